@@ -1,0 +1,36 @@
+# Everything runs in an environment of its own, .venv, made from requirements.lock.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check install lock clean
+
+demo: install
+	$(BIN)/fgcme demo
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: .venv/installed
+
+# uv installs the same pinned packages as pip, in a tenth of the time; where it cannot, pip does it.
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv==0.13.9
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock \
+		|| $(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable . \
+		|| $(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+# Pins every package anew, from pyproject.toml alone, without any address in the file.
+lock:
+	$(BIN)/uv pip compile --quiet --all-extras --no-header --no-annotate --no-emit-index-url \
+		--python-version 3.11 pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf .venv storage mlflow.db

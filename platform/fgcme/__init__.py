@@ -1,0 +1,1 @@
+"""Fine-grained cross-modality excitement for speech emotion recognition. Importing it never imports Ray."""
