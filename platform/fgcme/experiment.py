@@ -1,0 +1,354 @@
+"""One validated description of an experiment, read from YAML and dotted overrides.
+
+An experiment file holds only what differs from the defaults below. Components never see these classes: a pipeline takes
+the values out at the door and passes plain arguments on.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fgcme.errors import UserError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+
+
+class Settings(BaseModel):
+    """A section of an experiment: immutable, and closed to keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CorpusSettings(Settings):
+    """Where the speech comes from."""
+
+    kind: Literal["demo", "ravdess", "manifest"]
+    root: str | None = Field(None, description="folder of the corpus; audio paths are relative to it")
+    manifest: str | None = Field(None, description="CSV, JSONL or Parquet file that lists the corpus (kind: manifest)")
+    utterances: Positive = Field(480, description="how many utterances to synthesise (kind: demo)")
+    seed: Natural = Field(0, description="what the synthesised corpus is drawn from (kind: demo)")
+
+
+class AlignmentSettings(Settings):
+    """How words find their frames."""
+
+    method: Literal["sphinx", "ctc", "imported", "uniform"] = "sphinx"
+    checkpoint: str | None = Field(None, description="CTC model, a folder or a hub name (method: ctc)")
+    folder: str | None = Field(
+        None, description="folder of .TextGrid or .wdseg files, by utterance id (method: imported)"
+    )
+
+    @model_validator(mode="after")
+    def _has_its_source(self) -> AlignmentSettings:
+        if self.method == "ctc" and self.checkpoint is None:
+            raise ValueError("method ctc needs `checkpoint`, a folder or a hub name")
+        if self.method == "imported" and self.folder is None:
+            raise ValueError("method imported needs `folder`")
+        return self
+
+
+class FeatureSettings(Settings):
+    """What a frame of 10 ms holds."""
+
+    kind: Literal["log_mel", "speech_encoder"] = "log_mel"
+    bins: Positive = Field(40, description="mel bins (kind: log_mel)")
+    checkpoint: str | None = Field(None, description="speech encoder, a folder or a hub name (kind: speech_encoder)")
+    layer: int = Field(-1, description="hidden layer to take (kind: speech_encoder)")
+
+    @model_validator(mode="after")
+    def _has_its_source(self) -> FeatureSettings:
+        if self.kind == "speech_encoder" and self.checkpoint is None:
+            raise ValueError("kind speech_encoder needs `checkpoint`, a folder or a hub name")
+        return self
+
+
+class PrepareSettings(Settings):
+    """How a corpus becomes a prepared corpus."""
+
+    alignment: AlignmentSettings = AlignmentSettings()
+    features: FeatureSettings = FeatureSettings()
+    max_rejected: Fraction = Field(0.05, description="above this share of rejected utterances preparing fails")
+    folder: str | None = Field(None, description="the prepared corpus; by default a folder of storage.path")
+
+
+class ProtocolSettings(Settings):
+    """Who is compared with what: a named protocol, or one declared here (`labels` and `folds`)."""
+
+    name: str
+    selection: Literal["dev", "test"] = Field(
+        "dev", description="`test` chooses the epoch on the test part: optimistic"
+    )
+    allow_missing: bool = Field(False, description="go on when the counts differ from the protocol's")
+    labels: dict[str, str] | None = Field(None, description="raw label -> class, for a protocol declared here")
+    folds: int | list[list[str]] | None = Field(None, description="number of folds, or the groups of each fold")
+    group: Literal["speaker", "session"] = Field(
+        "speaker", description="what folds of a protocol declared here keep whole"
+    )
+    tuned_on: list[str] = Field([], description="speakers whose dev scores chose this configuration (written by tune)")
+
+
+class AcousticSettings(Settings):
+    """The acoustic encoder: 1-D convolutions over time, without padding."""
+
+    channels: list[Positive] = [64, 128, 128]
+    kernels: list[Positive] = [5, 2, 2]
+    activation: Literal["none", "relu", "gelu"] = "none"
+    normalisation: Literal["none", "train", "utterance"] = Field(
+        "none", description="mean and variance per bin, of the training part or of the utterance"
+    )
+    dropout: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _as_many_kernels(self) -> AcousticSettings:
+        if len(self.channels) != len(self.kernels) or not self.channels:
+            raise ValueError("`channels` and `kernels` need the same number of entries, at least one")
+        return self
+
+
+class SemanticSettings(Settings):
+    """The words' side: a fine-tuned embedding, mapped to the size of the acoustic features."""
+
+    embedding: Positive = 300
+    vectors: str | None = Field(None, description="GloVe text file to start the embedding from")
+    dropout: Fraction = 0.0
+
+
+class PoolingSettings(Settings):
+    """How the frames that a word reads become one vector."""
+
+    kind: Literal["mean_max", "mean", "max"] = "mean_max"
+
+
+ExcitementForm = Literal["none", "gate", "residual_gate", "additive"]
+
+
+class ExcitementSettings(Settings):
+    """How each modality recalibrates the other."""
+
+    semantic: ExcitementForm = Field("residual_gate", description="form on the semantic side, driven by the acoustics")
+    acoustic: ExcitementForm = Field("residual_gate", description="form on the acoustic side")
+    driver: Literal["features", "word"] = Field(
+        "features", description="the acoustic side's driver: text features (the figure) or a table by word (the code)"
+    )
+
+
+class FusionSettings(Settings):
+    """The sequence model over the words of an utterance."""
+
+    hidden: Positive = 256
+    dropout: Fraction = 0.0
+
+
+class ModelSettings(Settings):
+    """FG-CME."""
+
+    modalities: Literal["both", "acoustic", "semantic"] = "both"
+    acoustic: AcousticSettings = AcousticSettings()
+    semantic: SemanticSettings = SemanticSettings()
+    pooling: PoolingSettings = PoolingSettings()
+    excitement: ExcitementSettings = ExcitementSettings()
+    fusion: FusionSettings = FusionSettings()
+
+
+class TrainingSettings(Settings):
+    """How a model is fitted."""
+
+    epochs: Positive = 20
+    batch_size: Positive = Field(32, description="utterances in a step, over all workers together")
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    label_smoothing: Fraction = 0.0
+    frame_limit: Positive = Field(3000, description="audio is cut after this many frames")
+    score: Literal["published", "ua", "wa"] = Field("published", description="what the best epoch has most of")
+    seeds: Annotated[list[Natural], Field(min_length=1)] = [0]
+
+
+class ScalingSettings(Settings):
+    """What a training may use."""
+
+    workers: Natural = Field(0, description="Ray Train workers of one training; 0 trains in the fold's own process")
+    cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+    parallel: Positive | None = Field(None, description="trainings at once; by default as many as fit")
+
+
+class TuneSettings(Settings):
+    """How a sweep looks for a better configuration."""
+
+    trials: Positive = 16
+    folds: Annotated[list[Natural], Field(min_length=1)] = Field(
+        [0], description="folds whose dev parts are the objective"
+    )
+    seed: Natural = 0
+    grace_epochs: Positive = Field(3, description="epochs every trial may run before it can be stopped")
+    reduction: Annotated[int, Field(ge=2)] = Field(3, description="of this many trials, one goes on")
+
+
+class StorageSettings(Settings):
+    """Where results go: a folder that all nodes share."""
+
+    path: str = "storage"
+
+
+class TrackingSettings(Settings):
+    """Where runs are recorded."""
+
+    uri: str | None = Field(None, description="by default MLFLOW_TRACKING_URI, else sqlite:///mlflow.db")
+
+
+class Experiment(Settings):
+    """Everything that decides a result."""
+
+    name: str
+    corpus: CorpusSettings
+    protocol: ProtocolSettings
+    prepare: PrepareSettings = PrepareSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    scaling: ScalingSettings = ScalingSettings()
+    tune: TuneSettings = TuneSettings()
+    storage: StorageSettings = StorageSettings()
+    tracking: TrackingSettings = TrackingSettings()
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting under its dotted name, as MLflow's parameters want them.
+
+        >>> experiment = parse({"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}})
+        >>> experiment.flat()["model.pooling.kind"]
+        'mean_max'
+        """
+        return dict(_leaves(self.model_dump(mode="json")))
+
+    def to_yaml(self) -> str:
+        """The whole experiment, defaults included, as YAML that `load` reads back to an equal experiment."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
+    """Read an experiment file and apply dotted overrides such as `model.pooling.kind=mean`.
+
+    Raises:
+        UserError: the file cannot be read, or a key or value is refused; names the key and what is allowed.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such experiment file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: an experiment file holds keys and values, such as `name: ravdess`")
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"override {override!r}: write it as key=value, for example training.epochs=5")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError(f"override {override!r}: the value is not valid YAML") from None
+        _put(content, key, value)
+    return parse(content, source=str(path))
+
+
+def parse(content: Mapping[str, Any], source: str = "experiment") -> Experiment:
+    """Validate a mapping as an experiment.
+
+    Raises:
+        UserError: a key or value is refused; names the key and what is allowed.
+    """
+    try:
+        return Experiment.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{source}: " + "; ".join(_explain(item) for item in error.errors()[:3])) from None
+
+
+def digest(value: Any) -> str:
+    """A short, stable hash of anything JSON can hold.
+
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def setting_type(dotted: str) -> Any:
+    """The annotated type of a dotted setting, for a search space to check its values against.
+
+    Raises:
+        UserError: there is no such setting; names the closest one.
+    """
+    section: type[BaseModel] = Experiment
+    parts = dotted.split(".")
+    for depth, part in enumerate(parts):
+        field = section.model_fields.get(part)
+        if field is None:
+            raise UserError(_unknown(".".join(parts[: depth + 1])))
+        if depth == len(parts) - 1:
+            return field.annotation
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            raise UserError(f"{dotted}: {'.'.join(parts[: depth + 1])} has no keys below it")
+        section = field.annotation
+    raise UserError("an empty setting name")
+
+
+def _put(content: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, last = dotted.split(".")
+    for depth, section in enumerate(sections):
+        inner = content.get(section)
+        if inner is None:
+            inner = content[section] = {}
+        if not isinstance(inner, dict):
+            raise UserError(f"override {dotted}: {'.'.join(sections[: depth + 1])} has no keys below it")
+        content = inner
+    content[last] = value
+
+
+def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, inner in value.items():
+        if isinstance(inner, dict) and inner and key != "labels":
+            yield from _leaves(inner, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", inner
+
+
+def _known_keys() -> list[str]:
+    def walk(section: type[BaseModel], prefix: str) -> Iterable[str]:
+        for name, field in section.model_fields.items():
+            yield prefix + name
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                yield from walk(field.annotation, f"{prefix}{name}.")
+
+    return list(walk(Experiment, ""))
+
+
+def _unknown(dotted: str) -> str:
+    parent = dotted.rpartition(".")[0]
+    siblings = [key for key in _known_keys() if key.rpartition(".")[0] == parent]
+    close = difflib.get_close_matches(dotted, _known_keys(), n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{dotted} is not a setting; {hint}(allowed here: {', '.join(siblings) or 'nothing'})"
+
+
+def _explain(item: Any) -> str:
+    dotted = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return _unknown(dotted)
+    if item["type"] == "missing":
+        return f"{dotted} is missing"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error":
+        return f"{dotted}: {message}"
+    return f"{dotted}: {item['input']!r} is refused: {message[0].lower()}{message[1:]}"
