@@ -1,0 +1,42 @@
+"""Words to frames: which 10 ms frames each word of an utterance was spoken in."""
+
+from __future__ import annotations
+
+import functools
+
+from fgcme.alignment.contract import Aligner, Alignment, AlignmentError
+
+__all__ = ["Aligner", "Alignment", "AlignmentError", "build"]
+
+
+@functools.lru_cache(maxsize=8)
+def build(method: str, checkpoint: str | None = None, folder: str | None = None) -> Aligner:
+    """The aligner of a method, made once in a process.
+
+    Args:
+        method: `sphinx`, `ctc`, `imported` or `uniform`.
+        checkpoint: CTC model, a folder or a hub name (`ctc` only).
+        folder: folder of `.TextGrid` or `.wdseg` files (`imported` only).
+
+    Raises:
+        UserError: the checkpoint or the folder cannot be used.
+        ValueError: there is no such method, or it lacks its checkpoint or folder.
+    """
+    # Each method's libraries are imported only when that method is asked for.
+    if method == "sphinx":
+        from fgcme.alignment.sphinx import SphinxAligner
+
+        return SphinxAligner()
+    if method == "uniform":
+        from fgcme.alignment.uniform import UniformAligner
+
+        return UniformAligner()
+    if method == "ctc" and checkpoint is not None:
+        from fgcme.alignment.ctc import CtcAligner
+
+        return CtcAligner(checkpoint)
+    if method == "imported" and folder is not None:
+        from fgcme.alignment.imported import ImportedAligner
+
+        return ImportedAligner(folder)
+    raise ValueError(f"no aligner {method!r} with checkpoint {checkpoint!r} and folder {folder!r}")

@@ -1,0 +1,87 @@
+"""What every aligner promises: which frames each word of an utterance was spoken in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fgcme.audio import Samples
+
+
+class AlignmentError(Exception):
+    """Words that could not be given their frames.
+
+    Attributes:
+        reason: `no_words`, `oov`, `missing_alignment` or `bad_alignment`.
+        message: one sentence for a person.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        # Both go to Exception, so that a worker's error survives pickling on its way to the driver.
+        super().__init__(reason, message)
+        self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The frames of each word of an utterance.
+
+    Word i spans the frames [begin[i], end[i]) of 10 ms; spans follow each other without overlap, within the
+    utterance's `fgcme.audio.frame_count`, and hold at least one frame wherever there are as many frames as words.
+
+    Attributes:
+        words: normalised words, in order.
+        begin: first frame of each word.
+        end: the frame after the last one of each word.
+        method: `sphinx`, `ctc`, `imported` or `uniform`: what really made these spans.
+        score: how well the words fit the audio, larger is better; comparable within one method only, NaN where the
+            method has no notion of it.
+    """
+
+    words: list[str]
+    begin: list[int]
+    end: list[int]
+    method: str
+    score: float
+
+
+class Aligner(Protocol):
+    """Finds the frames of the words of a text."""
+
+    def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
+        """Align a text with the speech that says it; the same answer whatever was aligned before.
+
+        Args:
+            utterance_id: the utterance's id, by which imported alignments are found.
+            samples: [samples] mono at 16 kHz, at least one window long.
+            text: what is said.
+
+        Raises:
+            AlignmentError: there are no words, or they cannot be aligned.
+        """
+        ...
+
+
+def fit(begin: Sequence[int], end: Sequence[int], frames: int) -> tuple[list[int], list[int]]:
+    """Spans cut to the utterance, in order, without overlap, and none empty unless there are fewer frames than words.
+
+    >>> fit([0, 4, 9], [5, 4, 12], frames=10)
+    ([0, 5, 9], [5, 6, 10])
+    >>> fit([3, 3], [3, 3], frames=1)
+    ([0, 0], [0, 1])
+    """
+    begins, ends = list(begin), list(end)
+    previous = 0
+    for index in range(len(begins)):
+        begins[index] = max(begins[index], previous)
+        ends[index] = previous = max(ends[index], begins[index] + 1)
+    following = frames
+    for index in reversed(range(len(begins))):
+        ends[index] = min(ends[index], following)
+        begins[index] = following = min(begins[index], max(ends[index] - 1, 0))
+    return begins, ends

@@ -1,0 +1,39 @@
+"""Where in a recording the speech is, by its energy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fgcme.audio import HOP, WINDOW, Samples, frame_count
+
+# Speech starts where the energy has risen by this share of the way from the background to the loudest, in decibels.
+_RISE = 0.3
+# The median over this many frames hides a click, which rings in the three windows that hold it.
+_CLICK = 9
+# Decibels that rounding may move the energy of a steady sound.
+_ROUNDING = 0.01
+
+
+def voiced(samples: Samples) -> tuple[int, int]:
+    """First frame of the voiced part of an utterance, and the frame after its last.
+
+    The whole utterance where nothing stands out from the background.
+
+    Args:
+        samples: [samples] mono at 16 kHz, at least one window long.
+
+    >>> tone = np.sin(np.arange(16_000)).astype(np.float32)
+    >>> voiced(np.concatenate([np.zeros(16_000, np.float32), tone, np.zeros(16_000, np.float32)]))
+    (98, 200)
+    """
+    frames = frame_count(samples.size)
+    # Sums of squares up to each sample: a frame's energy is the difference of two of them.
+    sums = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    starts = np.arange(frames) * HOP
+    energy = np.maximum(sums[starts + WINDOW] - sums[starts], 0) / WINDOW
+    decibels = 10 * np.log10(energy + 1e-10)
+    padded = np.pad(decibels, _CLICK // 2, mode="edge")
+    smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, _CLICK), axis=1)
+    background, loudest = np.percentile(smooth, 10), smooth.max()
+    loud = np.flatnonzero(smooth >= background + _RISE * (loudest - background) - _ROUNDING)
+    return int(loud[0]), int(loud[-1]) + 1

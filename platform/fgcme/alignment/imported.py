@@ -1,0 +1,178 @@
+"""Alignments that somebody else made: Praat's `.TextGrid` and IEMOCAP's `.wdseg`, found by utterance id."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from fgcme.alignment.contract import Alignment, AlignmentError, fit
+from fgcme.alignment.words import normalise
+from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
+from fgcme.errors import UserError
+
+_FRAMES_PER_SECOND = SAMPLE_RATE / HOP
+_ALTERNATE = re.compile(r"\(\d+\)$")
+# What aligners write where nobody speaks or nothing could be understood.
+_SILENCES = {"sil", "sp", "spn", "silence", "noise", "<eps>"}
+# In Praat's text formats only strings, and numbers that stand alone, count; whatever else is there is for people.
+_PRAAT = re.compile(r'"((?:[^"]|"")*)"|(?<!\S)(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(?!\S)|(?<!\S)!.*')
+
+
+class Interval(NamedTuple):
+    """A label and its frames of 10 ms, end exclusive, as a file has them; the end may lie beyond the audio."""
+
+    label: str
+    begin: int
+    end: int
+
+
+class ImportedAligner:
+    """Reads `<folder>/**/<utterance id>.TextGrid` or `.wdseg`; the words are the file's own.
+
+    The score is the file's mean acoustic score per frame (`.wdseg`), or NaN (`.TextGrid`).
+
+    Raises:
+        UserError: there is no such folder, or it holds no alignments.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+        # Listed once: a search below the folder for each utterance would take longer than everything else.
+        self._files: dict[str, list[Path]] = defaultdict(list)
+        for path in sorted(self._folder.rglob("*")):
+            if path.suffix in _READERS and not path.name.startswith("."):
+                self._files[path.stem].append(path)
+        if not self._files:
+            raise UserError(f"alignment.folder {folder}: no .TextGrid or .wdseg files in there")
+
+    def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
+        """See `Aligner.align`; raises AlignmentError `missing_alignment`, `bad_alignment` or `no_words`."""
+        path = self._find(utterance_id)
+        try:
+            intervals, score = _READERS[path.suffix](_text(path))
+        except (ValueError, IndexError) as error:
+            raise AlignmentError("bad_alignment", f"{path} cannot be read as an alignment: {error}") from None
+        except OSError as error:
+            raise AlignmentError("bad_alignment", f"{path} cannot be read ({error.strerror or error})") from None
+        frames = frame_count(samples.size)
+        spoken = list(_words(intervals))
+        if not spoken:
+            raise AlignmentError("no_words", f"{path} has no words")
+        for previous, interval in zip([Interval("", 0, 0), *spoken], spoken, strict=False):
+            if interval.begin < previous.begin or interval.end < interval.begin:
+                raise AlignmentError("bad_alignment", f"{path}: the word {interval.label!r} is out of order")
+        if spoken[-1].begin >= frames + _FRAMES_PER_SECOND:
+            raise AlignmentError("bad_alignment", f"{path} is longer than the audio: is it another utterance's?")
+        begin, end = fit([word.begin for word in spoken], [word.end for word in spoken], frames)
+        return Alignment([word.label for word in spoken], begin, end, method="imported", score=score)
+
+    def _find(self, utterance_id: str) -> Path:
+        # An id may hold folders, as audio paths do; they choose among files of the same name.
+        *folders, name = utterance_id.split("/")
+        found = self._files.get(name, [])
+        if len(found) > 1:
+            found = [
+                path for path in found if path.parent.parts[len(path.parent.parts) - len(folders) :] == (*folders,)
+            ]
+        if not found:
+            message = f"no {name}.TextGrid or {name}.wdseg below {self._folder}"
+            raise AlignmentError("missing_alignment", message)
+        if len(found) > 1:
+            raise AlignmentError("bad_alignment", f"{found[0]} and {found[1]} both claim the utterance {utterance_id}")
+        return found[0]
+
+
+def read_text_grid(text: str) -> tuple[list[Interval], float]:
+    """The intervals of the tier `words` (or `word`) of a Praat TextGrid in its long or short text format.
+
+    Raises:
+        ValueError: it is no TextGrid, or has no such tier.
+    """
+    tokens = iter(_praat_tokens(text))
+    if (next(tokens, ""), next(tokens, "")) != ("ooTextFile", "TextGrid"):
+        raise ValueError("it is no TextGrid in a text format")
+    _numbers(tokens, 2)
+    names = []
+    for _ in range(int(_numbers(tokens, 1)[0])):
+        kind, name = next(tokens, ""), next(tokens, "")
+        _, _, size = _numbers(tokens, 3)
+        wanted = kind == "IntervalTier" and str(name).strip().lower() in {"word", "words"}
+        names.append(str(name))
+        intervals = []
+        for _ in range(int(size)):
+            times = _numbers(tokens, 2 if kind == "IntervalTier" else 1)
+            label = next(tokens, None)
+            if not isinstance(label, str):
+                raise ValueError(f"the tier {name!r} ends early")
+            begin, end = (round(seconds * _FRAMES_PER_SECOND) for seconds in (times[0], times[-1]))
+            intervals.append(Interval(label, begin, end))
+        if wanted:
+            return intervals, math.nan
+    raise ValueError(f"no tier is called `words` (there are {', '.join(names) or 'none'})")
+
+
+def read_wdseg(text: str) -> tuple[list[Interval], float]:
+    """The rows of a Sphinx word segmentation as IEMOCAP has them, and the mean acoustic score of a frame.
+
+    A header `SFrm EFrm SegAScr Word`, one row a word with its last frame included, a line with the total score.
+
+    Raises:
+        ValueError: the header or a row is not like that.
+    """
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    if not lines or [name.lower() for name in lines[0]] != ["sfrm", "efrm", "segascr", "word"]:
+        raise ValueError("its first line is not `SFrm EFrm SegAScr Word`")
+    intervals = []
+    score = frames = 0
+    for row in lines[1:]:
+        if row[0].lower().startswith("total"):
+            break
+        if len(row) != 4:
+            raise ValueError(f"the row `{' '.join(row)}` has not four entries")
+        first, last, acoustic = int(row[0]), int(row[1]), int(row[2])
+        intervals.append(Interval(row[3], first, last + 1))
+        score += acoustic
+        frames += last + 1 - first
+    else:
+        raise ValueError("it is cut short: the line with the total score is missing")
+    return intervals, score / max(frames, 1)
+
+
+_READERS = {".TextGrid": read_text_grid, ".wdseg": read_wdseg}
+
+
+def _words(intervals: Iterable[Interval]) -> Iterator[Interval]:
+    """The spoken intervals, normalised; a label of several words is shared out evenly."""
+    for interval in intervals:
+        label = _ALTERNATE.sub("", interval.label.strip())
+        words = [] if label.lower() in _SILENCES else normalise(label)
+        length = (interval.end - interval.begin) / max(len(words), 1)
+        for index, word in enumerate(words):
+            yield Interval(word, interval.begin + round(index * length), interval.begin + round((index + 1) * length))
+
+
+def _praat_tokens(text: str) -> Iterator[str | float]:
+    for match in _PRAAT.finditer(text):
+        string, number = match.groups()
+        if string is not None:
+            yield string.replace('""', '"')
+        elif number is not None:
+            yield float(number)
+
+
+def _numbers(tokens: Iterator[str | float], count: int) -> list[float]:
+    numbers = [next(tokens, None) for _ in range(count)]
+    if not all(isinstance(number, float) for number in numbers):
+        raise ValueError("a number is missing")
+    return [float(number) for number in numbers if number is not None]
+
+
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    # Praat writes UTF-16 with a byte-order mark where a label needs it.
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    return content.decode(encoding)

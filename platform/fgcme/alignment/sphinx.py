@@ -1,0 +1,108 @@
+"""Forced alignment with PocketSphinx and the US English model that comes with it: nothing to download."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fgcme.alignment.contract import Alignment, AlignmentError, fit
+from fgcme.alignment.endpoints import voiced
+from fgcme.alignment.pronunciation import pronounce
+from fgcme.alignment.uniform import spoken_words, spread
+from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
+
+# The search drops what is this much less likely than the best; the wide one drops next to nothing, a third slower.
+_BEAMS: dict[str, dict[str, float]] = {"normal": {}, "wide": {"beam": 1e-150, "pbeam": 1e-150, "wbeam": 1e-150}}
+# PocketSphinx keeps path scores in its logarithm shifted right by this many bits.
+_SCORE_SCALE = 1 << 10
+_PEAK = 0.5
+_DITHER = 4 / 32_768
+# Frames of silence that trimming leaves at each end.
+_MARGIN = 20
+_ALTERNATE = re.compile(r"\(\d+\)$")
+
+_lock = threading.Lock()
+
+
+class SphinxAligner:
+    """Aligns with the decoder that this process shares; a text that cannot be followed is spread uniformly.
+
+    The score is the mean over the words' frames of the acoustic log-likelihood, in nats, of the states on the path,
+    relative to the likeliest state of each frame: 0 is perfect, clear speech has -1 to -2, shouts, whispers and
+    synthetic voices -3 to -6.
+    """
+
+    def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
+        """See `Aligner.align`; raises AlignmentError `no_words`, or `oov` for a word without a letter of English."""
+        words = spoken_words(text)
+        frames = frame_count(samples.size)
+        # One decoder holds one utterance: a served model may be asked from several threads.
+        with _lock:
+            for beam, variant, first_frame in _attempts(samples):
+                segments = _decode(_decoder(beam), words, variant)
+                if segments is not None:
+                    begin, end = fit(
+                        [first_frame + segment.start_frame for segment in segments],
+                        [first_frame + segment.end_frame + 1 for segment in segments],
+                        frames,
+                    )
+                    return Alignment(words, begin, end, method="sphinx", score=_score(segments))
+        return spread(words, samples)
+
+
+def _attempts(samples: Samples) -> Iterator[tuple[str, Samples, int]]:
+    """Beam, samples and the frame they start at, from the plain to the desperate."""
+    levelled = _levelled(samples)
+    yield "normal", levelled, 0
+    yield "wide", levelled, 0
+    first, last = voiced(samples)
+    first, last = max(0, first - _MARGIN), last + _MARGIN
+    trimmed = _levelled(samples[first * HOP : last * HOP])
+    yield "wide", trimmed, first
+    # Always the same noise: an utterance aligns the same way each time.
+    noise = np.random.default_rng(0).normal(0, _DITHER, trimmed.size).astype(np.float32)
+    yield "wide", trimmed + noise, first
+
+
+def _levelled(samples: Samples) -> Samples:
+    """The samples at one level, so that quiet speech does not drown in the rounding to 16 bits."""
+    return samples * np.float32(_PEAK / max(float(np.abs(samples).max()), 1e-9))
+
+
+@functools.cache
+def _decoder(beam: str) -> Any:
+    import pocketsphinx
+
+    # The lattice's best path may end before the last word; the search's own path does so only if none reached it.
+    return pocketsphinx.Decoder(lm=None, loglevel="FATAL", samprate=SAMPLE_RATE, bestpath=False, **_BEAMS[beam])
+
+
+def _decode(decoder: Any, words: list[str], samples: Samples) -> list[Any] | None:
+    """One segment for each word, or None where the search did not reach the last word."""
+    for word in words:
+        if decoder.lookup_word(word) is None:
+            phones = pronounce(word, decoder.lookup_word)
+            if phones is None:
+                raise AlignmentError("oov", f"the word {word!r} has no letter that the English aligner can pronounce")
+            decoder.add_word(word, phones, True)
+    # Without this the noise estimate of the utterance before would move the spans of this one.
+    decoder.reinit_feat()
+    decoder.set_align_text(" ".join(words))
+    decoder.start_utt()
+    decoder.process_raw((np.clip(samples, -1, 1) * 32_767).astype("<i2").tobytes(), full_utt=True)
+    decoder.end_utt()
+    if decoder.hyp() is None:
+        return None
+    segments = [segment for segment in decoder.seg() if not segment.word.startswith(("<", "["))]
+    return segments if [_ALTERNATE.sub("", segment.word) for segment in segments] == words else None
+
+
+def _score(segments: list[Any]) -> float:
+    frames: int = sum(segment.end_frame - segment.start_frame + 1 for segment in segments)
+    return sum(_SCORE_SCALE * math.log(max(segment.ascore, 1e-300)) for segment in segments) / frames

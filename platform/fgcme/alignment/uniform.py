@@ -1,0 +1,48 @@
+"""The last resort: words laid evenly over the voiced part of the utterance."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fgcme.alignment.contract import Alignment, AlignmentError, fit
+from fgcme.alignment.endpoints import voiced
+from fgcme.alignment.words import normalise
+from fgcme.audio import Samples, frame_count
+
+
+def spread(words: list[str], samples: Samples) -> Alignment:
+    """Spans of equal length over the voiced part, or over the whole utterance where that has fewer frames than words.
+
+    Args:
+        words: normalised words, at least one.
+        samples: [samples] mono at 16 kHz, at least one window long.
+    """
+    frames = frame_count(samples.size)
+    first, last = voiced(samples)
+    if last - first < len(words):
+        first, last = 0, frames
+    edges = np.linspace(first, last, len(words) + 1).round().astype(int).tolist()
+    begin, end = fit(edges[:-1], edges[1:], frames)
+    return Alignment(words, begin, end, method="uniform", score=math.nan)
+
+
+class UniformAligner:
+    """Aligns by `spread`; needs nothing and always answers."""
+
+    def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
+        """See `Aligner.align`; raises AlignmentError `no_words` only."""
+        return spread(spoken_words(text), samples)
+
+
+def spoken_words(text: str) -> list[str]:
+    """The normalised words of a text.
+
+    Raises:
+        AlignmentError: `no_words`.
+    """
+    words = normalise(text)
+    if not words:
+        raise AlignmentError("no_words", f"the text {text!r} has no words")
+    return words

@@ -1,0 +1,135 @@
+"""From an utterance of a corpus to a row of the prepared corpus: read, align, extract; one utterance at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fgcme import audio
+from fgcme.alignment.contract import Aligner, AlignmentError
+from fgcme.audio import AudioError, Samples
+from fgcme.corpora.contract import Rejection, Utterance
+
+Featurise = Callable[[Samples], npt.NDArray[np.float32]]
+
+
+class Speech(NamedTuple):
+    """What the model reads of an utterance.
+
+    Attributes:
+        words: normalised words.
+        begin, end: [words] int32, frames of each word, end exclusive.
+        frames: [frames, size] float32 features, one row every 10 ms.
+        alignment: the method that really made the spans.
+        alignment_score: that method's score.
+    """
+
+    words: list[str]
+    begin: npt.NDArray[np.int32]
+    end: npt.NDArray[np.int32]
+    frames: npt.NDArray[np.float32]
+    alignment: str
+    alignment_score: float
+
+
+class FeatureError(Exception):
+    """Features that no model can be trained on; `reason` is a short code, `message` one sentence for a person."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(reason, message)
+        self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def analyse(samples: Samples, text: str, aligner: Aligner, featurise: Featurise, utterance_id: str = "") -> Speech:
+    """Align a text with its speech and extract the features of its frames.
+
+    Args:
+        samples: [samples] mono at 16 kHz.
+        text: what is said.
+        aligner: see `fgcme.alignment.build`.
+        featurise: see `fgcme.features.build`.
+        utterance_id: by which imported alignments are found.
+
+    Raises:
+        AudioError: the samples are empty, silent or too short.
+        AlignmentError: the text has no words, or they cannot be aligned.
+        FeatureError: the features hold values that are not numbers.
+    """
+    audio.check(samples)
+    alignment = aligner.align(utterance_id, samples, text)
+    frames = featurise(samples)
+    if not np.isfinite(frames).all():
+        raise FeatureError("not_finite", "the features hold values that are not numbers")
+    return Speech(
+        words=alignment.words,
+        begin=np.asarray(alignment.begin, dtype=np.int32),
+        end=np.asarray(alignment.end, dtype=np.int32),
+        frames=frames,
+        alignment=alignment.method,
+        alignment_score=alignment.score,
+    )
+
+
+def prepare(
+    utterance: Utterance, root: Path, aligner: Aligner, featurise: Featurise, source_hash: str
+) -> dict[str, object] | Rejection:
+    """Prepare one utterance; whatever is wrong with its data becomes a rejection that says so.
+
+    Args:
+        utterance: what the corpus knows of it.
+        root: folder that `utterance.audio` is relative to.
+        aligner: see `fgcme.alignment.build`.
+        featurise: see `fgcme.features.build`.
+        source_hash: what the row is made from, to be kept with it.
+
+    Returns:
+        A row of `fgcme.prepared.UTTERANCES`, its frames flat and row-major, or the rejection.
+    """
+    path = root / utterance.audio
+    try:
+        samples = audio.read(path, utterance.start, utterance.end)
+        digest = audio.sha256(path)
+        speech = analyse(samples, utterance.text, aligner, featurise, utterance.id)
+    except AudioError as error:
+        return _rejection(utterance, "read", error)
+    except AlignmentError as error:
+        return _rejection(utterance, "align", error)
+    except FeatureError as error:
+        return _rejection(utterance, "feature", error)
+    return {
+        "id": utterance.id,
+        "audio": utterance.audio,
+        "audio_sha256": digest,
+        "duration": samples.size / audio.SAMPLE_RATE,
+        "speaker": utterance.speaker,
+        "session": utterance.session,
+        "dialog": utterance.dialog,
+        "act": utterance.act,
+        "raw_label": utterance.raw_label,
+        "text": utterance.text,
+        "words": speech.words,
+        "begin": speech.begin,
+        "end": speech.end,
+        "alignment": speech.alignment,
+        "alignment_score": speech.alignment_score,
+        "frames": speech.frames.ravel(),
+        "frame_count": speech.frames.shape[0],
+        "frame_size": speech.frames.shape[1],
+        "source_hash": source_hash,
+    }
+
+
+def _rejection(
+    utterance: Utterance,
+    stage: Literal["read", "align", "feature"],
+    error: AudioError | AlignmentError | FeatureError,
+) -> Rejection:
+    return Rejection(utterance.id, utterance.audio, stage, error.reason, error.message)

@@ -1,0 +1,114 @@
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+
+from fgcme import alignment
+from fgcme.alignment import AlignmentError
+from fgcme.audio import frame_count
+from fgcme.errors import UserError
+from tests.speech import say
+
+VOCABULARY = {
+    token: index for index, token in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIKLNOPRSTUVWY"])
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("ctc")
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        vocab_size=len(VOCABULARY),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        pad_token_id=0,
+    )
+    Wav2Vec2ForCTC(config).save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps(VOCABULARY))
+    Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), word_delimiter_token="|").save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return str(folder)
+
+
+def likeliest_path(emissions: np.ndarray, targets: list[int]) -> list[int]:
+    """For each emission, the place of its target, or -1 for the blank: every state and step tried, in plain Python."""
+    states = [-1 if place % 2 == 0 else place // 2 for place in range(2 * len(targets) + 1)]
+    best = [(0.0, [0]) if state < 2 else (-math.inf, []) for state in range(len(states))]
+    token = [0 if state < 0 else targets[state] for state in states]
+    best = [(emissions[0][token[state]] if state < 2 else -math.inf, [state]) for state in range(len(states))]
+    for emission in emissions[1:]:
+        following = []
+        for state in range(len(states)):
+            sources = [state, state - 1] if state else [state]
+            if state > 1 and states[state] >= 0 and token[state] != token[state - 2]:
+                sources.append(state - 2)
+            score, path = max((best[source] for source in sources), key=lambda entry: entry[0])
+            following.append((score + emission[token[state]], [*path, state]))
+        best = following
+    return [states[state] for state in max(best[-2:], key=lambda entry: entry[0])[1]]
+
+
+def test_words_get_the_frames_of_the_likeliest_path(checkpoint: str) -> None:
+    text = "open the door"
+    samples, _ = say(text)
+    result = alignment.build("ctc", checkpoint).align("a", samples, text)
+
+    model = Wav2Vec2ForCTC.from_pretrained(checkpoint).eval()
+    inputs = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint)(samples, sampling_rate=16_000, return_tensors="pt")
+    with torch.inference_mode():
+        emissions = model(**inputs).logits.log_softmax(-1)[0].double().numpy()
+    written = "OPEN|THE|DOOR"
+    targets = [VOCABULARY[character] for character in written]
+    path = likeliest_path(emissions, targets)
+    starts = {0: 0, 1: written.index("THE"), 2: written.index("DOOR")}
+    for word, start in starts.items():
+        places = range(start, start + len(text.split()[word]))
+        held = [frame for frame, place in enumerate(path) if place in places]
+        # The model hops by 320 samples: two frames of 10 ms.
+        assert result.begin[word] == 2 * held[0]
+        assert result.end[word] == min(2 * (held[-1] + 1), frame_count(samples.size))
+    assert result.method == "ctc" and result.words == text.split()
+    assert result.score < 0
+
+
+def test_spans_follow_each_other_within_the_utterance(checkpoint: str) -> None:
+    text = "she'll see 3 hills in the rain"
+    samples, _ = say(text)
+    result = alignment.build("ctc", checkpoint).align("a", samples, text)
+    assert result.words == ["she'll", "see", "three", "hills", "in", "the", "rain"]
+    assert all(first < last for first, last in zip(result.begin, result.end, strict=True))
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(zip(result.begin, result.end, strict=True)))
+    assert result.end[-1] <= frame_count(samples.size)
+
+
+def test_a_character_that_the_model_does_not_know_is_refused(checkpoint: str) -> None:
+    with pytest.raises(AlignmentError, match="jazz") as caught:
+        alignment.build("ctc", checkpoint).align("a", say("jazz")[0], "open jazz")
+    assert caught.value.reason == "oov"
+
+
+def test_a_text_longer_than_the_emissions_is_spread_and_flagged(checkpoint: str) -> None:
+    result = alignment.build("ctc", checkpoint).align("a", say("yes")[0], "open the door and see the rain again " * 9)
+    assert result.method == "uniform"
+
+
+def test_a_text_without_words_is_refused(checkpoint: str) -> None:
+    with pytest.raises(AlignmentError) as caught:
+        alignment.build("ctc", checkpoint).align("a", say("yes")[0], "...")
+    assert caught.value.reason == "no_words"
+
+
+def test_a_checkpoint_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"alignment\.checkpoint .*nothing"):
+        alignment.build("ctc", str(tmp_path / "nothing"))

@@ -1,0 +1,134 @@
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fgcme import alignment, audio
+from fgcme.alignment import AlignmentError, sphinx
+from fgcme.audio import frame_count
+from tests.speech import say
+
+SENTENCES = [
+    "open the window before dinner please",
+    "we walked slowly along the river and talked about music",
+    "seven brown horses jumped over a garden fence",
+]
+
+
+@pytest.mark.parametrize("voice", ["en-us", "en-us+f3"])
+@pytest.mark.parametrize("text", SENTENCES)
+def test_words_start_where_they_are_spoken(text: str, voice: str) -> None:
+    samples, onsets = say(text, voice=voice)
+    result = alignment.build("sphinx").align("a", samples, text)
+    assert result.method == "sphinx"
+    assert result.words == text.split() == [word for word, _ in onsets]
+    errors = np.abs(np.array(result.begin) / 100 - [second for _, second in onsets])
+    assert np.median(errors) <= 0.03
+    assert np.sort(errors)[-2] <= 0.1
+    assert max(result.end) <= frame_count(samples.size)
+
+
+def test_alternate_pronunciations_keep_the_word() -> None:
+    # "are" and "the" have several pronunciations, which the decoder numbers.
+    text = "kids are talking by the door"
+    result = alignment.build("sphinx").align("a", say(text)[0], text)
+    assert result.words == text.split() and result.method == "sphinx"
+
+
+def test_an_utterance_aligns_the_same_alone_and_after_others(tmp_path: Path) -> None:
+    aligner = alignment.build("sphinx")
+    forwards = [aligner.align("a", say(text)[0], text) for text in SENTENCES]
+    noise = np.random.default_rng(0).normal(0, 0.3, 48_000).astype(np.float32)
+    aligner.align("a", noise, "a very loud noise")
+    backwards = [aligner.align("a", say(text)[0], text) for text in reversed(SENTENCES)]
+    assert forwards == backwards[::-1]
+    # A fresh process has a fresh decoder.
+    np.save(tmp_path / "samples.npy", say(SENTENCES[1])[0])
+    script = (
+        "import sys, numpy; from fgcme import alignment\n"
+        "print(alignment.build('sphinx').align('a', numpy.load(sys.argv[1]), sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "samples.npy"), SENTENCES[1]]
+    alone = subprocess.run(command, capture_output=True, text=True)
+    assert alone.stdout.strip() == str(forwards[1]), alone.stderr
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    aligner = alignment.build("sphinx")
+    expected = [aligner.align("a", say(text)[0], text) for text in SENTENCES]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda text: aligner.align("a", say(text)[0], text), SENTENCES * 3))
+    assert found == expected * 3
+
+
+def test_words_outside_the_dictionary_are_aligned_by_their_spelling() -> None:
+    text = "the zorbian blimfers are talking about grobnik's naïve doorcats"
+    samples, onsets = say(text)
+    result = alignment.build("sphinx").align("a", samples, text)
+    assert result.method == "sphinx" and result.words == text.split()
+    errors = np.abs(np.array(result.begin) / 100 - [second for _, second in onsets])
+    assert np.median(errors) <= 0.05
+
+
+def test_a_word_of_another_script_is_named() -> None:
+    with pytest.raises(AlignmentError, match="привет") as caught:
+        alignment.build("sphinx").align("a", say(SENTENCES[0])[0], "open привет please")
+    assert caught.value.reason == "oov"
+
+
+def test_a_text_without_words_is_refused() -> None:
+    with pytest.raises(AlignmentError) as caught:
+        alignment.build("sphinx").align("a", say(SENTENCES[0])[0], "[LAUGHTER]")
+    assert caught.value.reason == "no_words"
+
+
+def test_speech_too_quiet_for_16_bits_is_rescued() -> None:
+    text = SENTENCES[0]
+    samples, onsets = say(text)
+    silence = np.zeros(16_000, np.float32)
+    quiet = np.concatenate([silence, samples * np.float32(2e-5), silence])
+    result = alignment.build("sphinx").align("a", quiet, text)
+    assert result.method == "sphinx"
+    errors = np.abs(np.array(result.begin) / 100 - [1 + second for _, second in onsets])
+    assert np.median(errors) <= 0.1
+
+
+def test_every_attempt_knows_the_frame_that_it_starts_at() -> None:
+    silence = np.zeros(16_000, np.float32)
+    samples = np.concatenate([silence, say(SENTENCES[0])[0], silence])
+    starts = []
+    for _, variant, first_frame in sphinx._attempts(samples):
+        heard = samples[first_frame * audio.HOP :][: variant.size]
+        assert np.corrcoef(heard, variant)[0, 1] > 0.999
+        starts.append(first_frame)
+    assert starts[0] == 0 and 60 < starts[-1] < 110
+
+
+def test_a_text_that_the_audio_cannot_hold_is_spread_and_flagged() -> None:
+    samples = say("yes")[0]
+    text = " ".join(SENTENCES)
+    result = alignment.build("sphinx").align("a", samples, text)
+    assert result.method == "uniform"
+    assert result.words == text.split() and max(result.end) <= frame_count(samples.size)
+
+
+def test_a_wrong_text_scores_lower_than_the_right_one() -> None:
+    aligner = alignment.build("sphinx")
+    samples = say(SENTENCES[0])[0]
+    right = aligner.align("a", samples, SENTENCES[0])
+    wrong = aligner.align("a", samples, "she sells cheap purple shoes")
+    assert wrong.method == "uniform" or wrong.score < right.score < 0
+
+
+@pytest.mark.skipif("RAVDESS_ROOT" not in os.environ, reason="RAVDESS_ROOT is not set")
+def test_the_loud_and_the_quiet_of_ravdess_align() -> None:
+    aligner = alignment.build("sphinx")
+    methods = []
+    for actor in ("06", "09", "18", "20"):
+        for path in sorted((Path(os.environ["RAVDESS_ROOT"]) / f"Actor_{actor}").glob("03-01-0[4-6]-02-02-*")):
+            methods.append(aligner.align(path.stem, audio.read(path), "Dogs are sitting by the door").method)
+    assert methods and methods.count("sphinx") >= 0.95 * len(methods)

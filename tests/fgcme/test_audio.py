@@ -1,0 +1,154 @@
+import hashlib
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fgcme import audio
+from fgcme.audio import SAMPLE_RATE, AudioError
+
+
+def tone(rate: int = SAMPLE_RATE, seconds: float = 1.0, hertz: float = 440.0) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(rate * seconds)) / rate).astype(np.float32)
+
+
+def reason(source: object, **segment: float) -> str:
+    with pytest.raises(AudioError) as caught:
+        audio.read(source, **segment)  # type: ignore[arg-type]
+    message = str(caught.value)
+    assert message == caught.value.message
+    assert "\n" not in message and "Traceback" not in message
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_any_rate_and_any_channels_become_mono_at_16_khz(tmp_path: Path, rate: int, channels: int) -> None:
+    soundfile.write(tmp_path / "a.wav", np.tile(tone(rate)[:, None], channels), rate)
+    samples = audio.read(tmp_path / "a.wav")
+    assert samples.dtype == np.float32 and samples.shape == (SAMPLE_RATE,)
+    middle = slice(1_000, -1_000)
+    np.testing.assert_allclose(samples[middle], tone()[middle], atol=0.005)
+
+
+def test_what_16_khz_cannot_hold_does_not_fold_back(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(48_000, hertz=11_000), 48_000)
+    assert np.abs(audio.read(tmp_path / "a.wav")[1_000:-1_000]).max() < 0.005
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.aiff"])
+def test_common_formats_are_read_from_path_text_and_stream(tmp_path: Path, name: str) -> None:
+    soundfile.write(tmp_path / name, tone(), SAMPLE_RATE)
+    samples = audio.read(tmp_path / name)
+    assert len(samples) == SAMPLE_RATE
+    np.testing.assert_array_equal(samples, audio.read(str(tmp_path / name)))
+    np.testing.assert_array_equal(samples, audio.read(io.BytesIO((tmp_path / name).read_bytes())))
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.stack([tone(), 0 * tone()], axis=1), SAMPLE_RATE, subtype="FLOAT")
+    np.testing.assert_allclose(audio.read(tmp_path / "a.wav"), tone() / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+def test_a_segment_is_that_piece_of_the_file(tmp_path: Path, rate: int) -> None:
+    soundfile.write(tmp_path / "a.flac", tone(rate), rate)
+    piece = audio.read(tmp_path / "a.flac", start=0.25, end=0.75)
+    assert piece.shape == (8_000,)
+    np.testing.assert_allclose(piece[500:-500], tone()[4_500:11_500], atol=0.005)
+    assert len(audio.read(tmp_path / "a.flac", start=0.25)) == 12_000
+    assert len(audio.read(tmp_path / "a.flac", end=0.25)) == 4_000
+
+
+def test_a_segment_may_end_a_rounding_error_after_the_file(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), SAMPLE_RATE)
+    assert len(audio.read(tmp_path / "a.wav", start=0.5, end=1.01)) == 8_000
+
+
+@pytest.mark.parametrize("start, end", [(-1, 0.5), (0.5, 0.5), (0.6, 0.5), (0.5, 1.5), (1.0, 1.02), (float("nan"), 1)])
+def test_a_segment_outside_the_file_is_refused(tmp_path: Path, start: float, end: float) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), SAMPLE_RATE)
+    assert reason(tmp_path / "a.wav", start=start, end=end) == "bad_segment"
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.aiff"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.97])
+def test_a_file_cut_in_the_middle_is_reported_not_half_read(tmp_path: Path, name: str, share: float) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE)
+    soundfile.write(tmp_path / name, noise, SAMPLE_RATE)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(len(content) * share)])
+    assert reason(tmp_path / name) == "unreadable"
+
+
+def test_a_wav_written_to_a_pipe_promises_no_length_and_is_read(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), SAMPLE_RATE)
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
+    assert len(audio.read(io.BytesIO(bytes(content)))) == SAMPLE_RATE
+
+
+def test_a_flac_without_a_length_is_refused_before_memory_is_asked_for(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", tone(), SAMPLE_RATE)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    assert reason(io.BytesIO(bytes(content))) == "unreadable"
+
+
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        (b"", "empty"),
+        (b"just a text\n", "unreadable"),
+        (bytes(range(256)) * 40, "unreadable"),
+        (b"version https://git-lfs.example/spec/v1\noid sha256:0\nsize 12\n", "lfs_pointer"),
+    ],
+)
+def test_what_is_not_audio_says_what_it_is(tmp_path: Path, content: bytes, expected: str) -> None:
+    (tmp_path / "a.wav").write_bytes(content)
+    assert reason(tmp_path / "a.wav") == expected
+    assert reason(io.BytesIO(content)) == expected
+
+
+def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
+    assert reason(tmp_path / "a.wav") == "missing"
+    assert reason(tmp_path) == "unreadable"
+
+
+@pytest.mark.parametrize(
+    "samples, expected",
+    [
+        (np.zeros(0), "empty"),
+        (tone()[:399], "too_short"),
+        (np.zeros(SAMPLE_RATE), "silent"),
+        (np.full(SAMPLE_RATE, 0.25), "silent"),
+        (np.append(tone(), np.nan), "unreadable"),
+    ],
+)
+def test_samples_without_speech_are_refused(tmp_path: Path, samples: np.ndarray, expected: str) -> None:
+    soundfile.write(tmp_path / "a.wav", samples, SAMPLE_RATE, subtype="FLOAT")
+    assert reason(tmp_path / "a.wav") == expected
+
+
+def test_one_window_is_enough_and_very_quiet_is_not_silent(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", 0.001 * tone()[:400], SAMPLE_RATE, subtype="FLOAT")
+    assert audio.read(tmp_path / "a.wav").shape == (400,)
+
+
+def test_an_error_survives_pickling() -> None:
+    error = pickle.loads(pickle.dumps(AudioError("silent", "a.wav is digital silence")))
+    assert (error.reason, str(error)) == ("silent", "a.wav is digital silence")
+
+
+def test_the_hash_is_of_the_bytes_and_follows_a_change(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"one")
+    assert audio.sha256(path) == hashlib.sha256(b"one").hexdigest()
+    path.write_bytes(b"three")
+    assert audio.sha256(str(path)) == hashlib.sha256(b"three").hexdigest()
+    with pytest.raises(AudioError, match="does not exist"):
+        audio.sha256(tmp_path / "other.wav")

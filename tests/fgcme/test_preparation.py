@@ -1,0 +1,135 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import soundfile
+
+from fgcme import alignment, audio, features, prepared
+from fgcme.alignment import AlignmentError
+from fgcme.audio import AudioError
+from fgcme.corpora.contract import Rejection, Utterance
+from fgcme.preparation import FeatureError, analyse, prepare
+from tests.speech import say
+
+TEXT = "Kids are talking, by the door!"
+SPHINX = alignment.build("sphinx")
+LOG_MEL = features.build("log_mel")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "Actor_01").mkdir()
+    soundfile.write(tmp_path / "Actor_01/a.flac", say(TEXT)[0], 16_000)
+    return tmp_path
+
+
+def utterance(**changes: object) -> Utterance:
+    known: dict[str, object] = {
+        "id": "a",
+        "audio": "Actor_01/a.flac",
+        "text": TEXT,
+        "raw_label": "sad",
+        "speaker": "01",
+    }
+    return Utterance(**(known | changes))  # type: ignore[arg-type]
+
+
+def rejection(root: Path, **changes: object) -> Rejection:
+    result = prepare(utterance(**changes), root, SPHINX, LOG_MEL, "source")
+    assert isinstance(result, Rejection)
+    assert (result.id, result.message != "") == ("a", True)
+    return result
+
+
+def test_an_utterance_becomes_a_row_of_the_prepared_corpus(root: Path) -> None:
+    row = prepare(utterance(session="1", act="read"), root, SPHINX, LOG_MEL, "source")
+    assert isinstance(row, dict)
+    table = pa.Table.from_pylist([row], schema=prepared.UTTERANCES)
+    assert set(row) == set(table.column_names)
+    kept = table.to_pylist()[0]
+    samples = audio.read(root / "Actor_01/a.flac")
+    assert kept["words"] == ["kids", "are", "talking", "by", "the", "door"]
+    assert kept["audio_sha256"] == hashlib.sha256((root / "Actor_01/a.flac").read_bytes()).hexdigest()
+    assert kept["duration"] == pytest.approx(samples.size / 16_000)
+    assert (kept["session"], kept["dialog"], kept["act"]) == ("1", None, "read")
+    assert (kept["raw_label"], kept["speaker"], kept["source_hash"]) == ("sad", "01", "source")
+    assert (kept["alignment"], kept["frame_size"]) == ("sphinx", 40)
+    frames = np.array(kept["frames"], dtype=np.float32).reshape(kept["frame_count"], kept["frame_size"])
+    np.testing.assert_array_equal(frames, LOG_MEL(samples))
+    assert all(begin < end for begin, end in zip(kept["begin"], kept["end"], strict=True))
+    assert kept["end"][-1] <= kept["frame_count"]
+
+
+def test_a_segment_is_prepared_by_itself(root: Path) -> None:
+    row = prepare(utterance(text="kids are", start=0.0, end=0.6), root, SPHINX, LOG_MEL, "source")
+    assert isinstance(row, dict)
+    assert row["duration"] == pytest.approx(0.6) and row["frame_count"] == 58
+
+
+@pytest.mark.parametrize(
+    "changes, stage, reason",
+    [
+        ({"audio": "Actor_01/none.flac"}, "read", "missing"),
+        ({"start": 100.0}, "read", "bad_segment"),
+        ({"text": ""}, "align", "no_words"),
+        ({"text": "[LAUGHTER]"}, "align", "no_words"),
+        ({"text": "kids привет"}, "align", "oov"),
+    ],
+)
+def test_bad_data_becomes_a_rejection(root: Path, changes: dict[str, object], stage: str, reason: str) -> None:
+    result = rejection(root, **changes)
+    assert (result.stage, result.reason, result.audio) == (stage, reason, changes.get("audio", "Actor_01/a.flac"))
+
+
+@pytest.mark.parametrize(
+    "content, reason", [(b"", "empty"), (b"no audio", "unreadable"), (b"version https://git-lfs", "lfs_pointer")]
+)
+def test_a_bad_file_becomes_a_rejection(root: Path, content: bytes, reason: str) -> None:
+    (root / "Actor_01/a.flac").write_bytes(content)
+    result = rejection(root)
+    assert (result.stage, result.reason) == ("read", reason)
+
+
+def test_a_missing_alignment_becomes_a_rejection(root: Path) -> None:
+    (root / "b.wdseg").touch()
+    result = prepare(utterance(), root, alignment.build("imported", folder=str(root)), LOG_MEL, "source")
+    assert isinstance(result, Rejection) and (result.stage, result.reason) == ("align", "missing_alignment")
+
+
+def test_features_that_are_not_numbers_become_a_rejection(root: Path) -> None:
+    result = prepare(utterance(), root, SPHINX, lambda samples: LOG_MEL(samples) * np.float32("nan"), "source")
+    assert isinstance(result, Rejection) and (result.stage, result.reason) == ("feature", "not_finite")
+
+
+def test_a_bug_is_not_taken_for_bad_data(root: Path) -> None:
+    def broken(samples: np.ndarray) -> np.ndarray:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        prepare(utterance(), root, SPHINX, broken, "source")
+
+
+def test_analysis_is_the_same_for_training_and_for_serving(root: Path) -> None:
+    samples = audio.read(root / "Actor_01/a.flac")
+    speech = analyse(samples, TEXT, SPHINX, LOG_MEL)
+    row = prepare(utterance(), root, SPHINX, LOG_MEL, "source")
+    assert isinstance(row, dict)
+    np.testing.assert_array_equal(speech.frames.ravel(), row["frames"])
+    np.testing.assert_array_equal(speech.begin, row["begin"])
+    np.testing.assert_array_equal(speech.end, row["end"])
+    assert speech.begin.dtype == speech.end.dtype == np.int32
+    assert (speech.words, speech.alignment) == (row["words"], "sphinx")
+
+
+def test_analysis_raises_what_it_finds() -> None:
+    samples = say(TEXT)[0]
+    with pytest.raises(AudioError, match="silence"):
+        analyse(np.zeros(16_000, np.float32), TEXT, SPHINX, LOG_MEL)
+    with pytest.raises(AudioError, match="25 ms"):
+        analyse(samples[:300], TEXT, SPHINX, LOG_MEL)
+    with pytest.raises(AlignmentError, match="no words"):
+        analyse(samples, "", SPHINX, LOG_MEL)
+    with pytest.raises(FeatureError, match="not numbers"):
+        analyse(samples, TEXT, SPHINX, lambda samples: LOG_MEL(samples) + np.float32("inf"))

@@ -1,0 +1,79 @@
+"""Synthetic speech for tests: what eSpeak NG says, and when it says each word."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+
+import espeakng_loader
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import resample_poly
+
+_SYNCHRONOUS, _UTF8, _CHARACTER = 2, 1, 1
+_WORD_EVENT, _END_OF_LIST = 1, 0
+_RATE = 1
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+@functools.cache
+def _library() -> tuple[ctypes.CDLL, int]:
+    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    rate = library.espeak_Initialize(_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
+    assert rate > 0, "eSpeak NG did not start"
+    return library, rate
+
+
+@functools.cache
+def say(text: str, rate: int = 150, voice: str = "en-us") -> tuple[npt.NDArray[np.float32], list[tuple[str, float]]]:
+    """Speak a text.
+
+    Args:
+        text: what to say.
+        rate: words a minute.
+        voice: a voice of eSpeak NG, such as `en-us` or `en-us+f3`.
+
+    Returns:
+        [samples] float32 at 16 kHz, and each word with the second it starts at.
+    """
+    library, sample_rate = _library()
+    chunks: list[npt.NDArray[np.int16]] = []
+    onsets: list[tuple[str, float]] = []
+
+    def collect(samples: ctypes._Pointer[ctypes.c_short], count: int, events: ctypes._Pointer[_Event]) -> int:
+        if samples and count:
+            chunks.append(np.ctypeslib.as_array(samples, shape=(count,)).astype(np.int16))
+        index = 0
+        while events[index].type != _END_OF_LIST:
+            event = events[index]
+            if event.type == _WORD_EVENT:
+                start = event.text_position - 1
+                onsets.append((text[start : start + event.length], event.audio_position / 1000))
+            index += 1
+        return 0
+
+    # Whoever else speaks in this process has a callback, a voice and a rate of their own.
+    callback = _Callback(collect)
+    library.espeak_SetSynthCallback(callback)
+    assert library.espeak_SetVoiceByName(voice.encode()) == 0, f"eSpeak NG has no voice {voice}"
+    library.espeak_SetParameter(_RATE, rate, 0)
+    encoded = text.encode()
+    library.espeak_Synth(encoded, len(encoded) + 1, 0, _CHARACTER, 0, _UTF8, None, None)
+    library.espeak_Synchronize()
+    spoken = np.concatenate(chunks).astype(np.float32) / 32_768
+    return resample_poly(spoken, 320, sample_rate * 320 // 16_000).astype(np.float32), onsets
