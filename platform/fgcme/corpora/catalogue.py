@@ -1,0 +1,75 @@
+"""The corpora this platform knows, and where an experiment's corpus lies."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from fgcme.corpora.contract import Corpus, Listing
+from fgcme.errors import UserError
+from fgcme.experiment import CorpusSettings
+
+
+class _Catalogue(Mapping[str, Corpus]):
+    """Corpora by name, each imported when it is first asked for."""
+
+    def __init__(self, modules: Mapping[str, str]) -> None:
+        self._modules = modules
+
+    def __getitem__(self, name: str) -> Corpus:
+        corpus: Corpus = importlib.import_module(self._modules[name]).CORPUS
+        return corpus
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+
+CORPORA: Mapping[str, Corpus] = _Catalogue({name: f"fgcme.corpora.{name}" for name in ("demo", "ravdess", "manifest")})
+
+
+def find(settings: CorpusSettings, storage: Path) -> tuple[Path, Listing]:
+    """The corpus's root folder, absolute, and its listing.
+
+    The root is `corpus.root`, else the environment variable `<KIND>_ROOT` (`RAVDESS_ROOT`), else, for a manifest, the
+    manifest's own folder. The demo corpus needs none: it is synthesised once, below `storage`.
+
+    Raises:
+        UserError: no root is given, or the corpus refuses it.
+    """
+    if settings.kind == "demo":
+        return _synthesised(settings, storage)
+    variable = f"{settings.kind.upper()}_ROOT"
+    given = settings.root or os.environ.get(variable)
+    root = Path(given).expanduser().resolve() if given else None
+    if settings.kind == "manifest":
+        return _listed(settings.manifest, root)
+    corpus = CORPORA[settings.kind]
+    if root is None:
+        raise UserError(f"corpus.root is not set: {corpus.obtain}")
+    return root, corpus.find(root)
+
+
+def _listed(manifest: str | None, root: Path | None) -> tuple[Path, Listing]:
+    from fgcme.corpora import manifest as reader
+
+    if manifest is None:
+        if root is None:
+            raise UserError("corpus.manifest is not set: name a CSV, JSONL or Parquet file with corpus.manifest=FILE")
+        return root, reader.find(root)
+    path = Path(manifest).expanduser()
+    if root is not None and not path.exists():
+        path = root / path
+    path = path.resolve()
+    return root or path.parent, reader.read(path)
+
+
+def _synthesised(settings: CorpusSettings, storage: Path) -> tuple[Path, Listing]:
+    from fgcme.corpora import demo, manifest
+
+    folder = storage.absolute() / "corpora" / f"demo-{settings.utterances}-{settings.seed}"
+    return folder, manifest.read(demo.synthesise(folder, settings.utterances, settings.seed))

@@ -1,0 +1,152 @@
+"""RAVDESS: acted North American English speech; every file's name tells everything about it.
+
+A name is `modality-channel-emotion-intensity-statement-repetition-actor`, two digits each (S. R. Livingstone and F. A.
+Russo, PLoS ONE 13(5): e0196391, 2018). The audio-only speech has modality 03 and channel 01; the same corpus also holds
+video and song, which are not listed here.
+
+Of the contract's optional fields, `dialog` holds the statement (`statement-01`) and `act` the intensity (`normal`,
+`strong`); there are no sessions. The sex follows from the actor's number: odd male, even female (`Recording.sex`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fgcme.corpora.contract import Corpus, Listing, Rejection, Utterance
+from fgcme.errors import UserError
+
+EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+INTENSITIES: tuple[Literal["normal"], Literal["strong"]] = ("normal", "strong")
+STATEMENTS = ("Kids are talking by the door", "Dogs are sitting by the door")
+ACTORS = 24
+SUFFIXES = (".wav", ".flac")
+
+_MODALITIES = {"01": "audio and video", "02": "video without sound", "03": "audio"}
+_CHANNELS = {"01": "speech", "02": "song"}
+_NAME = re.compile(r"\d{2}(-\d{2}){6}")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What the name of a speech file says.
+
+    Attributes:
+        emotion: one of `EMOTIONS`.
+        intensity: `normal` or `strong`; neutral is always normal.
+        statement: which of `STATEMENTS` is spoken, from 1.
+        repetition: 1 or 2.
+        actor: 1 to 24.
+    """
+
+    emotion: str
+    intensity: Literal["normal", "strong"]
+    statement: int
+    repetition: int
+    actor: int
+
+    @property
+    def sex(self) -> Literal["male", "female"]:
+        """Actors with odd numbers are male, those with even numbers female."""
+        return "male" if self.actor % 2 else "female"
+
+    @property
+    def text(self) -> str:
+        """The words of the statement."""
+        return STATEMENTS[self.statement - 1]
+
+
+def parse_name(stem: str) -> Recording:
+    """Read a file name, without its extension, as an audio-only speech recording.
+
+    Raises:
+        ValueError: it is none; says why.
+
+    >>> parse_name("03-01-06-01-02-01-12")
+    Recording(emotion='fearful', intensity='normal', statement=2, repetition=1, actor=12)
+    >>> parse_name("03-01-06-01-02-01-12").sex
+    'female'
+    >>> parse_name("03-02-06-01-02-01-12")
+    Traceback (most recent call last):
+    ValueError: channel 02 (song) is not speech
+    """
+    if not _NAME.fullmatch(stem):
+        raise ValueError("the name is not seven two-digit numbers, as in 03-01-06-01-02-01-12")
+    modality, channel, *rest = stem.split("-")
+    if modality != "03":
+        raise ValueError(f"modality {modality} ({_MODALITIES.get(modality, 'unknown')}) is not audio-only")
+    if channel != "01":
+        raise ValueError(f"channel {channel} ({_CHANNELS.get(channel, 'unknown')}) is not speech")
+    limits = (("emotion", 8), ("intensity", 2), ("statement", 2), ("repetition", 2), ("actor", ACTORS))
+    emotion, intensity, statement, repetition, actor = numbers = [int(part) for part in rest]
+    for (field, highest), number in zip(limits, numbers, strict=True):
+        if not 1 <= number <= highest:
+            raise ValueError(f"{field} {number:02d} is not one of 01 to {highest:02d}")
+    if emotion == 1 and intensity == 2:
+        raise ValueError("neutral has no strong intensity in this corpus")
+    return Recording(EMOTIONS[emotion - 1], INTENSITIES[intensity - 1], statement, repetition, actor)
+
+
+def find(root: Path) -> Listing:
+    """List the speech recordings below `root`, in whatever folders they lie, as `.wav` or `.flac`.
+
+    Every other file is a rejection: `not_of_corpus`, or `duplicate` for a name met before. Hidden files and folders (as
+    archives made on macOS carry them) are passed over.
+
+    Raises:
+        UserError: `root` is missing, or holds no speech recording.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; {_WAY_OUT}")
+    utterances: dict[str, Utterance] = {}
+    rejections: list[Rejection] = []
+    for path in _files(root):
+        audio = path.relative_to(root).as_posix()
+        try:
+            if path.suffix.lower() not in SUFFIXES:
+                raise ValueError(f"only {' and '.join(SUFFIXES)} files are recordings")
+            recording = parse_name(path.stem)
+        except ValueError as error:
+            rejections.append(Rejection(audio, audio, "list", "not_of_corpus", str(error)))
+            continue
+        if path.stem in utterances:
+            message = f"the same recording as {utterances[path.stem].audio}, which is used"
+            rejections.append(Rejection(path.stem, audio, "list", "duplicate", message))
+            continue
+        utterances[path.stem] = Utterance(
+            id=path.stem,
+            audio=audio,
+            text=recording.text,
+            raw_label=recording.emotion,
+            speaker=f"{recording.actor:02d}",
+            dialog=f"statement-{recording.statement:02d}",
+            act=recording.intensity,
+        )
+    if not utterances:
+        raise UserError(f"{root}: holds no RAVDESS speech (names such as 03-01-06-01-02-01-12.wav); {_WAY_OUT}")
+    return Listing([utterances[name] for name in sorted(utterances)], rejections)
+
+
+def _files(root: Path) -> list[Path]:
+    found: list[Path] = []
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(folder, name) for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+_OBTAIN = "download Audio_Speech_Actors_01-24.zip from https://zenodo.org/records/1188976 and unpack it"
+_WAY_OUT = f"{_OBTAIN}, then pass its folder with --root or in RAVDESS_ROOT"
+
+CORPUS = Corpus(
+    name="ravdess",
+    title="Ryerson Audio-Visual Database of Emotional Speech and Song, audio-only speech",
+    licence="CC BY-NC-SA 4.0",
+    citation="S. R. Livingstone and F. A. Russo, PLoS ONE 13(5): e0196391, 2018",
+    size="1,440 utterances, 24 speakers, 8 emotions, 1.5 hours, 215 MB as 48 kHz WAV",
+    obtain=f"{_OBTAIN}; pass its folder with --root or in RAVDESS_ROOT",
+    find=find,
+)

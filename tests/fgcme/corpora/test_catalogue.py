@@ -1,0 +1,73 @@
+"""The catalogue knows every corpus, and finds where an experiment's corpus lies."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fgcme.corpora.catalogue import CORPORA, find
+from fgcme.errors import UserError
+from fgcme.experiment import CorpusSettings
+
+NAME = "03-01-06-01-02-01-12.wav"
+
+
+def test_every_corpus_says_how_to_get_and_to_cite_it() -> None:
+    assert list(CORPORA) == ["demo", "ravdess", "manifest"]
+    for name, corpus in CORPORA.items():
+        assert corpus.name == name
+        assert all([corpus.title, corpus.licence, corpus.citation, corpus.size, corpus.obtain])
+    assert "unheard of" not in CORPORA
+
+
+def test_listing_the_names_imports_no_corpus() -> None:
+    code = (
+        "import sys; from fgcme.corpora.catalogue import CORPORA; list(CORPORA);"
+        "sys.exit('fgcme.corpora.demo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_root_is_the_settings_before_the_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, environment = tmp_path / "given", tmp_path / "environment"
+    for folder in (given, environment):
+        folder.mkdir()
+        (folder / NAME).touch()
+    monkeypatch.setenv("RAVDESS_ROOT", str(environment))
+    assert find(CorpusSettings(kind="ravdess"), tmp_path)[0] == environment
+    root, listing = find(CorpusSettings(kind="ravdess", root=str(given)), tmp_path)
+    assert root == given
+    assert len(listing.utterances) == 1
+
+
+def test_without_a_root_the_refusal_says_how_to_get_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAVDESS_ROOT", raising=False)
+    with pytest.raises(UserError, match=r"corpus\.root is not set: .*--root.*RAVDESS_ROOT"):
+        find(CorpusSettings(kind="ravdess"), tmp_path)
+
+
+def test_a_manifests_audio_lies_beside_it_or_below_the_given_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MANIFEST_ROOT", raising=False)
+    manifest = tmp_path / "lists" / "all.csv"
+    manifest.parent.mkdir()
+    manifest.write_text("audio,text,label,speaker\na.wav,b,c,d\n")
+    assert find(CorpusSettings(kind="manifest", manifest=str(manifest)), tmp_path)[0] == manifest.parent
+    assert find(CorpusSettings(kind="manifest", manifest=str(manifest), root=str(tmp_path)), tmp_path)[0] == tmp_path
+    below = CorpusSettings(kind="manifest", manifest="lists/all.csv", root=str(tmp_path))
+    assert len(find(below, tmp_path)[1].utterances) == 1
+    with pytest.raises(UserError, match=r"corpus\.manifest is not set"):
+        find(CorpusSettings(kind="manifest"), tmp_path)
+
+
+def test_the_demo_corpus_is_synthesised_below_the_storage(tmp_path: Path) -> None:
+    settings = CorpusSettings(kind="demo", utterances=4, seed=3)
+    root, listing = find(settings, tmp_path)
+    assert root == tmp_path / "corpora" / "demo-4-3"
+    assert len(listing.utterances) == 4
+    assert all((root / utterance.audio).is_file() for utterance in listing.utterances)
+    assert find(settings, tmp_path) == (root, listing)

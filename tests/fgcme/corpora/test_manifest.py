@@ -1,0 +1,137 @@
+"""A manifest lists any corpus; whatever is wrong in it is said with file, row and column."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fgcme.corpora.manifest import find, read
+from fgcme.errors import UserError
+
+ROW = {"audio": "wav/one.wav", "text": "hello there", "label": "1", "speaker": "01"}
+
+
+def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    if path.suffix == ".csv":
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    else:
+        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), path)
+    return path
+
+
+@pytest.fixture(params=["csv", "jsonl", "parquet"])
+def manifest(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path / f"corpus.{request.param}"
+
+
+def test_every_format_gives_the_same_utterances_and_values_stay_text(manifest: Path) -> None:
+    (utterance,) = read(write(manifest, [ROW])).utterances
+    assert (utterance.id, utterance.audio, utterance.text) == ("wav/one", "wav/one.wav", "hello there")
+    assert (utterance.raw_label, utterance.speaker) == ("1", "01")
+    assert (utterance.session, utterance.start, utterance.end) == (None, None, None)
+
+
+def test_pieces_of_one_file_are_told_apart_by_their_start(manifest: Path) -> None:
+    rows = [{**ROW, "start": 0.5, "end": 2.25}, {**ROW, "start": 2.25, "end": 4.0}]
+    first, second = read(write(manifest, rows)).utterances
+    assert (first.id, first.start, first.end) == ("wav/one@0.5", 0.5, 2.25)
+    assert second.id == "wav/one@2.25"
+
+
+def test_id_and_session_are_taken_where_given(manifest: Path) -> None:
+    (utterance,) = read(write(manifest, [{**ROW, "id": "007", "session": "02"}])).utterances
+    assert (utterance.id, utterance.session) == ("007", "02")
+
+
+@pytest.mark.parametrize("column", ["audio", "text", "label", "speaker"])
+def test_a_missing_column_is_refused_by_name(manifest: Path, column: str) -> None:
+    write(manifest, [{key: value for key, value in ROW.items() if key != column}])
+    with pytest.raises(UserError, match=rf"{manifest.name}: column {column} is missing"):
+        read(manifest)
+
+
+@pytest.mark.parametrize("column", ["audio", "text", "label", "speaker"])
+@pytest.mark.parametrize("empty", ["", "   ", None])
+def test_a_row_without_a_value_is_rejected_with_file_row_and_column(
+    manifest: Path, column: str, empty: str | None
+) -> None:
+    listing = read(write(manifest, [ROW, {**ROW, "audio": "two.wav", column: empty}]))
+    assert [utterance.id for utterance in listing.utterances] == ["wav/one"]
+    (rejection,) = listing.rejections
+    assert (rejection.stage, rejection.reason) == ("list", "missing_value")
+    assert f"{manifest.name}: row 2: column {column}" in rejection.message
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [("soon", "2"), ("-1", "2"), ("nan", "2"), ("2", "2"), ("3", "1"), ("0", "inf")]
+)
+def test_an_impossible_time_is_rejected(tmp_path: Path, start: str, end: str) -> None:
+    listing = read(
+        write(tmp_path / "corpus.csv", [{**ROW, "start": start, "end": end}, ROW | {"start": "", "end": ""}])
+    )
+    assert len(listing.utterances) == 1
+    assert [rejection.reason for rejection in listing.rejections] == ["bad_time"]
+
+
+def test_two_rows_with_one_id_are_refused_with_both_rows(manifest: Path) -> None:
+    write(manifest, [{**ROW, "id": "a"}, {**ROW, "id": "b"}, {**ROW, "id": "a"}])
+    with pytest.raises(UserError, match=r"rows 1 and 3 have the same id 'a'"):
+        read(manifest)
+
+
+def test_two_rows_of_one_file_without_times_are_refused(manifest: Path) -> None:
+    write(manifest, [ROW, {**ROW, "label": "2"}])
+    with pytest.raises(UserError, match=r"rows 1 and 2 have the same id 'wav/one'"):
+        read(manifest)
+
+
+def test_a_spreadsheets_byte_order_mark_is_not_part_of_a_columns_name(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.csv"
+    path.write_text("audio,text,label,speaker\na.wav,héllo,1,01\n", encoding="utf-8-sig")
+    assert read(path).utterances[0].text == "héllo"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("corpus.csv", b"audio,text\n\xff\xfe\x00", "cannot be read as csv"),
+        ("corpus.csv", b"audio,text,label,speaker\na,b,c,d,e\n", "row 1 has more values"),
+        ("corpus.csv", b"", "column audio, text, label, speaker is missing"),
+        ("corpus.csv", b"audio,text,label,speaker\n", "no rows"),
+        ("corpus.jsonl", b'{"audio": 1}\n{oops\n', "line 2"),
+        ("corpus.jsonl", b"[1]\n", "line 1 is not an object"),
+        ("corpus.parquet", b"not parquet", "cannot be read as parquet"),
+        ("corpus.xlsx", b"", "a manifest ends in"),
+    ],
+)
+def test_an_unreadable_manifest_is_refused_in_one_line(tmp_path: Path, name: str, content: bytes, what: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=what) as caught:
+        read(path)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such manifest"):
+        read(tmp_path / "corpus.csv")
+
+
+def test_a_folder_is_listed_by_the_manifest_in_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"corpus\.manifest"):
+        find(tmp_path)
+    write(tmp_path / "manifest.jsonl", [ROW])
+    assert len(find(tmp_path).utterances) == 1
