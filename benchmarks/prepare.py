@@ -1,0 +1,127 @@
+"""What Ray Data costs: preparing a corpus through the pipeline against a plain pool of two processes.
+
+Both sides list the corpus, run the same function on the same blocks and write the same Parquet, on two CPUs. Ray and
+the pool are started, and their workers have everything imported, before the clock runs. Rounds alternate between the
+two, each into an empty folder; the last line is JSON, with the ratio of the medians.
+
+    python benchmarks/prepare.py [--root RAVDESS] [--limit 480] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from multiprocessing.pool import Pool
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from fgcme.corpora import catalogue
+from fgcme.experiment import Experiment, parse
+from pipelines import engine, prepare
+
+PROCESSES = 2
+TARGET = 1.3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", default=os.environ.get("RAVDESS_ROOT"), help="RAVDESS; without it, the demo corpus")
+    parser.add_argument("--limit", type=int, help="prepare only this many utterances")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    work = Path(tempfile.mkdtemp(prefix="fgcme-benchmark-"))
+    try:
+        experiment = describe(arguments.root, arguments.limit, work)
+        ray_seconds, pool_seconds, utterances = measure(experiment, arguments.rounds)
+    finally:
+        shutil.rmtree(work)
+    report(ray_seconds, pool_seconds, utterances)
+
+
+def describe(root: str | None, limit: int | None, work: Path) -> Experiment:
+    """The experiment to prepare: RAVDESS, of which a limit takes every n-th utterance, or the demo corpus."""
+    corpus: dict[str, object] = {"kind": "demo"} | ({"utterances": limit} if limit else {})
+    if root is not None:
+        corpus = {"kind": "ravdess", "root": root}
+        if limit is not None:
+            subset = work / "subset"
+            listed = catalogue.CORPORA["ravdess"].find(Path(root)).utterances
+            subset.mkdir()
+            for utterance in listed[:: max(1, len(listed) // limit)][:limit]:
+                (subset / Path(utterance.audio).name).symlink_to((Path(root) / utterance.audio).resolve())
+            corpus["root"] = str(subset)
+    content = {"name": "benchmark", "corpus": corpus, "protocol": {"name": "none"}, "storage": {"path": str(work)}}
+    return parse(content)
+
+
+def measure(experiment: Experiment, rounds: int) -> tuple[list[float], list[float], int]:
+    """Seconds of every round, through Ray and through the pool, and how many utterances each round prepared."""
+    with engine.session(), multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        engine.require(PROCESSES, 0, "this benchmark")
+        by_ray, by_pool = [], []
+        for number in range(rounds + 1):
+            seconds, utterances = prepare_with_ray(experiment)
+            pool_seconds, by_the_pool = prepare_with_pool(experiment, pool)
+            if utterances != by_the_pool:
+                raise SystemExit(f"Ray prepared {utterances} utterances and the pool {by_the_pool}")
+            # The first round starts and warms the workers.
+            if number:
+                by_ray.append(seconds)
+                by_pool.append(pool_seconds)
+    return by_ray, by_pool, utterances
+
+
+def prepare_with_ray(experiment: Experiment) -> tuple[float, int]:
+    """The pipeline, as `fgcme prepare` runs it."""
+    shutil.rmtree(prepare.folder_for(experiment), ignore_errors=True)
+    began = time.perf_counter()
+    summary = prepare.run(experiment, progress=False)
+    return time.perf_counter() - began, summary.utterances
+
+
+def prepare_with_pool(experiment: Experiment, pool: Pool) -> tuple[float, int]:
+    """The least that does the same work: list, hand blocks out, write parts."""
+    folder = Path(experiment.storage.path) / "pool"
+    shutil.rmtree(folder, ignore_errors=True)
+    began = time.perf_counter()
+    root, listing = catalogue.find(experiment.corpus, Path(experiment.storage.path))
+    sources = {utterance.id: prepare.source_hash(utterance, root) for utterance in listing.utterances}
+    recipe = prepare.Recipe.of(experiment, root, folder)
+    tasks = [(block, recipe) for block in prepare.blocks(listing.utterances, sources, PROCESSES)]
+    outcomes = pool.starmap(prepare.prepare_block, tasks, chunksize=1)
+    seconds = time.perf_counter() - began
+    return seconds, sum(outcome["reason"].null_count for outcome in outcomes)
+
+
+def report(by_ray: list[float], by_pool: list[float], utterances: int) -> None:
+    """Print a table for people, and as the last line JSON for programs."""
+    table = Table(title=f"preparing {utterances} utterances with {PROCESSES} processes, seconds")
+    for heading in ("round", "Ray Data", "pool", "ratio"):
+        table.add_column(heading, justify="right")
+    for number, (ray_seconds, pool_seconds) in enumerate(zip(by_ray, by_pool, strict=True), start=1):
+        table.add_row(str(number), f"{ray_seconds:.2f}", f"{pool_seconds:.2f}", f"{ray_seconds / pool_seconds:.2f}")
+    ray_median, pool_median = statistics.median(by_ray), statistics.median(by_pool)
+    ratio = ray_median / pool_median
+    table.add_section()
+    table.add_row("median", f"{ray_median:.2f}", f"{pool_median:.2f}", f"{ratio:.2f}")
+    Console().print(table)
+    result = {
+        "ray_over_pool": round(ratio, 3),
+        "target": TARGET,
+        "ray_seconds": round(ray_median, 3),
+        "pool_seconds": round(pool_median, 3),
+        "utterances": utterances,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""The prepared corpus: a folder of Parquet that holds features, word spans and raw labels.
+
+    <folder>/utterances/*.parquet   one row an utterance, schema `UTTERANCES`
+    <folder>/rejected/*.parquet     one row a rejection, schema `REJECTED`
+    <folder>/corpus.json            the settings that made it, their hash, counts, versions
+
+Label maps and folds belong to the protocol, so one prepared corpus serves all protocols.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fgcme.corpora.contract import Rejection
+from fgcme.errors import UserError
+from fgcme.experiment import digest
+
+Kind = Literal["utterances", "rejected"]
+
+UTTERANCES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("audio", pa.string()),
+        ("audio_sha256", pa.string()),
+        ("duration", pa.float64()),
+        ("speaker", pa.string()),
+        ("session", pa.string()),
+        ("dialog", pa.string()),
+        ("act", pa.string()),
+        ("raw_label", pa.string()),
+        ("text", pa.string()),
+        ("words", pa.list_(pa.string())),
+        ("begin", pa.list_(pa.int32())),
+        ("end", pa.list_(pa.int32())),
+        ("alignment", pa.string()),
+        ("alignment_score", pa.float32()),
+        ("frames", pa.list_(pa.float32())),
+        ("frame_count", pa.int32()),
+        ("frame_size", pa.int32()),
+        # What the row was made from: prepared again, a row whose source changed is made anew.
+        ("source_hash", pa.string()),
+    ]
+)
+
+REJECTED = pa.schema(
+    [(name, pa.string()) for name in ("id", "audio", "stage", "reason", "message")],
+)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `corpus.json` says.
+
+    Attributes:
+        corpus: the corpus's name.
+        settings: the dotted settings that decide the features, and their values.
+        settings_hash: their `experiment.digest`.
+        corpus_hash: see `corpus_hash`.
+        counts: `utterances`, `rejected`, and one `aligned.<method>` for each method of alignment; while utterances are
+            still to be prepared, `pending` of them.
+        versions: the libraries that made it.
+    """
+
+    corpus: str
+    settings: dict[str, Any]
+    settings_hash: str
+    corpus_hash: str
+    counts: dict[str, int]
+    versions: dict[str, str]
+
+    def differences(self, settings: Mapping[str, Any]) -> list[str]:
+        """Each setting that differs, as a phrase such as `prepare.features.bins is 40 there and 80 here`."""
+        absent = "not set"
+        return [
+            f"{key} is {there!r} there and {here!r} here"
+            for key in sorted({*self.settings, *settings})
+            if (there := self.settings.get(key, absent)) != (here := settings.get(key, absent))
+        ]
+
+    def write(self, folder: Path) -> None:
+        """Write `corpus.json` into the folder, in one step."""
+        partial = folder / "corpus.json.partial"
+        partial.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        partial.replace(folder / "corpus.json")
+
+
+def describe(folder: Path) -> Description:
+    """Read a prepared corpus's `corpus.json`.
+
+    Raises:
+        UserError: there is no prepared corpus in the folder, or its description is damaged.
+    """
+    path = folder / "corpus.json"
+    try:
+        return Description(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no prepared corpus here; make it with `fgcme prepare`") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error}); delete the folder and prepare again") from None
+
+
+def corpus_hash(settings_hash: str, sources: Mapping[str, str]) -> str:
+    """What tells two prepared corpora apart: the settings, and every utterance's id and source hash.
+
+    >>> corpus_hash("s", {"a": "1", "b": "2"}) == corpus_hash("s", {"b": "2", "a": "1"})
+    True
+    """
+    return digest([settings_hash, sorted(sources.items())])
+
+
+def utterance_table(rows: Iterable[Mapping[str, object]]) -> pa.Table:
+    """Rows of prepared utterances as a table with the schema `UTTERANCES`.
+
+    Values may be NumPy arrays; they are not copied value by value.
+    """
+    rows = list(rows)
+    return pa.table(
+        [pa.array([row[field.name] for row in rows], field.type) for field in UTTERANCES], schema=UTTERANCES
+    )
+
+
+def rejected_table(rejections: Iterable[Rejection]) -> pa.Table:
+    """Rejections as a table with the schema `REJECTED`."""
+    return pa.Table.from_pylist([asdict(rejection) for rejection in rejections], schema=REJECTED)
+
+
+def write_part(folder: Path, kind: Kind, name: str, table: pa.Table) -> None:
+    """Write `<folder>/<kind>/<name>.parquet` in one step: a reader sees the whole part or none of it."""
+    path = folder / kind / f"{name}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Two tasks may write the same part at once, when a cluster believes one of them lost.
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    pq.write_table(table, partial)
+    partial.replace(path)
+
+
+def sources(folder: Path) -> dict[str, str]:
+    """The source hash of every prepared utterance, by id."""
+    return {
+        row["id"]: row["source_hash"] for _, table in _parts(folder, ["id", "source_hash"]) for row in table.to_pylist()
+    }
+
+
+def alignments(folder: Path) -> dict[str, int]:
+    """How many utterances each method aligned."""
+    counts: Counter[str] = Counter()
+    for _, table in _parts(folder, ["alignment"]):
+        counts.update(table["alignment"].to_pylist())
+    return dict(sorted(counts.items()))
+
+
+def retain(folder: Path, wanted: Mapping[str, str]) -> set[str]:
+    """Drop every prepared row that is not wanted, or is there twice; only the parts that hold such rows are rewritten.
+
+    Args:
+        folder: the prepared corpus.
+        wanted: source hash of each utterance that the corpus has now, by id.
+
+    Returns:
+        The ids that stay: those need not be prepared again.
+    """
+    kept: set[str] = set()
+    for path, table in _parts(folder, ["id", "source_hash"]):
+        keep = []
+        for row in table.to_pylist():
+            keep.append(wanted.get(row["id"]) == row["source_hash"] and row["id"] not in kept)
+            if keep[-1]:
+                kept.add(row["id"])
+        if not any(keep):
+            path.unlink()
+        elif not all(keep):
+            write_part(folder, "utterances", path.stem, _read(path).filter(pa.array(keep)))
+    return kept
+
+
+def clear_rejected(folder: Path) -> None:
+    """Remove the rejections of an earlier preparation, and whatever a killed one left half written."""
+    for path in [*folder.glob("rejected/*.parquet"), *folder.glob("*/*.partial")]:
+        path.unlink(missing_ok=True)
+
+
+def _parts(folder: Path, columns: list[str]) -> Iterator[tuple[Path, pa.Table]]:
+    for path in sorted((folder / "utterances").glob("*.parquet")):
+        yield path, _read(path, columns)
+
+
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    try:
+        # Not `read_table`: that takes a folder called `a=b` for a column.
+        with pq.ParquetFile(path) as file:
+            return file.read(columns)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path}: damaged ({' '.join(str(error).split())}); delete it and prepare again") from None

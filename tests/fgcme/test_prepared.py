@@ -1,0 +1,143 @@
+"""The prepared corpus: parts come whole, rows are dropped by their source, and the description says what made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from fgcme import prepared
+from fgcme.corpora.contract import Rejection
+from fgcme.errors import UserError
+
+
+def row(name: str, source: str = "old", method: str = "sphinx") -> dict[str, object]:
+    frames = np.arange(12, dtype=np.float32)
+    return {
+        "id": name,
+        "audio": f"{name}.wav",
+        "audio_sha256": "0" * 64,
+        "duration": 0.055,
+        "speaker": "01",
+        "session": None,
+        "dialog": None,
+        "act": None,
+        "raw_label": "sad",
+        "text": "Hello there",
+        "words": ["hello", "there"],
+        "begin": np.array([0, 1], dtype=np.int32),
+        "end": np.array([1, 3], dtype=np.int32),
+        "alignment": method,
+        "alignment_score": -1.5,
+        "frames": frames,
+        "frame_count": 3,
+        "frame_size": 4,
+        "source_hash": source,
+    }
+
+
+def write(folder: Path, part: str, *rows: dict[str, object]) -> Path:
+    prepared.write_part(folder, "utterances", part, prepared.utterance_table(rows))
+    return folder / "utterances" / f"{part}.parquet"
+
+
+def description(**changes: object) -> prepared.Description:
+    values: dict[str, object] = {
+        "corpus": "demo",
+        "settings": {"prepare.features.bins": 40, "prepare.alignment.method": "sphinx"},
+        "settings_hash": "h",
+        "corpus_hash": "c",
+        "counts": {"utterances": 1, "rejected": 0},
+        "versions": {},
+    }
+    return prepared.Description(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_a_row_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    path = write(tmp_path, "a", row("one"))
+    assert pq.read_schema(path).equals(prepared.UTTERANCES)
+    (back,) = pq.ParquetFile(path).read().to_pylist()
+    assert back["words"] == ["hello", "there"]
+    assert (back["begin"], back["end"]) == ([0, 1], [1, 3])
+    assert back["frames"] == list(range(12))
+    assert back["session"] is None
+
+
+def test_a_part_is_written_in_one_step(tmp_path: Path) -> None:
+    path = write(tmp_path, "a", row("one"))
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_unchanged_rows_stay_and_their_parts_are_not_touched(tmp_path: Path) -> None:
+    path = write(tmp_path, "a", row("one"), row("two"))
+    before = path.stat()
+    assert prepared.retain(tmp_path, {"one": "old", "two": "old", "three": "new"}) == {"one", "two"}
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_changed_vanished_and_double_rows_are_dropped(tmp_path: Path) -> None:
+    untouched = write(tmp_path, "a", row("one")).stat().st_ino
+    write(tmp_path, "b", row("one"), row("changed"), row("two"), row("vanished"))
+    emptied = write(tmp_path, "c", row("vanished"))
+    assert prepared.retain(tmp_path, {"one": "old", "two": "old", "changed": "new"}) == {"one", "two"}
+    assert prepared.sources(tmp_path) == {"one": "old", "two": "old"}
+    assert (tmp_path / "utterances" / "a.parquet").stat().st_ino == untouched
+    assert pq.ParquetFile(tmp_path / "utterances" / "b.parquet").read()["id"].to_pylist() == ["two"]
+    assert not emptied.exists()
+
+
+def test_a_folder_called_like_a_column_adds_none(tmp_path: Path) -> None:
+    folder = tmp_path / "kind=demo"
+    path = write(folder, "a", row("one"), row("two"))
+    prepared.retain(folder, {"one": "old"})
+    assert pq.read_schema(path).equals(prepared.UTTERANCES)
+
+
+def test_a_damaged_part_is_named_with_the_way_out(tmp_path: Path) -> None:
+    path = write(tmp_path, "a", row("one"))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"a\.parquet: damaged .*; delete it and prepare again"):
+        prepared.sources(tmp_path)
+
+
+def test_utterances_are_counted_by_the_method_that_aligned_them(tmp_path: Path) -> None:
+    write(tmp_path, "a", row("one"), row("two", method="uniform"))
+    write(tmp_path, "b", row("three"))
+    assert prepared.alignments(tmp_path) == {"sphinx": 2, "uniform": 1}
+
+
+def test_the_corpus_hash_changes_with_a_source_an_id_and_the_settings() -> None:
+    base = prepared.corpus_hash("s", {"a": "1"})
+    others = [("t", {"a": "1"}), ("s", {"a": "2"}), ("s", {"b": "1"}), ("s", {})]
+    assert len({base, *(prepared.corpus_hash(settings, sources) for settings, sources in others)}) == 5
+
+
+def test_rejections_of_an_earlier_preparation_and_half_written_parts_are_cleared(tmp_path: Path) -> None:
+    table = prepared.rejected_table([Rejection("one", "one.wav", "read", "empty", "one.wav is empty")])
+    prepared.write_part(tmp_path, "rejected", "a", table)
+    kept = write(tmp_path, "a", row("one"))
+    (tmp_path / "utterances" / "b.parquet.1234.partial").write_bytes(b"half")
+    prepared.clear_rejected(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [kept]
+
+
+def test_a_description_comes_back_and_tells_differing_settings(tmp_path: Path) -> None:
+    description().write(tmp_path)
+    back = prepared.describe(tmp_path)
+    assert back == description()
+    assert back.differences(back.settings) == []
+    assert back.differences({"prepare.features.bins": 80, "corpus.seed": 1}) == [
+        "corpus.seed is 'not set' there and 1 here",
+        "prepare.alignment.method is 'sphinx' there and 'not set' here",
+        "prepare.features.bins is 40 there and 80 here",
+    ]
+
+
+def test_a_missing_or_damaged_description_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no prepared corpus here"):
+        prepared.describe(tmp_path)
+    (tmp_path / "corpus.json").write_text("{")
+    with pytest.raises(UserError, match=r"corpus\.json: damaged"):
+        prepared.describe(tmp_path)

@@ -1,0 +1,76 @@
+"""Ray as this project starts it: on this machine only, refusing what it can never give, gone without a trace."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fgcme.errors import UserError
+from pipelines import engine
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_cluster_that_does_not_answer_is_refused_at_once_in_one_line(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{closed.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with (
+        pytest.raises(UserError, match=rf"RAY_ADDRESS={address}: cannot join this cluster") as caught,
+        engine.session(),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_what_the_cluster_can_never_give_is_refused_in_one_line(ray_session: None) -> None:
+    engine.require(engine.resources()["CPU"], 0, "training")
+    with pytest.raises(
+        UserError, match=r"training with 9 workers needs 10000 CPUs at once and Ray has \d+: ask for less"
+    ):
+        engine.require(10_000, 0, "training with 9 workers")
+    with pytest.raises(UserError, match="needs 64 GPUs at once"):
+        engine.require(1, 64, "training")
+
+
+def test_a_session_inside_another_leaves_it_running(ray_session: None) -> None:
+    import ray
+
+    with engine.session():
+        assert ray.is_initialized()
+    assert ray.is_initialized()
+
+
+def test_nothing_listens_beyond_this_machine(ray_session: None) -> None:
+    ours = psutil.Process().children(recursive=True)
+    listening = [
+        connection.laddr.ip.removeprefix("::ffff:")
+        for process in ours
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert listening
+    assert set(listening) <= {"127.0.0.1", "::1"}
+
+
+def test_ray_leaves_no_file_behind(tmp_path: Path) -> None:
+    code = "from pipelines import engine\nwith engine.session():\n import ray; print(ray.cluster_resources()['CPU'])"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment["HOME"] = str(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) >= 1
+    assert done.stderr == ""
+    assert list(tmp_path.rglob("*")) == []

@@ -1,0 +1,188 @@
+"""Preparing on Ray Data: only what is missing is done, every utterance is there once, and what fails is told."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from fgcme import prepared
+from fgcme.errors import UserError
+from fgcme.experiment import Experiment, parse
+from pipelines import prepare
+from tests.speech import say
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
+
+TEXT = "dogs are sitting by the door"
+
+
+class Corpus:
+    """A corpus of one's own on disk: one spoken sentence, listed as many times as a test needs."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder = folder
+        self.rows = [
+            {
+                "id": f"u{number:03d}",
+                "audio": "speech.wav",
+                "text": TEXT,
+                "label": "sad",
+                "speaker": f"{number % 4:02d}",
+            }
+            for number in range(count)
+        ]
+        folder.mkdir()
+        soundfile.write(folder / "speech.wav", say(TEXT)[0], 16_000)
+
+    def experiment(self, **prepare_settings: Any) -> Experiment:
+        manifest = self.folder / "list.csv"
+        with manifest.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["id", "audio", "text", "label", "speaker"])
+            writer.writeheader()
+            writer.writerows(self.rows)
+        return parse(
+            {
+                "name": "mine",
+                "corpus": {"kind": "manifest", "manifest": str(manifest)},
+                "protocol": {"name": "mine"},
+                "prepare": prepare_settings,
+                "storage": {"path": str(self.folder / "storage")},
+            }
+        )
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return Corpus(tmp_path / "corpus", count=6)
+
+
+def rows(folder: Path, kind: str = "utterances") -> list[dict[str, Any]]:
+    found = [row for path in (folder / kind).glob("*.parquet") for row in pq.ParquetFile(path).read().to_pylist()]
+    return sorted(found, key=lambda row: str(row["id"]))
+
+
+def test_a_corpus_is_prepared_counted_and_described(corpus: Corpus, capfd: pytest.CaptureFixture[str]) -> None:
+    experiment = corpus.experiment()
+    summary = prepare.run(experiment)
+    assert (summary.utterances, summary.made, summary.aligned) == (6, 6, {"sphinx": 6})
+    assert prepare.locate(experiment) == summary.folder
+    assert [row["id"] for row in rows(summary.folder)] == [row["id"] for row in corpus.rows]
+    assert rows(summary.folder)[1]["speaker"] == "01"
+    description = prepared.describe(summary.folder)
+    assert description.counts == {"utterances": 6, "rejected": 0, "aligned.sphinx": 6}
+    assert description.corpus_hash == prepared.corpus_hash(description.settings_hash, prepared.sources(summary.folder))
+    printed = capfd.readouterr()
+    assert "prepared 6/6, rejected 0" in printed.err
+    assert "6 sphinx" in printed.out
+    assert printed.out.endswith("next: fgcme train mine\n")
+
+
+def test_again_only_what_is_new_changed_or_gone_is_touched(corpus: Corpus) -> None:
+    folder = prepare.run(corpus.experiment(), progress=False).folder
+    untouched = {path: path.stat().st_mtime_ns for path in folder.glob("utterances/*.parquet")}
+    first_hash = prepared.describe(folder).corpus_hash
+    assert prepare.run(corpus.experiment(), progress=False).made == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("utterances/*.parquet")} == untouched
+    assert prepared.describe(folder).corpus_hash == first_hash
+
+    corpus.rows[2]["label"] = "happy"
+    del corpus.rows[4]
+    corpus.rows.append({**corpus.rows[0], "id": "u999"})
+    summary = prepare.run(corpus.experiment(), progress=False)
+    assert (summary.utterances, summary.made) == (6, 2)
+    labels = {row["id"]: row["raw_label"] for row in rows(folder)}
+    assert labels == {row["id"]: row["label"] for row in corpus.rows}
+    assert prepared.describe(folder).corpus_hash != first_hash
+
+
+def test_what_was_rejected_is_told_and_tried_again(corpus: Corpus, capfd: pytest.CaptureFixture[str]) -> None:
+    corpus.rows[3]["audio"] = "other.wav"
+    summary = prepare.run(corpus.experiment(max_rejected=0.5))
+    assert [(rejection.id, rejection.reason) for rejection in summary.rejected] == [("u003", "missing")]
+    assert "missing: 1, such as u003" in capfd.readouterr().out
+    assert [row["stage"] for row in rows(summary.folder, "rejected")] == ["read"]
+
+    soundfile.write(corpus.folder / "other.wav", say(TEXT)[0], 16_000)
+    summary = prepare.run(corpus.experiment(max_rejected=0.5), progress=False)
+    assert (summary.utterances, summary.made, summary.rejected) == (6, 1, [])
+    assert rows(summary.folder, "rejected") == []
+
+
+def test_too_many_rejections_fail_but_what_was_prepared_stays(corpus: Corpus) -> None:
+    for row in corpus.rows[:2]:
+        row["audio"] = "silent.wav"
+    soundfile.write(corpus.folder / "silent.wav", np.zeros(16_000), 16_000)
+    experiment = corpus.experiment(max_rejected=0.3)
+    with pytest.raises(
+        UserError, match=r"33\.3% of the corpus is rejected, above prepare\.max_rejected=0\.3.*rejected"
+    ):
+        prepare.run(experiment, progress=False)
+    assert len(rows(prepare.folder_for(experiment))) == 4
+    assert {row["reason"] for row in rows(prepare.folder_for(experiment), "rejected")} == {"silent"}
+    assert prepare.run(corpus.experiment(max_rejected=0.34), progress=False).made == 0
+
+
+def test_rows_that_the_manifest_lacks_values_in_count_as_rejected(corpus: Corpus) -> None:
+    corpus.rows[0]["label"] = ""
+    with pytest.raises(UserError, match=r"16\.7% of the corpus is rejected"):
+        prepare.run(corpus.experiment(), progress=False)
+
+
+def test_a_corpus_without_a_usable_utterance_fails(corpus: Corpus) -> None:
+    (corpus.folder / "speech.wav").unlink()
+    with pytest.raises(UserError, match="no usable utterance"):
+        prepare.run(corpus.experiment(max_rejected=1.0), progress=False)
+
+
+def test_what_a_worker_finds_wrong_with_the_settings_reaches_the_user_as_one_line(corpus: Corpus) -> None:
+    nowhere = corpus.folder / "nowhere"
+    with pytest.raises(UserError, match="nowhere") as caught:
+        prepare.run(corpus.experiment(alignment={"method": "imported", "folder": str(nowhere)}), progress=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_preparation_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path) -> None:
+    experiment = Corpus(tmp_path / "corpus", count=400).experiment()
+    settings = tmp_path / "experiment.yaml"
+    settings.write_text(experiment.to_yaml())
+    code = (
+        "import sys; from fgcme.experiment import load; from pipelines import prepare; prepare.run(load(sys.argv[1]))"
+    )
+    # A folder of its own for what the killed Ray leaves; short, because a socket's path must be.
+    temporary = tempfile.TemporaryDirectory(prefix="kill-", ignore_cleanup_errors=True)
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment["TMPDIR"] = temporary.name
+    driver = subprocess.Popen([sys.executable, "-c", code, str(settings)], env=environment, stderr=subprocess.DEVNULL)
+    folder = prepare.folder_for(experiment)
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("utterances/*.parquet"))) < 3:
+        assert driver.poll() is None, "the driver ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    temporary.cleanup()
+    with pytest.raises(UserError, match=re.compile("utterances are not prepared yet")):
+        prepare.locate(experiment)
+    survived = {path.name for path in folder.glob("utterances/*.parquet")}
+
+    summary = prepare.run(experiment, progress=False)
+    assert summary.utterances == 400
+    assert 0 < summary.made < 400
+    assert [row["id"] for row in rows(folder)] == [f"u{number:03d}" for number in range(400)]
+    assert survived <= {path.name for path in folder.glob("utterances/*.parquet")}
+    assert not list(folder.rglob("*.partial"))
+    assert prepared.describe(prepare.locate(experiment)).counts["utterances"] == 400

@@ -1,0 +1,193 @@
+"""Preparing, but for Ray: which settings count, which folder they lead to, what a task does with a block."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from fgcme import prepared
+from fgcme.corpora.contract import Utterance
+from fgcme.errors import UserError
+from fgcme.experiment import Experiment, parse
+from pipelines import prepare
+from tests.speech import say
+
+TEXT = "kids are talking by the door"
+
+
+def experiment(storage: Path | str, **sections: Any) -> Experiment:
+    return parse(
+        {"name": "x", "corpus": {"kind": "ravdess"}, "protocol": {"name": "p"}, "storage": {"path": str(storage)}}
+        | sections
+    )
+
+
+def described(described_experiment: Experiment, **counts: int) -> Path:
+    """A prepared corpus, as far as its description goes."""
+    folder = prepare.folder_for(described_experiment)
+    folder.mkdir(parents=True)
+    settings = prepare.feature_settings(described_experiment)
+    kind = described_experiment.corpus.kind
+    prepared.Description(kind, settings, "h", "c", {"utterances": 1, "rejected": 0} | counts, {}).write(folder)
+    return folder
+
+
+def test_the_folder_follows_from_the_settings_that_decide_the_features(tmp_path: Path) -> None:
+    plain = prepare.folder_for(experiment(tmp_path))
+    assert plain.parent == tmp_path / "prepared"
+    assert plain.name.startswith("ravdess-")
+    same: list[dict[str, Any]] = [
+        {"corpus": {"kind": "ravdess", "root": "/elsewhere"}},
+        {"prepare": {"max_rejected": 0.5}},
+        {"training": {"epochs": 3}},
+        {"name": "y"},
+    ]
+    other: list[dict[str, Any]] = [
+        {"prepare": {"features": {"bins": 80}}},
+        {"prepare": {"alignment": {"method": "uniform"}}},
+        {"corpus": {"kind": "demo"}},
+        {"corpus": {"kind": "demo", "seed": 1}},
+        {"corpus": {"kind": "demo", "utterances": 8}},
+        {"corpus": {"kind": "manifest", "manifest": "a/list.csv"}},
+        {"corpus": {"kind": "manifest", "manifest": "b/list.csv"}},
+    ]
+    assert {prepare.folder_for(experiment(tmp_path, **changes)) for changes in same} == {plain}
+    assert len({plain, *(prepare.folder_for(experiment(tmp_path, **changes)) for changes in other)}) == len(other) + 1
+
+
+def test_a_folder_given_by_name_is_taken_and_relative_paths_become_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert prepare.folder_for(experiment("results")).parent == tmp_path / "results" / "prepared"
+    assert prepare.folder_for(experiment("results", prepare={"folder": "mine"})) == tmp_path / "mine"
+
+
+def test_a_bucket_for_storage_needs_a_folder_for_the_prepared_corpus(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"storage\.path=s3://bucket is a bucket: set prepare\.folder"):
+        prepare.folder_for(experiment("s3://bucket"))
+    assert prepare.folder_for(experiment("s3://bucket", prepare={"folder": str(tmp_path)})) == tmp_path
+
+
+def test_a_corpus_that_is_not_prepared_says_how_to_prepare_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"ravdess is not prepared yet; run `fgcme prepare x`"):
+        prepare.locate(experiment(tmp_path))
+
+
+def test_a_corpus_prepared_with_other_settings_only_names_them(tmp_path: Path) -> None:
+    described(experiment(tmp_path, prepare={"features": {"bins": 80}}))
+    described(experiment(tmp_path, prepare={"features": {"bins": 20}, "alignment": {"method": "uniform"}}))
+    with pytest.raises(UserError) as caught:
+        prepare.locate(experiment(tmp_path))
+    assert "prepare.features.bins is 80 there and 40 here; run" in str(caught.value)
+
+
+def test_a_named_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
+    described(experiment(tmp_path, prepare={"folder": str(tmp_path / "mine")}))
+    with pytest.raises(
+        UserError, match=r"mine: prepared with other settings: prepare\.features\.bins is 40 there and 8"
+    ):
+        prepare.locate(experiment(tmp_path, prepare={"folder": str(tmp_path / "mine"), "features": {"bins": 8}}))
+
+
+def test_a_corpus_prepared_in_part_is_not_trained_on(tmp_path: Path) -> None:
+    described(experiment(tmp_path), pending=3)
+    with pytest.raises(UserError, match="3 utterances are not prepared yet"):
+        prepare.locate(experiment(tmp_path))
+
+
+def test_a_complete_corpus_is_located(tmp_path: Path) -> None:
+    folder = described(experiment(tmp_path))
+    assert prepare.locate(experiment(tmp_path)) == folder
+
+
+def test_a_source_hash_changes_with_what_the_corpus_says_and_with_the_file(tmp_path: Path) -> None:
+    utterance = Utterance("one", "one.wav", TEXT, "sad", "01")
+    missing = prepare.source_hash(utterance, tmp_path)
+    (tmp_path / "one.wav").write_bytes(b"1234")
+    there = prepare.source_hash(utterance, tmp_path)
+    relabelled = prepare.source_hash(Utterance("one", "one.wav", TEXT, "happy", "01"), tmp_path)
+    (tmp_path / "one.wav").write_bytes(b"12345")
+    grown = prepare.source_hash(utterance, tmp_path)
+    assert len({missing, there, relabelled, grown}) == 4
+
+
+@pytest.mark.parametrize(("count", "cpus"), [(1, 2.0), (7, 2.0), (1000, 2.0), (50, 64.0), (9, 0.5)])
+def test_blocks_hold_every_utterance_once_and_suffice_for_the_cpus(count: int, cpus: float) -> None:
+    utterances = [Utterance(str(number), "a.wav", TEXT, "sad", "01", end=1.0) for number in range(count)]
+    tables = prepare.blocks(utterances, {utterance.id: "h" for utterance in utterances}, cpus)
+    assert [name for table in tables for name in table["id"].to_pylist()] == [utterance.id for utterance in utterances]
+    assert len(tables) >= min(count, cpus)
+    assert max(table.num_rows for table in tables) <= 32
+
+
+def test_a_block_becomes_a_part_of_rows_and_a_part_of_rejections(tmp_path: Path) -> None:
+    """Every way that data can be bad is a rejection with its reason, and takes nothing else down with it."""
+    speech, _ = say(TEXT)
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
+    stereo = np.stack([np.repeat(speech, 3), np.repeat(speech, 3)], axis=1)
+    root = tmp_path / "audio"
+    root.mkdir()
+    soundfile.write(root / "good.wav", speech, 16_000)
+    soundfile.write(root / "stereo.wav", stereo, 48_000)
+    soundfile.write(root / "no_words.wav", noise, 16_000)
+    soundfile.write(root / "too_short.wav", noise[:100], 16_000)
+    soundfile.write(root / "silent.wav", np.zeros(16_000), 16_000)
+    (root / "empty.wav").touch()
+    (root / "unreadable.wav").write_text("this is a text file\n" * 100)
+    (root / "lfs_pointer.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    names = ["good", "stereo", "no_words", "too_short", "silent", "empty", "unreadable", "lfs_pointer", "missing"]
+    utterances = [
+        Utterance(name, f"{name}.wav", "?!" if name == "no_words" else TEXT, "sad", "01", act="normal")
+        for name in names
+    ]
+    (block,) = prepare.blocks(utterances, {name: f"hash of {name}" for name in names}, cpus=0.1)
+    folder = tmp_path / "prepared"
+    recipe = prepare.Recipe.of(experiment(tmp_path), root, folder)
+
+    outcomes = prepare.prepare_block(block, recipe).to_pylist()
+
+    assert {outcome["id"] for outcome in outcomes if outcome["reason"] is None} == {"good", "stereo"}
+    reasons = {outcome["id"]: outcome["reason"] for outcome in outcomes if outcome["reason"] is not None}
+    assert reasons == {name: name for name in names[2:]}
+    (part,) = (folder / "utterances").glob("*.parquet")
+    rows = {row["id"]: row for row in pq.ParquetFile(part).read().to_pylist()}
+    assert rows["good"]["words"] == TEXT.split()
+    assert (rows["good"]["alignment"], rows["good"]["source_hash"]) == ("sphinx", "hash of good")
+    assert (rows["good"]["act"], rows["good"]["session"]) == ("normal", None)
+    assert len(rows["good"]["frames"]) == rows["good"]["frame_count"] * 40
+    assert rows["stereo"]["duration"] == pytest.approx(rows["good"]["duration"], abs=1e-3)
+    (part,) = (folder / "rejected").glob("*.parquet")
+    stages = {row["id"]: row["stage"] for row in pq.ParquetFile(part).read().to_pylist()}
+    assert stages.pop("no_words") == "align"
+    assert set(stages.values()) == {"read"}
+
+    prepare.prepare_block(block, recipe)
+    assert len(list(folder.rglob("*.parquet"))) == 2, "a task that runs twice writes the same parts"
+
+
+def test_other_settings_are_refused_before_anything_is_touched(tmp_path: Path) -> None:
+    folder = described(experiment(tmp_path, prepare={"folder": str(tmp_path / "mine")}))
+    before = (folder / "corpus.json").read_bytes()
+    other = {"folder": str(folder), "alignment": {"method": "uniform"}, "features": {"bins": 8}}
+    with pytest.raises(UserError) as caught:
+        prepare.run(experiment(tmp_path, prepare=other), progress=False)
+    message = str(caught.value)
+    assert "prepare.alignment.method is 'sphinx' there and 'uniform' here" in message
+    assert "prepare.features.bins is 40 there and 8 here" in message
+    assert "prepare.folder" in message
+    assert (folder / "corpus.json").read_bytes() == before
+
+
+def test_parts_that_nothing_describes_are_refused(tmp_path: Path) -> None:
+    folder = described(experiment(tmp_path))
+    (folder / "utterances").mkdir()
+    (folder / "utterances" / "part-1.parquet").touch()
+    (folder / "corpus.json").unlink()
+    with pytest.raises(UserError, match=r"without its corpus\.json; delete this folder"):
+        prepare.run(experiment(tmp_path), progress=False)
