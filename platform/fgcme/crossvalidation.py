@@ -1,0 +1,108 @@
+"""What a cross-validation says, from the predictions of its folds.
+
+Each utterance is in one test fold, so the predictions of a seed's folds together cover every utterance once: metrics
+are taken of these pooled out-of-fold predictions, once a seed. The spread over seeds is that of training (initial
+weights, order of batches); it says nothing of other speakers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from fgcme.metrics import confusion, measure
+
+PREDICTIONS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("speaker", pa.string()),
+        ("label", pa.string()),
+        ("prediction", pa.string()),
+        ("probabilities", pa.list_(pa.float32())),
+        ("fold", pa.int32()),
+        ("seed", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Metrics of a cross-validation.
+
+    Attributes:
+        by_seed: seed -> metrics of its pooled out-of-fold predictions.
+        mean, deviation: of each metric over seeds; the sample deviation, 0 with one seed.
+        matrix: [K, K] confusion counts over all seeds.
+        utterances: how many utterances the metrics of a seed are taken of.
+    """
+
+    by_seed: dict[int, dict[str, float]]
+    mean: dict[str, float]
+    deviation: dict[str, float]
+    matrix: np.ndarray
+    utterances: int
+
+
+def predictions_table(
+    ids: Sequence[str],
+    speakers: Sequence[str],
+    labels: np.ndarray,
+    logits: np.ndarray,
+    classes: Sequence[str],
+    fold: int,
+    seed: int,
+) -> pa.Table:
+    """Predictions of one fold as a table of schema `PREDICTIONS`.
+
+    Args:
+        ids, speakers: of the n utterances.
+        labels: [n] class indices.
+        logits: [n, K].
+        classes: class names.
+        fold, seed: of the training.
+    """
+    shifted = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities = (shifted / shifted.sum(1, keepdims=True)).astype(np.float32)
+    columns = [
+        list(ids),
+        list(speakers),
+        [classes[label] for label in labels],
+        [classes[label] for label in logits.argmax(1)],
+        list(probabilities),
+        [fold] * len(ids),
+        [seed] * len(ids),
+    ]
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, PREDICTIONS, strict=True)], PREDICTIONS
+    )
+
+
+def summarise(predictions: pa.Table, classes: Sequence[str], without_speakers: Iterable[str] = ()) -> Summary:
+    """Metrics of the pooled out-of-fold predictions of each seed.
+
+    Args:
+        predictions: all folds and seeds, schema `PREDICTIONS`.
+        classes: class names.
+        without_speakers: leave these speakers out.
+    """
+    index = {name: number for number, name in enumerate(classes)}
+    seeds = np.array(predictions["seed"].to_pylist())
+    labels = np.array([index[name] for name in predictions["label"].to_pylist()])
+    answers = np.array([index[name] for name in predictions["prediction"].to_pylist()])
+    kept = ~np.isin(np.array(predictions["speaker"].to_pylist()), list(without_speakers))
+    by_seed = {
+        int(seed): measure(confusion(labels[kept & (seeds == seed)], answers[kept & (seeds == seed)], len(classes)))
+        for seed in np.unique(seeds)
+    }
+    names = list(next(iter(by_seed.values())))
+    values = {name: np.array([metrics[name] for metrics in by_seed.values()]) for name in names}
+    return Summary(
+        by_seed=by_seed,
+        mean={name: float(column.mean()) for name, column in values.items()},
+        deviation={name: float(column.std(ddof=1)) if len(column) > 1 else 0.0 for name, column in values.items()},
+        matrix=confusion(labels[kept], answers[kept], len(classes)),
+        utterances=int(kept.sum()) // len(by_seed),
+    )

@@ -1,0 +1,47 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from fgcme.crossvalidation import PREDICTIONS, predictions_table, summarise
+
+CLASSES = ["calm", "angry"]
+
+
+def table(labels: list[int], answers: list[int], fold: int, seed: int, speaker: str = "s") -> pa.Table:
+    logits = np.eye(2)[answers] * 3
+    ids = [f"{fold}-{index}" for index in range(len(labels))]
+    return predictions_table(ids, [speaker] * len(labels), np.array(labels), logits, CLASSES, fold, seed)
+
+
+def test_predictions_hold_class_names_and_probabilities() -> None:
+    made = table([0, 1], [0, 0], fold=2, seed=1)
+    assert made.schema == PREDICTIONS
+    assert made["label"].to_pylist() == ["calm", "angry"]
+    assert made["prediction"].to_pylist() == ["calm", "calm"]
+    assert [sum(row) for row in made["probabilities"].to_pylist()] == pytest.approx([1, 1])
+
+
+def test_metrics_are_of_the_pooled_predictions_of_a_seed_not_the_mean_of_its_folds() -> None:
+    # Fold 0 has one utterance, right; fold 1 has three, one of them right.
+    predictions = pa.concat_tables([table([0], [0], 0, 0), table([0, 1, 1], [0, 0, 0], 1, 0)])
+    summary = summarise(predictions, CLASSES)
+    assert summary.mean["wa"] == pytest.approx(2 / 4)
+    assert summary.mean["ua"] == pytest.approx((2 / 2 + 0 / 2) / 2)
+    assert summary.deviation["wa"] == 0
+    assert summary.utterances == 4
+
+
+def test_the_spread_is_the_sample_deviation_over_seeds() -> None:
+    predictions = pa.concat_tables([table([0, 1], [0, 1], 0, 0), table([0, 1], [0, 0], 0, 1)])
+    summary = summarise(predictions, CLASSES)
+    assert summary.by_seed[0]["wa"] == 1
+    assert summary.mean["wa"] == pytest.approx(0.75)
+    assert summary.deviation["wa"] == pytest.approx(np.std([1, 0.5], ddof=1))
+    assert summary.matrix.tolist() == [[2, 0], [1, 1]]
+
+
+def test_speakers_can_be_left_out() -> None:
+    predictions = pa.concat_tables([table([0, 1], [0, 1], 0, 0, "seen"), table([0, 1], [1, 0], 1, 0, "fresh")])
+    summary = summarise(predictions, CLASSES, without_speakers=["seen"])
+    assert summary.mean["wa"] == 0
+    assert summary.utterances == 2
