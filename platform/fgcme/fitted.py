@@ -1,0 +1,137 @@
+"""A fitted model on disk, with everything that a prediction needs: a folder of safetensors and JSON, nothing pickled.
+
+<folder>/model.safetensors   weights and the statistics that standardise the frames
+<folder>/model.json          how to build the model, its words and classes, and how speech becomes its input
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from fgcme.dataset import Vocabulary, standardise
+from fgcme.errors import UserError
+from fgcme.experiment import ModelSettings, PrepareSettings
+from fgcme.model import FineGrainedExcitement, build, collate, plan_reads
+from fgcme.preparation import Speech
+
+
+@dataclass(frozen=True)
+class Card:
+    """What `model.json` says.
+
+    Attributes:
+        model: the `model` section of the experiment.
+        prepare: its `prepare` section: how speech becomes frames and spans.
+        classes: class names, by index.
+        words: the vocabulary.
+        frame_size: values of a frame.
+        frame_limit: audio is cut after this many frames.
+        origin: where the model comes from: corpus, protocol, selection rule, fold, seed.
+    """
+
+    model: ModelSettings
+    prepare: PrepareSettings
+    classes: list[str]
+    words: list[str]
+    frame_size: int
+    frame_limit: int
+    origin: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one utterance.
+
+    Attributes:
+        label: the most probable class.
+        probabilities: class -> probability.
+        words, begin, end: the words and their spans in seconds.
+        word_probabilities: for each word, class -> probability from its own fusion output.
+        word_gates: for each word, the mean of its gates on either side, where the excitement has one.
+        alignment: how the words found their frames.
+    """
+
+    label: str
+    probabilities: dict[str, float]
+    words: list[str]
+    begin: list[float]
+    end: list[float]
+    word_probabilities: list[dict[str, float]]
+    word_gates: list[dict[str, float]]
+    alignment: str
+
+
+def save(folder: Path, model: FineGrainedExcitement, card: Card) -> None:
+    """Write a fitted model into a folder, made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}, folder / "model.safetensors"
+    )
+    content = {
+        **vars(card),
+        "model": card.model.model_dump(mode="json"),
+        "prepare": card.prepare.model_dump(mode="json"),
+    }
+    (folder / "model.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def load(folder: Path) -> tuple[FineGrainedExcitement, Card]:
+    """Read a fitted model.
+
+    Raises:
+        UserError: the folder holds no fitted model, or a damaged one.
+    """
+    try:
+        content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        card = Card(
+            **{
+                **content,
+                "model": ModelSettings.model_validate(content["model"]),
+                "prepare": PrepareSettings.model_validate(content["prepare"]),
+            }
+        )
+        model = build(card.model, card.frame_size, len(Vocabulary(card.words)), len(card.classes))
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{folder}: not a fitted model, or a damaged one ({' '.join(str(error).split())})") from None
+    return model.eval(), card
+
+
+@torch.inference_mode()
+def predict(model: FineGrainedExcitement, card: Card, speech: Speech) -> Prediction:
+    """Classify one utterance."""
+    frames = speech.frames[: card.frame_limit]
+    if card.model.acoustic.normalisation == "utterance":
+        frames = standardise(frames)
+    reach = model.acoustic.reach if model.acoustic is not None else 0
+    reads = plan_reads(speech.begin, speech.end, len(frames), reach)
+    words = Vocabulary(card.words).index(speech.words)
+    output = model(collate([np.asarray(frames, np.float32)], [reads], [words], [-1], reach + 1))
+
+    def named(logits: torch.Tensor) -> dict[str, float]:
+        return dict(zip(card.classes, logits.softmax(0).tolist(), strict=True))
+
+    gates = {
+        side: gate.mean(1).tolist()
+        for side, gate in (("semantic", output.semantic_gate), ("acoustic", output.acoustic_gate))
+        if gate is not None
+    }
+    probabilities = named(output.logits[0])
+    return Prediction(
+        label=max(probabilities, key=lambda name: probabilities[name]),
+        probabilities=probabilities,
+        words=list(speech.words),
+        begin=[frame / 100 for frame in speech.begin.tolist()],
+        end=[frame / 100 for frame in speech.end.tolist()],
+        word_probabilities=[named(logits) for logits in output.word_logits],
+        word_gates=[{side: values[word] for side, values in gates.items()} for word in range(len(speech.words))],
+        alignment=speech.alignment,
+    )
