@@ -1,0 +1,131 @@
+"""Predict: the emotion of recordings, of each utterance and of each of its words, by a model from anywhere."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from fgcme.errors import UserError
+
+if TYPE_CHECKING:
+    from fgcme.report.predictions import Answer
+    from fgcme.serving import Classifier
+
+Format = Literal["table", "json", "csv", "textgrid"]
+
+
+def predict(
+    model_uri: str,
+    audio: Sequence[Path],
+    texts: Sequence[str],
+    output: Format = "table",
+    folder: Path | None = None,
+    tracking_uri: str | None = None,
+) -> int:
+    """Predict each file and print the answers as they come; a file that cannot be is one line on standard error.
+
+    Args:
+        model_uri: `models:/name@alias`, `models:/name/version`, `runs:/id/model` or a folder.
+        audio: the files, one utterance each.
+        texts: what is said: one text for all files, or one for each of them in their order.
+        output: `table` to read, `json` with one object a line, `csv`, or Praat's `textgrid`.
+        folder: for `textgrid`, where `<audio stem>.TextGrid` goes; one file alone may be printed instead.
+        tracking_uri: where the model is registered, see `fgcme.tracking.resolve_uri`.
+
+    Returns:
+        The program's exit status: 0, or 1 when a file could not be predicted.
+
+    Raises:
+        UserError: there is no such model, a text is missing, or the grids cannot go where they should.
+    """
+    said = _texts(audio, texts)
+    _check_folder(audio, output, folder)
+    # Wrong arguments are refused before the seconds that torch takes to import.
+    from fgcme.registry import fetch
+    from fgcme.serving import Classifier
+
+    with tempfile.TemporaryDirectory() as copies:
+        classifier = Classifier(fetch(model_uri, tracking_uri, Path(copies)))
+        refused = 0
+        for number, (path, text) in enumerate(zip(audio, said, strict=True)):
+            answer = _answer(classifier, path, text)
+            if answer is None:
+                refused += 1
+            else:
+                _write(answer, output, folder, first=number == refused)
+    return 1 if refused else 0
+
+
+def _answer(classifier: Classifier, path: Path, text: str) -> Answer | None:
+    from fgcme import audio
+    from fgcme.alignment import AlignmentError
+    from fgcme.audio import AudioError
+    from fgcme.preparation import FeatureError
+    from fgcme.report.predictions import Answer
+
+    try:
+        samples = audio.read(path)
+        prediction = classifier.predict(samples, text)
+    except AudioError as error:
+        print(error.message, file=sys.stderr, flush=True)
+    except (AlignmentError, FeatureError) as error:
+        print(f"{path}: {error.message}", file=sys.stderr, flush=True)
+    else:
+        return Answer(str(path), text, len(samples) / audio.SAMPLE_RATE, prediction)
+    return None
+
+
+def _write(answer: Answer, output: Format, folder: Path | None, first: bool) -> None:
+    from fgcme.report.predictions import csv_header, to_csv, to_json, to_table, to_textgrid
+
+    if output == "json":
+        print(to_json(answer), flush=True)
+    elif output == "csv":
+        if first:
+            print(csv_header(list(answer.prediction.probabilities)))
+        print(to_csv(answer), flush=True)
+    elif output == "table":
+        print(to_table(answer), flush=True)
+    elif folder is None:
+        print(to_textgrid(answer))
+    else:
+        path = folder / f"{Path(answer.audio).stem}.TextGrid"
+        path.write_text(to_textgrid(answer) + "\n", encoding="utf-8")
+        print(path, flush=True)
+
+
+def _texts(audio: Sequence[Path], texts: Sequence[str]) -> list[str]:
+    if not audio:
+        raise UserError('no audio is given: fgcme predict MODEL some.wav --text "what is said"')
+    if not texts:
+        raise UserError('the model reads words as well as sound: say what is said with --text "..."')
+    if len(texts) not in (1, len(audio)):
+        raise UserError(f"{len(texts)} texts for {len(audio)} files: give one --text for all, or one for each in order")
+    for path, text in zip(audio, texts, strict=False):
+        if not text.strip():
+            raise UserError(f'{path}: its text is empty; say what is said with --text "..."')
+    return list(texts) if len(texts) == len(audio) else list(texts) * len(audio)
+
+
+def _check_folder(audio: Sequence[Path], output: Format, folder: Path | None) -> None:
+    if output != "textgrid":
+        if folder is not None:
+            raise UserError(f"--output is for TextGrids; send {output} to a file with >")
+        return
+    if folder is None:
+        if len(audio) > 1:
+            raise UserError(f"{len(audio)} TextGrids need a folder: give --output FOLDER")
+        return
+    stem, count = Counter(path.stem for path in audio).most_common(1)[0]
+    if count > 1:
+        raise UserError(
+            f"{count} files would be written to {folder / stem}.TextGrid: predict them into different folders"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: no folder for TextGrids can be made here ({error.strerror})") from None

@@ -1,0 +1,1 @@
+"""What people read of a result: pictures and written-out predictions."""

@@ -1,0 +1,55 @@
+"""The model as MLflow serves it: this file itself is what MLflow keeps and runs to load the model."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+from fgcme import audio
+from fgcme.alignment import AlignmentError
+from fgcme.audio import AudioError
+from fgcme.preparation import FeatureError
+from fgcme.serving import FITTED, Classifier, record
+
+
+class ServedModel(PythonModel):
+    """Rows of `audio` (bytes of a sound file) and `text` in, rows of `fgcme.serving.record` out."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the model, its aligner and its features, once for all requests."""
+        self._classifier = Classifier(Path(context.artifacts[FITTED]))
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Classify each row.
+
+        Raises:
+            MlflowException: some rows cannot be classified; names each of them, counted from 0, and the reason.
+        """
+        records, refused = [], []
+        for number, (sound, text) in enumerate(zip(model_input["audio"], model_input["text"], strict=True)):
+            try:
+                records.append(self._classify(sound, text))
+            except (AudioError, AlignmentError, FeatureError) as error:
+                refused.append(f"row {number}: {error.message}")
+        if refused:
+            raise MlflowException("; ".join(refused), error_code=INVALID_PARAMETER_VALUE)
+        return pd.DataFrame.from_records(records)
+
+    def _classify(self, sound: Any, text: Any) -> dict[str, Any]:
+        if not isinstance(sound, bytes | bytearray):
+            raise AudioError("missing", "`audio` is missing; send the bytes of a sound file")
+        if not isinstance(text, str):
+            raise AlignmentError("no_words", "`text` is missing; send what is said")
+        return record(self._classifier.predict(audio.read(io.BytesIO(sound)), text))
+
+
+set_model(ServedModel())

@@ -1,0 +1,221 @@
+"""From a fitted model's folder to answers about new speech, and to a model that MLflow serves.
+
+The package that MLflow keeps holds the fitted model's folder, this package's source and pinned requirements: it needs
+nothing of the place where the model was trained, and nothing in it is pickled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fgcme import alignment, features, fitted
+from fgcme.audio import SAMPLE_RATE, Samples
+from fgcme.experiment import PrepareSettings
+from fgcme.fitted import Prediction
+from fgcme.preparation import analyse
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import Model, ModelSignature
+
+FITTED = "fitted"
+"""Name of the fitted model's folder among the artifacts of a packaged model."""
+
+# What `fgcme.serving` imports, and what an aligner or an extractor adds to it.
+_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "pyyaml", "safetensors", "scipy", "soundfile")
+_TORCH = ("torch", "torchaudio")
+
+
+class Classifier:
+    """A fitted model with the aligner and the features that it was trained with, ready for new speech.
+
+    A model trained on imported alignments aligns new speech with Sphinx, since nobody has aligned it beforehand; each
+    prediction says how its words were aligned. May be called from several threads.
+
+    Args:
+        folder: of the fitted model.
+
+    Raises:
+        UserError: the folder holds no fitted model, or the aligner or the features cannot be had on this machine.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._model, self.card = fitted.load(folder)
+        prepare = self.card.prepare
+        if prepare.alignment.method == "imported":
+            self._aligner = alignment.build("sphinx")
+        else:
+            self._aligner = alignment.build(prepare.alignment.method, _beside(folder, prepare.alignment.checkpoint))
+        self._featurise = features.build(
+            prepare.features.kind,
+            prepare.features.bins,
+            _beside(folder, prepare.features.checkpoint),
+            prepare.features.layer,
+        )
+
+    def predict(self, samples: Samples, text: str) -> Prediction:
+        """Classify one utterance.
+
+        Args:
+            samples: [samples] mono at 16 kHz, as `fgcme.audio.read` gives them.
+            text: what is said.
+
+        Raises:
+            AudioError, AlignmentError, FeatureError: see `fgcme.preparation.analyse`.
+        """
+        return fitted.predict(self._model, self.card, analyse(samples, text, self._aligner, self._featurise))
+
+
+def record(prediction: Prediction) -> dict[str, Any]:
+    """A prediction as nested values, as JSON holds it and as `signature` promises it."""
+    return {
+        "label": prediction.label,
+        "probabilities": prediction.probabilities,
+        "alignment": prediction.alignment,
+        "words": [
+            {"word": word, "begin": begin, "end": end, "probabilities": probabilities, "gates": gates}
+            for word, begin, end, probabilities, gates in zip(
+                prediction.words,
+                prediction.begin,
+                prediction.end,
+                prediction.word_probabilities,
+                prediction.word_gates,
+                strict=True,
+            )
+        ],
+    }
+
+
+def signature() -> ModelSignature:
+    """What a served model takes and gives, one row an utterance.
+
+    Takes `audio`, the bytes of a sound file, and `text`; gives the columns of `record`.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array, Map, Object, Property
+
+    by_name = Map(DataType.double)
+    word = Object(
+        [
+            Property("word", DataType.string),
+            Property("begin", DataType.double),
+            Property("end", DataType.double),
+            Property("probabilities", by_name),
+            Property("gates", by_name),
+        ]
+    )
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.binary, "audio"), ColSpec(DataType.string, "text")]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.string, "label"),
+                ColSpec(by_name, "probabilities"),
+                ColSpec(DataType.string, "alignment"),
+                ColSpec(Array(word), "words"),
+            ]
+        ),
+    )
+
+
+def example() -> pd.DataFrame:
+    """One row that a served model takes: a falling tone of 0.3 s, for the form and not for what it says."""
+    import numpy as np
+    import pandas as pd
+    import soundfile
+
+    time = np.arange(0, 0.3, 1 / SAMPLE_RATE)
+    file = io.BytesIO()
+    soundfile.write(file, 0.3 * np.sin(2 * np.pi * (400 - 300 * time) * time), SAMPLE_RATE, format="WAV")
+    return pd.DataFrame({"audio": [file.getvalue()], "text": ["hello"]})
+
+
+def requirements(prepare: PrepareSettings) -> list[str]:
+    """The packages, pinned to the versions installed here, that a model prepared this way needs to be served.
+
+    >>> sorted(line.partition("==")[0] for line in requirements(PrepareSettings()))[-3:]
+    ['soundfile', 'torch', 'torchaudio']
+    """
+    names = [*_REQUIREMENTS, *_TORCH]
+    if prepare.alignment.method in ("sphinx", "imported"):
+        names.append("pocketsphinx")
+    if prepare.alignment.method == "ctc" or prepare.features.kind == "speech_encoder":
+        names.append("transformers")
+    # A local version such as 2.11.0+cu130 names a build that not every machine can install.
+    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
+
+
+def package(folder: Path, destination: Path, description: Model | None = None) -> None:
+    """Write an MLflow model, of flavour `python_function`, around a fitted model.
+
+    Checkpoints of an aligner or of a speech encoder that are folders on this machine go into the package.
+
+    Args:
+        folder: of the fitted model.
+        destination: folder to write into; it is made, and must be empty.
+        description: of the run and the model that the package belongs to.
+
+    Raises:
+        UserError: the folder holds no fitted model.
+    """
+    import mlflow.pyfunc
+
+    import fgcme
+
+    _, card = fitted.load(folder)
+    with tempfile.TemporaryDirectory() as staging:
+        staged = Path(staging) / FITTED
+        staged.mkdir()
+        shutil.copy(folder / "model.safetensors", staged)
+        content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        for part in ("alignment", "features"):
+            checkpoint = _beside(folder, content["prepare"][part]["checkpoint"])
+            if checkpoint is not None and Path(checkpoint).is_dir():
+                shutil.copytree(checkpoint, staged / f"{part}_checkpoint")
+                content["prepare"][part]["checkpoint"] = f"{part}_checkpoint"
+        (staged / "model.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        source = Path(fgcme.__file__).parent
+        mlflow.pyfunc.save_model(
+            destination,
+            mlflow_model=description,
+            python_model=str(source / "served_model.py"),
+            artifacts={FITTED: str(staged)},
+            code_paths=[str(source)],
+            signature=signature(),
+            input_example=example(),
+            pip_requirements=requirements(card.prepare),
+        )
+    _forget_origin(destination)
+
+
+def fitted_folder(folder: Path) -> Path | None:
+    """The fitted model's folder in a folder that is one, or that is a packaged model; None where there is neither."""
+    for candidate in (folder, folder / "artifacts" / FITTED):
+        if (candidate / "model.json").is_file():
+            return candidate
+    return None
+
+
+def _forget_origin(package_folder: Path) -> None:
+    """Take the folders of this machine out of a package's description; MLflow does not need them to load it."""
+    from mlflow.models import Model
+
+    description = Model.load(str(package_folder))
+    flavour = description.flavors["python_function"]
+    flavour["model_code_path"] = Path(flavour["model_code_path"]).name
+    for artifact in flavour["artifacts"].values():
+        artifact["uri"] = artifact["path"]
+    description.save(str(package_folder / "MLmodel"))
+
+
+def _beside(folder: Path, checkpoint: str | None) -> str | None:
+    """Where a checkpoint is: in the fitted model's folder when it is there, else where its name says."""
+    if checkpoint is not None and (folder / checkpoint).is_dir():
+        return str(folder / checkpoint)
+    return checkpoint

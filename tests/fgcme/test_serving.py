@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fgcme import audio, fitted
+from fgcme.alignment import AlignmentError
+from fgcme.errors import UserError
+from fgcme.experiment import PrepareSettings
+from fgcme.serving import FITTED, Classifier, example, fitted_folder, package, record, requirements
+from tests.fitted_model import CLASSES, save_fitted, write_audio
+from tests.speech import say
+
+SERVE = """
+import importlib.util, json, os, sys
+if os.environ["PYTHONPATH"] == sys.argv[4]:
+    assert importlib.util.find_spec("fgcme") is None, "the checkout is still importable"
+import mlflow.pyfunc, pandas
+from mlflow.exceptions import MlflowException
+model = mlflow.pyfunc.load_model(sys.argv[1])
+import fgcme
+sound = open(sys.argv[2], "rb").read()
+answer = {"source": fgcme.__file__, "ray": "ray" in sys.modules}
+rows = pandas.DataFrame({"audio": [sound, sound], "text": ["dogs are", "by the door"]})
+answer["rows"] = model.predict(rows).to_dict("records")
+refusals = []
+bad = [([sound, sound[:200], b""], ["a", "b", "c"]), ([sound, sound], ["dogs", "..."]), ([sound], [None])]
+for sounds, texts in bad:
+    try:
+        model.predict(pandas.DataFrame({"audio": sounds, "text": texts}))
+    except MlflowException as error:
+        refusals.append([error.error_code, error.message])
+answer["refusals"] = refusals
+with open(sys.argv[3], "w") as file:
+    json.dump(answer, file)
+"""
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packaged")
+    package(save_fitted(folder / "fitted"), folder / "package")
+    return folder / "package"
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_audio(tmp_path_factory.mktemp("recording") / "speech.wav")
+
+
+def test_a_classifier_aligns_extracts_and_predicts(tmp_path: Path, recording: Path) -> None:
+    prediction = Classifier(save_fitted(tmp_path)).predict(audio.read(recording), "Dogs are sitting, by the door!")
+    assert prediction.words == ["dogs", "are", "sitting", "by", "the", "door"]
+    assert list(prediction.probabilities) == CLASSES
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+    assert prediction.label == max(prediction.probabilities, key=lambda name: prediction.probabilities[name])
+    assert prediction.alignment == "uniform"
+    assert 0 <= prediction.begin[0] < prediction.end[-1] <= 1
+
+
+def test_what_cannot_be_classified_is_refused_with_its_reason(tmp_path: Path, recording: Path) -> None:
+    classifier = Classifier(save_fitted(tmp_path))
+    with pytest.raises(AlignmentError):
+        classifier.predict(audio.read(recording), "...")
+    with pytest.raises(audio.AudioError, match="silence"):
+        classifier.predict(np.zeros(16_000, np.float32), "dogs")
+
+
+def test_a_model_of_imported_alignments_aligns_new_speech_by_sphinx_and_says_so(tmp_path: Path) -> None:
+    folder = save_fitted(tmp_path)
+    content = json.loads((folder / "model.json").read_text())
+    content["prepare"]["alignment"] = {"method": "imported", "folder": "/gone", "checkpoint": None}
+    (folder / "model.json").write_text(json.dumps(content))
+    samples, _ = say("dogs are sitting by the door")
+    prediction = Classifier(folder).predict(samples, "Dogs are sitting by the door")
+    assert prediction.alignment == "sphinx"
+    assert prediction.words[-1] == "door"
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a fitted model"):
+        Classifier(tmp_path)
+
+
+def test_requirements_are_pinned_and_follow_what_the_model_uses() -> None:
+    plain = requirements(PrepareSettings.model_validate({"alignment": {"method": "uniform"}}))
+    assert all("==" in line and "+" not in line for line in plain)
+    names = {line.partition("==")[0] for line in plain}
+    assert not {"pocketsphinx", "transformers", "ray", "optuna"} & names
+    assert {"torch", "safetensors", "soundfile", "mlflow"} <= names
+    assert any(line.startswith("pocketsphinx==") for line in requirements(PrepareSettings()))
+    encoder = PrepareSettings.model_validate({"features": {"kind": "speech_encoder", "checkpoint": "x"}})
+    assert any(line.startswith("transformers==") for line in requirements(encoder))
+
+
+def test_a_package_holds_weights_and_text_and_nothing_pickled(packaged: Path) -> None:
+    files = [path for path in packaged.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".yaml", ".txt", ".py", ".typed", ".md", ""}
+    assert [path for path in files if path.suffix == ""] == [packaged / "MLmodel"]
+    for path in files:
+        # What pickle of protocol 2 and later, and a zip archive of torch, begin with.
+        assert not path.read_bytes().startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK")), path
+
+
+def test_a_package_tells_no_folder_of_the_machine_that_made_it(packaged: Path) -> None:
+    here = {str(Path(fitted.__file__).parents[2]), str(packaged.parent), str(Path.home()) + "/", "/tmp/"}
+    for name in ("MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "artifacts/fitted/model.json"):
+        text = (packaged / name).read_text()
+        assert not [place for place in here if place in text], name
+
+
+def test_a_package_serves_where_only_its_requirements_are_installed(
+    packaged: Path, recording: Path, tmp_path: Path
+) -> None:
+    moved = shutil.copytree(packaged, tmp_path / "elsewhere")
+    libraries = sysconfig.get_path("purelib")
+    # -S leaves .pth files unread, and with them an editable install of this checkout.
+    subprocess.run(
+        [sys.executable, "-S", "-c", SERVE, str(moved), str(recording), str(tmp_path / "answer.json"), libraries],
+        cwd=tmp_path,
+        env={"PYTHONPATH": libraries, "HOME": str(tmp_path), "PATH": ""},
+        check=True,
+        timeout=300,
+    )
+    answer = json.loads((tmp_path / "answer.json").read_text())
+    assert Path(answer["source"]).is_relative_to(moved)
+    assert answer["ray"] is False
+    local = Classifier(moved / "artifacts" / FITTED)
+    for row, text in zip(answer["rows"], ["dogs are", "by the door"], strict=True):
+        expected = record(local.predict(audio.read(recording), text))
+        assert row["label"] == expected["label"]
+        assert row["probabilities"] == pytest.approx(expected["probabilities"], rel=1e-5)
+        assert [word["word"] for word in row["words"]] == text.split()
+        assert row["words"][0]["gates"] == pytest.approx(expected["words"][0]["gates"], rel=1e-5)
+    assert [code for code, _ in answer["refusals"]] == ["INVALID_PARAMETER_VALUE"] * 3
+    damaged, wordless, textless = (message for _, message in answer["refusals"])
+    assert "row 0" not in damaged
+    assert "row 1: " in damaged
+    assert "row 2: the audio is empty" in damaged
+    assert wordless.startswith("row 1: ")
+    assert textless.startswith("row 0: `text` is missing")
+
+
+def test_a_checkpoint_on_this_machine_goes_into_the_package(tmp_path: Path) -> None:
+    folder = save_fitted(tmp_path / "fitted")
+    encoder = tmp_path / "encoder"
+    encoder.mkdir()
+    (encoder / "config.json").write_text("{}")
+    content = json.loads((folder / "model.json").read_text())
+    content["prepare"]["features"] |= {"kind": "speech_encoder", "checkpoint": str(encoder)}
+    (folder / "model.json").write_text(json.dumps(content))
+    package(folder, tmp_path / "package")
+    kept = fitted_folder(tmp_path / "package")
+    assert kept is not None
+    assert (kept / "features_checkpoint" / "config.json").is_file()
+    assert fitted.load(kept)[1].prepare.features.checkpoint == "features_checkpoint"
+    assert str(encoder) not in (kept / "model.json").read_text()
+
+
+def test_a_fitted_folder_is_found_bare_or_packaged(packaged: Path, tmp_path: Path) -> None:
+    bare = save_fitted(tmp_path / "bare")
+    assert fitted_folder(bare) == bare
+    assert fitted_folder(packaged) == packaged / "artifacts" / FITTED
+    assert fitted_folder(tmp_path) is None
+
+
+def test_the_example_can_be_predicted(tmp_path: Path) -> None:
+    row = example().iloc[0]
+    assert soundfile.info(io.BytesIO(row["audio"])).samplerate == audio.SAMPLE_RATE
+    Classifier(save_fitted(tmp_path)).predict(audio.read(io.BytesIO(row["audio"])), row["text"])

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import pickle
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fgcme.errors import UserError
+from fgcme.tracking import Tracker, prepare_store, provenance, require_store, resolve_uri
+from tests.store import make_tracker
+
+
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
+    return make_tracker(tmp_path_factory.mktemp("tracking"))
+
+
+@pytest.fixture(scope="module")
+def experiment(tracker: Tracker) -> str:
+    return tracker.experiment("demo")
+
+
+def test_the_setting_comes_before_the_environment_and_that_before_a_local_database(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://from.environment:5000")
+    assert resolve_uri("http://from.setting:5000/base") == "http://from.setting:5000/base"
+    assert resolve_uri(None) == "http://from.environment:5000"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert resolve_uri(None) == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_a_relative_database_becomes_absolute_and_keeps_its_options(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolve_uri("sqlite:///runs/x.db?timeout=9") == f"sqlite:///{tmp_path}/runs/x.db?timeout=9"
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:////data/x.db", "sqlite:///:memory:", "postgresql://host/mlflow", "databricks"]
+)
+def test_other_addresses_stay_as_they_are(uri: str) -> None:
+    assert resolve_uri(uri) == uri
+
+
+def test_the_database_is_made_once_by_many_drivers_that_start_together(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import mlflow  # noqa: F401  # once, rather than in every fork
+
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    processes = multiprocessing.get_context("fork")
+    drivers = [processes.Process(target=prepare_store, args=(uri,)) for _ in range(4)]
+    for driver in drivers:
+        driver.start()
+    for driver in drivers:
+        driver.join(timeout=120)
+    assert [driver.exitcode for driver in drivers] == [0] * 4
+    with sqlite3.connect(tmp_path / "new" / "mlflow.db") as database:
+        assert database.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
+    assert capfd.readouterr().err == "", "MLflow chats about its tables"
+
+
+def test_reading_where_nothing_is_recorded_makes_no_database(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no MLflow database here.*MLFLOW_TRACKING_URI"):
+        require_store(f"sqlite:///{tmp_path}/mlflow.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("not a database, " * 100)
+    with pytest.raises(UserError, match="cannot be used as an MLflow store") as refusal:
+        require_store(f"sqlite:///{tmp_path}/mlflow.db")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_server_that_is_not_there_is_one_clear_line() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(
+            UserError, match=rf"127.0.0.1:{port}: the MLflow server does not answer \(connection refused\)"
+        ):
+            prepare_store(f"http://127.0.0.1:{port}")
+
+
+def test_a_server_that_is_silent_is_given_up_within_seconds() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        started = time.monotonic()
+        with pytest.raises(UserError, match="does not answer"):
+            prepare_store(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert time.monotonic() - started < 15
+
+
+def test_an_experiment_is_made_once_with_its_artifacts_in_the_storage_folder(tracker: Tracker) -> None:
+    first = tracker.experiment("a study / of pooling")
+    assert tracker.experiment("a study / of pooling") == first
+    location = tracker.client.get_experiment(first).artifact_location
+    assert tracker.artifacts is not None
+    assert location == (tracker.artifacts / "a-study-of-pooling").as_uri()
+
+
+def test_a_deleted_experiment_says_how_to_bring_it_back(tracker: Tracker) -> None:
+    identity = tracker.experiment("gone")
+    tracker.client.delete_experiment(identity)
+    with pytest.raises(UserError, match=f"mlflow experiments restore --experiment-id {identity}"):
+        tracker.experiment("gone")
+
+
+def test_a_run_has_its_name_parent_tags_and_all_its_parameters(tracker: Tracker, experiment: str) -> None:
+    parent = tracker.start(experiment, "sweep")
+    parameters = {f"model.setting_{number}": number for number in range(230)} | {"long": "x" * 10_000}
+    run = tracker.start(experiment, "trial 3", parent, {"fgcme.kind": "trial"}, parameters)
+    data = tracker.client.get_run(run).data
+    assert data.tags["mlflow.runName"] == "trial 3"
+    assert data.tags["mlflow.parentRunId"] == parent
+    assert data.tags["fgcme.kind"] == "trial"
+    assert len(data.params) == 231
+    assert data.params["model.setting_229"] == "229"
+    assert data.params["long"] == "x" * 6000
+    assert [child.info.run_id for child in tracker.children(parent)] == [run]
+
+
+def test_metrics_keep_their_steps(tracker: Tracker, experiment: str) -> None:
+    run = tracker.start(experiment, "metrics")
+    tracker.log(run, {"dev/ua": 0.5, "train/loss": 1.0}, 1)
+    tracker.log(run, {"dev/ua": 0.75, "train/loss": float("nan")}, 2)
+    assert tracker.history(run, "dev/ua") == [(1, 0.5), (2, 0.75)]
+    assert tracker.client.get_run(run).data.metrics["dev/ua"] == 0.75
+
+
+def test_a_run_ends_finished_failed_or_killed(tracker: Tracker, experiment: str) -> None:
+    def status_after(error: BaseException | None) -> str:
+        run = tracker.start(experiment, "ending")
+        with contextlib.suppress(ValueError, KeyboardInterrupt, SystemExit), tracker.ending(run):
+            if error is not None:
+                raise error
+        return str(tracker.client.get_run(run).info.status)
+
+    assert status_after(None) == "FINISHED"
+    assert status_after(ValueError("a fault")) == "FAILED"
+    assert status_after(KeyboardInterrupt()) == "KILLED"
+    assert status_after(SystemExit(143)) == "KILLED"
+
+
+def test_a_killed_run_goes_on_under_its_id(tracker: Tracker, experiment: str) -> None:
+    run = tracker.start(experiment, "interrupted")
+    tracker.finish(run, "KILLED")
+    tracker.reopen(run)
+    assert tracker.client.get_run(run).info.status == "RUNNING"
+
+
+def test_artifacts_come_back_as_they_went(tracker: Tracker, experiment: str, tmp_path: Path) -> None:
+    run = tracker.start(experiment, "artifacts")
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "weights").write_bytes(b"\x00\x01")
+    (tmp_path / "table.csv").write_text("a,b\n")
+    tracker.artifact(run, source, "model")
+    tracker.artifact(run, tmp_path / "table.csv")
+    tracker.text(run, "training:\n  epochs: 3\n", "experiment.yaml")
+    (tmp_path / "copies").mkdir()
+    assert (tracker.fetch(run, "model", tmp_path / "copies") / "weights").read_bytes() == b"\x00\x01"
+    assert tracker.yaml(run, "experiment.yaml") == {"training": {"epochs": 3}}
+    assert tracker.holds(run, "model/weights")
+    assert tracker.holds(run, "table.csv")
+    assert not tracker.holds(run, "model/biases")
+    with pytest.raises(UserError, match="has no artifact 'nothing'"):
+        tracker.fetch(run, "nothing", tmp_path / "copies")
+
+
+def test_a_run_is_found_by_id_beginning_name_or_as_the_latest(tracker: Tracker, experiment: str) -> None:
+    parent = tracker.start(experiment, "ravdess's train")
+    child = tracker.start(experiment, "fold 0, seed 0 of it", parent)
+    assert tracker.find(child).info.run_id == child
+    assert tracker.find(child[:10]).info.run_id == child
+    assert tracker.find("ravdess's train").info.run_id == parent
+    assert tracker.find("latest").info.run_id == parent
+
+
+def test_a_run_that_is_not_there_or_not_the_only_one_is_refused(tracker: Tracker, experiment: str) -> None:
+    for _ in range(2):
+        tracker.start(experiment, "twice")
+    with pytest.raises(UserError, match="2 or more runs are called 'twice'; give one id"):
+        tracker.find("twice")
+    for unknown in ("abcdef", "no such name", "both ' and \""):
+        with pytest.raises(UserError, match="is not recorded at"):
+            tracker.find(unknown)
+
+
+def test_a_worker_gets_its_tracker_by_pickle_even_after_use(tracker: Tracker, experiment: str) -> None:
+    worker: Tracker = pickle.loads(pickle.dumps(tracker))
+    run = tracker.start(experiment, "pickled")
+    worker.log(run, {"dev/ua": 1.0}, 1)
+    worker.tag(run, {"fgcme.note": "by a worker"})
+    assert tracker.client.get_run(run).data.tags["fgcme.note"] == "by a worker"
+
+
+def test_provenance_names_code_and_versions_and_no_place() -> None:
+    import torch
+
+    tags = provenance()
+    assert (
+        tags["fgcme.version.torch"] == torch.__version__.partition("+")[0]
+        or tags["fgcme.version.torch"] in torch.__version__
+    )
+    assert tags["fgcme.commit"]
+    assert not any("/" in value for value in tags.values())
+
+
+def test_a_commit_is_told_and_changes_to_it_are_called_dirty(tmp_path: Path) -> None:
+    package = tmp_path / "platform" / "fgcme"
+    package.mkdir(parents=True)
+    source = Path(sys.modules["fgcme.tracking"].__file__ or "").parent
+    for name in ("__init__.py", "errors.py", "tracking.py"):
+        (package / name).write_bytes((source / name).read_bytes())
+
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        return subprocess.run(
+            ["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    def commit() -> str:
+        code = "from fgcme.tracking import provenance; print(provenance()['fgcme.commit'])"
+        return subprocess.run(
+            [sys.executable, "-c", code], cwd=package.parent, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    git("init", "-q")
+    assert commit() == "unknown"
+    git("add", ".")
+    git("commit", "-q", "-m", "all")
+    assert commit() == git("rev-parse", "HEAD")
+    (package / "errors.py").write_text("# changed\n" + (package / "errors.py").read_text())
+    assert commit() == git("rev-parse", "HEAD") + "-dirty"
+
+
+def test_importing_tracking_imports_neither_mlflow_nor_ray() -> None:
+    code = "import sys, fgcme.tracking; sys.exit(bool({'mlflow', 'ray', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,51 @@
+"""A small fitted model, real in everything but its training, and recordings for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from fgcme import fitted
+from fgcme.audio import SAMPLE_RATE
+from fgcme.experiment import ModelSettings, PrepareSettings
+from fgcme.model import build
+
+CLASSES = ["angry", "calm", "happy"]
+WORDS = ["dogs", "are", "sitting", "by", "the", "door"]
+
+
+def save_fitted(folder: Path, method: str = "uniform", selection: str = "dev", fold: int = 0) -> Path:
+    """Write a small model with drawn weights into a folder."""
+    settings = ModelSettings.model_validate(
+        {
+            "acoustic": {"channels": [8, 8], "kernels": [3, 2]},
+            "semantic": {"embedding": 6},
+            "fusion": {"hidden": 5},
+        }
+    )
+    prepare = PrepareSettings.model_validate({"alignment": {"method": method}, "features": {"bins": 20}})
+    torch.manual_seed(fold)
+    model = build(settings, frame_size=20, vocabulary_size=len(WORDS) + 2, classes=len(CLASSES))
+    card = fitted.Card(
+        model=settings,
+        prepare=prepare,
+        classes=CLASSES,
+        words=WORDS,
+        frame_size=20,
+        frame_limit=3000,
+        origin={"corpus": "demo", "protocol": "demo/4class", "selection": selection, "fold": fold, "seed": 0},
+    )
+    fitted.save(folder, model, card)
+    return folder
+
+
+def write_audio(path: Path, seconds: float = 1.0, seed: int = 0) -> Path:
+    """Write bursts of noise, loud and quiet in turn, as a WAV file."""
+    count = int(seconds * SAMPLE_RATE)
+    noise = np.random.default_rng(seed).normal(0, 0.1, count)
+    loudness = 0.2 + np.abs(np.sin(np.arange(count) / SAMPLE_RATE * 8))
+    soundfile.write(path, (noise * loudness).astype(np.float32), SAMPLE_RATE, subtype="PCM_16")
+    return path

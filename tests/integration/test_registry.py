@@ -1,0 +1,139 @@
+"""Tracking, registry and serving over real servers, each started once."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fgcme import audio
+from fgcme.serving import Classifier
+from fgcme.tracking import Tracker, prepare_store
+from pipelines.predict import predict
+from pipelines.register import register
+from tests.fitted_model import write_audio
+from tests.store import make_tracker, record_cross_validation
+
+pytestmark = pytest.mark.integration
+
+
+@contextmanager
+def _server(folder: Path, health: str, *arguments: str, **environment: str) -> Iterator[str]:
+    """Run `mlflow ARGUMENTS` on a free port until the block ends; gives its address once it is healthy."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *arguments, "--host", "127.0.0.1", "--port", str(port)],
+            cwd=folder,
+            # MLflow starts uvicorn by name; its runner of jobs has nothing to do here and takes long to start.
+            env={
+                **os.environ,
+                "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                **environment,
+            },
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + 120
+            while not _is_up(address + health):
+                said = (folder / "server.log").read_text(errors="replace")
+                assert process.poll() is None, said
+                assert time.monotonic() < deadline, said
+                time.sleep(0.2)
+            yield address
+        finally:
+            # The server is a group of processes, which its leader may have left behind.
+            for ending in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                    os.killpg(process.pid, ending)
+                    process.wait(timeout=20)
+
+
+def _is_up(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def _post(address: str, body: object) -> tuple[int, Any]:
+    request = urllib.request.Request(
+        address, json.dumps(body).encode(), headers={"Content-Type": "application/json"}, method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_a_server_keeps_runs_and_models_and_gives_them_to_other_machines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("server", "laptop"):
+        (tmp_path / name).mkdir()
+    database = make_tracker(tmp_path / "server").uri
+    arguments = ["server", "--backend-store-uri", database, "--artifacts-destination", str(tmp_path / "kept")]
+    with _server(tmp_path / "server", "/health", *arguments, "--workers", "1") as address:
+        prepare_store(address)
+        tracker = Tracker(address, tmp_path / "laptop" / "artifacts")
+        parent, folds = record_cross_validation(tracker, tmp_path / "laptop", [0.4, 0.6])
+        assert tracker.find("latest").info.run_id == parent
+        registered = register("demo train", "speech", "champion", address)
+        assert registered.run == folds[1]
+        recording = write_audio(tmp_path / "a.wav")
+        capsys.readouterr()
+        assert predict("models:/speech@champion", [recording], ["dogs"], "json", tracking_uri=address) == 0
+        assert json.loads(capsys.readouterr().out)["label"]
+    assert not (tmp_path / "laptop" / "artifacts").exists(), "a server's artifacts belong to the server"
+
+
+def test_a_registered_model_is_served_over_http(tmp_path: Path) -> None:
+    tracker = make_tracker(tmp_path)
+    _, folds = record_cross_validation(tracker, tmp_path, [0.4])
+    registered = register(folds[0], "speech", "champion", tracker.uri)
+    recording = write_audio(tmp_path / "a.wav")
+    expected = Classifier(tmp_path / "fold-0").predict(audio.read(recording), "the dogs")
+    sound = base64.b64encode(recording.read_bytes()).decode()
+
+    def rows(*data: list[str]) -> dict[str, Any]:
+        return {"dataframe_split": {"columns": ["audio", "text"], "data": list(data)}}
+
+    arguments = ["models", "serve", "-m", registered.uri, "--env-manager", "local"]
+    (tmp_path / "server").mkdir()
+    with _server(tmp_path / "server", "/ping", *arguments, MLFLOW_TRACKING_URI=tracker.uri) as address:
+        status, answer = _post(f"{address}/invocations", rows([sound, "the dogs"]))
+        assert status == 200, answer
+        (row,) = answer["predictions"]
+        assert row["label"] == expected.label
+        assert row["probabilities"] == pytest.approx(expected.probabilities, rel=1e-5)
+        assert [word["word"] for word in row["words"]] == ["the", "dogs"]
+        damaged = base64.b64encode(b"no sound").decode()
+        status, answer = _post(f"{address}/invocations", rows([sound, "the dogs"], [damaged, "the dogs"]))
+        assert status == 400
+        assert "row 1: the audio is damaged" in answer["message"]
+        # The form that MLflow shows beside the model is one that its server takes.
+        kept = next(tmp_path.glob("artifacts/**/serving_input_example.json"))
+        status, answer = _post(f"{address}/invocations", json.loads(kept.read_text()))
+        assert status == 200, answer

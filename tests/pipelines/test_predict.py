@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fgcme.errors import UserError
+from pipelines.predict import predict
+from tests.fitted_model import CLASSES, save_fitted, write_audio
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_fitted(tmp_path_factory.mktemp("model")))
+
+
+def test_one_text_serves_all_files_or_each_has_its_own(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [write_audio(tmp_path / f"{number}.wav", seed=number) for number in range(2)]
+
+    def words(texts: list[str]) -> list[list[str]]:
+        assert predict(model, files, texts, "json") == 0
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        return [[word["word"] for word in line["words"]] for line in lines]
+
+    assert words(["the dogs"]) == [["the", "dogs"], ["the", "dogs"]]
+    assert words(["the dogs", "by the door"]) == [["the", "dogs"], ["by", "the", "door"]]
+
+
+def test_bad_files_are_one_line_each_and_good_ones_still_come(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = write_audio(tmp_path / "whole.wav").read_bytes()
+    contents = {
+        "text.wav": b"this is a text, not a recording\n",
+        "pointer.wav": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n",
+        "cut.wav": whole[: len(whole) // 2],
+        "empty.wav": b"",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    files = [tmp_path / name for name in [*contents, "missing.wav", "whole.wav"]]
+    assert predict(model, files, ["the dogs"], "csv") == 1
+    printed = capsys.readouterr()
+    errors = printed.err.splitlines()
+    assert len(errors) == 5
+    for line, name in zip(errors, [*contents, "missing.wav"], strict=True):
+        assert name in line
+    assert "git lfs pull" in errors[1]
+    rows = list(csv.DictReader(io.StringIO(printed.out)))
+    assert [row["unit"] for row in rows] == ["utterance", "word", "word"]
+    assert all(row["audio"].endswith("whole.wav") for row in rows)
+    assert list(rows[0])[-3:] == CLASSES
+
+
+def test_a_text_without_words_is_the_files_fault_alone(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [write_audio(tmp_path / f"{number}.wav") for number in range(2)]
+    assert predict(model, files, ["...", "dogs"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith(str(files[0]))
+    assert printed.out.startswith(str(files[1]))
+
+
+def test_textgrids_go_into_a_folder_and_one_alone_may_be_printed(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [write_audio(tmp_path / f"{number}.wav") for number in range(2)]
+    assert predict(model, files, ["the dogs"], "textgrid", tmp_path / "grids" / "new") == 0
+    for number in range(2):
+        assert 'text = "dogs"' in (tmp_path / "grids" / "new" / f"{number}.TextGrid").read_text()
+    capsys.readouterr()
+    assert predict(model, files[:1], ["the dogs"], "textgrid") == 0
+    assert capsys.readouterr().out.startswith('File type = "ooTextFile"')
+
+
+@pytest.mark.parametrize(
+    ("files", "texts", "output", "folder", "message"),
+    [
+        ([], ["a"], "table", None, "no audio is given"),
+        (["a.wav"], [], "table", None, "--text"),
+        (["a.wav", "b.wav", "c.wav"], ["a", "b"], "table", None, "2 texts for 3 files"),
+        (["a.wav"], [" "], "table", None, "a.wav: its text is empty"),
+        (["a.wav", "b.wav"], ["a"], "textgrid", None, "--output FOLDER"),
+        (["x/a.wav", "y/a.wav"], ["a"], "textgrid", "grids", "2 files would be written to grids/a.TextGrid"),
+        (["a.wav"], ["a"], "json", "grids", "--output is for TextGrids"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_a_model_is_looked_for(
+    files: list[str], texts: list[str], output: str, folder: str | None, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        predict(
+            "models:/nowhere@champion",
+            [Path(file) for file in files],
+            texts,
+            output,  # type: ignore[arg-type]
+            None if folder is None else Path(folder),
+            "http://127.0.0.1:9",
+        )
+
+
+@pytest.mark.parametrize("address", ["no/such/folder", "s3://bucket/model"])
+def test_an_address_that_is_no_model_says_what_is(address: str) -> None:
+    with pytest.raises(UserError, match=rf"{address}.*models:/NAME@ALIAS"):
+        predict(address, [Path("a.wav")], ["dogs"])
+
+
+def test_predicting_imports_neither_ray_nor_for_a_folder_mlflow(model: str, tmp_path: Path) -> None:
+    recording = write_audio(tmp_path / "a.wav")
+    code = (
+        "import sys; from pathlib import Path; from pipelines.predict import predict;"
+        f"assert predict({model!r}, [Path({str(recording)!r})], ['dogs']) == 0;"
+        "sys.exit(' '.join({'ray', 'mlflow', 'optuna', 'transformers'} & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+    assert done.returncode == 0

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fgcme import fitted
+from fgcme.errors import UserError
+from fgcme.registry import fetch
+from fgcme.tracking import Tracker
+from pipelines.predict import predict
+from pipelines.register import register
+from tests.fitted_model import write_audio
+from tests.store import make_tracker, record_cross_validation
+
+
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
+    return make_tracker(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def cross_validation(tracker: Tracker, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
+    return record_cross_validation(tracker, tmp_path_factory.mktemp("folds"), [0.5, 0.7, 0.6])
+
+
+def test_of_a_cross_validation_the_fold_with_the_highest_dev_score_is_registered(
+    tracker: Tracker, cross_validation: tuple[str, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent, folds = cross_validation
+    registered = register(parent, "best", "champion", tracker.uri)
+    assert registered.run == folds[1]
+    assert registered.uri == "models:/best@champion"
+    assert fitted.load(fetch("models:/best@champion", tracker.uri, tmp_path))[1].origin["fold"] == 1
+    assert 'next: fgcme predict models:/best@champion some.wav --text "' in capsys.readouterr().out
+
+
+def test_a_version_says_where_it_comes_from_and_what_it_scored(
+    tracker: Tracker, cross_validation: tuple[str, list[str]]
+) -> None:
+    _, folds = cross_validation
+    registered = register(folds[0], "told", None, tracker.uri)
+    assert registered.uri == "models:/told/1"
+    version = tracker.client.get_model_version("told", "1")
+    assert version.run_id == folds[0]
+    assert version.tags == {
+        "protocol": "demo/4class",
+        "selection": "dev",
+        "corpus": "demo",
+        "corpus_hash": "c0ffee",
+        "commit": "abc123-dirty",
+        "fold": "0",
+        "seed": "0",
+        "source_run": folds[0],
+        "fold.dev_ua": "0.5000",
+        "fold.dev_wa": "0.5000",
+        "fold.test_ua": "0.5000",
+        "fold.test_wa": "0.4000",
+        "cross_validation.dev_ua": "0.6000",
+        "cross_validation.dev_wa": "0.6000",
+        "cross_validation.test_ua": "0.4440",
+        "cross_validation.test_wa": "0.5550",
+    }
+    for said in ("demo/4class", "c0ffee", "abc123-dirty", "44.4", "angry, calm, happy", "3 finished trainings"):
+        assert said in version.description
+    assert "ptimistic" not in version.description
+
+
+def test_what_was_selected_on_test_is_called_optimistic(tracker: Tracker, tmp_path: Path) -> None:
+    parent, _ = record_cross_validation(tracker, tmp_path, [0.5], selection="test")
+    register(parent, "selected-on-test", None, tracker.uri)
+    version = tracker.client.get_model_version("selected-on-test", "1")
+    assert version.tags["selection"] == "test (optimistic)"
+    assert "**Optimistic" in version.description
+
+
+def test_an_incomplete_cross_validation_claims_no_metrics_of_the_whole(tracker: Tracker, tmp_path: Path) -> None:
+    parent, _ = record_cross_validation(tracker, tmp_path, [0.5, 0.6], complete=False)
+    register(parent, "incomplete", None, tracker.uri)
+    version = tracker.client.get_model_version("incomplete", "1")
+    assert not [key for key in version.tags if key.startswith("cross_validation")]
+    assert "not complete" in version.description
+
+
+def test_registering_again_makes_a_new_version_and_moves_the_alias(
+    tracker: Tracker, cross_validation: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    _, folds = cross_validation
+    assert register(folds[0], "again", "champion", tracker.uri).version == 1
+    assert register(folds[2][:12], "again", "champion", tracker.uri).version == 2
+    for address, fold in (("models:/again/1", 0), ("models:/again@champion", 2)):
+        folder = tmp_path / str(fold)
+        folder.mkdir()
+        assert fitted.load(fetch(address, tracker.uri, folder))[1].origin["fold"] == fold
+
+
+@pytest.mark.parametrize(
+    ("name", "alias", "message"),
+    [
+        ("a/b", None, "model name 'a/b'"),
+        ("a:b", None, "model name 'a:b'"),
+        ("a@b", None, "model name 'a@b'"),
+        ("", None, "model name ''"),
+        ("fine", "v1", "alias 'v1' could be taken for a version"),
+        ("fine", "latest", "alias 'latest' could be taken"),
+        ("fine", "a b", "alias 'a b'"),
+        ("fine", "", "alias ''"),
+    ],
+)
+def test_names_that_mlflow_cannot_hold_are_refused_before_anything_is_made(
+    tracker: Tracker, name: str, alias: str | None, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        register("latest", name, alias, tracker.uri)
+    assert "fine" not in [model.name for model in tracker.client.search_registered_models()]
+
+
+def test_runs_without_a_model_say_what_to_register_instead(tracker: Tracker) -> None:
+    study = tracker.experiment("sweeps")
+    sweep = tracker.start(study, "a sweep", tags={"fgcme.kind": "sweep"})
+    foreign = tracker.start(study, "from a notebook")
+    unfinished = tracker.start(study, "fold 0", tags={"fgcme.kind": "fold"})
+    empty = tracker.start(study, "no folds", tags={"fgcme.kind": "cross_validation"})
+    for run, message in (
+        (sweep, r"\(a sweep, sweep\) keeps no model: train .* `fgcme train`"),
+        (foreign, "run of another program"),
+        (unfinished, "keeps no model, it is RUNNING"),
+        (empty, "no finished fold with a model"),
+    ):
+        with pytest.raises(UserError, match=message):
+            register(run, "none", None, tracker.uri)
+
+
+def test_predicting_by_alias_by_version_and_by_run_agree(
+    tracker: Tracker,
+    cross_validation: tuple[str, list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, folds = cross_validation
+    recording = write_audio(tmp_path / "a.wav")
+    register(folds[2], "agree", "champion", tracker.uri)
+    capsys.readouterr()
+
+    def answer(address: str) -> str:
+        assert predict(address, [recording], ["the dogs are"], "json", tracking_uri=tracker.uri) == 0
+        return capsys.readouterr().out
+
+    first = answer("models:/agree@champion")
+    assert '"label"' in first
+    assert answer("models:/agree/1") == first
+    assert answer(f"runs:/{folds[2]}/model") == first
+    assert answer(f"runs:/{folds[0]}/model") != first
+
+
+@pytest.mark.parametrize("address", ["models:/best@challenger", "models:/best/99", "models:/nothing/1", "models:/best"])
+def test_a_model_that_is_not_registered_is_one_line_with_those_that_are(
+    tracker: Tracker, cross_validation: tuple[str, list[str]], tmp_path: Path, address: str
+) -> None:
+    register(cross_validation[1][0], "best", "champion", tracker.uri)
+    with pytest.raises(UserError, match=rf"^{address}.*registered: .*models:/best@champion") as refusal:
+        fetch(address, tracker.uri, tmp_path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_run_without_that_model_is_one_line(
+    tracker: Tracker, cross_validation: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"keeps no 'model'.*the folds keep models"):
+        fetch(f"runs:/{cross_validation[0]}/model", tracker.uri, tmp_path)
