@@ -1,0 +1,206 @@
+"""The program `fgcme`: one function a verb. Stages are imported only when their verb is used."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fgcme.errors import UserError
+from fgcme.experiment import Experiment
+
+_EPILOG = """\
+From a folder of speech to a registered model:
+  fgcme prepare ravdess --root path/to/RAVDESS
+  fgcme train   ravdess
+  fgcme tune    ravdess --space pooling --trials 8
+  fgcme register latest --name fgcme-ravdess --alias champion
+  fgcme predict models:/fgcme-ravdess@champion some.wav --text "Kids are talking by the door"
+No corpus at hand: fgcme demo
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status."""
+    options = _parse(arguments)
+    run: Callable[[argparse.Namespace], int | None] = options.run
+    # So that a program that is told to end still says so in the runs that it began.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        return run(options) or 0
+    except UserError as error:
+        print(f"fgcme: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("fgcme: interrupted; what is finished is kept, and --resume completes it", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """As `parse_args`, with overrides allowed anywhere behind the verb, after options too."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and ("overrides" not in options or any(word.startswith("-") or "=" not in word for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fgcme",
+        description="Fine-grained cross-modality excitement for speech emotion recognition.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def verb(
+        name: str, run: Callable[[argparse.Namespace], int | None], text: str, example: str
+    ) -> argparse.ArgumentParser:
+        added = verbs.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(run=run)
+        return added
+
+    def experiment_verb(
+        name: str, run: Callable[[argparse.Namespace], int | None], text: str, example: str
+    ) -> argparse.ArgumentParser:
+        added = verb(name, run, text, example)
+        added.add_argument("experiment", metavar="EXPERIMENT", help="name or path of an experiment file")
+        added.add_argument("overrides", metavar="key=value", nargs="*", help="settings, e.g. training.epochs=5")
+        return added
+
+    verb("demo", _demo, "the whole job on the embedded corpus, start to end", "fgcme demo")
+    verb("corpora", _corpora, "what corpora are supported, and how to get them", "fgcme corpora")
+    prepare = experiment_verb(
+        "prepare",
+        _prepare,
+        "align every word of a corpus with its frames and extract features",
+        "fgcme prepare ravdess --root path/to/RAVDESS",
+    )
+    prepare.add_argument("--root", metavar="DIR", help="folder of the corpus (corpus.root)")
+    experiment_verb("check", _check, "counts against the protocol, and who is in which part", "fgcme check ravdess")
+    train = experiment_verb(
+        "train", _train, "cross-validate over folds and seeds", "fgcme train ravdess training.epochs=5 --fold 0"
+    )
+    train.add_argument("--fold", metavar="N", type=int, action="append", help="only this fold; may be repeated")
+    train.add_argument("--resume", metavar="RUN", help="complete a run that was interrupted: its id, name or `latest`")
+    tune = experiment_verb(
+        "tune",
+        _tune,
+        "search for a better configuration, on dev parts only",
+        "fgcme tune ravdess --space pooling --trials 8",
+    )
+    tune.add_argument("--space", metavar="NAME", required=True, help="name or path of a search space")
+    tune.add_argument("--trials", metavar="N", type=int, help="configurations to try (tune.trials)")
+    tune.add_argument("--resume", action="store_true", help="go on with the latest sweep over this space")
+    register = verb(
+        "register",
+        _register,
+        "put a run's model into the MLflow registry",
+        "fgcme register latest --name fgcme-ravdess --alias champion",
+    )
+    register.add_argument("run_id", metavar="RUN", help="a run of `fgcme train`: its id, name or `latest`")
+    register.add_argument("--name", required=True, help="name in the registry")
+    register.add_argument("--alias", help="alias to set, such as champion")
+    predict = verb(
+        "predict",
+        _predict,
+        "emotions of recordings, word by word",
+        'fgcme predict models:/fgcme-ravdess@champion some.wav --text "Kids are talking by the door"',
+    )
+    predict.add_argument(
+        "model", metavar="MODEL_URI", help="models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model"
+    )
+    predict.add_argument("audio", metavar="AUDIO", nargs="+", help="sound files")
+    predict.add_argument("--text", action="append", default=[], help="what is said; once for all, or once a file")
+    predict.add_argument("--format", choices=["table", "json", "csv", "textgrid"], default="table")
+    predict.add_argument("--output", metavar="DIR", help="folder for TextGrid files")
+    verb("doctor", _doctor, "what this machine has", "fgcme doctor")
+    return parser
+
+
+def _load(options: argparse.Namespace, extra: Sequence[str] = ()) -> Experiment:
+    from fgcme.experiment import load
+    from pipelines.catalogue import experiment_file
+
+    return load(experiment_file(options.experiment), [*options.overrides, *extra])
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from pipelines import demo
+
+    demo.run()
+
+
+def _corpora(options: argparse.Namespace) -> None:
+    from fgcme.corpora.catalogue import CORPORA
+
+    for corpus in CORPORA.values():
+        print(f"{corpus.name}: {corpus.title}\n  size     {corpus.size}\n  licence  {corpus.licence}")
+        print(f"  citation {corpus.citation}\n  get it   {corpus.obtain}\n")
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from pipelines import prepare
+
+    prepare.run(_load(options, [f"corpus.root={Path(options.root).absolute()}"] if options.root else []))
+
+
+def _check(options: argparse.Namespace) -> int:
+    from pipelines import check
+
+    return check.run(_load(options))
+
+
+def _train(options: argparse.Namespace) -> None:
+    experiment = _load(options)
+    from pipelines import train
+
+    train.run(experiment, options.fold, options.resume)
+
+
+def _tune(options: argparse.Namespace) -> None:
+    experiment = _load(options, [f"tune.trials={options.trials}"] if options.trials is not None else [])
+    from pipelines import tune
+
+    tune.run(experiment, options.space, options.resume)
+
+
+def _register(options: argparse.Namespace) -> None:
+    from pipelines import register
+
+    register.register(options.run_id, options.name, options.alias)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from pipelines import predict
+
+    return predict.predict(
+        options.model,
+        [Path(path) for path in options.audio],
+        options.text,
+        options.format,
+        None if options.output is None else Path(options.output),
+    )
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from pipelines import doctor
+
+    return doctor.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
