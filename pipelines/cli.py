@@ -7,9 +7,12 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+
+if TYPE_CHECKING:
+    from fgcme.experiment import Experiment
 
 _EPILOG = """\
 From a folder of speech to a registered model:
@@ -24,7 +27,7 @@ No corpus at hand: fgcme demo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
-    options = _parse(arguments)
+    options = parse(arguments)
     run: Callable[[argparse.Namespace], int | None] = options.run
     # So that a program that is told to end still says so in the runs that it began.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -40,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """As `parse_args`, with overrides allowed anywhere behind the verb, after options too."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from pathlib import Path
 
 from fgcme.corpora.catalogue import find
+from fgcme.corpora.contract import Utterance
+from fgcme.dataset import SpeechCorpus
 from fgcme.experiment import Experiment, load
-from fgcme.tracking import resolve_uri
+from fgcme.protocol import assign, resolve, split
+from fgcme.tracking import Tracker, resolve_uri
 from pipelines import catalogue, engine, predict, prepare, register, train, tune
 from pipelines.progress import clock
 
@@ -18,6 +23,7 @@ def run() -> None:
     """Prepare, train, tune, register and predict; then say how to look at what was recorded."""
     started = time.monotonic()
     experiment = load(catalogue.experiment_file("demo"))
+    uri = resolve_uri(experiment.tracking.uri)
     # One Ray for all stages: each would otherwise start its own.
     with engine.session():
         _title("1/5  prepare: synthesise speech, align words with frames, extract features")
@@ -27,13 +33,15 @@ def run() -> None:
         _title("3/5  tune: a small sweep over poolings, on dev voices")
         tune.run(_small_sweep(experiment), "pooling")
     _title(f"4/5  register: the best fold's model becomes {NAME}@{ALIAS}")
-    register.register(run_id, NAME, ALIAS)
-    _title("5/5  predict: one recording")
-    audio, text, label = _recording(experiment)
-    print(f'{audio}: "{text}", meant to be {label}')
-    predict.predict(f"models:/{NAME}@{ALIAS}", [audio], [text])
+    registered = register.register(run_id, NAME, ALIAS)
+    _title("5/5  predict: a recording of a voice that this model was not trained on")
+    fold = int(Tracker(uri).find(registered.run).data.tags["fgcme.fold"])
+    root, utterance = _unheard(experiment, fold)
+    audio = Path(os.path.relpath(root / utterance.audio))
+    print(f'"{utterance.text}", meant to be {utterance.raw_label}')
+    predict.predict(f"models:/{NAME}@{ALIAS}", [audio], [utterance.text])
     print(f"\nDone in {clock(time.monotonic() - started)}. To look at every run, curve and model:")
-    print(f"  .venv/bin/mlflow ui --backend-store-uri {resolve_uri(experiment.tracking.uri)} --host 127.0.0.1")
+    print(f"  {_beside_python('mlflow')} ui --backend-store-uri {uri} --host 127.0.0.1")
     print("  and open http://127.0.0.1:5000 in a browser")
 
 
@@ -41,10 +49,17 @@ def _small_sweep(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update={"tune": experiment.tune.model_copy(update={"trials": 4})})
 
 
-def _recording(experiment: Experiment) -> tuple[Path, str, str]:
+def _unheard(experiment: Experiment, fold: int) -> tuple[Path, Utterance]:
+    """The corpus's folder, and the first utterance of a fold's test part."""
+    corpus = SpeechCorpus(prepare.locate(experiment))
+    assignment = assign(resolve(experiment.protocol, experiment.corpus.kind), corpus.members)
+    wanted = corpus.members.ids[split(assignment, fold).test[0]]
     root, listing = find(experiment.corpus, train.storage_folder(experiment))
-    utterance = listing.utterances[0]
-    return root / utterance.audio, utterance.text, utterance.raw_label
+    return root, next(utterance for utterance in listing.utterances if utterance.id == wanted)
+
+
+def _beside_python(program: str) -> str:
+    return os.path.relpath(Path(sys.executable).with_name(program))
 
 
 def _title(text: str) -> None:

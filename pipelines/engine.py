@@ -94,12 +94,8 @@ def _set_environment(quiet: bool) -> None:
 
 def _start(folder: Path, quiet: bool) -> None:
     import ray
-    from ray._private import ray_constants
 
-    # Ray replaces a loopback address by the machine's outer one and then listens on every interface, unless this, meant
-    # for macOS and Windows, says that there is one node only. Ray has read the variable if it was imported before us.
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False
+    _stay_on_loopback()
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         # Otherwise Ray writes a token into the home folder. It stays for the process: Ray reads it only once.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
@@ -115,10 +111,24 @@ def _start(folder: Path, quiet: bool) -> None:
     )
 
 
+def _stay_on_loopback() -> None:
+    """Keep Ray from replacing a loopback address by the machine's outer one, on whose interface it would then listen.
+
+    The switch is meant for macOS and Windows, where it says that all of Ray is on one machine.
+    """
+    from ray._private import ray_constants
+
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    # Ray has read the variable already if it was imported before us.
+    ray_constants.ENABLE_RAY_CLUSTER = False
+
+
 def _join(address: str, quiet: bool) -> None:
     import ray
 
     host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host in ("localhost", "127.0.0.1"):
+        _stay_on_loopback()
     try:
         if host and port.isdecimal():
             # Ray itself would knock for minutes, and complain aloud, where nobody is at home.

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import optuna
 import torch
 from ray import tune
 from ray.tune.experiment import Trial
@@ -84,6 +85,9 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
         tracker.text(parent, space.model_dump_json(by_alias=True, exclude_defaults=True), "space.json")
     with tracker.ending(parent), engine.session():
         _require(experiment)
+        # One line for each trial is ours to print; Ray's and Optuna's reports would drown it.
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         # Ray's own default of 10 s or more between snapshots would let a killed sweep run finished trials again.
         os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
         results = _tuner(experiment, space, corpus_folder, folder, recorder, resume).fit()
@@ -255,7 +259,7 @@ def _tuner(
         functools.partial(draw, space=space, settings=experiment.flat()),
         metric="objective",
         mode="max",
-        points_to_evaluate=[dict(point) for point in space.first] or None,
+        points_to_evaluate=_first(space, experiment) or None,
         seed=settings.seed,
     )
     scheduler = ASHAScheduler(
@@ -286,6 +290,13 @@ def _tuner(
     )
 
 
+def _first(space: Space, experiment: Experiment) -> list[dict[str, Any]]:
+    """What is tried before anything is drawn: the experiment as it is, lest the best be worse, and the space's points."""
+    own = space.point(experiment.flat())
+    points = ([own] if own is not None else []) + list(space.first)
+    return [dict(point) for index, point in enumerate(points) if point not in points[:index]]
+
+
 def _best(results: tune.ResultGrid) -> tuple[dict[str, Any], float]:
     ended_well = [
         result
@@ -296,8 +307,9 @@ def _best(results: tune.ResultGrid) -> tuple[dict[str, Any], float]:
         raise UserError(
             f"none of {len(results)} trials ended well; {results.errors[0] if results.errors else ''}".strip()
         )
-    best = max(ended_well, key=lambda result: float(result.metrics["objective"]))
-    return dict(best.config or {}), float(best.metrics["objective"])
+    objectives = [float((result.metrics or {})["objective"]) for result in ended_well]
+    best = objectives.index(max(objectives))
+    return dict(ended_well[best].config or {}), objectives[best]
 
 
 def _latest(sweeps: Path) -> str:

@@ -1,8 +1,7 @@
 """Protocols: who is compared with what.
 
 A protocol maps a corpus's raw labels to classes, says which utterances take part, and divides the speakers into folds.
-For each fold the dev part is the next fold, so train, dev and test never share a speaker. Named protocols are the YAML
-files in `protocols/`; an experiment may declare its own.
+For each fold the dev part is taken from the next fold, so train, dev and test never share a speaker. Named protocols are the YAML files in `protocols/`; an experiment may declare its own.
 """
 
 from __future__ import annotations
@@ -34,6 +33,8 @@ class Protocol(BaseModel):
         labels: raw label -> class; utterances with another label do not take part. Classes are numbered in this order.
         group: what folds keep whole.
         folds: the groups of each fold, or how many folds to make.
+        dev_groups: how many groups of the next fold, its first, are a fold's dev part; all of them by default. Fewer
+            leave more to train on.
         expected: utterances of each class, checked before anything is trained.
     """
 
@@ -45,6 +46,7 @@ class Protocol(BaseModel):
     labels: Annotated[dict[str, str], Field(min_length=2)]
     group: Literal["speaker", "session"] = "speaker"
     folds: Annotated[int, Field(ge=3)] | Annotated[list[list[str]], Field(min_length=3)]
+    dev_groups: Annotated[int, Field(ge=1)] | None = None
     expected: dict[str, int] | None = None
 
     @property
@@ -70,6 +72,7 @@ class Assignment:
     Attributes:
         labels: [U] class index of each utterance, -1 where it does not take part.
         folds: [U] fold whose test part the utterance is in, -1 where it does not take part.
+        dev: [U] whether the utterance is in the dev part of the fold before its own.
         fold_count: number of folds.
         left_out: reason -> number of utterances that do not take part.
         mismatches: one sentence for each count that differs from the protocol's.
@@ -77,6 +80,7 @@ class Assignment:
 
     labels: np.ndarray
     folds: np.ndarray
+    dev: np.ndarray
     fold_count: int
     left_out: dict[str, int]
     mismatches: list[str]
@@ -161,25 +165,24 @@ def assign(protocol: Protocol, members: Members, allow_missing: bool = False) ->
         if not (folds == fold).any():
             raise UserError(f"{protocol.name}: fold {fold} has no utterances in this corpus")
     _check_speakers(protocol, members.speakers, folds)
-    return Assignment(labels, folds, fold_count, dict(left_out), mismatches)
+    dev_groups = _dev_groups(protocol, fold_of_group, fold_count)
+    dev = np.array([fold >= 0 and group in dev_groups for group, fold in zip(groups, folds, strict=True)])
+    return Assignment(labels, folds, dev, fold_count, dict(left_out), mismatches)
 
 
 def split(assignment: Assignment, fold: int, selection: Selection = "dev") -> Split:
-    """The parts of one fold. Dev is the next fold; with `selection="test"` dev is the test part itself (optimistic) and
-    what would have been dev is trained on, as in the published code.
+    """The parts of one fold. Dev comes from the next fold; with `selection="test"` dev is the test part itself
+    (optimistic) and what would have been dev is trained on, as in the published code.
 
     Raises:
         UserError: there is no such fold.
     """
     if not 0 <= fold < assignment.fold_count:
         raise UserError(f"fold {fold} does not exist; this protocol has folds 0 to {assignment.fold_count - 1}")
-    dev_fold = fold if selection == "test" else (fold + 1) % assignment.fold_count
-    folds = assignment.folds
-    return Split(
-        train=np.flatnonzero((folds >= 0) & (folds != fold) & (folds != dev_fold)),
-        dev=np.flatnonzero(folds == dev_fold),
-        test=np.flatnonzero(folds == fold),
-    )
+    test = assignment.folds == fold
+    dev = test if selection == "test" else (assignment.folds == (fold + 1) % assignment.fold_count) & assignment.dev
+    train = (assignment.folds >= 0) & ~test & ~dev
+    return Split(*(np.flatnonzero(part) for part in (train, dev, test)))
 
 
 def _folds(protocol: Protocol, groups: list[str | None]) -> dict[str, int]:
@@ -198,6 +201,15 @@ def _folds(protocol: Protocol, groups: list[str | None]) -> dict[str, int]:
         fold_of_group[group] = fold
         totals[fold] += size
     return fold_of_group
+
+
+def _dev_groups(protocol: Protocol, fold_of_group: dict[str, int], fold_count: int) -> set[str]:
+    ordered = list(fold_of_group) if not isinstance(protocol.folds, int) else sorted(fold_of_group)
+    return {
+        group
+        for fold in range(fold_count)
+        for group in [group for group in ordered if fold_of_group[group] == fold][: protocol.dev_groups]
+    }
 
 
 def _mismatches(protocol: Protocol, labels: np.ndarray) -> list[str]:

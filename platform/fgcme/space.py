@@ -82,7 +82,9 @@ class Parameter(BaseModel):
             low, high = self.integer
             return trial.suggest_int(name, low, high, step=int(self.step or 1), log=self.log)
         assert self.number is not None
-        return trial.suggest_float(name, self.number[0], self.number[1], step=self.step, log=self.log)
+        number = trial.suggest_float(name, self.number[0], self.number[1], step=self.step, log=self.log)
+        # Steps add up to 0.30000000000000004 where 0.3 is meant.
+        return round(number, 12) if self.step else number
 
     def holds(self, value: Value) -> bool:
         """Whether a value lies within the range or is one of the choices."""
@@ -118,6 +120,21 @@ class Space(BaseModel):
             if all(current[other] in values for other, values in parameter.when.items()):
                 drawn[name] = parameter.draw(name, trial)
         return drawn
+
+    def point(self, settings: Mapping[str, Any]) -> dict[str, Value] | None:
+        """The configuration that an experiment has already, or None if it lies outside the space.
+
+        Args:
+            settings: the experiment's own, flat.
+        """
+        active = [
+            name
+            for name, parameter in self.parameters.items()
+            if all(settings[other] in values for other, values in parameter.when.items())
+        ]
+        if not all(self.parameters[name].holds(settings[name]) for name in active):
+            return None
+        return {name: settings[name] for name in active}
 
 
 def load(path: Path, experiment: Experiment) -> Space:

@@ -55,7 +55,22 @@ def test_ravdess_parts_never_share_a_speaker_and_tests_cover_everyone_once(name:
 def test_ravdess_six_folds_have_240_utterances_of_four_actors() -> None:
     assignment = assign(named()["ravdess/8class-6fold"], ravdess())
     assert [len(split(assignment, fold).test) for fold in range(6)] == [240] * 6
-    assert len(split(assignment, 0).train) == 960
+    assert [len(split(assignment, fold).dev) for fold in range(6)] == [120] * 6
+    assert len(split(assignment, 0).train) == 1080
+
+
+def test_the_dev_part_is_the_first_speakers_of_the_next_fold() -> None:
+    members = ravdess()
+    assignment = assign(named()["ravdess/8class-6fold"], members)
+    assert set(np.array(members.speakers)[split(assignment, 2).dev]) == {"03", "24"}
+    assert set(np.array(members.speakers)[split(assignment, 5).dev]) == {"01", "20"}
+
+
+def test_without_a_number_of_dev_speakers_the_whole_next_fold_is_dev() -> None:
+    protocol, members = small()
+    assignment = assign(protocol, members)
+    assert split(assignment, 0).dev.tolist() == split(assignment, 1).test.tolist()
+    assert split(assignment, 0, "test").dev.tolist() == split(assignment, 0).test.tolist()
 
 
 def test_ravdess_four_classes_leave_out_the_others_and_say_so() -> None:

@@ -77,6 +77,24 @@ def test_a_condition_on_what_the_space_does_not_vary_looks_at_the_experiment(tmp
     assert "model.excitement.driver" not in space.draw(optuna.create_study().ask(), EXPERIMENT.flat())
 
 
+def test_the_experiment_s_own_configuration_is_a_point_of_the_space_if_it_lies_inside(tmp_path: Path) -> None:
+    space = load(
+        write(
+            tmp_path,
+            "parameters:\n"
+            "  training.epochs: {int: [10, 30]}\n"
+            "  model.excitement.acoustic: {choice: [none, residual_gate]}\n"
+            "  training.batch_size: {choice: [16, 32], when: {model.excitement.acoustic: [residual_gate]}}\n",
+        ),
+        EXPERIMENT,
+    )
+    own = {"training.epochs": 20, "model.excitement.acoustic": "residual_gate", "training.batch_size": 32}
+    assert space.point(EXPERIMENT.flat()) == own
+    without = apply(EXPERIMENT, {"model.excitement.acoustic": "none"}).flat()
+    assert space.point(without) == {"training.epochs": 20, "model.excitement.acoustic": "none"}
+    assert space.point(apply(EXPERIMENT, {"training.epochs": 50}).flat()) is None
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import pytest
+
+from fgcme.errors import UserError
+from pipelines.catalogue import experiment_file, space_file
+
+
+def test_shipped_experiments_and_spaces_are_found_by_name() -> None:
+    assert experiment_file("ravdess").name == "ravdess.yaml"
+    assert space_file("pooling").name == "pooling.yaml"
+
+
+def test_others_are_found_by_path(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\n")
+    assert experiment_file(str(path)) == path
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match="excitement, pooling"):
+        space_file("poling")

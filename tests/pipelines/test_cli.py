@@ -1,0 +1,106 @@
+"""The program as a user meets it: help, one line for each mistake, a status that scripts can trust."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import cli
+
+VERBS = ["demo", "corpora", "prepare", "check", "train", "tune", "register", "predict", "doctor"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """The exit status, and what was printed on standard error."""
+    status = cli.main(arguments)
+    return status, capsys.readouterr().err
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("RAVDESS_ROOT", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example_that_parses(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([verb, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    example = re.search(rf"example:\n  fgcme ({verb}.*)", text)
+    assert example is not None
+    words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', example[1])]
+    assert callable(cli.parse(words).run)
+
+
+def test_help_comes_without_loading_the_engines() -> None:
+    code = (
+        "import sys; from pipelines import cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('ray', 'torch', 'mlflow', 'pydantic') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "nope"], "no such experiment; name one of"),
+        (["train", "ravdess", "model.poling.kind=mean"], "did you mean model.pooling"),
+        (["train", "ravdess", "training.epochs=many"], "training.epochs: 'many' is refused"),
+        (["train", "ravdess"], "not prepared yet; run `fgcme prepare ravdess`"),
+        (["train", "ravdess", "protocol.name=ravdess/9class"], "not prepared yet"),
+        (["tune", "ravdess", "--space", "nope"], "no such search space; name one of"),
+        (["tune", "ravdess", "--space", "pooling", "--trials", "0"], "tune.trials: 0 is refused"),
+        (["prepare", "ravdess"], "RAVDESS_ROOT"),
+        (["prepare", "ravdess", "--root", "nowhere"], "nowhere"),
+        (["check", "demo"], "not prepared yet"),
+        (["register", "latest", "--name", "x"], "no MLflow database here"),
+        (["predict", "models:/nothing@champion", "some.wav", "--text", "hello"], "no MLflow database here"),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_status_that_is_not_zero(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, text = run(capsys, *arguments)
+    assert status != 0
+    assert sentence in text
+    assert text.startswith("fgcme: ")
+    assert text.count("\n") == 1
+
+
+def test_an_empty_root_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    status, text = run(capsys, "prepare", "ravdess", "--root", "empty")
+    assert status != 0
+    assert "empty" in text
+    assert text.count("\n") == 1
+
+
+def test_overrides_may_stand_before_and_behind_options() -> None:
+    options = cli.parse(["train", "ravdess", "training.epochs=5", "--fold", "0", "training.batch_size=8"])
+    assert options.overrides == ["training.epochs=5", "training.batch_size=8"]
+    assert options.fold == [0]
+
+
+@pytest.mark.parametrize("arguments", [["train", "ravdess", "--folds", "1"], ["doctor", "now"], [], ["fly"]])
+def test_an_unknown_option_or_verb_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.parse(arguments)
+    assert ended.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_corpora_says_how_to_get_and_how_to_cite_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["corpora"]) == 0
+    text = capsys.readouterr().out
+    for word in ("ravdess", "manifest", "demo", "licence", "citation", "get it"):
+        assert word in text
