@@ -91,6 +91,9 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
         # Ray's own default of 10 s or more between snapshots would let a killed sweep run finished trials again.
         os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
         results = _tuner(experiment, space, corpus_folder, folder, recorder, resume).fit()
+        if _interrupted(tracker, folder):
+            # Ray Tune takes Ctrl-C for a wish to see what there is so far.
+            raise KeyboardInterrupt
         best_configuration, best_score = _best(results)
         best = spaces.apply(experiment, best_configuration)
         best = best.model_copy(
@@ -290,8 +293,17 @@ def _tuner(
     )
 
 
+def _interrupted(tracker: Tracker, folder: Path) -> bool:
+    """Whether trials were left in the middle; their runs are ended as KILLED."""
+    runs = [marker.read_text(encoding="utf-8") for marker in (folder / "runs").iterdir()]
+    left = [run_id for run_id in runs if tracker.client.get_run(run_id).info.status == "RUNNING"]
+    for run_id in left:
+        tracker.finish(run_id, "KILLED")
+    return bool(left)
+
+
 def _first(space: Space, experiment: Experiment) -> list[dict[str, Any]]:
-    """What is tried before anything is drawn: the experiment as it is, lest the best be worse, and the space's points."""
+    """What is tried before anything is drawn: the experiment as it is, lest the best be worse, and the space's own."""
     own = space.point(experiment.flat())
     points = ([own] if own is not None else []) + list(space.first)
     return [dict(point) for index, point in enumerate(points) if point not in points[:index]]

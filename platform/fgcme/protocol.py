@@ -1,7 +1,8 @@
 """Protocols: who is compared with what.
 
 A protocol maps a corpus's raw labels to classes, says which utterances take part, and divides the speakers into folds.
-For each fold the dev part is taken from the next fold, so train, dev and test never share a speaker. Named protocols are the YAML files in `protocols/`; an experiment may declare its own.
+For each fold the dev part is taken from the next fold, so train, dev and test never share a speaker. Named protocols
+are the YAML files in `protocols/`; an experiment may declare its own.
 """
 
 from __future__ import annotations

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fgcme.errors import UserError
@@ -123,3 +129,59 @@ def test_what_cannot_work_is_refused_before_any_trial_starts(
 def test_resuming_without_a_sweep_is_refused(prepared: Path, tracker: Tracker, space: str) -> None:
     with pytest.raises(UserError, match="no sweep to resume"):
         tune.run(experiment(prepared, tracker), space, resume=True)
+
+
+def test_a_killed_sweep_is_completed_by_resume(prepared: Path, tracker: Tracker, space: str, tmp_path: Path) -> None:
+    slow = experiment(prepared, tracker, training={"epochs": 4, "batch_size": 1}, tune={"trials": 6, "grace_epochs": 4})
+    path = tmp_path / "experiment.yaml"
+    path.write_text(slow.to_yaml())
+    command = [sys.executable, "-m", "pipelines.cli", "tune", str(path), "--space", space]
+    driver = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert driver.stdout is not None
+    for line in driver.stdout:
+        if "[2/6" in line:
+            break
+    # The driver and the Ray it started, as when a machine loses its power.
+    for process in [*psutil.Process(driver.pid).children(recursive=True), psutil.Process(driver.pid)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    driver.stdout.close()
+    driver.wait(timeout=30)
+    tune.run(slow, space, resume=True)
+    sweep = tracker.find("latest")
+    trials = tracker.children(sweep.info.run_id)
+    assert sweep.info.status == "FINISHED"
+    assert len(trials) == 6
+    assert {trial.info.status for trial in trials} == {"FINISHED"}
+    assert all(max(step for step, _ in tracker.history(trial.info.run_id, "dev/objective")) == 4 for trial in trials)
+
+
+def test_an_interrupted_sweep_leaves_no_run_running(
+    prepared: Path, tracker: Tracker, space: str, tmp_path: Path
+) -> None:
+    slow = experiment(
+        prepared, tracker, training={"epochs": 40, "batch_size": 1}, tune={"trials": 4, "grace_epochs": 40}
+    )
+    path = tmp_path / "experiment.yaml"
+    path.write_text(slow.to_yaml())
+    command = [sys.executable, "-m", "pipelines.cli", "tune", str(path), "--space", space]
+    driver = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not (found := _logged(tracker)):
+        assert driver.poll() is None
+        time.sleep(0.2)
+    driver.send_signal(signal.SIGINT)
+    _, text = driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    assert "--resume completes it" in text
+    assert tracker.find(found).info.status == "KILLED"
+    assert {trial.info.status for trial in tracker.children(found)} == {"KILLED"}
+
+
+def _logged(tracker: Tracker) -> str | None:
+    """The sweep, once a trial of it has logged an epoch."""
+    try:
+        sweep = tracker.find("latest").info.run_id
+    except UserError:
+        return None
+    children = tracker.children(sweep)
+    return sweep if any(tracker.history(child.info.run_id, "dev/objective") for child in children) else None

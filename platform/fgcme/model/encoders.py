@@ -72,10 +72,11 @@ class AcousticEncoder(nn.Module):
 
     def _as_one_convolution(self, frames: Tensor) -> Tensor:
         """Convolutions with nothing between them are one convolution, and its gradient needs none of their outputs."""
-        # What all convolutions so far make of one frame, [frames seen, F, channels], and of zeros, [channels].
-        kernel = torch.eye(frames.shape[1], dtype=frames.dtype, device=frames.device).unsqueeze(0)
-        bias = frames.new_zeros(frames.shape[1])
-        for convolution in cast("Iterable[nn.Conv1d]", self.convolutions):
+        first, *others = cast("Iterable[nn.Conv1d]", self.convolutions)
+        # What the convolutions so far make of one frame, [frames seen, F, channels], and of zeros, [channels].
+        kernel = first.weight.permute(2, 1, 0)
+        bias = first(frames.new_zeros(frames.shape[1], len(kernel))).squeeze(1)
+        for convolution in others:
             taps = convolution.weight.permute(2, 1, 0)
             last = len(taps) - 1
             delayed = [functional.pad(kernel @ tap, (0, 0, 0, 0, lag, last - lag)) for lag, tap in enumerate(taps)]

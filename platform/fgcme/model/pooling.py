@@ -15,6 +15,9 @@ from torch.nn import functional
 
 PoolingKind = Literal["mean_max", "mean", "max"]
 
+# How PyTorch numbers the reduction of an embedding bag.
+_MAX = 2
+
 
 def pooled_size(kind: PoolingKind, channels: int) -> int:
     """Size of a word's vector.
@@ -43,11 +46,22 @@ def pool(hidden: Tensor, begin: Tensor, end: Tensor, kind: PoolingKind) -> Tenso
     """
     lengths = (end - begin).clamp(min=0)
     before = lengths.cumsum(0) - lengths
-    # The frames of every segment, one segment after another. An embedding bag is just this: rows of a table, reduced
-    # bag by bag. It copies no frame, and keeps where each maximum was for the gradient.
+    # The frames of every segment, one segment after another: bags of rows of `hidden`, none of which is copied.
     first = torch.repeat_interleave(begin - before, lengths)
     frames = first + torch.arange(len(first), device=first.device)
-    if kind != "mean_max":
-        return functional.embedding_bag(frames, hidden, before, mode=kind)
-    mean = functional.embedding_bag(frames, hidden, before, mode="mean")
-    return torch.cat([mean, functional.embedding_bag(frames, hidden, before, mode="max")], dim=1)
+    parts = []
+    if kind != "max":
+        parts.append(functional.embedding_bag(frames, hidden, before, mode="mean"))
+    if kind != "mean":
+        parts.append(_maxima(hidden, frames, before).masked_fill(lengths.unsqueeze(1) == 0, 0))
+    return torch.cat(parts, dim=1)
+
+
+def _maxima(hidden: Tensor, frames: Tensor, before: Tensor) -> Tensor:
+    """[W, C] maximum of each bag; anything for an empty bag.
+
+    Found without a gradient, and taken from where they are: the gradient of the bag itself goes word by word.
+    """
+    places = torch.embedding_bag(hidden.detach(), frames, before, mode=_MAX)[3]
+    # An empty bag has no place.
+    return hidden.gather(0, places.clamp(0, len(hidden) - 1))
