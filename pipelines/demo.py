@@ -13,7 +13,7 @@ from fgcme.dataset import SpeechCorpus
 from fgcme.experiment import Experiment, load
 from fgcme.protocol import assign, resolve, split
 from fgcme.tracking import Tracker, resolve_uri
-from pipelines import catalogue, engine, predict, prepare, register, train, tune
+from pipelines import catalogue, engine, predict, prepare, register, storage, train, tune
 from pipelines.progress import clock
 
 NAME, ALIAS = "fgcme-demo", "champion"
@@ -54,7 +54,7 @@ def _unheard(experiment: Experiment, fold: int) -> tuple[Path, Utterance]:
     corpus = SpeechCorpus(prepare.locate(experiment))
     assignment = assign(resolve(experiment.protocol, experiment.corpus.kind), corpus.members)
     wanted = corpus.members.ids[split(assignment, fold).test[0]]
-    root, listing = find(experiment.corpus, train.storage_folder(experiment))
+    root, listing = find(experiment.corpus, storage.folder(experiment))
     return root, next(utterance for utterance in listing.utterances if utterance.id == wanted)
 
 

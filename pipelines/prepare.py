@@ -25,7 +25,7 @@ from fgcme.corpora import catalogue
 from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, digest
-from pipelines import engine
+from pipelines import engine, storage
 from pipelines.progress import clock
 
 # A block is what a kill may lose and what a step of the progress shows; in much smaller ones Ray's own cost shows too.
@@ -142,9 +142,12 @@ def run(experiment: Experiment, progress: bool = True) -> PreparedSummary:
     began = time.monotonic()
     folder, settings = folder_for(experiment), feature_settings(experiment)
     _refuse_other_settings(folder, settings)
-    root, listing = catalogue.find(experiment.corpus, _storage(experiment))
+    root, listing = catalogue.find(experiment.corpus, storage.writable(experiment))
     sources = {utterance.id: source_hash(utterance, root) for utterance in listing.utterances}
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"prepare.folder: {folder} cannot be made ({error.strerror})") from None
     done = prepared.retain(folder, sources)
     missing = [utterance for utterance in listing.utterances if utterance.id not in done]
 
@@ -182,12 +185,12 @@ def folder_for(experiment: Experiment) -> Path:
     """The folder of an experiment's prepared corpus, absolute; whether or not there is anything in it.
 
     Raises:
-        UserError: `storage.path` is a bucket and `prepare.folder` is not set.
+        UserError: `storage.path` is not a folder.
     """
     if experiment.prepare.folder is not None:
         return Path(experiment.prepare.folder).expanduser().absolute()
     settings_hash = digest(feature_settings(experiment))
-    return _storage(experiment) / "prepared" / f"{experiment.corpus.kind}-{settings_hash[:8]}"
+    return storage.folder(experiment) / "prepared" / f"{experiment.corpus.kind}-{settings_hash[:8]}"
 
 
 def locate(experiment: Experiment) -> Path:
@@ -361,17 +364,6 @@ def _description(
         counts=counts | ({"pending": pending} if pending else {}),
         versions={name: version(name) for name in _LIBRARIES},
     )
-
-
-def _storage(experiment: Experiment) -> Path:
-    path = experiment.storage.path.removeprefix("file://")
-    if "://" not in path:
-        return Path(path).expanduser().absolute()
-    if experiment.prepare.folder is None:
-        raise UserError(
-            f"storage.path={path} is a bucket: set prepare.folder to a folder on a disk that all nodes share"
-        )
-    return folder_for(experiment).parent
 
 
 def _absolute(path: str | None) -> str | None:

@@ -37,6 +37,7 @@ from fgcme.report.confusion import confusion_figure
 from fgcme.tracking import Tracker, prepare_store, provenance, resolve_uri
 from pipelines import engine, prepare
 from pipelines.progress import Progress
+from pipelines.storage import writable
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
     Raises:
         UserError: the corpus is not prepared or does not fit the protocol, or Ray has less than one training needs.
     """
-    storage = storage_folder(experiment)
+    storage = writable(experiment)
     corpus_folder = prepare.locate(experiment)
     corpus = SpeechCorpus(corpus_folder)
     protocol = resolve(experiment.protocol, experiment.corpus.kind)
@@ -134,22 +135,6 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
         _record(tracker, parent, summary, predictions, protocol, complete)
     _conclude(experiment, protocol, summary, predictions, results, parent, complete)
     return parent
-
-
-def storage_folder(experiment: Experiment) -> Path:
-    """The folder that all nodes share, made if need be.
-
-    Raises:
-        UserError: it cannot be made or written to.
-    """
-    path = Path(experiment.storage.path).expanduser().absolute()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise UserError(f"storage.path: {path} cannot be written to ({error.strerror})") from None
-    return path
 
 
 @ray.remote(max_retries=3)

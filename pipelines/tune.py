@@ -31,7 +31,8 @@ from fgcme.space import Space, Suggests
 from fgcme.tracking import Tracker, prepare_store, resolve_uri
 from pipelines import catalogue, engine, prepare
 from pipelines.progress import Progress
-from pipelines.train import run_tags, storage_folder
+from pipelines.storage import writable
+from pipelines.train import run_tags
 
 
 def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
@@ -48,7 +49,7 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
     Raises:
         UserError: the corpus is not prepared, the space does not fit the experiment, or no trial ended well.
     """
-    storage = storage_folder(experiment)
+    storage = writable(experiment)
     space = spaces.load(catalogue.space_file(space_name), experiment)
     corpus_folder = prepare.locate(experiment)
     corpus = SpeechCorpus(corpus_folder)

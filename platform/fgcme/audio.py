@@ -12,6 +12,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from fgcme.errors import DataError
+
 SAMPLE_RATE = 16_000
 WINDOW = 400
 """Samples that one frame looks at: 25 ms."""
@@ -31,22 +33,11 @@ _SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", 
 _PIPE_LENGTH = 0x7FFF_0000
 
 
-class AudioError(Exception):
+class AudioError(DataError):
     """Audio that no features can be made from.
 
-    Attributes:
-        reason: `missing`, `unreadable`, `lfs_pointer`, `empty`, `too_short`, `silent` or `bad_segment`.
-        message: one sentence for a person.
+    Its reason is `missing`, `unreadable`, `lfs_pointer`, `empty`, `too_short`, `silent` or `bad_segment`.
     """
-
-    def __init__(self, reason: str, message: str) -> None:
-        # Both go to Exception, so that a worker's error survives pickling on its way to the driver.
-        super().__init__(reason, message)
-        self.reason = reason
-        self.message = message
-
-    def __str__(self) -> str:
-        return self.message
 
 
 def frame_count(sample_count: int) -> int:

@@ -1,5 +1,23 @@
-"""The one exception that reaches the user as a sentence instead of a stack trace."""
+"""The two kinds of error that are nobody's bug: what a user can put right, and data that cannot be used."""
 
 
 class UserError(Exception):
     """Something the user can put right: names the file or key at fault and the way out, in one line."""
+
+
+class DataError(Exception):
+    """Data that cannot be used; one utterance's loss, never a whole job's.
+
+    Attributes:
+        reason: a short code.
+        message: one sentence for a person.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        # Both go to Exception, so that a worker's error survives pickling on its way to the driver.
+        super().__init__(reason, message)
+        self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message

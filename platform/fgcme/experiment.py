@@ -243,14 +243,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
         UserError: the file cannot be read, or a key or value is refused; names the key and what is allowed.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such experiment file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: an experiment file holds keys and values, such as `name: ravdess`")
+    content = read_yaml(path)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -261,6 +254,23 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
             raise UserError(f"override {override!r}: the value is not valid YAML") from None
         _put(content, key, value)
     return parse(content, source=str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file.
+
+    Raises:
+        UserError: the file cannot be read, or holds anything else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds no keys and values, such as `name: ravdess`")
+    return content
 
 
 def parse(content: Mapping[str, Any], source: str = "experiment") -> Experiment:

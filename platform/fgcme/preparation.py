@@ -13,6 +13,7 @@ from fgcme import audio
 from fgcme.alignment.contract import Aligner, AlignmentError
 from fgcme.audio import AudioError, Samples
 from fgcme.corpora.contract import Rejection, Utterance
+from fgcme.errors import DataError
 
 Featurise = Callable[[Samples], npt.NDArray[np.float32]]
 
@@ -36,16 +37,8 @@ class Speech(NamedTuple):
     alignment_score: float
 
 
-class FeatureError(Exception):
-    """Features that no model can be trained on; `reason` is a short code, `message` one sentence for a person."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(reason, message)
-        self.reason = reason
-        self.message = message
-
-    def __str__(self) -> str:
-        return self.message
+class FeatureError(DataError):
+    """Features that no model can be trained on; its reason is `not_finite`."""
 
 
 def analyse(samples: Samples, text: str, aligner: Aligner, featurise: Featurise, utterance_id: str = "") -> Speech:

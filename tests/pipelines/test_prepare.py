@@ -68,12 +68,6 @@ def test_a_folder_given_by_name_is_taken_and_relative_paths_become_absolute(
     assert prepare.folder_for(experiment("results", prepare={"folder": "mine"})) == tmp_path / "mine"
 
 
-def test_a_bucket_for_storage_needs_a_folder_for_the_prepared_corpus(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"storage\.path=s3://bucket is a bucket: set prepare\.folder"):
-        prepare.folder_for(experiment("s3://bucket"))
-    assert prepare.folder_for(experiment("s3://bucket", prepare={"folder": str(tmp_path)})) == tmp_path
-
-
 def test_a_corpus_that_is_not_prepared_says_how_to_prepare_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"ravdess is not prepared yet; run `fgcme prepare x`"):
         prepare.locate(experiment(tmp_path))

@@ -7,24 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fgcme.audio import Samples
+from fgcme.errors import DataError
 
 
-class AlignmentError(Exception):
+class AlignmentError(DataError):
     """Words that could not be given their frames.
 
-    Attributes:
-        reason: `no_words`, `oov`, `missing_alignment` or `bad_alignment`.
-        message: one sentence for a person.
+    Its reason is `no_words`, `oov`, `missing_alignment` or `bad_alignment`.
     """
-
-    def __init__(self, reason: str, message: str) -> None:
-        # Both go to Exception, so that a worker's error survives pickling on its way to the driver.
-        super().__init__(reason, message)
-        self.reason = reason
-        self.message = message
-
-    def __str__(self) -> str:
-        return self.message
 
 
 @dataclass(frozen=True)
