@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,11 @@ From a folder of speech to a registered model:
   fgcme predict models:/fgcme-ravdess@champion some.wav --text "Kids are talking by the door"
 No corpus at hand: fgcme demo
 """
+_GO_ON = {
+    "prepare": "run it again to go on",
+    "train": "go on with --resume RUN (`--resume latest`)",
+    "tune": "go on with --resume",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fgcme: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("fgcme: interrupted; what is finished is kept, and --resume completes it", file=sys.stderr)
+        print(
+            f"fgcme: interrupted; what is finished is kept: {_GO_ON.get(options.verb, 'run it again')}", file=sys.stderr
+        )
         return 130
     except BrokenPipeError:
         return 141
@@ -73,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
             epilog=f"example:\n  {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        added.set_defaults(run=run)
+        added.set_defaults(run=run, verb=name)
         return added
 
     def experiment_verb(
@@ -136,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _load(options: argparse.Namespace, extra: Sequence[str] = ()) -> Experiment:
     from fgcme.experiment import load
-    from pipelines.catalogue import experiment_file
+    from pipelines.shipped import experiment_file
 
     return load(experiment_file(options.experiment), [*options.overrides, *extra])
 
@@ -158,7 +166,7 @@ def _corpora(options: argparse.Namespace) -> None:
 def _prepare(options: argparse.Namespace) -> None:
     from pipelines import prepare
 
-    prepare.run(_load(options, [f"corpus.root={Path(options.root).absolute()}"] if options.root else []))
+    prepare.run(_load(options, [f"corpus.root={json.dumps(options.root)}"] if options.root else []))
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -11,9 +11,9 @@ from fgcme.corpora.catalogue import find
 from fgcme.corpora.contract import Utterance
 from fgcme.dataset import SpeechCorpus
 from fgcme.experiment import Experiment, load
-from fgcme.protocol import assign, resolve, split
+from fgcme.protocol import apply, split
 from fgcme.tracking import Tracker, resolve_uri
-from pipelines import catalogue, engine, predict, prepare, register, storage, train, tune
+from pipelines import engine, predict, prepare, register, shipped, storage, train, tune
 from pipelines.progress import clock
 
 NAME, ALIAS = "fgcme-demo", "champion"
@@ -22,7 +22,7 @@ NAME, ALIAS = "fgcme-demo", "champion"
 def run() -> None:
     """Prepare, train, tune, register and predict; then say how to look at what was recorded."""
     started = time.monotonic()
-    experiment = load(catalogue.experiment_file("demo"))
+    experiment = load(shipped.experiment_file("demo"))
     uri = resolve_uri(experiment.tracking.uri)
     # One Ray for all stages: each would otherwise start its own.
     with engine.session():
@@ -52,7 +52,7 @@ def _small_sweep(experiment: Experiment) -> Experiment:
 def _unheard(experiment: Experiment, fold: int) -> tuple[Path, Utterance]:
     """The corpus's folder, and the first utterance of a fold's test part."""
     corpus = SpeechCorpus(prepare.locate(experiment))
-    assignment = assign(resolve(experiment.protocol, experiment.corpus.kind), corpus.members)
+    assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
     wanted = corpus.members.ids[split(assignment, fold).test[0]]
     root, listing = find(experiment.corpus, storage.folder(experiment))
     return root, next(utterance for utterance in listing.utterances if utterance.id == wanted)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 from fgcme.errors import UserError
 
@@ -21,20 +22,19 @@ _FOLDER_LIMIT = 107 - len("/session_2000-01-01_00-00-00_000000_1234567/sockets/p
 
 
 @contextmanager
-def session(quiet: bool = True) -> Iterator[None]:
+def session() -> Iterator[None]:
     """Ray, for the length of a `with` block.
 
     Without `RAY_ADDRESS` Ray runs on this machine only: it listens on the loopback address, sends no statistics, and
     writes into a temporary folder that is removed at the end. With `RAY_ADDRESS` that cluster is joined. Ray that runs
     in this process already is used as it is, and left running.
 
-    Args:
-        quiet: keep what the workers print, and Ray's own remarks, off the terminal.
+    What the workers print, and Ray's own remarks, stay in Ray's logs.
 
     Raises:
         UserError: the cluster of `RAY_ADDRESS` cannot be reached.
     """
-    _set_environment(quiet)
+    _set_environment()
     import ray
 
     if ray.is_initialized():
@@ -44,33 +44,45 @@ def session(quiet: bool = True) -> Iterator[None]:
     with _folder() if address == "local" else nullcontext() as folder:
         try:
             if folder is None:
-                _join(address, quiet)
+                _join(address)
             else:
-                _start(folder, quiet)
+                _start(folder)
             yield
         finally:
             ray.shutdown()
 
 
-def require(cpus: float, gpus: float, purpose: str) -> None:
+def require(cpus: float, gpus: float, purpose: str, workers: int = 1) -> None:
     """Refuse, before anything waits for ever, what the cluster can never give.
 
     Counts every node, busy or not; on a cluster that grows, every node it may grow to.
 
     Args:
-        cpus, gpus: what is needed at once, over all nodes together.
-        purpose: what for, as in `training with 4 workers`.
+        cpus, gpus: what one worker needs, on one node.
+        purpose: what for, as in `one training`.
+        workers: how many of them are needed at once.
 
     Raises:
-        UserError: the cluster has fewer of them.
+        UserError: the cluster has fewer, or no node is large enough for a worker.
     """
+    way_out = "ask for less, or set RAY_ADDRESS to a larger cluster"
     has = resources()
-    for name, needed in (("CPU", cpus), ("GPU", gpus)):
+    for name, needed in (("CPU", workers * cpus), ("GPU", workers * gpus)):
         if needed > has.get(name, 0.0):
-            raise UserError(
-                f"{purpose} needs {needed:g} {name}s at once and Ray has {has.get(name, 0.0):g}: ask for less, or set "
-                "RAY_ADDRESS to a larger cluster"
-            )
+            raise UserError(f"{purpose} needs {needed:g} {name}s at once and Ray has {has.get(name, 0.0):g}: {way_out}")
+    if not any(node.get("CPU", 0.0) >= cpus and node.get("GPU", 0.0) >= gpus for node in _nodes()):
+        raise UserError(f"{purpose} needs {cpus:g} CPUs and {gpus:g} GPUs on one node, and no node has them: {way_out}")
+
+
+def _nodes() -> list[dict[str, float]]:
+    """What each node has, and each kind of node that the cluster may grow by."""
+    import ray
+    from ray._private.state import state
+
+    config = state.get_cluster_config()
+    kinds = [dict(group.resources) for group in config.node_group_configs if group.max_count] if config else []
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node["Resources"] for node in nodes if node["Alive"]] + kinds
 
 
 def resources() -> dict[str, float]:
@@ -86,13 +98,12 @@ def resources() -> dict[str, float]:
     return has
 
 
-def _set_environment(quiet: bool) -> None:
+def _set_environment() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if quiet:
-        os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
 
 
-def _start(folder: Path, quiet: bool) -> None:
+def _start(folder: Path) -> None:
     import ray
 
     _stay_on_loopback()
@@ -106,8 +117,8 @@ def _start(folder: Path, quiet: bool) -> None:
         dashboard_host="127.0.0.1",
         _node_ip_address="127.0.0.1",
         _temp_dir=str(folder),
-        logging_level=logging.ERROR if quiet else logging.INFO,
-        log_to_driver=not quiet,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
     )
 
 
@@ -123,7 +134,7 @@ def _stay_on_loopback() -> None:
     ray_constants.ENABLE_RAY_CLUSTER = False
 
 
-def _join(address: str, quiet: bool) -> None:
+def _join(address: str) -> None:
     import ray
 
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -133,7 +144,7 @@ def _join(address: str, quiet: bool) -> None:
         if host and port.isdecimal():
             # Ray itself would knock for minutes, and complain aloud, where nobody is at home.
             socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-        ray.init(address=address, logging_level=logging.ERROR if quiet else logging.INFO, log_to_driver=not quiet)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (OSError, RuntimeError, ValueError) as error:
         cause = str(error).partition("\n")[0]
         raise UserError(

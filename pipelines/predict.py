@@ -62,18 +62,16 @@ def predict(
 
 def _answer(classifier: Classifier, path: Path, text: str) -> Answer | None:
     from fgcme import audio
-    from fgcme.alignment import AlignmentError
-    from fgcme.audio import AudioError
-    from fgcme.preparation import FeatureError
+    from fgcme.errors import DataError
     from fgcme.report.predictions import Answer
 
     try:
         samples = audio.read(path)
         prediction = classifier.predict(samples, text)
-    except AudioError as error:
-        print(error.message, file=sys.stderr, flush=True)
-    except (AlignmentError, FeatureError) as error:
-        print(f"{path}: {error.message}", file=sys.stderr, flush=True)
+    except DataError as error:
+        # An error of the audio names the file itself.
+        name = "" if isinstance(error, audio.AudioError) else f"{path}: "
+        print(f"{name}{error.message}", file=sys.stderr, flush=True)
     else:
         return Answer(str(path), text, len(samples) / audio.SAMPLE_RATE, prediction)
     return None

@@ -172,7 +172,9 @@ def run(experiment: Experiment, progress: bool = True) -> PreparedSummary:
         left_out=[rejection for rejection in rejections if rejection.reason in _NOT_LOST],
         seconds=time.monotonic() - began,
     )
-    describe(kept, rejected=len(summary.rejected), pending=0)
+    # A corpus that has lost too much is not complete: training would take it for one.
+    lost = summary.rejected_share > experiment.prepare.max_rejected
+    describe(kept, rejected=len(summary.rejected), pending=len(summary.rejected) if lost else 0)
     if progress:
         print("\n".join(summary.lines()), flush=True)
     _judge(summary, experiment.prepare.max_rejected)
@@ -221,7 +223,8 @@ def feature_settings(experiment: Experiment) -> dict[str, Any]:
 
     Not where the corpus lies: moved to another disk, it is the same corpus.
     """
-    deciding = {"demo": ("utterances", "seed"), "manifest": ("manifest",)}.get(experiment.corpus.kind, ())
+    # A manifest's name says nothing of what it lists: two of them must never share a prepared corpus.
+    deciding = {"demo": ("utterances", "seed"), "manifest": ("manifest", "root")}.get(experiment.corpus.kind, ())
     names = {"corpus.kind", *(f"corpus.{name}" for name in deciding)}
     return {
         name: value
@@ -231,12 +234,12 @@ def feature_settings(experiment: Experiment) -> dict[str, Any]:
 
 
 def source_hash(utterance: Utterance, root: Path) -> str:
-    """What an utterance's row is made from: what the corpus says of it, and its audio file's size (-1: missing)."""
+    """What an utterance's row is made from: what the corpus says of it, and its audio file's size and last change."""
     try:
-        size = (root / utterance.audio).stat().st_size
+        status = (root / utterance.audio).stat()
     except OSError:
-        size = -1
-    return digest([asdict(utterance), size])
+        return digest([asdict(utterance), "missing"])
+    return digest([asdict(utterance), status.st_size, status.st_mtime_ns])
 
 
 def blocks(utterances: Sequence[Utterance], sources: Mapping[str, str], cpus: float) -> list[pa.Table]:
@@ -360,7 +363,7 @@ def _description(
         corpus=experiment.corpus.kind,
         settings=settings,
         settings_hash=settings_hash,
-        corpus_hash=prepared.corpus_hash(settings_hash, sources),
+        corpus_hash=prepared.corpus_hash(folder, settings_hash),
         counts=counts | ({"pending": pending} if pending else {}),
         versions={name: version(name) for name in _LIBRARIES},
     )

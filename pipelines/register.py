@@ -107,6 +107,7 @@ def describe(facts: dict[str, str], metrics: dict[str, float], classes: list[str
         ("fold.test", "this model, test part"),
         ("cross_validation.dev", "all folds, dev parts, mean"),
         ("cross_validation.test", "all folds, test parts, out of fold"),
+        ("cross_validation.untuned", "the same, without the speakers that the configuration was tuned on"),
     ):
         values = [metrics.get(f"{part}_{measure}") for measure in _MEASURES]
         if None not in values:
@@ -179,6 +180,8 @@ def _metrics(fold: Run, parent: Run | None, folds: list[Run]) -> dict[str, float
         # A cross-validation gets its own metrics when all of it is done.
         if parent is not None and f"test/{measure}" in parent.data.metrics:
             metrics[f"cross_validation.test_{measure}"] = parent.data.metrics[f"test/{measure}"]
+            if f"test_untuned/{measure}" in parent.data.metrics:
+                metrics[f"cross_validation.untuned_{measure}"] = parent.data.metrics[f"test_untuned/{measure}"]
             dev = [
                 run.data.metrics[f"best/dev/{measure}"] for run in folds if f"best/dev/{measure}" in run.data.metrics
             ]

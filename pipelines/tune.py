@@ -8,9 +8,9 @@ MLflow runs: one for the sweep, one below it for each trial.
 from __future__ import annotations
 
 import functools
+import json
 import math
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,12 @@ from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.learning import Epoch, Fit, Workers, divide
-from fgcme.protocol import Assignment, assign, resolve, split
+from fgcme.protocol import Assignment, apply, split
 from fgcme.space import Space, Suggests
 from fgcme.tracking import Tracker, prepare_store, resolve_uri
-from pipelines import catalogue, engine, prepare
-from pipelines.progress import Progress
+from fgcme.whole_file import replacing, write_text
+from pipelines import engine, prepare, records, shipped
 from pipelines.storage import writable
-from pipelines.train import run_tags
 
 
 def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
@@ -50,104 +49,82 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
         UserError: the corpus is not prepared, the space does not fit the experiment, or no trial ended well.
     """
     storage = writable(experiment)
-    space = spaces.load(catalogue.space_file(space_name), experiment)
+    space = spaces.load(shipped.space_file(space_name), experiment)
     corpus_folder = prepare.locate(experiment)
     corpus = SpeechCorpus(corpus_folder)
-    protocol = resolve(experiment.protocol, experiment.corpus.kind)
-    assignment = assign(protocol, corpus.members, experiment.protocol.allow_missing)
+    assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
     tuned_on = dev_speakers(corpus, assignment, experiment)
+    if experiment.scaling.workers > 1:
+        raise UserError("scaling.workers: a trial trains in one process; set it to 0 or 1 to tune")
     uri = resolve_uri(experiment.tracking.uri)
     prepare_store(uri)
     tracker = Tracker(uri, storage / "artifacts")
-    title = f"{experiment.name} tune {Path(space_name).stem}"
-    sweeps = storage / "sweeps" / f"{experiment.name}-{Path(space_name).stem}"
-    study = tracker.experiment(experiment.name)
-    parent = (
-        _latest(sweeps)
-        if resume
-        else tracker.start(
-            study,
-            title,
-            tags=run_tags(experiment, corpus, assignment)
-            | {"fgcme.kind": "sweep", "fgcme.space": Path(space_name).stem, "fgcme.selection": "dev"},
-            parameters=experiment.flat(),
-        )
-    )
-    folder = sweeps / parent
-    recorder = Recorder(tracker, study, parent, experiment, folder)
-    print(
-        f"{title}: {experiment.tune.trials} trials on the dev part of fold(s) "
-        f"{', '.join(map(str, experiment.tune.folds))} of {protocol.name}; test parts are not looked at"
-    )
+    title = f"{experiment.name}-{Path(space_name).stem}"
+    sweeps = storage / "sweeps" / title
     if resume:
+        parent = _latest(sweeps)
+        records.refuse_changes(tracker, parent, experiment, corpus)
+        if tracker.yaml(parent, "space.json") != _as_json(space):
+            raise UserError(f"run {parent} was started with another search space; resume it with the same one")
         tracker.reopen(parent)
     else:
-        tracker.text(parent, experiment.to_yaml(), "experiment.yaml")
-        tracker.text(parent, space.model_dump_json(by_alias=True, exclude_defaults=True), "space.json")
+        parent = _begin(tracker, experiment, space, title, corpus, assignment)
+    print(
+        f"{title}: {experiment.tune.trials} trials on the dev part of fold(s) "
+        f"{', '.join(map(str, experiment.tune.folds))} of {assignment.protocol.name}; test parts are not looked at"
+    )
     with tracker.ending(parent), engine.session():
-        _require(experiment)
-        # One line for each trial is ours to print; Ray's and Optuna's reports would drown it.
-        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        # Ray's own default of 10 s or more between snapshots would let a killed sweep run finished trials again.
-        os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
-        results = _tuner(experiment, space, corpus_folder, folder, recorder, resume).fit()
-        if _interrupted(tracker, folder):
-            # Ray Tune takes Ctrl-C for a wish to see what there is so far.
-            raise KeyboardInterrupt
-        best_configuration, best_score = _best(results)
-        best = spaces.apply(experiment, best_configuration)
-        best = best.model_copy(
-            update={
-                "name": f"{experiment.name}-{Path(space_name).stem}",
-                "protocol": best.protocol.model_copy(update={"tuned_on": tuned_on}),
-            }
-        )
-        path = folder / "best.yaml"
-        path.write_text(
-            f"# The best of {len(results)} trials, dev score {best_score:.4f}. Run: fgcme train {path}\n"
-            + best.to_yaml(),
-            encoding="utf-8",
-        )
+        engine.require(experiment.scaling.cpus_per_worker, experiment.scaling.gpus_per_worker, "one trial")
+        results = _search(experiment, space, corpus_folder, sweeps / parent, tracker, resume)
+        configuration, score = _best(results)
+        path = _write_best(experiment, configuration, score, len(results), title, tuned_on, sweeps / parent)
         tracker.artifact(parent, path)
-        tracker.log(parent, {"dev/best_score": best_score}, 0)
-    _conclude(results, best_configuration, best_score, path, parent)
+        tracker.log(parent, {"dev/best_score": score}, 0)
+    print(f"\nbest of {len(results)} trials: dev score {score:.4f} with")
+    for name, value in configuration.items():
+        print(f"  {name}: {value}")
+    print(f"\nrun {parent}; next: fgcme train {path}")
     return path
 
 
-def trial(configuration: dict[str, Any], experiment: Experiment, corpus_folder: Path) -> None:
-    """One trial: the experiment with a drawn configuration, trained on the tuning folds in step."""
+def trial(configuration: dict[str, Any], experiment: Experiment, corpus_folder: Path, states: Path) -> None:
+    """One trial: the experiment with a drawn configuration, trained on the tuning folds in step.
+
+    Args:
+        configuration: dotted settings and their values.
+        experiment: what they change.
+        corpus_folder: the prepared corpus.
+        states: folder in which the trial keeps where it is. Not a checkpoint of Ray Tune's: a sweep that is killed
+            remembers one that was replaced since, and could not go on.
+    """
     experiment = spaces.apply(experiment, configuration)
     torch.set_num_threads(max(1, int(experiment.scaling.cpus_per_worker)))
     corpus = _corpus(corpus_folder)
-    protocol = resolve(experiment.protocol, experiment.corpus.kind)
-    assignment = assign(protocol, corpus.members, experiment.protocol.allow_missing)
-    states = _last_states()
+    assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
     device = torch.device("cuda" if experiment.scaling.gpus_per_worker else "cpu")
+    path = states / f"{tune.get_context().get_trial_id()}.pt"
+    last = torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+    if last is not None:
+        # It may have been killed before this was heard.
+        tune.report(last["report"])
     fits = []
     for position, fold in enumerate(experiment.tune.folds):
-        parts = divide(
-            corpus,
-            split(assignment, fold),
-            assignment.labels,
-            protocol.classes,
-            experiment.model,
-            experiment.training,
-        )
-        state = states[position] if states else None
+        parts = divide(corpus, assignment, fold, "dev", experiment.model, experiment.training)
         seed = experiment.training.seeds[0]
+        state = last["states"][position] if last is not None else None
         fits.append(Fit(parts, experiment.model, experiment.training, seed, Workers(device=device), state))
     for epochs in zip(*(fit.epochs() for fit in fits), strict=True):
         report = _report(epochs, fits)
-        with tempfile.TemporaryDirectory() as folder:
-            torch.save([epoch.state() for epoch in epochs], Path(folder) / "states.pt")
-            tune.report(report, checkpoint=tune.Checkpoint.from_directory(folder))
+        with replacing(path) as partial:
+            torch.save({"report": report, "states": [epoch.state() for epoch in epochs]}, partial)
+        tune.report(report)
 
 
 class Recorder(tune.Callback):
     """Keeps MLflow and the terminal in step with the sweep, from the driver.
 
-    Which run belongs to which trial is kept in the sweep's folder, so that a resumed sweep goes on in the same runs.
+    A resumed sweep gets this object as it was pickled when the sweep began, so nothing that changes is kept here: which
+    run belongs to which trial is in the sweep's folder, and what is done is read off Ray Tune's list of trials.
     """
 
     def __init__(self, tracker: Tracker, study: str, parent: str, experiment: Experiment, folder: Path) -> None:
@@ -156,8 +133,6 @@ class Recorder(tune.Callback):
         self._parent = parent
         self._experiment = experiment
         self._folder = folder
-        self._progress = Progress(experiment.tune.trials, "trial")
-        self._best = -math.inf
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Make the trial's run, or open it again."""
@@ -173,7 +148,7 @@ class Recorder(tune.Callback):
             parameters=spaces.apply(self._experiment, trial.config).flat(),
         )
         marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.write_text(run_id, encoding="utf-8")
+        write_text(marker, run_id)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -185,24 +160,30 @@ class Recorder(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the trial's run."""
         self._tracker.finish(self._run(trial), "FINISHED")
-        objective = float(trial.last_result.get("objective", math.nan))
-        self._best = max(self._best, objective)
+        (self._folder / "states" / f"{trial.trial_id}.pt").unlink(missing_ok=True)
         epochs = trial.last_result.get("epoch", 0)
         stopped = " (stopped early)" if epochs < self._experiment.training.epochs else ""
-        self._progress.step(
-            f"trial {trial.trial_id}: dev score {objective:.4f} after {epochs} epochs{stopped}, best {self._best:.4f}"
-        )
+        self._say(f"trial {trial.trial_id}: dev score {_objective(trial):.4f} after {epochs} epochs{stopped}", trials)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the trial's run as failed."""
         self._tracker.finish(self._run(trial), "FAILED")
-        self._progress.step(f"trial {trial.trial_id} failed")
+        self._say(f"trial {trial.trial_id} failed", trials)
+
+    def _say(self, message: str, trials: list[Trial]) -> None:
+        ended = [trial for trial in trials if trial.status in (Trial.TERMINATED, Trial.ERROR)]
+        best = max(map(_objective, ended), default=math.nan)
+        print(f"{message}, best {best:.4f}  [{len(ended)}/{self._experiment.tune.trials}]", flush=True)
 
     def _marker(self, trial: Trial) -> Path:
         return self._folder / "runs" / trial.trial_id
 
     def _run(self, trial: Trial) -> str:
         return self._marker(trial).read_text(encoding="utf-8")
+
+
+def _objective(trial: Trial) -> float:
+    return float(trial.last_result.get("objective", -math.inf))
 
 
 def draw(trial: Suggests, space: Space, settings: dict[str, Any]) -> dict[str, Any]:
@@ -227,15 +208,6 @@ def _corpus(folder: Path) -> SpeechCorpus:
     return SpeechCorpus(folder)
 
 
-def _last_states() -> list[dict[str, Any]] | None:
-    checkpoint = tune.get_checkpoint()
-    if checkpoint is None:
-        return None
-    with checkpoint.as_directory() as folder:
-        states: list[dict[str, Any]] = torch.load(Path(folder) / "states.pt", map_location="cpu", weights_only=True)
-    return states
-
-
 def _report(epochs: tuple[Epoch, ...], fits: list[Fit]) -> dict[str, Any]:
     report: dict[str, Any] = {
         name: sum(epoch.metrics[name] for epoch in epochs) / len(epochs) for name in epochs[0].metrics
@@ -243,10 +215,44 @@ def _report(epochs: tuple[Epoch, ...], fits: list[Fit]) -> dict[str, Any]:
     return report | {"objective": sum(fit.best_score for fit in fits) / len(fits), "epoch": epochs[0].number}
 
 
-def _require(experiment: Experiment) -> None:
-    if experiment.scaling.workers > 1:
-        raise UserError("scaling.workers: a trial trains in one process; set it to 0 or 1 to tune")
-    engine.require(experiment.scaling.cpus_per_worker, experiment.scaling.gpus_per_worker, "one trial")
+def _begin(
+    tracker: Tracker, experiment: Experiment, space: Space, title: str, corpus: SpeechCorpus, assignment: Assignment
+) -> str:
+    """Make the sweep's run."""
+    run_id = tracker.start(
+        tracker.experiment(experiment.name),
+        f"{title} tune",
+        tags=records.tags(experiment, corpus, assignment)
+        | {"fgcme.kind": "sweep", "fgcme.space": title, "fgcme.selection": "dev"},
+        parameters=experiment.flat(),
+    )
+    tracker.text(run_id, experiment.to_yaml(), "experiment.yaml")
+    tracker.text(run_id, json.dumps(_as_json(space), indent=2), "space.json")
+    return run_id
+
+
+def _as_json(space: Space) -> Any:
+    return space.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def _search(
+    experiment: Experiment, space: Space, corpus_folder: Path, folder: Path, tracker: Tracker, resume: bool
+) -> tune.ResultGrid:
+    # One line for each trial is ours to print; Ray's and Optuna's reports would drown it.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Ray's own default of 10 s or more between snapshots would let a killed sweep run finished trials again.
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
+    recorder = Recorder(tracker, tracker.experiment(experiment.name), folder.name, experiment, folder)
+    (folder / "states").mkdir(parents=True, exist_ok=True)
+    try:
+        results = _tuner(experiment, space, corpus_folder, folder, recorder, resume).fit()
+    finally:
+        left = _end_what_is_left(tracker, folder)
+    if left or len(results) < experiment.tune.trials:
+        # Ray Tune takes Ctrl-C for a wish to see what there is so far.
+        raise KeyboardInterrupt
+    return results
 
 
 def _tuner(
@@ -254,7 +260,7 @@ def _tuner(
 ) -> tune.Tuner:
     scaling, settings = experiment.scaling, experiment.tune
     trainable = tune.with_resources(
-        tune.with_parameters(trial, experiment=experiment, corpus_folder=corpus_folder),
+        tune.with_parameters(trial, experiment=experiment, corpus_folder=corpus_folder, states=folder / "states"),
         {"CPU": scaling.cpus_per_worker, "GPU": scaling.gpus_per_worker},
     )
     if resume:
@@ -288,19 +294,18 @@ def _tuner(
             storage_path=str(folder.parent),
             callbacks=[recorder],
             verbose=0,
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
             failure_config=tune.FailureConfig(max_failures=2),
         ),
     )
 
 
-def _interrupted(tracker: Tracker, folder: Path) -> bool:
-    """Whether trials were left in the middle; their runs are ended as KILLED."""
-    runs = [marker.read_text(encoding="utf-8") for marker in (folder / "runs").iterdir()]
+def _end_what_is_left(tracker: Tracker, folder: Path) -> int:
+    """End the runs of trials that were left in the middle as KILLED, and count them."""
+    runs = [marker.read_text(encoding="utf-8") for marker in (folder / "runs").glob("*") if not marker.suffix]
     left = [run_id for run_id in runs if tracker.client.get_run(run_id).info.status == "RUNNING"]
     for run_id in left:
         tracker.finish(run_id, "KILLED")
-    return bool(left)
+    return len(left)
 
 
 def _first(space: Space, experiment: Experiment) -> list[dict[str, Any]]:
@@ -332,8 +337,20 @@ def _latest(sweeps: Path) -> str:
     return runs[-1].parent.name
 
 
-def _conclude(results: tune.ResultGrid, configuration: dict[str, Any], score: float, path: Path, parent: str) -> None:
-    print(f"\nbest of {len(results)} trials: dev score {score:.4f} with")
-    for name, value in configuration.items():
-        print(f"  {name}: {value}")
-    print(f"\nrun {parent}; next: fgcme train {path}")
+def _write_best(
+    experiment: Experiment,
+    configuration: dict[str, Any],
+    score: float,
+    trials: int,
+    title: str,
+    tuned_on: list[str],
+    folder: Path,
+) -> Path:
+    best = spaces.apply(experiment, configuration)
+    protocol = best.protocol.model_copy(update={"tuned_on": tuned_on})
+    best = best.model_copy(update={"name": title, "protocol": protocol})
+    path = folder / "best.yaml"
+    write_text(
+        path, f"# The best of {trials} trials, dev score {score:.4f}. Run: fgcme train {path}\n" + best.to_yaml()
+    )
+    return path

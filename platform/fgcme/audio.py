@@ -39,6 +39,8 @@ class AudioError(DataError):
     Its reason is `missing`, `unreadable`, `lfs_pointer`, `empty`, `too_short`, `silent` or `bad_segment`.
     """
 
+    stage = "read"
+
 
 def frame_count(sample_count: int) -> int:
     """How many whole windows fit into that many samples: the length of everything on the grid of frames.
@@ -75,7 +77,8 @@ def read(source: str | Path | BinaryIO, start: float | None = None, end: float |
             file.seek(first)
             channels = file.read(count, dtype="float32", always_2d=True)
             rate = file.samplerate
-    except soundfile.SoundFileError as error:
+    except (soundfile.SoundFileError, TypeError) as error:
+        # A TypeError is how soundfile says that a `.raw` file does not tell its own sample rate.
         raise AudioError("unreadable", f"{name} is damaged or is not audio ({_cause(error)})") from None
     except OSError as error:
         raise AudioError("unreadable", f"{name} cannot be read ({error.strerror or error})") from None

@@ -7,23 +7,23 @@ several trainings on one node share its pages.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fgcme.errors import UserError
 from fgcme.model.batch import Batch, Reads, collate, plan_reads
-from fgcme.prepared import UTTERANCES, describe
+from fgcme.prepared import UTTERANCES, describe, parts
 from fgcme.protocol import Members
+from fgcme.whole_file import replacing
 
 Normalisation = Literal["none", "train", "utterance"]
 
-PADDING, UNKNOWN = 0, 1
+# Row 0 is kept for padding, as word tables made elsewhere have it; ragged batches need none.
+UNKNOWN = 1
 
 
 class SpeechCorpus:
@@ -32,7 +32,8 @@ class SpeechCorpus:
     Attributes:
         description: what `corpus.json` says.
         members: ids, raw labels, speakers and sessions.
-        words: each utterance's words.
+        words, texts: each utterance's words, and its transcript.
+        alignments: how each utterance's words found their frames.
         frame_size: values of a frame.
     """
 
@@ -60,7 +61,6 @@ class SpeechCorpus:
         self.words: list[list[str]] = column("words")
         self.texts: list[str] = column("text")
         self.alignments: list[str] = column("alignment")
-        self.frame_counts = np.array(column("frame_count"), np.int64)
         self.frame_size = int(table["frame_size"][0].as_py())
         self._begin, self._end, self._frames = arrays("begin"), arrays("end"), arrays("frames")
 
@@ -208,11 +208,13 @@ def _views(column: pa.ChunkedArray) -> list[np.ndarray]:
 def _mapped(folder: Path, corpus_hash: str) -> pa.Table:
     path = folder / f"corpus-{corpus_hash}.arrow"
     if not path.exists():
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, UTTERANCES) as writer:
-            for part in sorted((folder / "utterances").glob("*.parquet")):
-                writer.write_table(pq.read_table(part, schema=UTTERANCES))
-        partial.replace(path)
+        with (
+            replacing(path) as partial,
+            pa.OSFile(str(partial), "wb") as sink,
+            pa.ipc.new_file(sink, UTTERANCES) as writer,
+        ):
+            for _, rows in parts(folder):
+                writer.write_table(rows.cast(UTTERANCES))
         for other in folder.glob("corpus-*.arrow"):
             if other != path:
                 other.unlink(missing_ok=True)

@@ -1,5 +1,11 @@
 """The two kinds of error that are nobody's bug: what a user can put right, and data that cannot be used."""
 
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+Stage = Literal["list", "read", "align", "feature"]
+
 
 class UserError(Exception):
     """Something the user can put right: names the file or key at fault and the way out, in one line."""
@@ -9,9 +15,12 @@ class DataError(Exception):
     """Data that cannot be used; one utterance's loss, never a whole job's.
 
     Attributes:
+        stage: of preparing an utterance, in which it shows.
         reason: a short code.
         message: one sentence for a person.
     """
+
+    stage: ClassVar[Stage]
 
     def __init__(self, reason: str, message: str) -> None:
         # Both go to Exception, so that a worker's error survives pickling on its way to the driver.

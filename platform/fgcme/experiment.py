@@ -1,7 +1,7 @@
 """One validated description of an experiment, read from YAML and dotted overrides.
 
-An experiment file holds only what differs from the defaults below. Components never see these classes: a pipeline takes
-the values out at the door and passes plain arguments on.
+An experiment file holds only what differs from the defaults below. Building blocks take plain arguments: `model.build`,
+`learning` and what stands at the door of a stage take the values out.
 """
 
 from __future__ import annotations
@@ -9,12 +9,21 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from fgcme.errors import UserError
 
@@ -23,10 +32,35 @@ Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 
 
+def _once_each(numbers: list[int]) -> list[int]:
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"{numbers} names one of them twice")
+    return numbers
+
+
+Distinct = Annotated[list[Natural], Field(min_length=1), AfterValidator(_once_each)]
+# Where these lie must not depend on the folder that a worker runs in.
+_PATHS = (
+    ("corpus", "root"),
+    ("corpus", "manifest"),
+    ("prepare", "folder"),
+    ("prepare", "alignment", "folder"),
+    ("model", "semantic", "vectors"),
+)
+
+
 class Settings(BaseModel):
     """A section of an experiment: immutable, and closed to keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        # Python takes true for 1.
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError(f"{str(value).lower()} is no value for it")
+        return value
 
 
 class CorpusSettings(Settings):
@@ -172,7 +206,7 @@ class TrainingSettings(Settings):
     label_smoothing: Fraction = 0.0
     frame_limit: Positive = Field(3000, description="audio is cut after this many frames")
     score: Literal["published", "ua", "wa"] = Field("published", description="what the best epoch has most of")
-    seeds: Annotated[list[Natural], Field(min_length=1)] = [0]
+    seeds: Distinct = [0]
 
 
 class ScalingSettings(Settings):
@@ -188,9 +222,7 @@ class TuneSettings(Settings):
     """How a sweep looks for a better configuration."""
 
     trials: Positive = 16
-    folds: Annotated[list[Natural], Field(min_length=1)] = Field(
-        [0], description="folds whose dev parts are the objective"
-    )
+    folds: Distinct = Field([0], description="folds whose dev parts decide")
     seed: Natural = 0
     grace_epochs: Positive = Field(3, description="epochs every trial may run before it can be stopped")
     reduction: Annotated[int, Field(ge=2)] = Field(3, description="of this many trials, one goes on")
@@ -211,7 +243,7 @@ class TrackingSettings(Settings):
 class Experiment(Settings):
     """Everything that decides a result."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     corpus: CorpusSettings
     protocol: ProtocolSettings
     prepare: PrepareSettings = PrepareSettings()
@@ -239,6 +271,8 @@ class Experiment(Settings):
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
     """Read an experiment file and apply dotted overrides such as `model.pooling.kind=mean`.
 
+    Relative paths in it are relative to the working directory, and become absolute.
+
     Raises:
         UserError: the file cannot be read, or a key or value is refused; names the key and what is allowed.
     """
@@ -253,6 +287,8 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
         except yaml.YAMLError:
             raise UserError(f"override {override!r}: the value is not valid YAML") from None
         _put(content, key, value)
+    for keys in _PATHS:
+        _make_absolute(content, keys)
     return parse(content, source=str(path))
 
 
@@ -324,6 +360,17 @@ def _put(content: dict[str, Any], dotted: str, value: Any) -> None:
             raise UserError(f"override {dotted}: {'.'.join(sections[: depth + 1])} has no keys below it")
         content = inner
     content[last] = value
+
+
+def _make_absolute(content: dict[str, Any], keys: Sequence[str]) -> None:
+    *sections, last = keys
+    for section in sections:
+        inner = content.get(section)
+        if not isinstance(inner, dict):
+            return
+        content = inner
+    if isinstance(content.get(last), str):
+        content[last] = str(Path(content[last]).expanduser().absolute())
 
 
 def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -17,7 +17,8 @@ from fgcme.dataset import RaggedLoader, SpeechCorpus, Vocabulary, statistics
 from fgcme.experiment import ModelSettings, TrainingSettings
 from fgcme.metrics import confusion, measure, score
 from fgcme.model import Batch, FineGrainedExcitement, build
-from fgcme.protocol import Split
+from fgcme.model.encoders import reach
+from fgcme.protocol import Assignment, Selection, split
 
 
 @dataclass(frozen=True)
@@ -105,23 +106,23 @@ class Epoch:
 
 def divide(
     corpus: SpeechCorpus,
-    split: Split,
-    labels: np.ndarray,
-    classes: list[str],
+    assignment: Assignment,
+    fold: int,
+    selection: Selection,
     model: ModelSettings,
     training: TrainingSettings,
 ) -> Parts:
     """Make the loaders of one fold. Vocabulary and statistics come from the training part alone."""
-    vocabulary = Vocabulary.of([corpus.words[index] for index in split.train])
-    reach = sum(kernel - 1 for kernel in model.acoustic.kernels)
+    parts = split(assignment, fold, selection)
+    vocabulary = Vocabulary.of([corpus.words[index] for index in parts.train])
 
     def loader(utterances: np.ndarray) -> RaggedLoader:
         return RaggedLoader(
             corpus,
             utterances,
-            labels,
+            assignment.labels,
             vocabulary,
-            reach,
+            reach(model.acoustic.kernels),
             training.batch_size,
             training.frame_limit,
             model.acoustic.normalisation,
@@ -129,13 +130,13 @@ def divide(
 
     mean = deviation = None
     if model.acoustic.normalisation == "train":
-        mean, deviation = statistics(corpus, split.train)
+        mean, deviation = statistics(corpus, parts.train)
     return Parts(
-        train=loader(split.train),
-        dev=loader(split.dev),
-        test=loader(split.test),
+        train=loader(parts.train),
+        dev=loader(parts.dev),
+        test=loader(parts.test),
         vocabulary=vocabulary,
-        classes=classes,
+        classes=assignment.protocol.classes,
         frame_size=corpus.frame_size,
         mean=mean,
         deviation=deviation,

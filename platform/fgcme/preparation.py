@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fgcme import audio
-from fgcme.alignment.contract import Aligner, AlignmentError
-from fgcme.audio import AudioError, Samples
+from fgcme.alignment.contract import Aligner
+from fgcme.audio import Samples
 from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.errors import DataError
 
@@ -39,6 +39,8 @@ class Speech(NamedTuple):
 
 class FeatureError(DataError):
     """Features that no model can be trained on; its reason is `not_finite`."""
+
+    stage = "feature"
 
 
 def analyse(samples: Samples, text: str, aligner: Aligner, featurise: Featurise, utterance_id: str = "") -> Speech:
@@ -91,12 +93,8 @@ def prepare(
         samples = audio.read(path, utterance.start, utterance.end)
         digest = audio.sha256(path)
         speech = analyse(samples, utterance.text, aligner, featurise, utterance.id)
-    except AudioError as error:
-        return _rejection(utterance, "read", error)
-    except AlignmentError as error:
-        return _rejection(utterance, "align", error)
-    except FeatureError as error:
-        return _rejection(utterance, "feature", error)
+    except DataError as error:
+        return Rejection(utterance.id, utterance.audio, error.stage, error.reason, error.message)
     return {
         "id": utterance.id,
         "audio": utterance.audio,
@@ -118,11 +116,3 @@ def prepare(
         "frame_size": speech.frames.shape[1],
         "source_hash": source_hash,
     }
-
-
-def _rejection(
-    utterance: Utterance,
-    stage: Literal["read", "align", "feature"],
-    error: AudioError | AlignmentError | FeatureError,
-) -> Rejection:
-    return Rejection(utterance.id, utterance.audio, stage, error.reason, error.message)

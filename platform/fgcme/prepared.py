@@ -10,7 +10,6 @@ Label maps and folds belong to the protocol, so one prepared corpus serves all p
 from __future__ import annotations
 
 import json
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ import pyarrow.parquet as pq
 from fgcme.corpora.contract import Rejection
 from fgcme.errors import UserError
 from fgcme.experiment import digest
+from fgcme.whole_file import replacing, write_text
 
 Kind = Literal["utterances", "rejected"]
 
@@ -88,9 +88,7 @@ class Description:
 
     def write(self, folder: Path) -> None:
         """Write `corpus.json` into the folder, in one step."""
-        partial = folder / "corpus.json.partial"
-        partial.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-        partial.replace(folder / "corpus.json")
+        write_text(folder / "corpus.json", json.dumps(asdict(self), indent=2) + "\n")
 
 
 def describe(folder: Path) -> Description:
@@ -108,13 +106,14 @@ def describe(folder: Path) -> Description:
         raise UserError(f"{path}: damaged ({error}); delete the folder and prepare again") from None
 
 
-def corpus_hash(settings_hash: str, sources: Mapping[str, str]) -> str:
-    """What tells two prepared corpora apart: the settings, and every utterance's id and source hash.
+def corpus_hash(folder: Path, settings_hash: str) -> str:
+    """What tells two prepared corpora apart: the settings, and every utterance's audio, words, spans and labels.
 
-    >>> corpus_hash("s", {"a": "1", "b": "2"}) == corpus_hash("s", {"b": "2", "a": "1"})
-    True
+    Not the order of utterances or the files they are in, nor where and when the corpus was prepared.
     """
-    return digest([settings_hash, sorted(sources.items())])
+    columns = ["id", "audio_sha256", "speaker", "session", "raw_label", "words", "begin", "end"]
+    rows = [list(row.values()) for _, table in parts(folder, columns) for row in table.to_pylist()]
+    return digest([settings_hash, sorted(rows, key=lambda row: row[0])])
 
 
 def utterance_table(rows: Iterable[Mapping[str, object]]) -> pa.Table:
@@ -138,22 +137,21 @@ def write_part(folder: Path, kind: Kind, name: str, table: pa.Table) -> None:
     path = folder / kind / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     # Two tasks may write the same part at once, when a cluster believes one of them lost.
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    pq.write_table(table, partial)
-    partial.replace(path)
+    with replacing(path) as partial:
+        pq.write_table(table, partial)
 
 
 def sources(folder: Path) -> dict[str, str]:
     """The source hash of every prepared utterance, by id."""
     return {
-        row["id"]: row["source_hash"] for _, table in _parts(folder, ["id", "source_hash"]) for row in table.to_pylist()
+        row["id"]: row["source_hash"] for _, table in parts(folder, ["id", "source_hash"]) for row in table.to_pylist()
     }
 
 
 def alignments(folder: Path) -> dict[str, int]:
     """How many utterances each method aligned."""
     counts: Counter[str] = Counter()
-    for _, table in _parts(folder, ["alignment"]):
+    for _, table in parts(folder, ["alignment"]):
         counts.update(table["alignment"].to_pylist())
     return dict(sorted(counts.items()))
 
@@ -169,7 +167,7 @@ def retain(folder: Path, wanted: Mapping[str, str]) -> set[str]:
         The ids that stay: those need not be prepared again.
     """
     kept: set[str] = set()
-    for path, table in _parts(folder, ["id", "source_hash"]):
+    for path, table in parts(folder, ["id", "source_hash"]):
         keep = []
         for row in table.to_pylist():
             keep.append(wanted.get(row["id"]) == row["source_hash"] and row["id"] not in kept)
@@ -184,11 +182,16 @@ def retain(folder: Path, wanted: Mapping[str, str]) -> set[str]:
 
 def clear_rejected(folder: Path) -> None:
     """Remove the rejections of an earlier preparation, and whatever a killed one left half written."""
-    for path in [*folder.glob("rejected/*.parquet"), *folder.glob("*/*.partial")]:
+    for path in [*folder.glob("rejected/*.parquet"), *folder.rglob("*.partial")]:
         path.unlink(missing_ok=True)
 
 
-def _parts(folder: Path, columns: list[str]) -> Iterator[tuple[Path, pa.Table]]:
+def parts(folder: Path, columns: list[str] | None = None) -> Iterator[tuple[Path, pa.Table]]:
+    """Each part of the prepared utterances, by name: its file, and its rows or some columns of them.
+
+    Raises:
+        UserError: a part is damaged.
+    """
     for path in sorted((folder / "utterances").glob("*.parquet")):
         yield path, _read(path, columns)
 

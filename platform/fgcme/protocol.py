@@ -71,6 +71,7 @@ class Assignment:
     """A protocol applied to a corpus.
 
     Attributes:
+        protocol: the protocol.
         labels: [U] class index of each utterance, -1 where it does not take part.
         folds: [U] fold whose test part the utterance is in, -1 where it does not take part.
         dev: [U] whether the utterance is in the dev part of the fold before its own.
@@ -79,6 +80,7 @@ class Assignment:
         mismatches: one sentence for each count that differs from the protocol's.
     """
 
+    protocol: Protocol
     labels: np.ndarray
     folds: np.ndarray
     dev: np.ndarray
@@ -136,6 +138,15 @@ def resolve(settings: ProtocolSettings, corpus: str) -> Protocol:
     return known
 
 
+def apply(settings: ProtocolSettings, corpus: str, members: Members) -> Assignment:
+    """The protocol that an experiment names or declares, applied to its corpus.
+
+    Raises:
+        UserError: see `resolve` and `assign`.
+    """
+    return assign(resolve(settings, corpus), members, settings.allow_missing)
+
+
 def assign(protocol: Protocol, members: Members, allow_missing: bool = False) -> Assignment:
     """Apply a protocol to a corpus.
 
@@ -166,9 +177,9 @@ def assign(protocol: Protocol, members: Members, allow_missing: bool = False) ->
         if not (folds == fold).any():
             raise UserError(f"{protocol.name}: fold {fold} has no utterances in this corpus")
     _check_speakers(protocol, members.speakers, folds)
-    dev_groups = _dev_groups(protocol, fold_of_group, fold_count)
+    dev_groups = _dev_groups(protocol, fold_of_group, fold_count, set(groups))
     dev = np.array([fold >= 0 and group in dev_groups for group, fold in zip(groups, folds, strict=True)])
-    return Assignment(labels, folds, dev, fold_count, dict(left_out), mismatches)
+    return Assignment(protocol, labels, folds, dev, fold_count, dict(left_out), mismatches)
 
 
 def split(assignment: Assignment, fold: int, selection: Selection = "dev") -> Split:
@@ -188,6 +199,9 @@ def split(assignment: Assignment, fold: int, selection: Selection = "dev") -> Sp
 
 def _folds(protocol: Protocol, groups: list[str | None]) -> dict[str, int]:
     if not isinstance(protocol.folds, int):
+        listed = Counter(group for members in protocol.folds for group in members)
+        if twice := [group for group, count in listed.items() if count > 1]:
+            raise UserError(f"{protocol.name}: {protocol.group} {twice[0]} is listed twice in its folds")
         return {group: fold for fold, members in enumerate(protocol.folds) for group in members}
     sizes = Counter(group for group in groups if group)
     if len(sizes) < protocol.folds:
@@ -204,8 +218,12 @@ def _folds(protocol: Protocol, groups: list[str | None]) -> dict[str, int]:
     return fold_of_group
 
 
-def _dev_groups(protocol: Protocol, fold_of_group: dict[str, int], fold_count: int) -> set[str]:
-    ordered = list(fold_of_group) if not isinstance(protocol.folds, int) else sorted(fold_of_group)
+def _dev_groups(
+    protocol: Protocol, fold_of_group: dict[str, int], fold_count: int, present: set[str | None]
+) -> set[str]:
+    """The first groups of each fold, of those that the corpus has: in the order listed, or of their names."""
+    listed = list(fold_of_group) if not isinstance(protocol.folds, int) else sorted(fold_of_group)
+    ordered = [group for group in listed if group in present]
     return {
         group
         for fold in range(fold_count)

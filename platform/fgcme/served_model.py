@@ -15,7 +15,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from fgcme import audio
 from fgcme.alignment import AlignmentError
 from fgcme.audio import AudioError
-from fgcme.preparation import FeatureError
+from fgcme.errors import DataError
 from fgcme.serving import FITTED, Classifier, record
 
 
@@ -38,7 +38,7 @@ class ServedModel(PythonModel):
         for number, (sound, text) in enumerate(zip(model_input["audio"], model_input["text"], strict=True)):
             try:
                 records.append(self._classify(sound, text))
-            except (AudioError, AlignmentError, FeatureError) as error:
+            except DataError as error:
                 refused.append(f"row {number}: {error.message}")
         if refused:
             raise MlflowException("; ".join(refused), error_code=INVALID_PARAMETER_VALUE)

@@ -5,7 +5,7 @@ import yaml
 
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, load, parse, setting_type
-from pipelines.catalogue import EXPERIMENTS
+from pipelines.shipped import EXPERIMENTS
 
 MINIMAL = {"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}}
 

@@ -10,7 +10,7 @@ from torch import nn
 from fgcme.dataset import SpeechCorpus
 from fgcme.experiment import Experiment
 from fgcme.learning import Epoch, Fit, Parts, Workers, divide
-from fgcme.protocol import assign, named, split
+from fgcme.protocol import assign, named
 from tests import small_corpus
 
 
@@ -20,11 +20,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpeechCorpus]:
 
 
 def parts(corpus: SpeechCorpus, experiment: Experiment, fold: int = 0) -> Parts:
-    protocol = named()["demo/4class"]
-    assignment = assign(protocol, corpus.members)
-    return divide(
-        corpus, split(assignment, fold), assignment.labels, protocol.classes, experiment.model, experiment.training
-    )
+    assignment = assign(named()["demo/4class"], corpus.members)
+    return divide(corpus, assignment, fold, "dev", experiment.model, experiment.training)
 
 
 def fit(corpus: SpeechCorpus, experiment: Experiment, seed: int = 0, **options: Any) -> Fit:

@@ -108,10 +108,19 @@ def test_utterances_are_counted_by_the_method_that_aligned_them(tmp_path: Path) 
     assert prepared.alignments(tmp_path) == {"sphinx": 2, "uniform": 1}
 
 
-def test_the_corpus_hash_changes_with_a_source_an_id_and_the_settings() -> None:
-    base = prepared.corpus_hash("s", {"a": "1"})
-    others = [("t", {"a": "1"}), ("s", {"a": "2"}), ("s", {"b": "1"}), ("s", {})]
-    assert len({base, *(prepared.corpus_hash(settings, sources) for settings, sources in others)}) == 5
+def test_the_corpus_hash_names_the_content_and_the_settings(tmp_path: Path) -> None:
+    def hash_of(name: str, *rows: dict[str, object], settings: str = "s") -> str:
+        for part, made in enumerate(rows):
+            write(tmp_path / name, f"part-{part}", made)
+        return prepared.corpus_hash(tmp_path / name, settings)
+
+    base = hash_of("base", row("one"), row("two"))
+    assert hash_of("order", row("two"), row("one")) == base
+    assert hash_of("time", {**row("one"), "source_hash": "later"}, row("two")) == base
+    changes = ({"audio_sha256": "other"}, {"raw_label": "other"}, {"speaker": "other"}, {"begin": [1]}, {"id": "other"})
+    others = [hash_of(str(number), {**row("one"), **change}, row("two")) for number, change in enumerate(changes)]
+    others += [hash_of("fewer", row("one")), prepared.corpus_hash(tmp_path / "base", "t")]
+    assert len({base, *others}) == len(others) + 1
 
 
 def test_rejections_of_an_earlier_preparation_and_half_written_parts_are_cleared(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from fgcme.errors import UserError
 from fgcme.experiment import load as load_experiment
 from fgcme.experiment import parse
 from fgcme.space import apply, load
-from pipelines.catalogue import EXPERIMENTS, SEARCH_SPACES
+from pipelines.shipped import EXPERIMENTS, SEARCH_SPACES
 
 EXPERIMENT = parse({"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}})
 

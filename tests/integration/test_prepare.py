@@ -83,7 +83,7 @@ def test_a_corpus_is_prepared_counted_and_described(corpus: Corpus, capfd: pytes
     assert rows(summary.folder)[1]["speaker"] == "01"
     description = prepared.describe(summary.folder)
     assert description.counts == {"utterances": 6, "rejected": 0, "aligned.sphinx": 6}
-    assert description.corpus_hash == prepared.corpus_hash(description.settings_hash, prepared.sources(summary.folder))
+    assert description.corpus_hash == prepared.corpus_hash(summary.folder, description.settings_hash)
     printed = capfd.readouterr()
     assert "prepared 6/6, rejected 0" in printed.err
     assert "6 sphinx" in printed.out

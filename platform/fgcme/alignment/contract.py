@@ -16,6 +16,8 @@ class AlignmentError(DataError):
     Its reason is `no_words`, `oov`, `missing_alignment` or `bad_alignment`.
     """
 
+    stage = "align"
+
 
 @dataclass(frozen=True)
 class Alignment:

@@ -35,7 +35,7 @@ class CtcAligner:
             self._model = AutoModelForCTC.from_pretrained(checkpoint).eval()
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise UserError(f"alignment.checkpoint {checkpoint}: no CTC model could be loaded ({reason})") from None
+            raise UserError(f"prepare.alignment.checkpoint {checkpoint}: no CTC model loads ({reason})") from None
         self._model.to("cuda" if torch.cuda.is_available() else "cpu")
         self._checkpoint = checkpoint
         self._vocabulary: dict[str, int] = tokeniser.get_vocab()

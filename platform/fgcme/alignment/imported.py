@@ -47,7 +47,7 @@ class ImportedAligner:
             if path.suffix in _READERS and not path.name.startswith("."):
                 self._files[path.stem].append(path)
         if not self._files:
-            raise UserError(f"alignment.folder {folder}: no .TextGrid or .wdseg files in there")
+            raise UserError(f"prepare.alignment.folder {folder}: no .TextGrid or .wdseg files in there")
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
         """See `Aligner.align`; raises AlignmentError `missing_alignment`, `bad_alignment` or `no_words`."""

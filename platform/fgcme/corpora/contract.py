@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+
+from fgcme.errors import Stage
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Rejection:
 
     id: str
     audio: str
-    stage: Literal["list", "read", "align", "feature"]
+    stage: Stage
     reason: str
     message: str
 

@@ -56,6 +56,7 @@ from fgcme.corpora.contract import Corpus, Listing, Utterance
 from fgcme.corpora.espeak import SAMPLE_RATE as VOICE_RATE
 from fgcme.corpora.espeak import Speech, Voice, Word, speak
 from fgcme.errors import UserError
+from fgcme.whole_file import replacing
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -218,9 +219,8 @@ def synthesise(folder: Path, utterances: int, seed: int) -> Path:
     try:
         _start_over(folder)
         _record(folder, lines, seed)
-        partial = manifest.with_suffix(".partial")
-        partial.write_bytes(listing)
-        partial.replace(manifest)
+        with replacing(manifest) as partial:
+            partial.write_bytes(listing)
     except OSError as error:
         raise UserError(f"{folder}: the demo corpus cannot be written there ({error.strerror or error})") from None
     return manifest

@@ -34,10 +34,10 @@ class SpeechEncoder:
             model = AutoModel.from_pretrained(checkpoint)
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise UserError(f"features.checkpoint {checkpoint}: no encoder could be loaded ({reason})") from None
+            raise UserError(f"prepare.features.checkpoint {checkpoint}: no encoder loads ({reason})") from None
         layers = model.config.num_hidden_layers
         if not -layers - 1 <= layer <= layers:
-            raise UserError(f"features.layer {layer}: {checkpoint} has the layers 0 to {layers}, or -1 for the last")
+            raise UserError(f"prepare.features.layer {layer}: {checkpoint} has 0 to {layers}, or -1 for the last")
         encoder: Any = model.get_encoder() if model.config.is_encoder_decoder else model
         self._encoder = encoder.eval().to("cuda" if torch.cuda.is_available() else "cpu")
         self._layer = layer

@@ -1,0 +1,222 @@
+"""One training of one fold, by whatever does it: the task's own process, or Ray Train workers that it starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import ray
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed
+
+from fgcme import fitted
+from fgcme.crossvalidation import predictions_table
+from fgcme.dataset import SpeechCorpus
+from fgcme.errors import UserError
+from fgcme.experiment import Experiment
+from fgcme.learning import Evaluation, Fit, Workers, divide
+from fgcme.protocol import Assignment, apply
+from fgcme.tracking import Tracker
+from fgcme.whole_file import replacing, write_text
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: everything that a worker on any machine needs to know.
+
+    Attributes:
+        experiment: what is trained.
+        corpus, corpus_hash: folder of the prepared corpus, and the state of it that is meant.
+        fold, seed: which of the trainings.
+        folder: where its checkpoints and its result are kept.
+        tracker, run: the MLflow run that it reports to, and where that lives.
+    """
+
+    experiment: Experiment
+    corpus: Path
+    corpus_hash: str
+    fold: int
+    seed: int
+    folder: Path
+    tracker: Tracker
+    run: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one training gave.
+
+    Attributes:
+        fold, seed: which of the trainings.
+        best_epoch: whose weights were kept.
+        epochs: epochs that were run.
+        dev, test: metrics of those weights.
+        seconds: wall time.
+    """
+
+    fold: int
+    seed: int
+    best_epoch: int
+    epochs: int
+    dev: dict[str, float]
+    test: dict[str, float]
+    seconds: float
+
+
+def finished(folder: Path) -> Result | None:
+    """The result of the training that keeps its things in a folder, or None if it has not ended."""
+    path = folder / "result.json"
+    return Result(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+@ray.remote(max_retries=3)
+def train_fold(job: Job) -> None:
+    """One training, start to end, in this task's process or in Ray Train workers that it starts."""
+    # Ray Train's own default of 2 s lets a restarted worker group begin one checkpoint too early.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    scaling = job.experiment.scaling
+    trainer = ray.train.torch.TorchTrainer(
+        train_worker,
+        train_loop_config={"job": job},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=scaling.workers,
+            use_gpu=scaling.gpus_per_worker > 0,
+            resources_per_worker={"CPU": scaling.cpus_per_worker}
+            | ({"GPU": scaling.gpus_per_worker} if scaling.gpus_per_worker else {}),
+        ),
+        run_config=ray.train.RunConfig(
+            name="train",
+            storage_path=str(job.folder),
+            failure_config=ray.train.FailureConfig(max_failures=3),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    trainer.fit()
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """What every worker of a training does; alone, or as one of several."""
+    job: Job = config["job"]
+    started = time.monotonic()
+    experiment = job.experiment
+    torch.set_num_threads(max(1, int(experiment.scaling.cpus_per_worker)))
+    workers = _place(experiment)
+    corpus = SpeechCorpus(job.corpus)
+    if corpus.description.corpus_hash != job.corpus_hash:
+        raise UserError(f"{job.corpus}: was prepared again while this training was under way; start it anew")
+    assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
+    parts = divide(corpus, assignment, job.fold, experiment.protocol.selection, experiment.model, experiment.training)
+    fit = Fit(parts, experiment.model, experiment.training, job.seed, workers, _last_state(job))
+    for epoch in fit.epochs():
+        if workers.rank == 0:
+            job.tracker.log(job.run, epoch.metrics, epoch.number)
+        _keep(job, epoch.state(), epoch.metrics, workers)
+    best_epoch = fit.restore_best()
+    dev, test = fit.evaluate(parts.dev), fit.evaluate(parts.test)
+    if workers.rank == 0:
+        seconds = time.monotonic() - started
+        result = Result(
+            job.fold, job.seed, best_epoch, experiment.training.epochs, dev.metrics(), test.metrics(), seconds
+        )
+        _publish(job, fit, corpus, assignment, test, result)
+        # Last of all: a training is finished when its result is there.
+        write_text(job.folder / "result.json", json.dumps(asdict(result), indent=2))
+
+
+def _place(experiment: Experiment) -> Workers:
+    context = ray.train.get_context()
+    if experiment.scaling.workers == 0:
+        return Workers(device=torch.device("cuda" if experiment.scaling.gpus_per_worker else "cpu"))
+
+    def gather(value: Any) -> list[Any]:
+        if context.get_world_size() == 1:
+            return [value]
+        everyone: list[Any] = [None] * context.get_world_size()
+        torch.distributed.all_gather_object(everyone, value)
+        return everyone
+
+    return Workers(
+        rank=context.get_world_rank(),
+        count=context.get_world_size(),
+        device=ray.train.torch.get_device(),
+        wrap=lambda model: ray.train.torch.prepare_model(model),
+        gather=gather,
+    )
+
+
+def _last_state(job: Job) -> dict[str, Any] | None:
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            return _load_state(Path(folder) / "state.pt")
+    path = job.folder / "state.pt"
+    return _load_state(path) if path.exists() else None
+
+
+def _load_state(path: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def _keep(job: Job, state: dict[str, Any], metrics: dict[str, float], workers: Workers) -> None:
+    """Make the epoch's state a checkpoint: Ray Train's, or a file of our own in process, where Ray Train keeps none."""
+    if job.experiment.scaling.workers == 0:
+        with replacing(job.folder / "state.pt") as partial:
+            torch.save(state, partial)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = None
+        if workers.rank == 0:
+            torch.save(state, Path(folder) / "state.pt")
+            checkpoint = ray.train.Checkpoint.from_directory(folder)
+        ray.train.report(metrics, checkpoint=checkpoint)
+
+
+def _publish(
+    job: Job, fit: Fit, corpus: SpeechCorpus, assignment: Assignment, test: Evaluation, result: Result
+) -> None:
+    """Keep the model, its test predictions and its final metrics with the run."""
+    experiment, classes, tested = job.experiment, assignment.protocol.classes, fit.parts.test.utterances
+    # Where the word vectors lay is nobody's business any more: they are among the weights.
+    semantic = experiment.model.semantic.model_copy(update={"vectors": None})
+    card = fitted.Card(
+        model=experiment.model.model_copy(update={"semantic": semantic}),
+        prepare=experiment.prepare,
+        classes=classes,
+        words=fit.parts.vocabulary.words,
+        frame_size=fit.parts.frame_size,
+        frame_limit=experiment.training.frame_limit,
+        origin={
+            "corpus": experiment.corpus.kind,
+            "protocol": assignment.protocol.name,
+            "selection": experiment.protocol.selection,
+            "fold": job.fold,
+            "seed": job.seed,
+        },
+    )
+    predictions = predictions_table(
+        [corpus.members.ids[index] for index in tested],
+        [corpus.members.speakers[index] for index in tested],
+        test.labels,
+        test.logits,
+        classes,
+        job.fold,
+        job.seed,
+    )
+    pq.write_table(predictions, job.folder / "predictions.parquet")
+    with tempfile.TemporaryDirectory() as folder:
+        fitted.save(Path(folder), fit.model, card)
+        job.tracker.artifact(job.run, Path(folder), "model")
+    job.tracker.artifact(job.run, job.folder / "predictions.parquet")
+    metrics = {f"best/dev/{name}": value for name, value in result.dev.items()}
+    metrics |= {f"test/{name}": value for name, value in result.test.items()}
+    metrics |= {"best/epoch": result.best_epoch, "seconds": result.seconds}
+    job.tracker.log(job.run, metrics, result.best_epoch)

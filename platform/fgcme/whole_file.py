@@ -1,0 +1,29 @@
+"""Files that are whole or not there: a reader, or a program that is killed, never leaves or meets half of one."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to in a `with` block; at its end the file takes the place of `path`, in one step.
+
+    After an exception `path` is as it was. Several writers, on several machines too, do not disturb each other: the
+    last one's file stays.
+    """
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file in one step."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
