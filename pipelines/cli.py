@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
     options = parse(arguments)
     run: Callable[[argparse.Namespace], int | None] = options.run
-    # So that a program that is told to end still says so in the runs that it began.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A program that is told to end says so in the runs that it began, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return run(options) or 0
     except UserError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 
@@ -56,5 +57,10 @@ def _speech() -> str:
 
 def _tracking() -> str:
     uri = resolve_uri(None)
-    prepare_store(uri)
+    if uri.startswith("sqlite:"):
+        # Asking must not leave a database behind: one is made elsewhere instead.
+        with tempfile.TemporaryDirectory() as folder:
+            prepare_store(f"sqlite:///{folder}/mlflow.db")
+    else:
+        prepare_store(uri)
     return f"mlflow {version('mlflow')}, {uri}"

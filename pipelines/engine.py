@@ -7,8 +7,10 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -43,10 +45,11 @@ def session() -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS") or "local"
     with _folder() if address == "local" else nullcontext() as folder:
         try:
-            if folder is None:
-                _join(address)
-            else:
-                _start(folder)
+            with _own_handler():
+                if folder is None:
+                    _join(address)
+                else:
+                    _start(folder)
             yield
         finally:
             ray.shutdown()
@@ -101,6 +104,15 @@ def resources() -> dict[str, float]:
 def _set_environment() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+
+
+@contextmanager
+def _own_handler() -> Iterator[None]:
+    """Keep what this program does when it is told to end: Ray's own way aborts in the middle of waiting."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _start(folder: Path) -> None:

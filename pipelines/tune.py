@@ -163,16 +163,19 @@ class Recorder(tune.Callback):
         (self._folder / "states" / f"{trial.trial_id}.pt").unlink(missing_ok=True)
         epochs = trial.last_result.get("epoch", 0)
         stopped = " (stopped early)" if epochs < self._experiment.training.epochs else ""
-        self._say(f"trial {trial.trial_id}: dev score {_objective(trial):.4f} after {epochs} epochs{stopped}", trials)
+        self._say(
+            f"trial {trial.trial_id}: dev score {_objective(trial):.4f} after {epochs} epochs{stopped}", trial, trials
+        )
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the trial's run as failed."""
         self._tracker.finish(self._run(trial), "FAILED")
-        self._say(f"trial {trial.trial_id} failed", trials)
+        self._say(f"trial {trial.trial_id} failed", trial, trials)
 
-    def _say(self, message: str, trials: list[Trial]) -> None:
-        ended = [trial for trial in trials if trial.status in (Trial.TERMINATED, Trial.ERROR)]
-        best = max(map(_objective, ended), default=math.nan)
+    def _say(self, message: str, just_ended: Trial, trials: list[Trial]) -> None:
+        # Ray Tune calls back before it marks the trial as ended.
+        ended = [trial for trial in trials if trial is just_ended or trial.status in (Trial.TERMINATED, Trial.ERROR)]
+        best = max(_objective(trial) for trial in ended)
         print(f"{message}, best {best:.4f}  [{len(ended)}/{self._experiment.tune.trials}]", flush=True)
 
     def _marker(self, trial: Trial) -> Path:

@@ -1,0 +1,44 @@
+"""What the README tells a reader to type is what the program understands."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fgcme.experiment import parse
+from fgcme.protocol import resolve
+from pipelines import cli
+
+TEXT = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line.split("  #")[0].strip() for line in TEXT.splitlines() if line.startswith("fgcme ")]
+
+
+def test_the_readme_shows_the_whole_path() -> None:
+    assert [shlex.split(command)[1] for command in COMMANDS][:6] == [
+        "prepare",
+        "check",
+        "train",
+        "tune",
+        "register",
+        "predict",
+    ]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_readme_parses(command: str) -> None:
+    assert callable(cli.parse(shlex.split(command)[1:]).run)
+
+
+def test_the_experiment_file_of_the_readme_is_valid() -> None:
+    block = re.search(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    assert block is not None
+    experiment = parse(yaml.safe_load(block[1]))
+    assert resolve(experiment.protocol, experiment.corpus.kind).classes == ["angry", "happy", "neutral"]
+
+
+def test_every_target_of_make_that_the_readme_names_exists() -> None:
+    makefile = (Path(__file__).parent.parent / "Makefile").read_text()
+    for target in re.findall(r"`?make (\w+)", TEXT):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
