@@ -73,6 +73,6 @@ def test_prepare_train_and_tune_run_on_a_cluster_of_two_nodes(address: str, fold
     # Only what was set decides where things go: the shared folder and the tracking server.
     assert {path.name for path in folder.iterdir()} == {"shared", "tracking"}
     tracker = Tracker(f"sqlite:///{folder}/tracking/mlflow.db")
-    sweep = tracker.find("demo tune pooling")
+    sweep = tracker.find("demo-pooling tune")
     assert sweep.info.status == "FINISHED"
     assert len(tracker.children(sweep.info.run_id)) == 2
