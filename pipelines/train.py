@@ -269,17 +269,20 @@ def _metrics(part: str, summary: Summary) -> dict[str, float]:
 
 
 def _conclude(outcome: Outcome, results: list[Result], parent: str) -> None:
+    # One seed has no spread.
+    several = len(outcome.summary.by_seed) > 1
+
     def line(of: Summary) -> str:
         return ", ".join(
-            f"{title} {100 * of.mean[name]:.1f} ± {100 * of.deviation[name]:.1f}"
+            f"{title} {100 * of.mean[name]:.1f}" + (f" ± {100 * of.deviation[name]:.1f}" if several else "")
             for title, name in (("WA", "wa"), ("UA", "ua"), ("macro-F1", "macro_f1"))
         )
 
     experiment, summary = outcome.experiment, outcome.summary
     print(
         f"\n{outcome.assignment.protocol.name}, selection {records.rule(experiment)}"
-        f"{'' if outcome.complete else ', not all folds'}, {len(summary.by_seed)} seed(s), "
-        "mean ± deviation in per cent:"
+        f"{'' if outcome.complete else ', not all folds'}, "
+        f"{len(summary.by_seed)} {'seeds, mean ± deviation' if several else 'seed'}, in per cent:"
     )
     print(f"  {line(summary)}  ({summary.utterances} utterances a seed)")
     if experiment.protocol.tuned_on:
