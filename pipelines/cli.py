@@ -92,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("overrides", metavar="key=value", nargs="*", help="settings, e.g. training.epochs=5")
         return added
 
-    verb("demo", _demo, "the whole job on the embedded corpus, start to end", "fgcme demo")
+    demo = verb("demo", _demo, "the whole job on the embedded corpus, start to end", "fgcme demo")
+    demo.add_argument("overrides", metavar="key=value", nargs="*", help="settings, e.g. training.epochs=5")
     verb("corpora", _corpora, "what corpora are supported, and how to get them", "fgcme corpora")
     prepare = experiment_verb(
         "prepare",
@@ -152,7 +153,7 @@ def _load(options: argparse.Namespace, extra: Sequence[str] = ()) -> Experiment:
 def _demo(options: argparse.Namespace) -> None:
     from pipelines import demo
 
-    demo.run()
+    demo.run(options.overrides)
 
 
 def _corpora(options: argparse.Namespace) -> None:

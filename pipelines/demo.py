@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from fgcme.corpora.catalogue import find
@@ -19,10 +20,14 @@ from pipelines.progress import clock
 NAME, ALIAS = "fgcme-demo", "champion"
 
 
-def run() -> None:
-    """Prepare, train, tune, register and predict; then say how to look at what was recorded."""
+def run(overrides: Sequence[str] = ()) -> None:
+    """Prepare, train, tune, register and predict; then say how to look at what was recorded.
+
+    Args:
+        overrides: of the demo experiment's settings, such as `training.epochs=5`.
+    """
     started = time.monotonic()
-    experiment = load(shipped.experiment_file("demo"))
+    experiment = load(shipped.experiment_file("demo"), overrides)
     uri = resolve_uri(experiment.tracking.uri)
     # One Ray for all stages: each would otherwise start its own.
     with engine.session():
@@ -33,13 +38,13 @@ def run() -> None:
         _title("3/5  tune: a small sweep over poolings, on dev voices")
         tune.run(_small_sweep(experiment), "pooling")
     _title(f"4/5  register: the best fold's model becomes {NAME}@{ALIAS}")
-    registered = register.register(run_id, NAME, ALIAS)
+    registered = register.register(run_id, NAME, ALIAS, uri)
     _title("5/5  predict: a recording of a voice that this model was not trained on")
     fold = int(Tracker(uri).find(registered.run).data.tags["fgcme.fold"])
     root, utterance = _unheard(experiment, fold)
     audio = Path(os.path.relpath(root / utterance.audio))
     print(f'"{utterance.text}", meant to be {utterance.raw_label}')
-    predict.predict(f"models:/{NAME}@{ALIAS}", [audio], [utterance.text])
+    predict.predict(f"models:/{NAME}@{ALIAS}", [audio], [utterance.text], tracking_uri=uri)
     print(f"\nDone in {clock(time.monotonic() - started)}. To look at every run, curve and model:")
     print(f"  {_beside_python('mlflow')} ui --backend-store-uri {uri} --host 127.0.0.1")
     print("  and open http://127.0.0.1:5000 in a browser")
