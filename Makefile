@@ -8,7 +8,8 @@ demo: install
 	$(BIN)/fgcme demo
 
 test: install
-	$(BIN)/python -m pytest
+	# Two at a time, a module of tests by one process: they wait for Ray more than they compute.
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install
 	$(BIN)/ruff check .
