@@ -26,7 +26,8 @@ TINY = [
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+        # Ray reads its token once in a process: another module may have begun with one, and others go on with this.
+        os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         from ray._private import ray_constants
         from ray.cluster_utils import Cluster
@@ -54,7 +55,6 @@ def fgcme(folder: Path, address: str, *arguments: str) -> str:
     environment = {
         **os.environ,
         "RAY_ADDRESS": address,
-        "RAY_AUTH_TOKEN": "0" * 64,
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/tracking/mlflow.db",
     }
     command = [sys.executable, "-m", "pipelines.cli", *arguments, *TINY, f"storage.path={folder}/shared"]
