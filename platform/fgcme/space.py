@@ -85,6 +85,10 @@ class Parameter(BaseModel):
         # Steps add up to 0.30000000000000004 where 0.3 is meant.
         return round(number, 12) if self.step else number
 
+    def applies(self, settings: Mapping[str, Any]) -> bool:
+        """Whether its condition holds under these settings, flat; always without one."""
+        return all(settings[other] in values for other, values in self.when.items())
+
     def holds(self, value: Value) -> bool:
         """Whether a value lies within the range or is one of the choices."""
         if self.choice is not None:
@@ -116,7 +120,7 @@ class Space(BaseModel):
         drawn: dict[str, Value] = {}
         for name, parameter in self.parameters.items():
             current = {**settings, **drawn}
-            if all(current[other] in values for other, values in parameter.when.items()):
+            if parameter.applies(current):
                 drawn[name] = parameter.draw(name, trial)
         return drawn
 
@@ -126,11 +130,7 @@ class Space(BaseModel):
         Args:
             settings: the experiment's own, flat.
         """
-        active = [
-            name
-            for name, parameter in self.parameters.items()
-            if all(settings[other] in values for other, values in parameter.when.items())
-        ]
+        active = [name for name, parameter in self.parameters.items() if parameter.applies(settings)]
         if not all(self.parameters[name].holds(settings[name]) for name in active):
             return None
         return {name: settings[name] for name in active}
@@ -195,8 +195,7 @@ def _check(space: Space, experiment: Experiment, path: Path) -> None:
         missing = [
             name
             for name, parameter in space.parameters.items()
-            if name not in configuration
-            and all({**settings, **configuration}[other] in values for other, values in parameter.when.items())
+            if name not in configuration and parameter.applies({**settings, **configuration})
         ]
         if missing:
             raise UserError(f"{path}: first: give {', '.join(missing)} too")
