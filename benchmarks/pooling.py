@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,8 +35,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from fgcme.dataset import SpeechCorpus, Vocabulary
 from fgcme.experiment import ModelSettings
-from fgcme.model import FineGrainedExcitement, build
-from fgcme.model.pooling import pool
+from fgcme.model import FineGrainedExcitement, Network, build, reading
+from fgcme.model.listening import AlignedListening
 from tests.fgcme.model.masked import MaskedExcitement, Utterance, masked_pool, padded, ragged, read_mask
 
 BATCH_SIZE, BINS, CLASSES = 32, 40, 8
@@ -143,12 +144,14 @@ def compare(groups: Sequence[Sequence[Utterance]], vocabulary_size: int, repetit
 
 
 def works_of(
-    model: FineGrainedExcitement, masked_model: MaskedExcitement, group: Sequence[Utterance]
+    model: Network, masked_model: MaskedExcitement, group: Sequence[Utterance]
 ) -> dict[str, tuple[Work, Work]]:
     """What is measured on one batch, ragged and masked."""
-    encoder, masked_encoder = model.acoustic, masked_model.model.acoustic
-    assert encoder is not None and masked_encoder is not None
-    batch, masked_batch = ragged(group, encoder.reach).to(DEVICE), padded(group, encoder.reach).to(DEVICE)
+    listening = cast("AlignedListening", cast("FineGrainedExcitement", model.core).acoustic)
+    encoder, pooling = listening.encoder, listening.pooling
+    masked_encoder = masked_model.listening.encoder
+    how = reading(ModelSettings())
+    batch, masked_batch = ragged(group, how).to(DEVICE), padded(group, how.reach).to(DEVICE)
     with torch.no_grad():
         torch.testing.assert_close(model(batch).logits, masked_model(masked_batch), rtol=1e-3, atol=1e-4)
         hidden, masked_hidden = encoder(batch.frames), masked_model.encode(masked_batch)
@@ -157,7 +160,7 @@ def works_of(
     weights, masked_weights = list(encoder.convolutions.parameters()), list(masked_encoder.convolutions.parameters())
 
     def pool_masked() -> Tensor:
-        return masked_pool(masked_hidden, read_mask(masked_batch, masked_model.kernels), masked_model.model.pooling)
+        return masked_pool(masked_hidden, read_mask(masked_batch, masked_model.kernels), pooling.kind)
 
     return {
         "training step": (
@@ -169,7 +172,7 @@ def works_of(
             there_and_back(lambda: masked_model.encode(masked_batch), masked_weights),
         ),
         "pooling": (
-            there_and_back(lambda: pool(hidden, batch.begin, batch.end, model.pooling), [hidden]),
+            there_and_back(lambda: pooling(hidden, batch.reads, batch.spans), [hidden]),
             there_and_back(pool_masked, [masked_hidden]),
         ),
     }

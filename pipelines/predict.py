@@ -45,11 +45,18 @@ def predict(
     said = _texts(audio, texts)
     _check_folder(audio, output, folder)
     # Wrong arguments are refused before the seconds that torch takes to import.
+    from fgcme.fold import reads_test_audio
     from fgcme.registry import fetch
     from fgcme.serving import Classifier
 
     with tempfile.TemporaryDirectory() as copies:
         classifier = Classifier(fetch(model_uri, tracking_uri, Path(copies)))
+        if reads_test_audio(classifier.card.model):
+            print(
+                "the model was trained on audio normalised by speaker; each recording is normalised by itself here",
+                file=sys.stderr,
+                flush=True,
+            )
         refused = 0
         for number, (path, text) in enumerate(zip(audio, said, strict=True)):
             answer = _answer(classifier, path, text)

@@ -6,7 +6,8 @@ from fgcme import experiment as experiments
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
-from fgcme.protocol import Assignment
+from fgcme.fold import reads_test_audio
+from fgcme.protocol import Assignment, Selection
 from fgcme.tracking import Tracker, provenance
 
 # How the work is spread over machines, and where the corpus lies, do not decide its result.
@@ -18,7 +19,7 @@ def tags(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment) -
     made = provenance() | {
         "fgcme.corpus": corpus.description.corpus,
         "fgcme.corpus_hash": corpus.description.corpus_hash,
-        "fgcme.protocol": assignment.protocol.name,
+        "fgcme.protocol": protocol(experiment),
         "fgcme.selection": experiment.protocol.selection,
     }
     if experiment.protocol.tuned_on:
@@ -28,8 +29,10 @@ def tags(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment) -
     return made
 
 
-def refuse_changes(tracker: Tracker, run: str, experiment: Experiment, corpus: SpeechCorpus) -> None:
-    """Check that a run that is to be gone on with was started with these settings and this corpus.
+def refuse_changes(
+    tracker: Tracker, run: str, experiment: Experiment, corpus: SpeechCorpus, but: tuple[str, ...] = ()
+) -> None:
+    """Check that a run that is to be gone on with was started with these settings, `but` some, and this corpus.
 
     Raises:
         UserError: names each setting that differs.
@@ -39,7 +42,7 @@ def refuse_changes(tracker: Tracker, run: str, experiment: Experiment, corpus: S
     changed = [
         f"{key} ({recorded.get(key)!r} then, {now.get(key)!r} now)"
         for key in sorted({*recorded, *now})
-        if not key.startswith(_IRRELEVANT) and recorded.get(key) != now.get(key)
+        if not key.startswith((*_IRRELEVANT, *but)) and recorded.get(key) != now.get(key)
     ]
     if changed:
         raise UserError(
@@ -49,7 +52,17 @@ def refuse_changes(tracker: Tracker, run: str, experiment: Experiment, corpus: S
         raise UserError(f"run {run} was started on another state of the corpus, which has changed since; start anew")
 
 
-def rule(experiment: Experiment) -> str:
+def protocol(experiment: Experiment) -> str:
+    """The protocol, wherever it is shown beside a result: its name, and what a result owes to more than it allows.
+
+    Statistics of a speaker of the test part are of audio that is to be classified. Its labels play no part, but a model
+    that hears one utterance at a time, as all others do, could not have them.
+    """
+    name = experiment.protocol.name
+    return f"{name}, speaker-normalised (uses unlabelled test audio)" if reads_test_audio(experiment.model) else name
+
+
+def rule(selection: Selection) -> str:
     """How epochs are chosen, for a reader."""
     optimistic = "TEST (optimistic: epochs are chosen on the test part)"
-    return "dev (honest)" if experiment.protocol.selection == "dev" else optimistic
+    return "dev (honest)" if selection == "dev" else optimistic

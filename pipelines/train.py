@@ -8,10 +8,9 @@ a training that is resumed does only what is left.
 from __future__ import annotations
 
 import functools
-import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,11 @@ from fgcme.experiment import Experiment
 from fgcme.protocol import Assignment, apply, split
 from fgcme.report.confusion import confusion_figure
 from fgcme.tracking import Tracker, prepare_store, resolve_uri
-from fgcme.whole_file import write_text
 from pipelines import engine, prepare, records
+from pipelines.jobs import Job, Result, cause, conclude, finished, line, with_run
 from pipelines.progress import Progress
 from pipelines.storage import writable
-from pipelines.training import Job, Result, finished, train_fold
+from pipelines.training import train_fold
 
 
 def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str | None = None) -> str:
@@ -139,7 +138,7 @@ def _train_all(jobs: list[Job], study: str, parent: str) -> None:
     done = [job for job in jobs if finished(job.folder) is not None]
     for job in done:
         # The driver may have been killed between a training's end and its saying so.
-        _conclude_training(_with_run(job, study, parent))
+        conclude(_with_run(job, study, parent))
     waiting = [job for job in jobs if job not in done]
     if not waiting:
         return
@@ -164,13 +163,13 @@ def _train_all(jobs: list[Job], study: str, parent: str) -> None:
                 ray.get(reference)
             except ray.exceptions.RayError as error:
                 job.tracker.finish(job.run, "FAILED")
-                failed.append(f"fold {job.fold}, seed {job.seed}: {_cause(error)}")
+                failed.append(f"fold {job.fold}, seed {job.seed}: {cause(error)}")
                 progress.say(failed[-1])
                 continue
             result = finished(job.folder)
             assert result is not None, "a training that ended well has left its result"
-            _conclude_training(job)
-            progress.step(_line(result))
+            conclude(job)
+            progress.step(line(result))
     finally:
         for reference, job in running.items():
             ray.cancel(reference, force=True)
@@ -182,28 +181,7 @@ def _train_all(jobs: list[Job], study: str, parent: str) -> None:
 
 
 def _with_run(job: Job, study: str, parent: str) -> Job:
-    """The job with its MLflow run: a new one, or the one that an interrupted training left."""
-    job.folder.mkdir(parents=True, exist_ok=True)
-    marker = job.folder / "run"
-    if marker.exists():
-        run_id = marker.read_text(encoding="utf-8")
-        job.tracker.reopen(run_id)
-    else:
-        run_id = job.tracker.start(
-            study,
-            f"fold {job.fold}, seed {job.seed}",
-            parent=parent,
-            tags={
-                "fgcme.kind": "fold",
-                "fgcme.fold": str(job.fold),
-                "fgcme.seed": str(job.seed),
-                "fgcme.protocol": job.experiment.protocol.name,
-                "fgcme.selection": job.experiment.protocol.selection,
-            },
-            parameters={"fold": job.fold, "seed": job.seed},
-        )
-        write_text(marker, run_id)
-    return replace(job, run=run_id)
+    return with_run(job, study, parent, f"fold {job.fold}, seed {job.seed}")
 
 
 def _at_once(experiment: Experiment) -> int:
@@ -219,29 +197,9 @@ def _at_once(experiment: Experiment) -> int:
     return min(fitting, scaling.parallel or fitting)
 
 
-def _conclude_training(job: Job) -> None:
-    """End the run of a training that has its result, and drop its checkpoints."""
-    job.tracker.finish(job.run, "FINISHED")
-    shutil.rmtree(job.folder / "train", ignore_errors=True)
-    (job.folder / "state.pt").unlink(missing_ok=True)
-
-
-def _cause(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
-
-
-def _line(result: Result) -> str:
-    return (
-        f"fold {result.fold}, seed {result.seed}: best epoch {result.best_epoch} of {result.epochs}, "
-        f"dev UA {100 * result.dev['ua']:.1f}, test UA {100 * result.test['ua']:.1f}, "
-        f"WA {100 * result.test['wa']:.1f}"
-    )
-
-
 def _describe(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment, folds: int) -> None:
     print(
-        f"{assignment.protocol.name}: {int((assignment.folds >= 0).sum())} of {len(corpus)} utterances, "
+        f"{records.protocol(experiment)}: {int((assignment.folds >= 0).sum())} of {len(corpus)} utterances, "
         f"{len(assignment.protocol.classes)} classes; {folds} folds x {len(experiment.training.seeds)} seeds"
     )
     for reason, count in assignment.left_out.items():
@@ -256,7 +214,7 @@ def _record(tracker: Tracker, parent: str, outcome: Outcome) -> None:
         tracker.log(parent, _metrics("test", outcome.summary), 0)
         if outcome.untuned is not None:
             tracker.log(parent, _metrics("test_untuned", outcome.untuned), 0)
-    title = f"{outcome.assignment.protocol.name}, selection {records.rule(outcome.experiment)}"
+    title = f"{records.protocol(outcome.experiment)}, selection {records.rule(outcome.experiment.protocol.selection)}"
     tracker.figure(parent, confusion_figure(outcome.summary.matrix, outcome.classes, title), "confusion.png")
     with tempfile.TemporaryDirectory() as folder:
         pq.write_table(outcome.predictions, Path(folder) / "predictions.parquet")
@@ -272,7 +230,7 @@ def _conclude(outcome: Outcome, results: list[Result], parent: str) -> None:
     # One seed has no spread.
     several = len(outcome.summary.by_seed) > 1
 
-    def line(of: Summary) -> str:
+    def metrics(of: Summary) -> str:
         return ", ".join(
             f"{title} {100 * of.mean[name]:.1f}" + (f" ± {100 * of.deviation[name]:.1f}" if several else "")
             for title, name in (("WA", "wa"), ("UA", "ua"), ("macro-F1", "macro_f1"))
@@ -280,13 +238,13 @@ def _conclude(outcome: Outcome, results: list[Result], parent: str) -> None:
 
     experiment, summary = outcome.experiment, outcome.summary
     print(
-        f"\n{outcome.assignment.protocol.name}, selection {records.rule(experiment)}"
+        f"\n{records.protocol(experiment)}, selection {records.rule(experiment.protocol.selection)}"
         f"{'' if outcome.complete else ', not all folds'}, "
         f"{len(summary.by_seed)} {'seeds, mean ± deviation' if several else 'seed'}, in per cent:"
     )
-    print(f"  {line(summary)}  ({summary.utterances} utterances a seed)")
+    print(f"  {metrics(summary)}  ({summary.utterances} utterances a seed)")
     if experiment.protocol.tuned_on:
         print("  optimistic: this configuration was chosen on speakers that are test speakers here; without them:")
-        print(f"  {line(outcome.untuned)}" if outcome.untuned else "  no speaker is left")
+        print(f"  {metrics(outcome.untuned)}" if outcome.untuned else "  no speaker is left")
     print(f"  {len(results)} trainings, {sum(result.seconds for result in results):.0f} s of training time")
     print(f"\nrun {parent}; next: fgcme register {parent} --name fgcme-{experiment.name} --alias champion")

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,64 +22,16 @@ from fgcme.crossvalidation import predictions_table
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
-from fgcme.learning import Evaluation, Fit, Workers, divide
+from fgcme.fold import divide
+from fgcme.learning import Evaluation, Fit, Workers
 from fgcme.protocol import Assignment, apply
-from fgcme.tracking import Tracker
 from fgcme.whole_file import replacing, write_text
+from pipelines import records
+from pipelines.jobs import Job, Result
 
 
-@dataclass(frozen=True)
-class Job:
-    """One training: everything that a worker on any machine needs to know.
-
-    Attributes:
-        experiment: what is trained.
-        corpus, corpus_hash: folder of the prepared corpus, and the state of it that is meant.
-        fold, seed: which of the trainings.
-        folder: where its checkpoints and its result are kept.
-        tracker, run: the MLflow run that it reports to, and where that lives.
-    """
-
-    experiment: Experiment
-    corpus: Path
-    corpus_hash: str
-    fold: int
-    seed: int
-    folder: Path
-    tracker: Tracker
-    run: str
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one training gave.
-
-    Attributes:
-        fold, seed: which of the trainings.
-        best_epoch: whose weights were kept.
-        epochs: epochs that were run.
-        dev, test: metrics of those weights.
-        seconds: wall time.
-    """
-
-    fold: int
-    seed: int
-    best_epoch: int
-    epochs: int
-    dev: dict[str, float]
-    test: dict[str, float]
-    seconds: float
-
-
-def finished(folder: Path) -> Result | None:
-    """The result of the training that keeps its things in a folder, or None if it has not ended."""
-    path = folder / "result.json"
-    return Result(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
-
-
-@ray.remote(max_retries=3)
-def train_fold(job: Job) -> None:
-    """One training, start to end, in this task's process or in Ray Train workers that it starts."""
+def train(job: Job) -> None:
+    """One training, start to end, in this process or in Ray Train workers that it starts."""
     # Ray Train's own default of 2 s lets a restarted worker group begin one checkpoint too early.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     scaling = job.experiment.scaling
@@ -100,6 +52,9 @@ def train_fold(job: Job) -> None:
         ),
     )
     trainer.fit()
+
+
+train_fold = ray.remote(max_retries=3)(train)
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -147,7 +102,8 @@ def _place(experiment: Experiment) -> Workers:
         rank=context.get_world_rank(),
         count=context.get_world_size(),
         device=ray.train.torch.get_device(),
-        wrap=lambda model: ray.train.torch.prepare_model(model),
+        # Every parameter takes part in every loss, and what a model does not learn is the same everywhere.
+        wrap=lambda model: ray.train.torch.prepare_model(model, parallel_strategy_kwargs={"broadcast_buffers": False}),
         gather=gather,
     )
 
@@ -194,9 +150,10 @@ def _publish(
         words=fit.parts.vocabulary.words,
         frame_size=fit.parts.frame_size,
         frame_limit=experiment.training.frame_limit,
+        blank=experiment.training.loss == "ctc",
         origin={
             "corpus": experiment.corpus.kind,
-            "protocol": assignment.protocol.name,
+            "protocol": records.protocol(experiment),
             "selection": experiment.protocol.selection,
             "fold": job.fold,
             "seed": job.seed,

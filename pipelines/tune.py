@@ -25,7 +25,8 @@ from fgcme import space as spaces
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
-from fgcme.learning import Epoch, Fit, Workers, divide
+from fgcme.fold import divide
+from fgcme.learning import Epoch, Fit, Workers
 from fgcme.protocol import Assignment, apply, split
 from fgcme.space import Space, Suggests
 from fgcme.tracking import Tracker, prepare_store, resolve_uri
@@ -71,7 +72,7 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
         parent = _begin(tracker, experiment, space, title, corpus, assignment)
     print(
         f"{title}: {experiment.tune.trials} trials on the dev part of fold(s) "
-        f"{', '.join(map(str, experiment.tune.folds))} of {assignment.protocol.name}; test parts are not looked at"
+        f"{', '.join(map(str, experiment.tune.folds))} of {records.protocol(experiment)}; test parts are not looked at"
     )
     with tracker.ending(parent), engine.session():
         engine.require(experiment.scaling.cpus_per_worker, experiment.scaling.gpus_per_worker, "one trial")

@@ -7,20 +7,23 @@ several trainings on one node share its pages.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
+from fgcme import augmentation as augmentations
 from fgcme.errors import UserError
-from fgcme.model.batch import Batch, Reads, collate, plan_reads
+from fgcme.experiment import AugmentationSettings
+from fgcme.features.front_end import FrontEnd, Moments
+from fgcme.model.batch import Batch, Reading, Reads, collate, lay_out, plan
 from fgcme.prepared import UTTERANCES, describe, parts
 from fgcme.protocol import Members
 from fgcme.whole_file import replacing
-
-Normalisation = Literal["none", "train", "utterance"]
 
 # Row 0 is kept for padding, as word tables made elsewhere have it; ragged batches need none.
 UNKNOWN = 1
@@ -31,7 +34,7 @@ class SpeechCorpus:
 
     Attributes:
         description: what `corpus.json` says.
-        members: ids, raw labels, speakers and sessions.
+        members: ids, raw labels, speakers, sessions and acts.
         words, texts: each utterance's words, and its transcript.
         alignments: how each utterance's words found their frames.
         frame_size: values of a frame.
@@ -57,7 +60,7 @@ class SpeechCorpus:
             values = _views(table[name])
             return [values[row] for row in order]
 
-        self.members = Members(column("id"), column("raw_label"), column("speaker"), column("session"))
+        self.members = Members(column("id"), column("raw_label"), column("speaker"), column("session"), column("act"))
         self.words: list[list[str]] = column("words")
         self.texts: list[str] = column("text")
         self.alignments: list[str] = column("alignment")
@@ -71,29 +74,13 @@ class SpeechCorpus:
         """Frames of one utterance, [A, F] float32, a read-only view of the file."""
         return self._frames[utterance].reshape(-1, self.frame_size)
 
+    def frame_count(self, utterance: int) -> int:
+        """Frames of one utterance, A."""
+        return len(self._frames[utterance]) // self.frame_size
+
     def spans(self, utterance: int) -> tuple[np.ndarray, np.ndarray]:
         """First frame of each word, and the frame after its last, both [T]."""
         return self._begin[utterance], self._end[utterance]
-
-
-def statistics(corpus: SpeechCorpus, utterances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each bin over all frames of some utterances, both [F] float32."""
-    total = np.zeros(corpus.frame_size)
-    squares = np.zeros(corpus.frame_size)
-    count = 0
-    for utterance in utterances:
-        frames = corpus.frames(utterance).astype(np.float64)
-        total += frames.sum(0)
-        squares += np.square(frames).sum(0)
-        count += len(frames)
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, 1e-10))
-    return mean.astype(np.float32), deviation.astype(np.float32)
-
-
-def standardise(frames: np.ndarray) -> np.ndarray:
-    """Frames [A, F] with mean 0 and deviation 1 in each bin over the utterance."""
-    return np.asarray((frames - frames.mean(0)) / (frames.std(0) + 1e-5), np.float32)
 
 
 class Vocabulary:
@@ -125,15 +112,24 @@ class Vocabulary:
 class RaggedLoader:
     """Batches of one part of a corpus.
 
+    Frames are views of the mapped file, or, where the front end changes them, its results, made once.
+
     Args:
         corpus: where the utterances are.
         utterances: [n] indices of the part.
         labels: [U] class index of every utterance of the corpus.
         vocabulary: numbers the words.
-        reach: the acoustic encoder's.
+        reading: how the model reads frames; a model that reads none costs none.
         batch_size: utterances in a batch, over all workers together.
         frame_limit: audio is cut after this many frames.
-        normalisation: `utterance` standardises each utterance's frames; the other kinds are the model's business.
+        front_end: what is made of prepared frames.
+        speakers: moments of each speaker, where the front end normalises by them.
+        augmentation: how the utterances of a batch with a seed are varied; log-mel frames only, unless it only blanks
+            or mixes.
+
+    Attributes:
+        utterances: as given.
+        labels: [n] their class indices.
     """
 
     def __init__(
@@ -142,57 +138,139 @@ class RaggedLoader:
         utterances: np.ndarray,
         labels: np.ndarray,
         vocabulary: Vocabulary,
-        reach: int,
+        reading: Reading,
         batch_size: int,
         frame_limit: int,
-        normalisation: Normalisation = "none",
+        front_end: FrontEnd | None = None,
+        speakers: Mapping[str, Moments] | None = None,
+        augmentation: AugmentationSettings | None = None,
     ) -> None:
         self.utterances = utterances
         self.batch_size = batch_size
-        self._minimum = reach + 1
-        self._frames = [corpus.frames(index)[:frame_limit] for index in utterances]
-        if normalisation == "utterance":
-            self._frames = [standardise(frames) for frames in self._frames]
+        self._corpus = corpus
+        self._reading = reading
+        self._frame_limit = frame_limit
+        self._front_end = front_end or FrontEnd()
+        self._speakers = speakers or {}
+        self._augmentation = augmentation or AugmentationSettings()
+        self._frame_size = self._front_end.size(corpus.frame_size)
+        self._frames: list[np.ndarray | None] = [None] * len(utterances)
+        self._resident: tuple[torch.Tensor, ...] | None = None
+        self._varies = reading.segments != "none" and augmentations.varies_frames(self._augmentation)
         self._reads: list[Reads] = [
-            plan_reads(*corpus.spans(index), len(frames), reach)
-            for index, frames in zip(utterances, self._frames, strict=True)
+            plan(reading, *corpus.spans(index), min(corpus.frame_count(index), frame_limit)) for index in utterances
         ]
         self._words = [vocabulary.index(corpus.words[index]) for index in utterances]
-        self._labels = labels[utterances]
+        self.labels = labels[utterances]
 
     def __len__(self) -> int:
         """Batches in an epoch."""
         return -(-len(self.utterances) // self.batch_size)
 
+    @property
+    def size(self) -> int:
+        """Bytes that `keep_on` takes on a device."""
+        values = 0 if self._varies else sum(read.length for read in self._reads) * self._frame_size
+        return values * np.dtype(np.float32).itemsize
+
+    def keep_on(self, device: torch.device | str) -> None:
+        """Put what the model reads of the part on a device, where batches are cut from now on.
+
+        A part whose frames are varied stays where it is: its batches are made anew each time, on the CPU.
+        """
+        if self._varies:
+            return
+        pieces = [np.zeros((0, self._frame_size), np.float32)]
+        for position, read in enumerate(self._reads):
+            pieces += [self.frames(position)[first:last] for first, last in read.runs.tolist()]
+        lengths = [read.length for read in self._reads]
+        self._resident = torch.split(torch.from_numpy(np.concatenate(pieces)).to(device), lengths)
+
     def plan(self, seed: int | None) -> list[np.ndarray]:
         """Positions in the part, batch by batch: in order when `seed` is None, else shuffled and bucketed by length.
 
         Utterances are shuffled, sorted by their number of words within stretches of 16 batches, and the batches
-        shuffled.
+        shuffled. For a model that reads whole utterances, those of as many words are sorted by their frames.
         """
         positions = np.arange(len(self.utterances))
         if seed is None:
             return np.split(positions, range(self.batch_size, len(positions), self.batch_size))
         generator = np.random.default_rng(seed)
         positions = generator.permutation(positions)
-        lengths = np.array([len(words) for words in self._words])
+        words = np.array([len(words) for words in self._words])
+        whole = self._reading.segments == "utterance"
+        frames = np.array([read.length if whole else 0 for read in self._reads])
         stretch = 16 * self.batch_size
         batches = []
         for start in range(0, len(positions), stretch):
             bucket = positions[start : start + stretch]
-            bucket = bucket[np.argsort(lengths[bucket], kind="stable")]
+            bucket = bucket[np.lexsort((frames[bucket], words[bucket]))]
             batches += np.split(bucket, range(self.batch_size, len(bucket), self.batch_size))
         return [batches[index] for index in generator.permutation(len(batches))]
 
-    def batch(self, positions: np.ndarray) -> Batch:
-        """The utterances at some positions of the part, laid end to end."""
-        return collate(
-            [self._frames[position] for position in positions],
-            [self._reads[position] for position in positions],
-            [self._words[position] for position in positions],
-            self._labels[positions],
-            self._minimum,
-        )
+    def batch(self, positions: np.ndarray, seed: int | None = None) -> Batch:
+        """The utterances at some positions of the part, laid end to end.
+
+        Args:
+            positions: at least one.
+            seed: varies the utterances by the loader's augmentation, each by this seed and its position alone,
+                whatever else is in the batch; None leaves them as they are. Who is mixed with whom follows from the
+                seed and all the positions.
+        """
+        if seed is None:
+            return self._plain(positions)
+        batch = self._varied(positions, seed) if self._varies else self._plain(positions)
+        if not self._augmentation.mixup:
+            return batch
+        generator = np.random.default_rng([seed, len(self.utterances), *positions])
+        return replace(batch, mixture=augmentations.mixture(self._augmentation.mixup, len(batch), generator))
+
+    def frames(self, position: int) -> np.ndarray:
+        """What the model may read of the utterance at a position, [A, F] float32."""
+        kept = self._frames[position]
+        if kept is None:
+            kept = self._frames[position] = self._made(position)
+        return kept
+
+    def _made(self, position: int) -> np.ndarray:
+        if self._reading.segments == "none":
+            return np.zeros((0, self._frame_size), np.float32)
+        utterance = self.utterances[position]
+        return self._front(self._corpus.frames(utterance)[: self._frame_limit], utterance)
+
+    def _front(self, frames: np.ndarray, utterance: int) -> np.ndarray:
+        return self._front_end(frames, self._speakers.get(self._corpus.members.speakers[utterance]))
+
+    def _plain(self, positions: np.ndarray) -> Batch:
+        reads = [self._reads[position] for position in positions]
+        words = [self._words[position] for position in positions]
+        labels, minimum = self.labels[positions], self._reading.reach + 1
+        if self._resident is not None:
+            frames = torch.cat([self._resident[position] for position in positions])
+            return lay_out(frames, reads, words, labels, minimum)
+        return collate([self.frames(position) for position in positions], reads, words, labels, minimum)
+
+    def _varied(self, positions: np.ndarray, seed: int) -> Batch:
+        frames, reads = zip(*(self._vary(position, seed) for position in positions), strict=True)
+        words = [self._words[position] for position in positions]
+        return collate(frames, reads, words, self.labels[positions], self._reading.reach + 1)
+
+    def _vary(self, position: int, seed: int) -> tuple[np.ndarray, Reads]:
+        """One utterance as it is in this epoch, and what the model reads of it."""
+        settings, utterance = self._augmentation, self.utterances[position]
+        generator = np.random.default_rng([seed, position])
+        if augmentations.varies_energies(settings):
+            # The whole recording is varied and then cut, as its waveform would be.
+            varied = augmentations.vary_energies(
+                settings, self._corpus.frames(utterance), *self._corpus.spans(utterance), generator
+            )
+            frames = self._front(varied.frames[: self._frame_limit], utterance)
+            reads = plan(self._reading, varied.begin, varied.end, len(frames))
+        else:
+            frames, reads = self.frames(position), self._reads[position]
+        if settings.time_masks or settings.frequency_masks:
+            frames = augmentations.blank(settings, frames, 1 + self._front_end.deltas, generator)
+        return frames, reads
 
 
 def _views(column: pa.ChunkedArray) -> list[np.ndarray]:

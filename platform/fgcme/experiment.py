@@ -25,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from fgcme import variants
 from fgcme.errors import UserError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -66,7 +67,7 @@ class Settings(BaseModel):
 class CorpusSettings(Settings):
     """Where the speech comes from."""
 
-    kind: Literal["demo", "ravdess", "manifest"]
+    kind: Literal["demo", "ravdess", "iemocap", "manifest"]
     root: str | None = Field(None, description="folder of the corpus; audio paths are relative to it")
     manifest: str | None = Field(None, description="CSV, JSONL or Parquet file that lists the corpus (kind: manifest)")
     utterances: Positive = Field(480, description="how many utterances to synthesise (kind: demo)")
@@ -76,7 +77,9 @@ class CorpusSettings(Settings):
 class AlignmentSettings(Settings):
     """How words find their frames."""
 
-    method: Literal["sphinx", "ctc", "imported", "uniform"] = "sphinx"
+    method: Literal["sphinx", "ctc", "imported", "corpus", "uniform"] = Field(
+        "sphinx", description="`corpus` takes the alignments that come with the corpus, and Sphinx where there is none"
+    )
     checkpoint: str | None = Field(None, description="CTC model, a folder or a hub name (method: ctc)")
     folder: str | None = Field(
         None, description="folder of .TextGrid or .wdseg files, by utterance id (method: imported)"
@@ -132,14 +135,19 @@ class ProtocolSettings(Settings):
 
 
 class AcousticSettings(Settings):
-    """The acoustic encoder: 1-D convolutions over time, without padding."""
+    """What the model makes of a frame, and the acoustic encoder: 1-D convolutions over time, without padding."""
 
+    input: Literal["prepared", "mfcc"] = Field(
+        "prepared", description="frames as they were prepared, or the cepstrum of prepared log-mel frames"
+    )
+    deltas: Annotated[int, Field(ge=0, le=2)] = Field(0, description="1 appends delta, 2 delta and delta-delta")
+    normalisation: Literal["none", "train", "utterance", "speaker"] = Field(
+        "none", description="mean and variance per value: of the training part, the utterance, or all of its speaker"
+    )
     channels: list[Positive] = [64, 128, 128]
     kernels: list[Positive] = [5, 2, 2]
     activation: Literal["none", "relu", "gelu"] = "none"
-    normalisation: Literal["none", "train", "utterance"] = Field(
-        "none", description="mean and variance per bin, of the training part or of the utterance"
-    )
+    layer_normalisation: bool = Field(False, description="over the channels, after each convolution but the last")
     dropout: Fraction = 0.0
 
     @model_validator(mode="after")
@@ -157,10 +165,19 @@ class SemanticSettings(Settings):
     dropout: Fraction = 0.0
 
 
+PoolingKind = Literal["mean_max", "mean", "max", "softmax", "lse", "attention", "statistics", "utterance", "uniform"]
+
+
 class PoolingSettings(Settings):
     """How the frames that a word reads become one vector."""
 
-    kind: Literal["mean_max", "mean", "max"] = "mean_max"
+    kind: PoolingKind = Field(
+        "mean_max", description="`utterance` and `uniform` are mean-max pooling without the alignment"
+    )
+    margin: Natural = Field(0, description="frames of context that a word reads on either side of its span")
+    temperature: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="of log-sum-exp: towards 0 it is the maximum, towards infinity the mean (kind: lse)"
+    )
 
 
 ExcitementForm = Literal["none", "gate", "residual_gate", "additive"]
@@ -174,24 +191,77 @@ class ExcitementSettings(Settings):
     driver: Literal["features", "word"] = Field(
         "features", description="the acoustic side's driver: text features (the figure) or a table by word (the code)"
     )
+    squeeze: Positive = Field(1, description="times that the bottleneck is narrower; 1 is the paper's one linear map")
 
 
 class FusionSettings(Settings):
-    """The sequence model over the words of an utterance."""
+    """The sequence model over the words of an utterance, and what is read out of it."""
 
     hidden: Positive = 256
     dropout: Fraction = 0.0
+    readout: Literal["max", "mean", "attention"] = "max"
+
+
+class BaselineSettings(Settings):
+    """What only the baselines have."""
+
+    hidden: Positive = Field(256, description="units each way of the LSTMs of one modality")
+    stack: Positive = Field(1, description="consecutive frames that an acoustic LSTM reads at a step")
+    heads: Positive = Field(4, description="attention heads (kind: learned_alignment)")
+    positions: Positive = Field(64, description="words of an utterance that can be aligned (kind: ctc_alignment)")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> BaselineSettings:
+        if 2 * self.hidden % self.heads:
+            raise ValueError(f"`heads` must divide the LSTM's {2 * self.hidden} outputs")
+        return self
+
+
+ModelKind = Literal[
+    "fgcme",
+    "acoustic_lstm",
+    "semantic_lstm",
+    "late_fusion",
+    "multi_hop_attention",
+    "learned_alignment",
+    "ctc_alignment",
+    "pooled_statistics",
+]
 
 
 class ModelSettings(Settings):
-    """FG-CME."""
+    """FG-CME, or a baseline that it is compared with."""
 
-    modalities: Literal["both", "acoustic", "semantic"] = "both"
+    kind: ModelKind = "fgcme"
+    modalities: Literal["both", "acoustic", "semantic"] = Field("both", description="kind: fgcme or pooled_statistics")
     acoustic: AcousticSettings = AcousticSettings()
     semantic: SemanticSettings = SemanticSettings()
     pooling: PoolingSettings = PoolingSettings()
     excitement: ExcitementSettings = ExcitementSettings()
     fusion: FusionSettings = FusionSettings()
+    baseline: BaselineSettings = BaselineSettings()
+
+
+class AugmentationSettings(Settings):
+    """How training utterances are varied, anew in each epoch; nothing is by default."""
+
+    speed: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="factor is drawn from 1 - this to 1 + this")
+    gain: Annotated[float, Field(ge=0)] = Field(0.0, description="level in dB is drawn from - this to + this")
+    noise: Fraction = Field(0.0, description="share of the utterances that white noise is added to")
+    signal_to_noise: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
+        [5.0, 20.0], description="dB of the waveforms, lowest and highest"
+    )
+    time_masks: Natural = Field(0, description="SpecAugment: stretches of frames that are blanked")
+    time_width: Positive = Field(20, description="frames, at most")
+    frequency_masks: Natural = Field(0, description="SpecAugment: bands of values that are blanked")
+    frequency_width: Positive = Field(8, description="values, at most")
+    mixup: Annotated[float, Field(ge=0)] = Field(0.0, description="of the Beta distribution of mixing weights; 0: none")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> AugmentationSettings:
+        if self.signal_to_noise[0] > self.signal_to_noise[1]:
+            raise ValueError("`signal_to_noise` starts with the lowest")
+        return self
 
 
 class TrainingSettings(Settings):
@@ -203,10 +273,17 @@ class TrainingSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
-    label_smoothing: Fraction = 0.0
+    loss: Literal["cross_entropy", "focal", "ctc"] = Field(
+        "cross_entropy", description="`ctc` is over the words, each labelled with the emotion or blank"
+    )
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: Fraction = Field(0.0, description="loss: cross_entropy")
+    focus: Annotated[float, Field(ge=0)] = Field(2.0, description="exponent of the focal loss")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16 where it is exact enough")
     frame_limit: Positive = Field(3000, description="audio is cut after this many frames")
     score: Literal["published", "ua", "wa"] = Field("published", description="what the best epoch has most of")
     seeds: Distinct = [0]
+    augmentation: AugmentationSettings = AugmentationSettings()
 
 
 class ScalingSettings(Settings):
@@ -254,6 +331,28 @@ class Experiment(Settings):
     storage: StorageSettings = StorageSettings()
     tracking: TrackingSettings = TrackingSettings()
 
+    @model_validator(mode="after")
+    def _goes_together(self) -> Experiment:
+        augmentation, model = self.training.augmentation, self.model
+        if self.prepare.features.kind != "log_mel":
+            if model.acoustic.input == "mfcc":
+                raise ValueError("model.acoustic.input mfcc needs prepare.features.kind log_mel")
+            if augmentation.speed or augmentation.gain or augmentation.noise:
+                raise ValueError(
+                    "training.augmentation.speed, gain and noise need prepare.features.kind log_mel: "
+                    "they work on its energies"
+                )
+        if self.training.loss == "ctc":
+            if model.kind not in ("fgcme", "learned_alignment", "ctc_alignment"):
+                raise ValueError(f"training.loss ctc needs a model that classifies words, which {model.kind} does not")
+            if augmentation.mixup or self.training.class_weights != "none":
+                raise ValueError("training.loss ctc goes with neither mixup nor class weights")
+        if self.training.label_smoothing and self.training.loss != "cross_entropy":
+            raise ValueError("training.label_smoothing goes with training.loss cross_entropy")
+        if augmentation.mixup and model.kind == "late_fusion":
+            raise ValueError("training.augmentation.mixup does not go with late_fusion, which mixes nothing")
+        return self
+
     def flat(self) -> dict[str, Any]:
         """Every setting under its dotted name, as MLflow's parameters want them.
 
@@ -271,13 +370,16 @@ class Experiment(Settings):
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
     """Read an experiment file and apply dotted overrides such as `model.pooling.kind=mean`.
 
-    Relative paths in it are relative to the working directory, and become absolute.
+    Relative paths in it are relative to the working directory, and become absolute. `model=utterance` takes over the
+    settings of a named variant (`fgcme.variants`), and leaves the others as the file has them.
 
     Raises:
         UserError: the file cannot be read, or a key or value is refused; names the key and what is allowed.
     """
     path = Path(path)
     content = read_yaml(path)
+    if isinstance(content.get("model"), str):
+        content["model"] = variants.named(content["model"])
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -286,7 +388,11 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             raise UserError(f"override {override!r}: the value is not valid YAML") from None
-        _put(content, key, value)
+        if key == "model" and isinstance(value, str):
+            content["model"] = content.get("model") or {}
+            variants.merge(content["model"], variants.named(value))
+        else:
+            _put(content, key, value)
     for keys in _PATHS:
         _make_absolute(content, keys)
     return parse(content, source=str(path))
@@ -407,5 +513,5 @@ def _explain(item: Any) -> str:
         return f"{dotted} is missing"
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "value_error":
-        return f"{dotted}: {message}"
+        return f"{dotted}: {message}" if dotted else message
     return f"{dotted}: {item['input']!r} is refused: {message[0].lower()}{message[1:]}"

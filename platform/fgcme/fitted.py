@@ -16,10 +16,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from fgcme.dataset import Vocabulary, standardise
+from fgcme.dataset import Vocabulary
 from fgcme.errors import UserError
 from fgcme.experiment import ModelSettings, PrepareSettings
-from fgcme.model import FineGrainedExcitement, build, collate, plan_reads
+from fgcme.fold import front_end
+from fgcme.model import Network, build, collate, plan, reading
 from fgcme.preparation import Speech
 
 
@@ -32,9 +33,10 @@ class Card:
         prepare: its `prepare` section: how speech becomes frames and spans.
         classes: class names, by index.
         words: the vocabulary.
-        frame_size: values of a frame.
+        frame_size: values of a frame as the model reads it.
         frame_limit: audio is cut after this many frames.
         origin: where the model comes from: corpus, protocol, selection rule, fold, seed.
+        blank: whether it was trained by CTC and has a class for the blank.
     """
 
     model: ModelSettings
@@ -44,6 +46,7 @@ class Card:
     frame_size: int
     frame_limit: int
     origin: dict[str, Any]
+    blank: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Prediction:
         label: the most probable class.
         probabilities: class -> probability.
         words, begin, end: the words and their spans in seconds.
-        word_probabilities: for each word, class -> probability from its own fusion output.
+        word_probabilities: for each word, class -> probability from its own fusion output; empty where the model does
+            not go by words.
         word_gates: for each word, the mean of its gates on either side, where the excitement has one.
         alignment: how the words found their frames.
     """
@@ -69,7 +73,7 @@ class Prediction:
     alignment: str
 
 
-def save(folder: Path, model: FineGrainedExcitement, card: Card) -> None:
+def save(folder: Path, model: Network, card: Card) -> None:
     """Write a fitted model into a folder, made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
@@ -83,7 +87,7 @@ def save(folder: Path, model: FineGrainedExcitement, card: Card) -> None:
     (folder / "model.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def load(folder: Path) -> tuple[FineGrainedExcitement, Card]:
+def load(folder: Path) -> tuple[Network, Card]:
     """Read a fitted model.
 
     Raises:
@@ -98,7 +102,7 @@ def load(folder: Path) -> tuple[FineGrainedExcitement, Card]:
                 "prepare": PrepareSettings.model_validate(content["prepare"]),
             }
         )
-        model = build(card.model, card.frame_size, len(Vocabulary(card.words)), len(card.classes))
+        model = build(card.model, card.frame_size, len(Vocabulary(card.words)), len(card.classes), card.blank)
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: not a fitted model, or a damaged one ({' '.join(str(error).split())})") from None
@@ -106,18 +110,21 @@ def load(folder: Path) -> tuple[FineGrainedExcitement, Card]:
 
 
 @torch.inference_mode()
-def predict(model: FineGrainedExcitement, card: Card, speech: Speech) -> Prediction:
-    """Classify one utterance."""
-    frames = speech.frames[: card.frame_limit]
-    if card.model.acoustic.normalisation == "utterance":
-        frames = standardise(frames)
-    reach = model.acoustic.reach if model.acoustic is not None else 0
-    reads = plan_reads(speech.begin, speech.end, len(frames), reach)
+def predict(model: Network, card: Card, speech: Speech) -> Prediction:
+    """Classify one utterance.
+
+    Where the model was trained on frames normalised by speaker, the utterance's own statistics stand in: who speaks is
+    not known.
+    """
+    frames = front_end(card.model.acoustic)(speech.frames[: card.frame_limit])
+    read = reading(card.model)
+    reads = plan(read, speech.begin, speech.end, len(frames))
     words = Vocabulary(card.words).index(speech.words)
-    output = model(collate([np.asarray(frames, np.float32)], [reads], [words], [-1], reach + 1))
+    output = model(collate([np.asarray(frames, np.float32)], [reads], [words], [-1], read.reach + 1))
 
     def named(logits: torch.Tensor) -> dict[str, float]:
-        return dict(zip(card.classes, logits.softmax(0).tolist(), strict=True))
+        # The blank of a model trained by CTC is no emotion.
+        return dict(zip(card.classes, logits[: len(card.classes)].softmax(0).tolist(), strict=True))
 
     gates = {
         side: gate.mean(1).tolist()
@@ -131,7 +138,9 @@ def predict(model: FineGrainedExcitement, card: Card, speech: Speech) -> Predict
         words=list(speech.words),
         begin=[frame / 100 for frame in speech.begin.tolist()],
         end=[frame / 100 for frame in speech.end.tolist()],
-        word_probabilities=[named(logits) for logits in output.word_logits],
+        word_probabilities=[{} for _ in speech.words]
+        if output.word_logits is None
+        else [named(logits) for logits in output.word_logits],
         word_gates=[{side: values[word] for side, values in gates.items()} for word in range(len(speech.words))],
         alignment=speech.alignment,
     )

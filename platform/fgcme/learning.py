@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgcme.dataset import RaggedLoader, SpeechCorpus, Vocabulary, statistics
+from fgcme.dataset import RaggedLoader
+from fgcme.errors import UserError
 from fgcme.experiment import ModelSettings, TrainingSettings
+from fgcme.fold import Parts
+from fgcme.loss import balanced, utterance_losses
 from fgcme.metrics import confusion, measure, score
-from fgcme.model import Batch, FineGrainedExcitement, build
-from fgcme.model.encoders import reach
-from fgcme.protocol import Assignment, Selection, split
+from fgcme.model import Network, WordEmbedding, build
 
 
 @dataclass(frozen=True)
@@ -37,28 +38,6 @@ class Workers:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     wrap: Callable[[nn.Module], nn.Module] = lambda model: model
     gather: Callable[[Any], list[Any]] = lambda value: [value]
-
-
-@dataclass(frozen=True)
-class Parts:
-    """One fold, ready to be trained on.
-
-    Attributes:
-        train, dev, test: loaders of the parts.
-        vocabulary: of the training part.
-        classes: class names.
-        frame_size: values of a frame.
-        mean, deviation: [F] of the training part's frames, or None where the model does not want them.
-    """
-
-    train: RaggedLoader
-    dev: RaggedLoader
-    test: RaggedLoader
-    vocabulary: Vocabulary
-    classes: list[str]
-    frame_size: int
-    mean: np.ndarray | None
-    deviation: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -104,45 +83,6 @@ class Epoch:
     state: Callable[[], dict[str, Any]]
 
 
-def divide(
-    corpus: SpeechCorpus,
-    assignment: Assignment,
-    fold: int,
-    selection: Selection,
-    model: ModelSettings,
-    training: TrainingSettings,
-) -> Parts:
-    """Make the loaders of one fold. Vocabulary and statistics come from the training part alone."""
-    parts = split(assignment, fold, selection)
-    vocabulary = Vocabulary.of([corpus.words[index] for index in parts.train])
-
-    def loader(utterances: np.ndarray) -> RaggedLoader:
-        return RaggedLoader(
-            corpus,
-            utterances,
-            assignment.labels,
-            vocabulary,
-            reach(model.acoustic.kernels),
-            training.batch_size,
-            training.frame_limit,
-            model.acoustic.normalisation,
-        )
-
-    mean = deviation = None
-    if model.acoustic.normalisation == "train":
-        mean, deviation = statistics(corpus, parts.train)
-    return Parts(
-        train=loader(parts.train),
-        dev=loader(parts.dev),
-        test=loader(parts.test),
-        vocabulary=vocabulary,
-        classes=assignment.protocol.classes,
-        frame_size=corpus.frame_size,
-        mean=mean,
-        deviation=deviation,
-    )
-
-
 class Fit:
     """One training: a model, its optimiser, and the best it has been.
 
@@ -157,6 +97,9 @@ class Fit:
     Attributes:
         model: as it is now.
         best_score: the highest dev score so far.
+
+    Raises:
+        UserError: the device cannot compute in the precision that is asked for, or the word vectors cannot be read.
     """
 
     def __init__(
@@ -172,17 +115,33 @@ class Fit:
         self.training = training
         self.seed = seed
         self.workers = workers or Workers()
+        device = self.workers.device
+        # What torch would emulate there is slower than float32, and no more exact.
+        lacks_bfloat16 = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+        if training.precision == "bfloat16" and lacks_bfloat16:
+            raise UserError("training.precision: this GPU has no bfloat16; set it to float32")
         torch.manual_seed(seed)
-        self.model: FineGrainedExcitement = build(model, parts.frame_size, len(parts.vocabulary), len(parts.classes))
-        if self.model.acoustic is not None and parts.mean is not None and parts.deviation is not None:
-            self.model.acoustic.standardise_by(torch.from_numpy(parts.mean), torch.from_numpy(parts.deviation))
-        if self.model.semantic is not None and model.semantic.vectors is not None:
-            self.model.semantic.start_from(model.semantic.vectors, parts.vocabulary.words)
-        self.model.to(self.workers.device)
+        self.model: Network = build(
+            model, parts.frame_size, len(parts.vocabulary), len(parts.classes), blank=training.loss == "ctc"
+        )
+        if parts.mean is not None and parts.deviation is not None:
+            self.model.standardise.fit(torch.from_numpy(parts.mean), torch.from_numpy(parts.deviation))
+        if model.semantic.vectors is not None:
+            for module in self.model.modules():
+                if isinstance(module, WordEmbedding):
+                    module.start_from(model.semantic.vectors, parts.vocabulary.words)
+        self.model.to(device)
         self._trained = self.workers.wrap(self.model)
         self._optimiser = torch.optim.Adam(
             self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
+        class_weights = np.ones(len(parts.classes), np.float32)
+        if training.class_weights == "balanced":
+            class_weights = balanced(parts.train.labels, len(parts.classes))
+        self._class_weights = torch.from_numpy(class_weights).to(device)
+        self._weights = class_weights[parts.train.labels].astype(np.float64)
+        if device.type == "cuda":
+            _keep_on(device, (parts.train, parts.dev))
         self._epoch = 0
         self.best_score = -math.inf
         self._best_epoch = 0
@@ -191,11 +150,21 @@ class Fit:
             self._restore(state)
 
     def epochs(self) -> Iterator[Epoch]:
-        """Train, one epoch at a time, until all are done."""
+        """Train, one epoch at a time, until all are done.
+
+        Raises:
+            UserError: the training diverged.
+        """
         while self._epoch < self.training.epochs:
             loss = self._train_epoch()
             self._epoch += 1
             measured = self.evaluate(self.parts.dev).metrics()
+            # Weights that the last step spoilt show in the dev part alone.
+            if not (math.isfinite(loss) and math.isfinite(measured["loss"])):
+                raise UserError(
+                    f"the loss is not a number after epoch {self._epoch}: "
+                    "lower training.learning_rate or set training.gradient_clip"
+                )
             measured["score"] = score(measured, self.training.score)
             best = measured["score"] > self.best_score
             if best:
@@ -211,46 +180,58 @@ class Fit:
 
     @torch.inference_mode()
     def evaluate(self, loader: RaggedLoader) -> Evaluation:
-        """Answers on a part, shared among the workers; the whole on each of them."""
+        """Answers on a part, in float32, shared among the workers; the whole on each of them."""
         self.model.eval()
         mine = loader.plan(seed=None)[self.workers.rank :: self.workers.count]
-        answers = [
-            (positions, self.model(batch.to(self.workers.device)).logits.float().cpu().numpy(), batch.labels.numpy())
-            for positions, batch in ((positions, loader.batch(positions)) for positions in mine)
-        ]
-        everyone = [answer for share in self.workers.gather(answers) for answer in share]
-        positions, logits, labels = (np.concatenate(column) for column in zip(*everyone, strict=True))
+        answers = [self.model(loader.batch(positions).to(self.workers.device)).logits.float() for positions in mine]
+        share = [(positions, logits.cpu().numpy()) for positions, logits in zip(mine, answers, strict=True)]
+        everyone = [answer for answers in self.workers.gather(share) for answer in answers]
+        positions, logits = (np.concatenate(column) for column in zip(*everyone, strict=True))
         order = np.argsort(positions)
-        return Evaluation(positions[order], logits[order], labels[order])
+        return Evaluation(positions[order], logits[order], loader.labels[positions[order]])
+
+    def loss(self, positions: np.ndarray, seed: int) -> Tensor:
+        """This worker's part of the loss of a batch: the mean of the workers' gradients is the gradient of the whole.
+
+        Args:
+            positions: the whole batch's, in the training part; a worker takes its share by its rank.
+            seed: of how its utterances are varied.
+        """
+        mine = positions[self.workers.rank :: self.workers.count]
+        # A worker without a share still takes part in the exchange of gradients.
+        scale = self.workers.count / self._weights[positions].sum() if len(mine) else 0.0
+        batch = self.parts.train.batch(mine if len(mine) else positions[:1], seed).to(self.workers.device)
+        with torch.autocast(self.workers.device.type, torch.bfloat16, enabled=self.training.precision == "bfloat16"):
+            output = self._trained(batch)
+        losses = utterance_losses(
+            output,
+            batch,
+            self.training.loss,
+            self._class_weights,
+            self.training.label_smoothing,
+            self.training.focus,
+        )
+        return losses.sum() * scale
 
     def _train_epoch(self) -> float:
+        """One epoch; the mean loss over the training part."""
         self.model.train()
         # Everything random in an epoch follows from its number, so that a resumed training repeats an undisturbed one.
-        order_seed = hash_seed(self.seed, self._epoch)
+        seed = hash_seed(self.seed, self._epoch)
         torch.manual_seed(hash_seed(self.seed, self._epoch, self.workers.rank))
         total = torch.zeros((), device=self.workers.device)
-        plan = self.parts.train.plan(order_seed)
+        plan = self.parts.train.plan(seed)
         for step, positions in enumerate(plan):
             self._set_learning_rate(self._epoch * len(plan) + step, self.training.epochs * len(plan))
-            batch, weight = self._share(positions)
-            logits = self._trained(batch.to(self.workers.device)).logits
-            loss = weight * functional.cross_entropy(
-                logits, batch.labels.to(self.workers.device), label_smoothing=self.training.label_smoothing
-            )
+            loss = self.loss(positions, seed)
             self._optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             if self.training.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.training.gradient_clip)
             self._optimiser.step()
-            total += loss.detach() / self.workers.count * len(positions)
-        return float(sum(self.workers.gather(float(total)))) / len(self.parts.train.utterances)
-
-    def _share(self, positions: np.ndarray) -> tuple[Batch, float]:
-        """This worker's utterances of a batch, and the weight that makes the workers' mean gradient the batch's own."""
-        mine = positions[self.workers.rank :: self.workers.count]
-        weight = len(mine) * self.workers.count / len(positions)
-        # A worker without a share still takes part in the exchange of gradients.
-        return self.parts.train.batch(mine if len(mine) else positions[:1]), weight
+            total += loss.detach() * (self._weights[positions].sum() / self.workers.count)
+        # The device is waited for once an epoch, here.
+        return float(sum(self.workers.gather(float(total)))) / float(self._weights.sum())
 
     def _set_learning_rate(self, step: int, steps: int) -> None:
         rate = self.training.learning_rate
@@ -276,6 +257,24 @@ class Fit:
         self.best_score = state["best_score"]
         self._best_epoch = state["best_epoch"]
         self._best = state["best"]
+
+
+def fits(size: int, free: int) -> bool:
+    """Whether frames of `size` bytes are kept on a device with `free` bytes: where they take a quarter at most.
+
+    The rest is for what a training computes, and for other trainings on the same device.
+
+    >>> fits(size=100, free=400), fits(size=101, free=400)
+    (True, False)
+    """
+    return 4 * size <= free
+
+
+def _keep_on(device: torch.device, loaders: Sequence[RaggedLoader]) -> None:
+    """Keep on a GPU what is read there in every epoch, if it fits."""
+    if fits(sum(loader.size for loader in loaders), torch.cuda.mem_get_info(device)[0]):
+        for loader in loaders:
+            loader.keep_on(device)
 
 
 def hash_seed(*numbers: int) -> int:

@@ -8,7 +8,7 @@ are the YAML files in `protocols/`; an experiment may declare its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -22,6 +22,8 @@ from fgcme.errors import UserError
 from fgcme.experiment import ProtocolSettings
 
 Selection = Literal["dev", "test"]
+# Train, dev and test need one each.
+_FOLDS = 3
 
 
 class Protocol(BaseModel):
@@ -29,14 +31,16 @@ class Protocol(BaseModel):
 
     Attributes:
         name: `corpus/protocol`.
-        corpus: the corpus it is for, or None for any.
+        corpus: the corpus it is for, or None for any; a manifest may list whatever corpus it likes.
         source: where the folds and the label map come from.
+        act: only utterances of this act take part; all by default.
         labels: raw label -> class; utterances with another label do not take part. Classes are numbered in this order.
         group: what folds keep whole.
         folds: the groups of each fold, or how many folds to make.
         dev_groups: how many groups of the next fold, its first, are a fold's dev part; all of them by default. Fewer
             leave more to train on.
         expected: utterances of each class, checked before anything is trained.
+        expected_by_group: utterances of each group, checked likewise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,16 +48,23 @@ class Protocol(BaseModel):
     name: str
     corpus: str | None = None
     source: str = ""
+    act: str | None = None
     labels: Annotated[dict[str, str], Field(min_length=2)]
     group: Literal["speaker", "session"] = "speaker"
-    folds: Annotated[int, Field(ge=3)] | Annotated[list[list[str]], Field(min_length=3)]
+    folds: Annotated[int, Field(ge=_FOLDS)] | Annotated[list[list[str]], Field(min_length=_FOLDS)]
     dev_groups: Annotated[int, Field(ge=1)] | None = None
     expected: dict[str, int] | None = None
+    expected_by_group: dict[str, int] | None = None
 
     @property
     def classes(self) -> list[str]:
         """Class names, in the order of their indices."""
         return list(dict.fromkeys(self.labels.values()))
+
+    @property
+    def listed(self) -> list[str]:
+        """The groups that the folds list; none where the protocol gives only the number of folds."""
+        return [] if isinstance(self.folds, int) else [group for members in self.folds for group in members]
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,7 @@ class Members:
     raw_labels: Sequence[str]
     speakers: Sequence[str]
     sessions: Sequence[str | None]
+    acts: Sequence[str | None]
 
 
 @dataclass(frozen=True)
@@ -75,9 +87,9 @@ class Assignment:
         labels: [U] class index of each utterance, -1 where it does not take part.
         folds: [U] fold whose test part the utterance is in, -1 where it does not take part.
         dev: [U] whether the utterance is in the dev part of the fold before its own.
-        fold_count: number of folds.
+        fold_count: number of folds; fewer than the protocol's where groups are missing and that is allowed.
         left_out: reason -> number of utterances that do not take part.
-        mismatches: one sentence for each count that differs from the protocol's.
+        mismatches: one sentence for each way in which the corpus differs from the protocol's.
     """
 
     protocol: Protocol
@@ -123,8 +135,8 @@ def resolve(settings: ProtocolSettings, corpus: str) -> Protocol:
         if settings.labels is None or settings.folds is None:
             raise UserError("protocol: a protocol declared in the experiment needs both `labels` and `folds`")
         fold_count = settings.folds if isinstance(settings.folds, int) else len(settings.folds)
-        if fold_count < 3:
-            raise UserError("protocol.folds: at least 3, so that train, dev and test share no speaker")
+        if fold_count < _FOLDS:
+            raise UserError(f"protocol.folds: at least {_FOLDS}, so that train, dev and test share no speaker")
         if len(set(settings.labels.values())) < 2:
             raise UserError("protocol.labels: at least two classes")
         return Protocol(name=settings.name, labels=settings.labels, group=settings.group, folds=settings.folds)
@@ -133,7 +145,8 @@ def resolve(settings: ProtocolSettings, corpus: str) -> Protocol:
             f"protocol.name: {settings.name!r} is not known (known: {', '.join(named())}); "
             "or declare `labels` and `folds` beside it"
         )
-    if known.corpus not in (None, corpus):
+    # Whether a manifest lists the protocol's corpus shows when its labels, speakers and counts are compared.
+    if corpus != "manifest" and known.corpus not in (None, corpus):
         raise UserError(f"protocol.name: {settings.name} is for the corpus {known.corpus}, not {corpus}")
     return known
 
@@ -150,34 +163,47 @@ def apply(settings: ProtocolSettings, corpus: str, members: Members) -> Assignme
 def assign(protocol: Protocol, members: Members, allow_missing: bool = False) -> Assignment:
     """Apply a protocol to a corpus.
 
+    Where `allow_missing` is set, a fold of which the corpus has nothing is left away, and the later ones move up.
+
     Raises:
-        UserError: the counts differ from the protocol's and `allow_missing` is not set; there are fewer groups than
-            folds; a fold is empty; or a speaker would be in two folds.
+        UserError: no utterance takes part; counts differ from the protocol's or groups are missing, and `allow_missing`
+            is not set; there are fewer groups than folds, or fewer than three folds; or a speaker is in two folds.
     """
+    left_out: Counter[str] = Counter()
     classes = {name: index for index, name in enumerate(protocol.classes)}
-    labels = np.array([classes.get(protocol.labels.get(raw, ""), -1) for raw in members.raw_labels], np.int64)
-    left_out = Counter(f"label {raw}" for raw, label in zip(members.raw_labels, labels, strict=True) if label < 0)
     groups = members.speakers if protocol.group == "speaker" else members.sessions
-    fold_of_group = _folds(protocol, [group for group, label in zip(groups, labels, strict=True) if label >= 0])
-    fold_count = protocol.folds if isinstance(protocol.folds, int) else len(protocol.folds)
-    folds = np.array(
-        [fold_of_group.get(group or "", -1) if label >= 0 else -1 for group, label in zip(groups, labels, strict=True)],
-        np.int64,
-    )
-    for group, label, fold in zip(groups, labels, folds, strict=True):
-        if label >= 0 and fold < 0:
+    labels = np.full(len(members.ids), -1, np.int64)
+    for index, (raw_label, act) in enumerate(zip(members.raw_labels, members.acts, strict=True)):
+        if protocol.act not in (None, act):
+            left_out[f"act {act}"] += 1
+        elif raw_label not in protocol.labels:
+            left_out[f"label {raw_label}"] += 1
+        else:
+            labels[index] = classes[protocol.labels[raw_label]]
+    _require_some(protocol, labels, left_out)
+    sizes = Counter(group or "" for group, label in zip(groups, labels.tolist(), strict=True) if label >= 0)
+    fold_of_group, fold_count = _folds(protocol, sizes)
+    folds = np.full(len(labels), -1, np.int64)
+    for index in np.flatnonzero(labels >= 0).tolist():
+        group = groups[index]
+        if group in fold_of_group:
+            folds[index] = fold_of_group[group]
+        else:
             left_out[f"{protocol.group} {group} in no fold"] += 1
-    labels = np.where(folds < 0, -1, labels)
-    mismatches = _mismatches(protocol, labels)
+            labels[index] = -1
+    _require_some(protocol, labels, left_out)
+    mismatches = _mismatches(protocol, labels, sizes)
     if mismatches and not allow_missing:
         raise UserError(
             f"{protocol.name}: {'; '.join(mismatches)}; complete the corpus, or set protocol.allow_missing=true"
         )
-    for fold in range(fold_count):
-        if not (folds == fold).any():
-            raise UserError(f"{protocol.name}: fold {fold} has no utterances in this corpus")
+    if fold_count < _FOLDS:
+        raise UserError(
+            f"{protocol.name}: the corpus has utterances of {fold_count} of its folds; {_FOLDS} are needed, so that "
+            "train, dev and test share no speaker"
+        )
     _check_speakers(protocol, members.speakers, folds)
-    dev_groups = _dev_groups(protocol, fold_of_group, fold_count, set(groups))
+    dev_groups = _dev_groups(protocol, fold_of_group, fold_count)
     dev = np.array([fold >= 0 and group in dev_groups for group, fold in zip(groups, folds, strict=True)])
     return Assignment(protocol, labels, folds, dev, fold_count, dict(left_out), mismatches)
 
@@ -197,33 +223,37 @@ def split(assignment: Assignment, fold: int, selection: Selection = "dev") -> Sp
     return Split(*(np.flatnonzero(part) for part in (train, dev, test)))
 
 
-def _folds(protocol: Protocol, groups: list[str | None]) -> dict[str, int]:
+def _folds(protocol: Protocol, sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
+    """The fold of each group that the corpus has, in the order listed or made, and how many folds there are.
+
+    Args:
+        protocol: lists the groups of its folds, or says how many folds to make.
+        sizes: utterances of each group that could take part.
+    """
     if not isinstance(protocol.folds, int):
-        listed = Counter(group for members in protocol.folds for group in members)
-        if twice := [group for group, count in listed.items() if count > 1]:
+        if twice := [group for group, count in Counter(protocol.listed).items() if count > 1]:
             raise UserError(f"{protocol.name}: {protocol.group} {twice[0]} is listed twice in its folds")
-        return {group: fold for fold, members in enumerate(protocol.folds) for group in members}
-    sizes = Counter(group for group in groups if group)
-    if len(sizes) < protocol.folds:
+        present = [[group for group in members if group in sizes] for members in protocol.folds]
+        filled = [members for members in present if members]
+        return {group: fold for fold, members in enumerate(filled) for group in members}, len(filled)
+    known = {group: size for group, size in sizes.items() if group}
+    if len(known) < protocol.folds:
         raise UserError(
-            f"{protocol.name}: {protocol.folds} folds need as many {protocol.group}s; the corpus has {len(sizes)}"
+            f"{protocol.name}: {protocol.folds} folds need as many {protocol.group}s; the corpus has {len(known)}"
         )
     # Largest group first, each into the smallest fold so far: folds of about one size, the same for every run.
     totals = [0] * protocol.folds
     fold_of_group = {}
-    for group, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
+    for group, size in sorted(known.items(), key=lambda item: (-item[1], item[0])):
         fold = totals.index(min(totals))
         fold_of_group[group] = fold
         totals[fold] += size
-    return fold_of_group
+    return fold_of_group, protocol.folds
 
 
-def _dev_groups(
-    protocol: Protocol, fold_of_group: dict[str, int], fold_count: int, present: set[str | None]
-) -> set[str]:
-    """The first groups of each fold, of those that the corpus has: in the order listed, or of their names."""
-    listed = list(fold_of_group) if not isinstance(protocol.folds, int) else sorted(fold_of_group)
-    ordered = [group for group in listed if group in present]
+def _dev_groups(protocol: Protocol, fold_of_group: Mapping[str, int], fold_count: int) -> set[str]:
+    """The first groups of each fold: in the order listed, or of their names."""
+    ordered = list(fold_of_group) if not isinstance(protocol.folds, int) else sorted(fold_of_group)
     return {
         group
         for fold in range(fold_count)
@@ -231,16 +261,43 @@ def _dev_groups(
     }
 
 
-def _mismatches(protocol: Protocol, labels: np.ndarray) -> list[str]:
+def _require_some(protocol: Protocol, labels: np.ndarray, left_out: Mapping[str, int]) -> None:
+    if (labels < 0).all():
+        reasons = _some([f"{count} x {reason}" for reason, count in left_out.items()])
+        takes = f"the labels {', '.join(protocol.labels)}" + (f" of act {protocol.act}" if protocol.act else "")
+        raise UserError(
+            f"{protocol.name}: no utterance of the corpus takes part (left out: {reasons}); the protocol takes {takes}"
+        )
+
+
+def _mismatches(protocol: Protocol, labels: np.ndarray, sizes: Mapping[str, int]) -> list[str]:
     found = np.bincount(labels[labels >= 0], minlength=len(protocol.classes))
     counts = dict(zip(protocol.classes, found.tolist(), strict=True))
+    sentences = []
+    if missing := [group for group in protocol.listed if group not in sizes]:
+        sentences.append(f"no utterance of {protocol.group} {_some(missing)}")
     if protocol.expected is None:
-        return [f"no utterance of class {name}" for name, count in counts.items() if not count]
+        sentences += [f"no utterance of class {name}" for name, count in counts.items() if not count]
+    sentences += _differences(protocol.expected, counts)
+    # Groups of which there is nothing are named above.
+    return sentences + _differences(protocol.expected_by_group, sizes, f"{protocol.group} ")
+
+
+def _differences(expected: Mapping[str, int] | None, found: Mapping[str, int], kind: str = "") -> list[str]:
     return [
-        f"{counts[name]} utterances of {name} where the protocol has {expected}"
-        for name, expected in protocol.expected.items()
-        if counts[name] != expected
+        f"{found[name]} utterances of {kind}{name} where the protocol has {count}"
+        for name, count in (expected or {}).items()
+        if name in found and found[name] != count
     ]
+
+
+def _some(names: Sequence[str], shown: int = 5) -> str:
+    """The first of many names, and how many more there are.
+
+    >>> _some(["01", "02", "03"], shown=2)
+    '01, 02 and 1 more'
+    """
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
 def _check_speakers(protocol: Protocol, speakers: Sequence[str], folds: np.ndarray) -> None:

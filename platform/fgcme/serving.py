@@ -48,7 +48,7 @@ class Classifier:
     def __init__(self, folder: Path) -> None:
         self._model, self.card = fitted.load(folder)
         prepare = self.card.prepare
-        if prepare.alignment.method == "imported":
+        if prepare.alignment.method in ("imported", "corpus"):
             self._aligner = alignment.build("sphinx")
         else:
             self._aligner = alignment.build(prepare.alignment.method, _beside(folder, prepare.alignment.checkpoint))
@@ -143,7 +143,7 @@ def requirements(prepare: PrepareSettings) -> list[str]:
     ['soundfile', 'torch', 'torchaudio']
     """
     names = [*_REQUIREMENTS, *_TORCH]
-    if prepare.alignment.method in ("sphinx", "imported"):
+    if prepare.alignment.method in ("sphinx", "imported", "corpus"):
         names.append("pocketsphinx")
     if prepare.alignment.method == "ctc" or prepare.features.kind == "speech_encoder":
         names.append("transformers")

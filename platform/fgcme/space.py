@@ -143,8 +143,11 @@ def load(path: Path, experiment: Experiment) -> Space:
         UserError: the file cannot be read; a parameter is not a setting, or the experiment would refuse one of its
             values; a condition comes before what it depends on; a configuration to try first lies outside the space.
     """
+    content = experiments.read_yaml(path)
+    if "variants" in content:
+        raise UserError(f"{path}: an ablation, not a search space: use it with fgcme ablate")
     try:
-        space = Space.model_validate(experiments.read_yaml(path))
+        space = Space.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -38,7 +38,7 @@ def test_overrides_are_typed_by_the_setting(file: Path) -> None:
         ("model.poling.kind=mean", "model.poling is not a setting; did you mean model.pooling"),
         (
             "model.pooling.kind=median",
-            "model.pooling.kind: 'median' is refused: input should be 'mean_max', 'mean' or 'max'",
+            "model.pooling.kind: 'median' is refused: input should be 'mean_max', 'mean', 'max', 'softmax'",
         ),
         ("training.epochs=many", "training.epochs: 'many' is refused"),
         ("training.epochs=0", "training.epochs: 0 is refused"),
@@ -47,6 +47,10 @@ def test_overrides_are_typed_by_the_setting(file: Path) -> None:
         ("prepare.alignment.method=ctc", "method ctc needs `checkpoint`"),
         ("model.acoustic.kernels=[3]", "same number of entries"),
         ("protocol.name={a", "not valid YAML"),
+        ("model.baseline.heads=3", "`heads` must divide the LSTM's 512 outputs"),
+        ("model=utterence", "model=utterence: no such variant; did you mean utterance?"),
+        ("training.augmentation.signal_to_noise=[20, 5]", "starts with the lowest"),
+        ("training.precision=float16", "'float16' is refused"),
     ],
 )
 def test_a_wrong_override_is_refused_in_one_line_that_names_the_key(file: Path, override: str, sentence: str) -> None:
@@ -54,6 +58,35 @@ def test_a_wrong_override_is_refused_in_one_line_that_names_the_key(file: Path, 
         load(file, [override])
     assert sentence in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["training.loss=ctc", "model.kind=late_fusion"], "needs a model that classifies words, which late_fusion"),
+        (["training.loss=ctc", "training.augmentation.mixup=0.2"], "goes with neither mixup nor class weights"),
+        (["training.loss=ctc", "training.class_weights=balanced"], "goes with neither mixup nor class weights"),
+        (["training.loss=focal", "training.label_smoothing=0.1"], "goes with training.loss cross_entropy"),
+        (["model=late_fusion", "training.augmentation.mixup=0.2"], "does not go with late_fusion"),
+        (["prepare.features={kind: speech_encoder, checkpoint: x}", "model.acoustic.input=mfcc"], "needs prepare.fe"),
+        (["prepare.features={kind: speech_encoder, checkpoint: x}", "training.augmentation.gain=6"], "need prepare.fe"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(file: Path, overrides: list[str], sentence: str) -> None:
+    with pytest.raises(UserError) as raised:
+        load(file, overrides)
+    assert sentence in str(raised.value) and ": :" not in str(raised.value)
+
+
+def test_a_variant_is_taken_over_and_leaves_the_other_settings(file: Path) -> None:
+    experiment = load(file, ["model.fusion.hidden=64", "model=utterance", "model.pooling.margin=2"])
+    model = experiment.model
+    assert (model.pooling.kind, model.pooling.margin, model.fusion.hidden) == ("utterance", 2, 64)
+
+
+def test_a_file_may_name_a_variant(file: Path) -> None:
+    file.write_text(file.read_text() + "model: mean\n")
+    assert load(file, ["model.fusion.hidden=64"]).model.pooling.kind == "mean"
 
 
 @pytest.mark.parametrize("content", ["- a\n- b\n", "name: [\n", "\x00"])

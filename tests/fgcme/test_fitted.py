@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import torch
 from fgcme import fitted
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
-from fgcme.learning import Fit, divide
+from fgcme.fold import divide
+from fgcme.learning import Fit
 from fgcme.preparation import Speech
 from fgcme.protocol import assign, named
 from tests import small_corpus
@@ -19,20 +21,16 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
     return SpeechCorpus(small_corpus.write(tmp_path_factory.mktemp("prepared") / "corpus"))
 
 
-@pytest.mark.parametrize("normalisation", ["none", "train", "utterance"])
-@pytest.mark.parametrize("modalities", ["both", "acoustic", "semantic"])
-def test_a_saved_model_predicts_what_it_answered_in_evaluation(
-    corpus: SpeechCorpus, tmp_path: Path, normalisation: str, modalities: str
-) -> None:
-    acoustic = {"channels": [8, 8], "kernels": [3, 2], "normalisation": normalisation}
+def fitting(corpus: SpeechCorpus, modalities: str = "both", **acoustic: object) -> tuple[Fit, fitted.Card]:
+    """A model that was trained a little, and what is kept with it."""
     experiment = small_corpus.experiment(
-        model={"acoustic": acoustic, "modalities": modalities}, training={"epochs": 2, "frame_limit": 60}
+        model={"acoustic": {"channels": [8, 8], "kernels": [3, 2], **acoustic}, "modalities": modalities},
+        training={"epochs": 2, "frame_limit": 60},
     )
     assignment = assign(named()["demo/4class"], corpus.members)
     parts = divide(corpus, assignment, 0, "dev", experiment.model, experiment.training)
     fit = Fit(parts, experiment.model, experiment.training, seed=0)
     list(fit.epochs())
-    evaluation = fit.evaluate(parts.test)
     card = fitted.Card(
         experiment.model,
         experiment.prepare,
@@ -42,17 +40,41 @@ def test_a_saved_model_predicts_what_it_answered_in_evaluation(
         experiment.training.frame_limit,
         origin={},
     )
+    return fit, card
+
+
+def speech_of(corpus: SpeechCorpus, utterance: int) -> Speech:
+    begin, end = corpus.spans(utterance)
+    return Speech(corpus.words[utterance], begin, end, corpus.frames(utterance), "imported", 0.0)
+
+
+@pytest.mark.parametrize("normalisation", ["none", "train", "utterance"])
+@pytest.mark.parametrize("modalities", ["both", "acoustic", "semantic"])
+@pytest.mark.parametrize(("kind", "deltas"), [("prepared", 0), ("mfcc", 2)])
+def test_a_saved_model_predicts_what_it_answered_in_evaluation(
+    corpus: SpeechCorpus, tmp_path: Path, normalisation: str, modalities: str, kind: str, deltas: int
+) -> None:
+    fit, card = fitting(corpus, modalities, normalisation=normalisation, input=kind, deltas=deltas)
+    parts, evaluation = fit.parts, fit.evaluate(fit.parts.test)
     fitted.save(tmp_path, fit.model, card)
     model, read = fitted.load(tmp_path)
     assert read == card
     expected = torch.from_numpy(evaluation.logits).softmax(1).numpy()
     for utterance, probabilities in zip(parts.test.utterances, expected, strict=True):
-        begin, end = corpus.spans(utterance)
-        speech = Speech(corpus.words[utterance], begin, end, corpus.frames(utterance), "imported", 0.0)
+        speech = speech_of(corpus, utterance)
         prediction = fitted.predict(model, read, speech)
         np.testing.assert_allclose(list(prediction.probabilities.values()), probabilities, atol=1e-5)
         assert prediction.label == parts.classes[int(probabilities.argmax())]
         assert len(prediction.word_probabilities) == len(speech.words)
+
+
+def test_a_speaker_nobody_knows_is_normalised_by_the_recording(corpus: SpeechCorpus) -> None:
+    fit, card = fitting(corpus, normalisation="speaker")
+    speech = speech_of(corpus, fit.parts.test.utterances[0])
+    acoustic = card.model.acoustic.model_copy(update={"normalisation": "utterance"})
+    by_itself = replace(card, model=card.model.model_copy(update={"acoustic": acoustic}))
+    fit.model.eval()
+    assert fitted.predict(fit.model, card, speech) == fitted.predict(fit.model, by_itself, speech)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "other"])

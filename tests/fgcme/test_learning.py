@@ -1,16 +1,26 @@
-import threading
+import copy
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+import torch.distributed
+import torch.multiprocessing
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
+from fgcme import variants
 from fgcme.dataset import SpeechCorpus
+from fgcme.errors import UserError
 from fgcme.experiment import Experiment
-from fgcme.learning import Epoch, Fit, Parts, Workers, divide
-from fgcme.protocol import assign, named
+from fgcme.fold import Parts, divide
+from fgcme.learning import Epoch, Fit, Workers, fits
+from fgcme.model import WordEmbedding
+from fgcme.protocol import apply, assign, named
 from tests import small_corpus
 
 
@@ -20,7 +30,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpeechCorpus]:
 
 
 def parts(corpus: SpeechCorpus, experiment: Experiment, fold: int = 0) -> Parts:
-    assignment = assign(named()["demo/4class"], corpus.members)
+    assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
     return divide(corpus, assignment, fold, "dev", experiment.model, experiment.training)
 
 
@@ -97,53 +107,125 @@ def test_vocabulary_and_statistics_come_from_the_training_part_alone(corpus: Spe
     np.testing.assert_allclose(made.mean, frames.mean(0), rtol=1e-3, atol=1e-5)
 
 
-class Team:
-    """Two workers in two threads that average gradients, as distributed training would."""
+UNBALANCED = {
+    "name": "unbalanced",
+    "labels": {"neutral": "calm", "sad": "calm", "happy": "happy", "angry": "angry"},
+    "folds": 4,
+}
+# Other speeds make utterances of other lengths.
+RAGGED = {"speed": 0.2}
+SMALL = {
+    "acoustic": {"channels": [8, 8], "kernels": [3, 2]},
+    "semantic": {"embedding": 8},
+    "fusion": {"hidden": 8},
+    "baseline": {"hidden": 8, "stack": 3, "heads": 2},
+}
+SHARED: dict[str, dict[str, dict[str, Any]]] = {
+    "cross-entropy by class": {
+        "protocol": UNBALANCED,
+        "training": {"class_weights": "balanced", "label_smoothing": 0.1, "augmentation": RAGGED},
+    },
+    "focal loss by class": {
+        "protocol": UNBALANCED,
+        "training": {"loss": "focal", "class_weights": "balanced", "augmentation": RAGGED},
+    },
+    "CTC": {"training": {"loss": "ctc", "augmentation": RAGGED}},
+    "several decisions": {
+        "protocol": UNBALANCED,
+        "model": {**SMALL, "kind": "late_fusion"},
+        "training": {"class_weights": "balanced", "augmentation": RAGGED},
+    },
+    "a loss of the model's own": {
+        "protocol": UNBALANCED,
+        "model": {**SMALL, "kind": "ctc_alignment"},
+        "training": {"class_weights": "balanced", "augmentation": RAGGED},
+    },
+    "attention over frames": {
+        "model": {**SMALL, "kind": "learned_alignment"},
+        "training": {"loss": "ctc", "augmentation": RAGGED},
+    },
+}
+# Shared as five and four; and a batch that the second worker has no share of.
+BATCHES = [np.arange(9), np.array([4])]
+# 64 utterances in batches of 9 leave such a batch at the end of an epoch.
+TRAINED_TOGETHER = {"epochs": 2, "batch_size": 9}
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._barrier = threading.Barrier(count)
-        self._box: list[Any] = [None] * count
-
-    def gather(self, rank: int, value: Any) -> list[Any]:
-        self._barrier.wait(timeout=60)
-        self._box[rank] = value
-        self._barrier.wait(timeout=60)
-        return list(self._box)
-
-    def wrap(self, rank: int, model: nn.Module) -> nn.Module:
-        for parameter in model.parameters():
-            parameter.register_hook(lambda gradient: sum(self.gather(rank, gradient)) / self.count)
-        return model
+Gradients = list[dict[str, Tensor]]
 
 
-@pytest.mark.parametrize("batch_size", [8, 9])
-def test_workers_together_learn_what_one_learns_alone(corpus: SpeechCorpus, batch_size: int) -> None:
-    # 64 utterances in batches of 9 leave a last batch of one: a worker without a share of it takes part all the same.
-    experiment = small_corpus.experiment(training={"epochs": 2, "batch_size": batch_size})
-    alone = fit(corpus, experiment)
+def gradients(training: Fit) -> Gradients:
+    """What one step of each batch would change, [batch][parameter]."""
+    found = []
+    for positions in BATCHES:
+        training.model.train().zero_grad()
+        training.loss(positions, seed=1).backward()  # type: ignore[no-untyped-call]
+        found.append({name: tensor.grad.clone() for name, tensor in training.model.named_parameters()})
+    return found
+
+
+def work_together(rank: int, count: int, folder: Path) -> None:
+    """One of several processes that train together, as Ray Train's workers do; what it finds is a file."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{folder / 'meeting'}", rank=rank, world_size=count)
+
+    def gather(value: Any) -> list[Any]:
+        everyone: list[Any] = [None] * count
+        torch.distributed.all_gather_object(everyone, value)
+        return everyone
+
+    workers = Workers(rank, count, wrap=partial(DistributedDataParallel, broadcast_buffers=False), gather=gather)
+    corpus = SpeechCorpus(folder / "corpus")
+    shared = {
+        name: gradients(fit(corpus, small_corpus.experiment(**sections), workers=workers))
+        for name, sections in SHARED.items()
+    }
+    training = fit(corpus, small_corpus.experiment(training=TRAINED_TOGETHER), workers=workers)
+    learnt = metrics(training.epochs()), training.evaluate(training.parts.test).logits
+    torch.save({"gradients": shared, "learnt": learnt}, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two workers found."""
+    folder = tmp_path_factory.mktemp("together")
+    small_corpus.write(folder / "corpus", each=16)
+    torch.multiprocessing.spawn(work_together, (2, folder), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_workers_together_have_the_gradients_of_one(
+    corpus: SpeechCorpus, together: list[dict[str, Any]], name: str
+) -> None:
+    alone = gradients(fit(corpus, small_corpus.experiment(**SHARED[name])))
+    for worker in together:
+        torch.testing.assert_close(worker["gradients"][name], alone, rtol=1e-5, atol=1e-5)
+    assert max(float(gradient.abs().max()) for gradient in alone[0].values()) > 1e-2
+
+
+def test_workers_together_learn_what_one_learns_alone(corpus: SpeechCorpus, together: list[dict[str, Any]]) -> None:
+    alone = fit(corpus, small_corpus.experiment(training=TRAINED_TOGETHER))
     expected = metrics(alone.epochs())
-    team = Team(2)
-    found: dict[int, tuple[list[dict[str, float]], np.ndarray]] = {}
-
-    def work(rank: int, training: Fit) -> None:
-        found[rank] = (metrics(training.epochs()), training.evaluate(training.parts.test).logits)
-
-    def place(rank: int) -> Workers:
-        return Workers(
-            rank, 2, wrap=lambda model: team.wrap(rank, model), gather=lambda value: team.gather(rank, value)
-        )
-
-    trainings = [fit(corpus, experiment, workers=place(rank)) for rank in range(2)]
-    threads = [threading.Thread(target=work, args=item) for item in enumerate(trainings)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=120)
-    for rank in range(2):
-        for mine, theirs in zip(found[rank][0], expected, strict=True):
+    logits = alone.evaluate(alone.parts.test).logits
+    for worker in together:
+        for mine, theirs in zip(worker["learnt"][0], expected, strict=True):
             assert mine == pytest.approx(theirs, abs=1e-3)
-        np.testing.assert_allclose(found[rank][1], alone.evaluate(alone.parts.test).logits, atol=1e-3)
+        np.testing.assert_allclose(worker["learnt"][1], logits, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", variants.all_named())
+def test_every_parameter_of_a_variant_takes_part_in_its_loss(corpus: SpeechCorpus, name: str) -> None:
+    # Workers that average their gradients would wait for one that never comes.
+    settings: dict[str, Any] = copy.deepcopy(SMALL)
+    variants.merge(settings, variants.named(name))
+    losses = ["cross_entropy"]
+    if settings["kind"] in ("fgcme", "learned_alignment", "ctc_alignment"):
+        losses.append("ctc")
+    for loss in losses:
+        training = fit(corpus, small_corpus.experiment(model=settings, training={"loss": loss}))
+        training.loss(np.arange(4), seed=0).backward()  # type: ignore[no-untyped-call]
+        assert not [name for name, parameter in training.model.named_parameters() if parameter.grad is None]
 
 
 def test_an_evaluation_keeps_the_order_of_the_part(corpus: SpeechCorpus) -> None:
@@ -152,3 +234,92 @@ def test_an_evaluation_keeps_the_order_of_the_part(corpus: SpeechCorpus) -> None
     assert evaluation.positions.tolist() == list(range(len(training.parts.test.utterances)))
     labels = assign(named()["demo/4class"], corpus.members).labels
     assert evaluation.labels.tolist() == labels[training.parts.test.utterances].tolist()
+
+
+def test_a_batch_weighs_each_class_as_torch_does(corpus: SpeechCorpus) -> None:
+    experiment = small_corpus.experiment(
+        protocol=UNBALANCED, training={"class_weights": "balanced", "label_smoothing": 0.1}
+    )
+    training = fit(corpus, experiment)
+    train = training.parts.train
+    # Half of the training part is calm.
+    weights = torch.tensor([{"calm": 2 / 3, "happy": 4 / 3, "angry": 4 / 3}[name] for name in training.parts.classes])
+    positions = np.arange(7)
+    batch = train.batch(positions)
+    expected = functional.cross_entropy(training.model(batch).logits, batch.labels, weights, label_smoothing=0.1)
+    torch.testing.assert_close(training.loss(positions, seed=0), expected)
+
+
+def test_a_training_by_ctc_is_evaluated_on_the_emotions_alone(corpus: SpeechCorpus) -> None:
+    training = fit(corpus, small_corpus.experiment(training={"loss": "ctc", "epochs": 6}))
+    losses = [epoch.metrics["train/loss"] for epoch in training.epochs()]
+    assert losses[-1] < 0.7 * losses[0]
+    assert training.evaluate(training.parts.test).logits.shape == (32, 4)
+
+
+def test_bfloat16_learns_what_float32_does_and_answers_in_float32(corpus: SpeechCorpus) -> None:
+    exact = fit(corpus, small_corpus.experiment(training={"epochs": 2}))
+    rough = fit(corpus, small_corpus.experiment(training={"epochs": 2, "precision": "bfloat16"}))
+    expected, found = ([epoch["train/loss"] for epoch in metrics(one.epochs())] for one in (exact, rough))
+    assert found == pytest.approx(expected, rel=0.02)
+    assert found != expected
+    assert {parameter.dtype for parameter in rough.model.parameters()} == {torch.float32}
+    exact.model.load_state_dict(rough.model.state_dict())
+    np.testing.assert_array_equal(rough.evaluate(rough.parts.dev).logits, exact.evaluate(exact.parts.dev).logits)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this GPU may have bfloat16")
+def test_bfloat16_is_refused_where_a_gpu_lacks_it(corpus: SpeechCorpus) -> None:
+    with pytest.raises(UserError, match=r"training\.precision: this GPU has no bfloat16; set it to float32"):
+        fit(
+            corpus,
+            small_corpus.experiment(training={"precision": "bfloat16"}),
+            workers=Workers(device=torch.device("cuda")),
+        )
+
+
+@pytest.mark.parametrize(("kept", "free"), [(0, 0), (1, 4), (10**9, 4 * 10**9)])
+def test_frames_are_kept_on_a_device_where_they_take_a_quarter_of_what_is_free(kept: int, free: int) -> None:
+    assert fits(kept, free)
+    assert not fits(kept + 1, free)
+
+
+def test_varied_utterances_are_drawn_anew_in_each_epoch_and_alike_when_resumed(corpus: SpeechCorpus) -> None:
+    augmentation = {
+        "speed": 0.1,
+        "noise": 0.5,
+        "time_masks": 1,
+        "frequency_masks": 1,
+        "frequency_width": 2,
+        "mixup": 0.4,
+    }
+    experiment = small_corpus.experiment(training={"augmentation": augmentation, "learning_rate": 1e-30})
+    whole = metrics(fit(corpus, experiment).epochs())
+    # Nothing is learnt: what differs is what was heard.
+    assert len({epoch["train/loss"] for epoch in whole}) == len(whole)
+    begun = fit(corpus, experiment).epochs()
+    resumed = fit(corpus, experiment, state=next(begun).state())
+    assert metrics(resumed.epochs()) == whole[1:]
+
+
+@pytest.mark.parametrize("batch_size", [8, 64])
+def test_a_training_that_diverges_ends_with_the_way_out(corpus: SpeechCorpus, batch_size: int) -> None:
+    # In one batch of the whole part, the loss is a number until after the only step.
+    settings = {"learning_rate": 1e30, "batch_size": batch_size}
+    training = fit(corpus, small_corpus.experiment(training=settings))
+    with pytest.raises(UserError, match=r"not a number after epoch 1: lower training\.learning_rate or set training"):
+        next(training.epochs())
+    assert training.best_score == -np.inf
+
+
+@pytest.mark.parametrize("kind", ["fgcme", "late_fusion", "multi_hop_attention", "pooled_statistics"])
+def test_every_model_of_words_starts_from_the_vectors_it_is_given(
+    corpus: SpeechCorpus, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "vectors.txt"
+    path.write_text("green 0.5 -1 0.25\nnever 1 2 3\n")
+    settings = {**SMALL, "kind": kind, "semantic": {"embedding": 3, "vectors": str(path)}}
+    training = fit(corpus, small_corpus.experiment(model=settings))
+    (table,) = (module.table.weight for module in training.model.modules() if isinstance(module, WordEmbedding))
+    row = training.parts.vocabulary.index(["green"])
+    np.testing.assert_array_equal(table[row].detach(), [[0.5, -1, 0.25]])

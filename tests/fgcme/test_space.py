@@ -18,7 +18,10 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("space", sorted(SEARCH_SPACES.glob("*.yaml")), ids=lambda path: path.stem)
+SPACES = [path for path in sorted(SEARCH_SPACES.glob("*.yaml")) if not path.stem.endswith("ablation")]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda path: path.stem)
 @pytest.mark.parametrize("experiment", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_space_draws_what_every_shipped_experiment_accepts(space: Path, experiment: Path) -> None:
     base = load_experiment(experiment)
@@ -123,3 +126,9 @@ def test_a_space_that_does_not_fit_is_refused_before_anything_runs(tmp_path: Pat
     assert sentence in str(raised.value)
     assert "space.yaml" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_an_ablation_is_no_space_to_search(tmp_path: Path) -> None:
+    path = write(tmp_path, "reference: fgcme\nvariants: {fgcme: null, mean: null}\n")
+    with pytest.raises(UserError, match="an ablation, not a search space: use it with fgcme ablate"):
+        load(path, EXPERIMENT)

@@ -69,6 +69,21 @@ def test_a_text_without_words_is_the_files_fault_alone(
     assert printed.out.startswith(str(files[1]))
 
 
+def test_that_recordings_stand_in_for_their_speakers_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save_fitted(tmp_path / "model")
+    card = json.loads((folder / "model.json").read_text())
+    card["model"]["acoustic"]["normalisation"] = "speaker"
+    (folder / "model.json").write_text(json.dumps(card))
+    files = [write_audio(tmp_path / f"{number}.wav") for number in range(2)]
+    assert predict(str(folder), files, ["dogs"], "json") == 0
+    printed = capsys.readouterr()
+    assert len(printed.err.splitlines()) == 1
+    assert "each recording is normalised by itself" in printed.err
+    assert len(printed.out.splitlines()) == 2
+
+
 def test_textgrids_go_into_a_folder_and_one_alone_may_be_printed(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,7 +1,22 @@
-"""FG-CME and its parts, in PyTorch, over ragged batches: no padding, no word-by-frame mask."""
+"""FG-CME, its variants and baselines, in PyTorch, over ragged batches: padded only where words have to find frames."""
 
-from fgcme.model.batch import Batch, Reads, collate, plan_reads
-from fgcme.model.build import build
-from fgcme.model.network import FineGrainedExcitement, Output
+from fgcme.model.batch import Batch, Mixture, Ranges, Reading, Reads, collate, plan
+from fgcme.model.build import build, reading
+from fgcme.model.encoders import WordEmbedding
+from fgcme.model.network import FineGrainedExcitement, Network, Output
 
-__all__ = ["Batch", "FineGrainedExcitement", "Output", "Reads", "build", "collate", "plan_reads"]
+__all__ = [
+    "Batch",
+    "FineGrainedExcitement",
+    "Mixture",
+    "Network",
+    "Output",
+    "Ranges",
+    "Reading",
+    "Reads",
+    "WordEmbedding",
+    "build",
+    "collate",
+    "plan",
+    "reading",
+]

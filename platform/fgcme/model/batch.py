@@ -1,74 +1,163 @@
-"""Ragged batches: which frames the words of an utterance read, and utterances laid end to end.
+"""Ragged batches: which frames an utterance's segments read, and utterances laid end to end.
 
 A stack of unpadded convolutions turns A frames into A' = A - reach frames, where `reach` is the sum of (kernel - 1),
-and output j sees the inputs j .. j + reach. Word i reads the outputs whose receptive field meets its span [b_i, e_i):
-j in [b_i - reach, e_i), cut to [0, A'). Frames that no word reads are left out before the convolution: what is read is
+and output j sees the inputs j .. j + reach. A segment reads the outputs whose receptive field meets its span [b, e):
+j in [b - reach, e), cut to [0, A'). Frames that no segment reads are left out before the convolution: what is read is
 kept as a few *runs* of consecutive frames, laid end to end with the runs of the other utterances into one long signal.
 An output that straddles two runs is computed and never read.
+
+A segment is a word where the model listens word by word, and the whole utterance where it does not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+Segments = Literal["words", "even", "utterance", "none"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a model reads the frames of an utterance.
+
+    Attributes:
+        segments: the words' spans; as many even parts of the utterance; the utterance as one; or no frame at all.
+        reach: how many frames past its own an output of the encoder sees, A - A'.
+        margin: frames of context on either side of a word's span.
+    """
+
+    segments: Segments = "words"
+    reach: int = 0
+    margin: int = 0
 
 
 @dataclass(frozen=True)
 class Reads:
-    """What the words of one utterance read.
+    """What the segments of one utterance read.
 
     Attributes:
         runs: [R, 2] begin and end (exclusive) of each run of input frames.
-        begin, end: [T] outputs that each word reads, counted along the packed runs, end exclusive. An empty range where
-            the word reads nothing.
+        begin, end: [S] outputs that each segment reads, counted along the packed runs, end exclusive. An empty range
+            where the segment reads nothing.
+        spans: [S, 2] begin and end (exclusive) of the segment's own frames, counted the same way.
         length: number of frames in all runs together.
     """
 
     runs: np.ndarray
     begin: np.ndarray
     end: np.ndarray
+    spans: np.ndarray
     length: int
 
 
-def plan_reads(begin: np.ndarray, end: np.ndarray, frame_count: int, reach: int) -> Reads:
-    """Find the frames that the words of one utterance read.
+def plan(reading: Reading, begin: np.ndarray, end: np.ndarray, frame_count: int) -> Reads:
+    """Find what a model reads of one utterance.
 
     Args:
-        begin: [T] first frame of each word.
-        end: [T] frame after the last of each word.
+        reading: the model's.
+        begin, end: [T] spans of the words, end exclusive.
+        frame_count: frames of the utterance, A.
+
+    >>> reads = plan(Reading("even"), np.array([4, 5]), np.array([5, 9]), frame_count=20)
+    >>> reads.begin.tolist(), reads.end.tolist()
+    ([0, 10], [10, 20])
+    """
+    begin, end = np.asarray(begin, np.int64), np.asarray(end, np.int64)
+    if reading.segments == "none":
+        begin = end = np.zeros(0, np.int64)
+    elif reading.segments == "utterance":
+        begin, end = np.array([0]), np.array([frame_count])
+    elif reading.segments == "even":
+        edges = np.arange(len(begin) + 1) * frame_count // len(begin)
+        begin, end = edges[:-1], edges[1:]
+    # An empty span has no context of its own.
+    margin = np.where(end > begin, reading.margin, 0)
+    return plan_reads(np.maximum(begin - margin, 0), end + margin, frame_count, reading.reach)
+
+
+def plan_reads(begin: np.ndarray, end: np.ndarray, frame_count: int, reach: int) -> Reads:
+    """Find the frames that the segments of one utterance read.
+
+    Args:
+        begin: [S] first frame of each segment.
+        end: [S] frame after the last of each segment.
         frame_count: frames of the utterance, A.
         reach: how many frames past its own an output of the encoder sees, A - A'.
 
     >>> plan_reads(np.array([10, 30]), np.array([12, 33]), frame_count=50, reach=6).runs.tolist()
     [[4, 18], [24, 39]]
     """
+    begin, end = np.asarray(begin, np.int64), np.asarray(end, np.int64)
     output_count = max(frame_count - reach, 0)
-    low = np.clip(np.asarray(begin, np.int64) - reach, 0, output_count)
-    high = np.clip(np.asarray(end, np.int64), 0, output_count)
-    empty = (high <= low) | (np.asarray(end) <= np.asarray(begin))
+    low = np.clip(begin - reach, 0, output_count)
+    high = np.clip(end, 0, output_count)
+    empty = (high <= low) | (end <= begin)
     order = np.argsort(low[~empty], kind="stable")
     lows, highs = low[~empty][order], high[~empty][order]
     if not len(lows):
         nothing = np.zeros(len(low), np.int64)
-        return Reads(np.zeros((0, 2), np.int64), nothing, nothing, 0)
+        return Reads(np.zeros((0, 2), np.int64), nothing, nothing, np.zeros((len(low), 2), np.int64), 0)
     furthest = np.maximum.accumulate(highs)
     # Two stretches of outputs up to `reach` apart share input frames: one run costs no more than two.
     starts = np.flatnonzero(np.concatenate([[True], lows[1:] > furthest[:-1] + reach]))
     run_begin = lows[starts]
     run_end = furthest[np.concatenate([starts[1:] - 1, [len(furthest) - 1]])] + reach
     offset = np.concatenate([[0], np.cumsum(run_end - run_begin)])
-    run_of_word = np.clip(np.searchsorted(run_begin, low, side="right") - 1, 0, None)
-    shift = offset[run_of_word] - run_begin[run_of_word]
+    run_of_segment = np.clip(np.searchsorted(run_begin, low, side="right") - 1, 0, None)
+    shift = offset[run_of_segment] - run_begin[run_of_segment]
     return Reads(
         runs=np.stack([run_begin, run_end], axis=1),
         begin=np.where(empty, 0, low + shift),
         end=np.where(empty, 0, high + shift),
+        spans=np.where(empty, 0, np.clip([begin, end], 0, frame_count) + shift).T,
         length=int(offset[-1]),
     )
+
+
+class Ranges(NamedTuple):
+    """Ranges of rows of one long signal, which may overlap and may be empty.
+
+    Attributes:
+        begin, end: [S] first row of each range, and the row after its last.
+        lengths: [S] end - begin, on the CPU: nothing has to wait for a device to learn how much there is.
+    """
+
+    begin: Tensor
+    end: Tensor
+    lengths: Tensor
+
+    def to(self, device: torch.device | str) -> Ranges:
+        """The same ranges of rows that lie on a device."""
+        return Ranges(self.begin.to(device, non_blocking=True), self.end.to(device, non_blocking=True), self.lengths)
+
+
+def end_to_end(counts: Tensor) -> Ranges:
+    """Ranges of so many rows each, one behind the other.
+
+    >>> end_to_end(torch.tensor([2, 3])).begin.tolist()
+    [0, 2]
+    """
+    end = counts.cumsum(0)
+    return Ranges(end - counts, end, counts)
+
+
+class Mixture(NamedTuple):
+    """Which utterances of a batch are mixed, by Zhang et al. (2018) and, of hidden features, Verma et al. (2019).
+
+    Attributes:
+        partner: [B] position in the batch of the utterance that each is mixed with.
+        weight: [B] share of the utterance itself, in [0, 1].
+    """
+
+    partner: Tensor
+    weight: Tensor
 
 
 @dataclass(frozen=True)
@@ -76,36 +165,40 @@ class Batch:
     """Utterances laid end to end.
 
     Attributes:
-        frames: [N, F] the frames that words read, float32.
-        begin, end: [W] the encoder's outputs that each word reads, end exclusive.
+        frames: [N, F] the frames that segments read, float32.
+        reads: [S] the encoder's outputs that each segment reads.
+        spans: [S, 2] each segment's own frames, counted in the same way, end exclusive.
         words: [W] vocabulary indices.
-        word_counts: [B] words of each utterance, at least one each.
+        word_counts: [B] words of each utterance, at least one each, on the CPU.
         labels: [B] class indices, or -1 where unknown.
+        mixture: which utterances are mixed in training, or None.
     """
 
     frames: Tensor
-    begin: Tensor
-    end: Tensor
+    reads: Ranges
+    spans: Tensor
     words: Tensor
     word_counts: Tensor
     labels: Tensor
+    mixture: Mixture | None = None
 
     def __len__(self) -> int:
         return len(self.word_counts)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on a device. Word counts stay on the CPU, where the sequence model wants them."""
+        """The same batch on a device. Counts stay on the CPU, where sequence models want them."""
 
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=True)
 
         return Batch(
-            move(self.frames),
-            move(self.begin),
-            move(self.end),
-            move(self.words),
-            self.word_counts,
-            move(self.labels),
+            frames=move(self.frames),
+            reads=self.reads.to(device),
+            spans=move(self.spans),
+            words=move(self.words),
+            word_counts=self.word_counts,
+            labels=move(self.labels),
+            mixture=None if self.mixture is None else Mixture(*map(move, self.mixture)),
         )
 
 
@@ -120,7 +213,7 @@ def collate(
 
     Args:
         frames: each utterance's frames, [A, F].
-        reads: what each utterance's words read.
+        reads: what each utterance's segments read.
         words: each utterance's vocabulary indices, [T].
         labels: class indices.
         minimum: the shortest signal that the encoder takes, reach + 1; a batch with less is filled with zeros.
@@ -128,14 +221,27 @@ def collate(
     pieces = [
         signal[first:last] for signal, read in zip(frames, reads, strict=True) for first, last in read.runs.tolist()
     ]
-    total = sum(read.length for read in reads)
-    if total < minimum:
-        pieces.append(np.zeros((minimum - total, frames[0].shape[1]), np.float32))
+    return lay_out(torch.from_numpy(np.concatenate(pieces or [frames[0][:0]])), reads, words, labels, minimum)
+
+
+def lay_out(
+    frames: Tensor, reads: Sequence[Reads], words: Sequence[np.ndarray], labels: Sequence[int], minimum: int
+) -> Batch:
+    """Make a batch of frames that lie end to end already.
+
+    Args:
+        frames: [N, F] the runs of all utterances, one behind the other, on any device; everything else is on the CPU.
+        reads, words, labels, minimum: see `collate`.
+    """
+    if len(frames) < minimum:
+        frames = functional.pad(frames, (0, 0, 0, minimum - len(frames)))
     starts = np.cumsum([0] + [read.length for read in reads[:-1]])
+    shift = np.repeat(starts, [len(read.begin) for read in reads])
+    begin, end = (np.concatenate([getattr(read, edge) for read in reads]) + shift for edge in ("begin", "end"))
     return Batch(
-        frames=torch.from_numpy(np.concatenate(pieces)),
-        begin=torch.from_numpy(np.concatenate([read.begin + start for read, start in zip(reads, starts, strict=True)])),
-        end=torch.from_numpy(np.concatenate([read.end + start for read, start in zip(reads, starts, strict=True)])),
+        frames=frames,
+        reads=Ranges(*map(torch.from_numpy, (begin, end, end - begin))),
+        spans=torch.from_numpy(np.concatenate([read.spans for read in reads]) + shift[:, None]),
         words=torch.from_numpy(np.concatenate(words).astype(np.int64)),
         word_counts=torch.tensor([len(utterance) for utterance in words]),
         labels=torch.tensor(labels, dtype=torch.int64),

@@ -2,50 +2,229 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+import torch
 from torch import nn
 
-from fgcme.experiment import ModelSettings
-from fgcme.model.encoders import AcousticEncoder, SemanticEncoder, word_table
-from fgcme.model.excitement import Excitement
-from fgcme.model.network import FineGrainedExcitement, WordSequence
-from fgcme.model.pooling import pooled_size
+from fgcme.experiment import ExcitementForm, ModelKind, ModelSettings
+from fgcme.model.baselines import AttentiveLSTM, LateFusion, MultiHopAttention, PooledStatistics
+from fgcme.model.batch import Reading
+from fgcme.model.encoders import AcousticEncoder, SemanticEncoder, Standardise, WordEmbedding, reach
+from fgcme.model.excitement import Excitement, driver, word_driver
+from fgcme.model.listening import AlignedListening, AttentiveListening, PositionalListening
+from fgcme.model.network import FineGrainedExcitement, Network
+from fgcme.model.pooling import Pooling
+from fgcme.model.recurrent import FrameLSTM, RaggedLSTM, WordLSTM
+
+_Arguments = ParamSpec("_Arguments")
+_Part = TypeVar("_Part", bound=nn.Module)
 
 
-def build(settings: ModelSettings, frame_size: int, vocabulary_size: int, classes: int) -> FineGrainedExcitement:
+def reading(settings: ModelSettings) -> Reading:
+    """How the model of these settings reads the frames of an utterance."""
+    if settings.kind == "semantic_lstm" or not _listens(settings):
+        return Reading("none")
+    if settings.kind != "fgcme":
+        return Reading("utterance")
+    seen = reach(settings.acoustic.kernels)
+    if settings.pooling.kind == "utterance":
+        return Reading("utterance", seen)
+    if settings.pooling.kind == "uniform":
+        return Reading("even", seen, settings.pooling.margin)
+    return Reading("words", seen, settings.pooling.margin)
+
+
+def build(settings: ModelSettings, frame_size: int, vocabulary_size: int, classes: int, blank: bool = False) -> Network:
     """Make an untrained model. Draw from `torch.manual_seed` beforehand to repeat it.
+
+    Whatever parts two models have in common start alike where they are drawn from the same seed.
 
     Args:
         settings: the `model` section of an experiment.
         frame_size: values of a frame.
         vocabulary_size: rows of the word table, the padding and unknown rows included.
         classes: number of emotions.
+        blank: whether it is trained by CTC and needs a class for the blank.
     """
-    size = pooled_size(settings.pooling.kind, settings.acoustic.channels[-1])
-    acoustic = semantic = None
-    if settings.modalities != "semantic":
-        acoustic = AcousticEncoder(
-            frame_size,
-            settings.acoustic.channels,
-            settings.acoustic.kernels,
-            settings.acoustic.activation,
-            settings.acoustic.dropout,
-        )
-    if settings.modalities != "acoustic":
-        semantic = SemanticEncoder(vocabulary_size, settings.semantic.embedding, size, settings.semantic.dropout)
-    both = acoustic is not None and semantic is not None
-    # Excitement crosses modalities: with one of them there is nothing to cross.
-    semantic_form = settings.excitement.semantic if both else "none"
-    acoustic_form = settings.excitement.acoustic if both else "none"
-    driven_by_word = settings.excitement.driver == "word"
-    acoustic_driver: nn.Module = word_table(vocabulary_size, size) if driven_by_word else nn.Linear(size, size)
-    return FineGrainedExcitement(
+    draft = _Draft(settings, frame_size, vocabulary_size, classes, blank, seed=int(torch.randint(2**62, ())))
+    return Network(Standardise(frame_size), _CORES[settings.kind](draft))
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """What a model is made from: the arguments of `build`, and a seed."""
+
+    settings: ModelSettings
+    frame_size: int
+    vocabulary_size: int
+    classes: int
+    blank: bool
+    seed: int
+
+    def part(
+        self, name: str, make: Callable[_Arguments, _Part], *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> _Part:
+        """Make a part, its weights drawn by its name: they are the same whatever else the model has."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed ^ zlib.crc32(name.encode()))
+            return make(*args, **kwargs)
+
+
+def _fgcme(draft: _Draft) -> FineGrainedExcitement:
+    settings = draft.settings
+    kind = settings.pooling.kind
+    pooling = Pooling(
+        "mean_max" if kind == "utterance" or kind == "uniform" else kind,
+        settings.acoustic.channels[-1],
+        settings.acoustic.kernels,
+        settings.pooling.temperature,
+    )
+    return _fused(
+        draft,
+        acoustic=AlignedListening(_acoustic_encoder(draft), pooling) if _listens(settings) else None,
+        semantic=_semantic_encoder(draft, pooling.size) if _reads(settings) else None,
+        # Excitement crosses modalities: with one of them there is nothing to cross.
+        excited=pooling.size if _listens(settings) and _reads(settings) else None,
+    )
+
+
+def _learned_alignment(draft: _Draft) -> FineGrainedExcitement:
+    words = _word_lstm(draft)
+    listening = draft.part(
+        "listening", AttentiveListening, _frame_lstm(draft), words.size, draft.settings.baseline.heads
+    )
+    return _fused(draft, listening, words)
+
+
+def _ctc_alignment(draft: _Draft) -> FineGrainedExcitement:
+    baseline = draft.settings.baseline
+    listening = draft.part("listening", PositionalListening, draft.frame_size, baseline.positions, baseline.stack)
+    return _fused(draft, listening, _semantic_encoder(draft, baseline.hidden))
+
+
+def _acoustic_lstm(draft: _Draft) -> AttentiveLSTM:
+    return _attentive(draft, "acoustic classifier", _frame_lstm(draft))
+
+
+def _semantic_lstm(draft: _Draft) -> AttentiveLSTM:
+    return _attentive(draft, "semantic classifier", _word_lstm(draft))
+
+
+def _late_fusion(draft: _Draft) -> LateFusion:
+    return LateFusion(_acoustic_lstm(draft), _semantic_lstm(draft))
+
+
+def _multi_hop_attention(draft: _Draft) -> MultiHopAttention:
+    dropout = draft.settings.fusion.dropout
+    return draft.part("classifier", MultiHopAttention, _frame_lstm(draft), _word_lstm(draft), draft.classes, dropout)
+
+
+def _pooled_statistics(draft: _Draft) -> PooledStatistics:
+    settings = draft.settings
+    return draft.part(
+        "classifier",
+        PooledStatistics,
+        Pooling("statistics", draft.frame_size) if _listens(settings) else None,
+        _embedding(draft) if _reads(settings) else None,
+        draft.classes,
+        settings.fusion.dropout,
+    )
+
+
+_CORES: dict[ModelKind, Callable[[_Draft], nn.Module]] = {
+    "fgcme": _fgcme,
+    "acoustic_lstm": _acoustic_lstm,
+    "semantic_lstm": _semantic_lstm,
+    "late_fusion": _late_fusion,
+    "multi_hop_attention": _multi_hop_attention,
+    "learned_alignment": _learned_alignment,
+    "ctc_alignment": _ctc_alignment,
+    "pooled_statistics": _pooled_statistics,
+}
+
+
+def _listens(settings: ModelSettings) -> bool:
+    """Whether a model that can leave a modality out has the acoustic one."""
+    return settings.kind not in ("fgcme", "pooled_statistics") or settings.modalities != "semantic"
+
+
+def _reads(settings: ModelSettings) -> bool:
+    """Whether a model that can leave a modality out has the words."""
+    return settings.kind not in ("fgcme", "pooled_statistics") or settings.modalities != "acoustic"
+
+
+def _fused(
+    draft: _Draft,
+    acoustic: AlignedListening | AttentiveListening | PositionalListening | None,
+    semantic: SemanticEncoder | WordLSTM | None,
+    excited: int | None = None,
+) -> FineGrainedExcitement:
+    """Both sides, word by word, under a sequence model; each excited by the other where both have `excited` values."""
+    settings = draft.settings
+    size = sum(side.size for side in (semantic, acoustic) if side is not None)
+    sequence = draft.part("sequence", RaggedLSTM, size, settings.fusion.hidden)
+    forms, by_word = settings.excitement, settings.excitement.driver == "word"
+    return draft.part(
+        "classifier",
+        FineGrainedExcitement,
         acoustic=acoustic,
         semantic=semantic,
-        pooling=settings.pooling.kind,
-        excite_semantic=Excitement(semantic_form, None if semantic_form == "none" else nn.Linear(size, size)),
-        excite_acoustic=Excitement(acoustic_form, None if acoustic_form == "none" else acoustic_driver),
-        driven_by_word=driven_by_word,
-        sequence=WordSequence(2 * size if both else size, settings.fusion.hidden),
-        classes=classes,
+        excite_semantic=_excitement(draft, "semantic driver", forms.semantic, excited),
+        excite_acoustic=_excitement(draft, "acoustic driver", forms.acoustic, excited, by_word),
+        driven_by_word=by_word,
+        sequence=sequence,
+        readout=Pooling(settings.fusion.readout, sequence.size),
+        classes=draft.classes,
         dropout=settings.fusion.dropout,
+        blank=draft.blank,
     )
+
+
+def _excitement(draft: _Draft, name: str, form: ExcitementForm, size: int | None, by_word: bool = False) -> Excitement:
+    squeeze = draft.settings.excitement.squeeze
+    if size is None or form == "none":
+        return Excitement("none", None)
+    if by_word:
+        return Excitement(form, draft.part(name, word_driver, draft.vocabulary_size, size, squeeze))
+    return Excitement(form, draft.part(name, driver, size, size, squeeze))
+
+
+def _attentive(draft: _Draft, name: str, encoder: FrameLSTM | WordLSTM) -> AttentiveLSTM:
+    dropout = draft.settings.fusion.dropout
+    return draft.part(name, AttentiveLSTM, encoder, Pooling("attention", encoder.size), draft.classes, dropout)
+
+
+def _acoustic_encoder(draft: _Draft) -> AcousticEncoder:
+    acoustic = draft.settings.acoustic
+    return draft.part(
+        "acoustic encoder",
+        AcousticEncoder,
+        draft.frame_size,
+        acoustic.channels,
+        acoustic.kernels,
+        acoustic.activation,
+        acoustic.dropout,
+        acoustic.layer_normalisation,
+    )
+
+
+def _semantic_encoder(draft: _Draft, size: int) -> SemanticEncoder:
+    return draft.part("semantic encoder", SemanticEncoder, _embedding(draft), size)
+
+
+def _frame_lstm(draft: _Draft) -> FrameLSTM:
+    baseline = draft.settings.baseline
+    return draft.part("frame LSTM", FrameLSTM, draft.frame_size, baseline.hidden, baseline.stack)
+
+
+def _word_lstm(draft: _Draft) -> WordLSTM:
+    return draft.part("word LSTM", WordLSTM, _embedding(draft), draft.settings.baseline.hidden)
+
+
+def _embedding(draft: _Draft) -> WordEmbedding:
+    semantic = draft.settings.semantic
+    return draft.part("embedding", WordEmbedding, draft.vocabulary_size, semantic.embedding, semantic.dropout)

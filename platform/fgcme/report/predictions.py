@@ -64,7 +64,7 @@ def to_csv(answer: Answer) -> str:
                 f"{end:.2f}",
                 likeliest(probabilities),
                 prediction.alignment,
-                *(f"{value:.6f}" for value in probabilities.values()),
+                *(f"{probabilities[name]:.6f}" if probabilities else "" for name in prediction.probabilities),
             ]
         )
     return lines.getvalue().rstrip("\n")
@@ -123,17 +123,18 @@ def to_table(answer: Answer) -> str:
         prediction.words, prediction.begin, prediction.end, prediction.word_probabilities, strict=True
     ):
         label = likeliest(probabilities)
-        lines.append(f"    {begin:6.2f} - {end:5.2f} s  {word:<{width}}  {label} {100 * probabilities[label]:.0f}%")
+        said = f"{label} {100 * probabilities[label]:.0f}%" if label else ""
+        lines.append(f"    {begin:6.2f} - {end:5.2f} s  {word:<{width}}  {said}".rstrip())
     return "\n".join(lines)
 
 
 def likeliest(probabilities: dict[str, float]) -> str:
-    """The most probable class.
+    """The most probable class; empty where there are none, as for the words of a model that does not go by words.
 
     >>> likeliest({"calm": 0.2, "happy": 0.8})
     'happy'
     """
-    return max(probabilities, key=lambda name: probabilities[name])
+    return max(probabilities, key=lambda name: probabilities[name], default="")
 
 
 def _tier(

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
-from fgcme.model import Batch, FineGrainedExcitement, collate, plan_reads
+from fgcme.model import Batch, FineGrainedExcitement, Network, Reading, collate, plan
+from fgcme.model.encoders import SemanticEncoder
 from fgcme.model.excitement import Excitement
-from fgcme.model.pooling import PoolingKind
+from fgcme.model.listening import AlignedListening
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,14 @@ class PaddedBatch:
         return PaddedBatch(**moved, word_counts=self.word_counts)
 
 
-def ragged(utterances: Sequence[Utterance], reach: int) -> Batch:
+def ragged(utterances: Sequence[Utterance], reading: Reading) -> Batch:
     """Utterances laid end to end, as the package does it."""
     return collate(
         [utterance.frames for utterance in utterances],
-        [plan_reads(utterance.begin, utterance.end, len(utterance.frames), reach) for utterance in utterances],
+        [plan(reading, utterance.begin, utterance.end, len(utterance.frames)) for utterance in utterances],
         [utterance.words for utterance in utterances],
         [utterance.label for utterance in utterances],
-        reach + 1,
+        reading.reach + 1,
     )
 
 
@@ -90,68 +91,93 @@ def padded(utterances: Sequence[Utterance], reach: int) -> PaddedBatch:
 
 
 class MaskedExcitement(nn.Module):
-    """The model of `FineGrainedExcitement`, over padded batches.
+    """A network whose core is `FineGrainedExcitement`, over padded batches.
+
+    It listens word by word, without a margin, and its readout is the maximum.
 
     Args:
-        model: whose weights it takes, and shares from then on.
+        network: whose weights it takes, and shares from then on.
     """
 
-    def __init__(self, model: FineGrainedExcitement) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        self.model = model
+        self.network = network
+        self.core = cast("FineGrainedExcitement", network.core)
 
     def forward(self, batch: PaddedBatch) -> Tensor:
         """[B, K] logits."""
-        model = self.model
+        core = self.core
         words = sounds = None
-        if model.semantic is not None:
-            words = model.semantic(batch.words)
-        if model.acoustic is not None:
+        if core.semantic is not None:
+            semantic = cast("SemanticEncoder", core.semantic)
+            words = semantic.project(semantic.embedding(batch.words))
+        if core.acoustic is not None:
             sounds = self.hear(batch)
         if words is not None and sounds is not None:
-            excited_words = excite(words, sounds, model.excite_semantic)
-            driver = batch.words if model.driven_by_word else words
-            features = torch.cat([excited_words, excite(sounds, driver, model.excite_acoustic)], dim=2)
+            excited_words = excite(words, sounds, core.excite_semantic)
+            driver = batch.words if core.driven_by_word else words
+            features = torch.cat([excited_words, excite(sounds, driver, core.excite_acoustic)], dim=2)
         else:
             features = cast("Tensor", words if words is not None else sounds)
         packed = pack_padded_sequence(features, batch.word_counts, batch_first=True, enforce_sorted=False)
-        sequence, _ = pad_packed_sequence(model.sequence.lstm(packed)[0], batch_first=True, padding_value=-torch.inf)
-        logits: Tensor = model.classify(model.dropout(sequence.max(dim=1).values))
+        sequence, _ = pad_packed_sequence(core.sequence.lstm(packed)[0], batch_first=True, padding_value=-torch.inf)
+        logits: Tensor = core.classify(core.dropout(sequence.max(dim=1).values))
         return logits
 
     def hear(self, batch: PaddedBatch) -> Tensor:
         """[B, T, D] acoustic features of the words."""
-        return masked_pool(self.encode(batch), read_mask(batch, self.kernels), self.model.pooling)
+        hidden, kind = self.encode(batch), self.listening.pooling.kind
+        if kind == "softmax":
+            return weigh(hidden, batch, self.kernels)
+        return masked_pool(hidden, read_mask(batch, self.kernels), kind)
 
     def encode(self, batch: PaddedBatch) -> Tensor:
         """[B, A', C] outputs of the acoustic encoder."""
-        acoustic = self.model.acoustic
-        assert acoustic is not None
-        hidden = ((batch.frames - acoustic.mean) / acoustic.deviation).transpose(1, 2)
-        for depth, convolution in enumerate(acoustic.convolutions):
-            hidden = convolution(acoustic.dropout(acoustic.activation(hidden)) if depth else hidden)
+        encoder, standardise = self.listening.encoder, self.network.standardise
+        hidden = ((batch.frames - standardise.mean) / standardise.deviation).transpose(1, 2)
+        for depth, convolution in enumerate(encoder.convolutions):
+            if depth:
+                hidden = encoder.dropout(encoder.activation(encoder.normalisations[depth - 1](hidden)))
+            hidden = convolution(hidden)
         return hidden.transpose(1, 2)
+
+    @property
+    def listening(self) -> AlignedListening:
+        """What hears the words."""
+        return cast("AlignedListening", self.core.acoustic)
 
     @property
     def kernels(self) -> list[int]:
         """Frames that each convolution sees."""
-        assert self.model.acoustic is not None
-        convolutions = cast("Sequence[nn.Conv1d]", self.model.acoustic.convolutions)
+        convolutions = cast("Sequence[nn.Conv1d]", self.listening.encoder.convolutions)
         return [convolution.kernel_size[0] for convolution in convolutions]
 
 
-def read_mask(batch: PaddedBatch, kernels: Sequence[int]) -> Tensor:
-    """[B, T, A'] whether each word reads each output: whether the output's receptive field meets the word's span."""
+def averaged_mask(batch: PaddedBatch, kernels: Sequence[int]) -> Tensor:
+    """[B, T, A'] how much of the word's span each output sees."""
     frame = torch.arange(batch.frames.shape[1], device=batch.frames.device)
     mask = ((batch.begin.unsqueeze(2) <= frame) & (frame < batch.end.unsqueeze(2))).float()
     for kernel in kernels:
         mask = functional.avg_pool1d(mask, kernel, stride=1)
+    return mask
+
+
+def read_mask(batch: PaddedBatch, kernels: Sequence[int]) -> Tensor:
+    """[B, T, A'] whether each word reads each output: whether the output's receptive field meets the word's span."""
+    mask = averaged_mask(batch, kernels)
     # Outputs past an utterance's own end see padding: alone, the utterance would not have them.
     own = batch.frame_counts - (batch.frames.shape[1] - mask.shape[2])
-    return (mask > 0) & (frame[: mask.shape[2]] < own.view(-1, 1, 1))
+    return (mask > 0) & (torch.arange(mask.shape[2], device=mask.device) < own.view(-1, 1, 1))
 
 
-def masked_pool(hidden: Tensor, mask: Tensor, kind: PoolingKind) -> Tensor:
+def weigh(hidden: Tensor, batch: PaddedBatch, kernels: Sequence[int]) -> Tensor:
+    """[B, A', C] outputs -> [B, T, C] weighted by the softmax of the averaged mask; zeros where nothing is read."""
+    reads = read_mask(batch, kernels)
+    weights = averaged_mask(batch, kernels).masked_fill(~reads, -1e6).softmax(dim=2) * reads
+    return weights.to(hidden.dtype) @ hidden
+
+
+def masked_pool(hidden: Tensor, mask: Tensor, kind: str) -> Tensor:
     """[B, A', C] outputs and [B, T, A'] mask -> [B, T, D]; zeros for a word that reads nothing."""
     reads = mask.to(hidden.dtype).unsqueeze(3)
     counts = reads.sum(2)
@@ -177,32 +203,3 @@ def excite(features: Tensor, source: Tensor, excitement: Excitement) -> Tensor:
         "residual_gate": features + features * signal.sigmoid(),
         "additive": features + signal,
     }[excitement.form]
-
-
-def outputs_read(begin: int, end: int, frame_count: int, reach: int) -> list[int]:
-    """Outputs that a word reads, by their definition: those that see a frame of its span.
-
-    >>> outputs_read(3, 4, 10, 2)
-    [1, 2, 3]
-    """
-    return [
-        output
-        for output in range(frame_count - reach)
-        if any(begin <= frame < end for frame in range(output, output + reach + 1))
-    ]
-
-
-def pool_by_loops(hidden: np.ndarray, begin: Sequence[int], end: Sequence[int], kind: PoolingKind) -> np.ndarray:
-    """[N, C] outputs and [W] segments -> [W, D] in float64, one word and one output at a time."""
-    pooled = []
-    for first, last in zip(begin, end, strict=True):
-        total = np.zeros(hidden.shape[1], np.float64)
-        highest = np.full(hidden.shape[1], -np.inf)
-        for output in range(first, last):
-            total += hidden[output]
-            highest = np.maximum(highest, hidden[output])
-        read = max(last - first, 0)
-        mean = total / max(read, 1)
-        highest = highest if read else np.zeros_like(highest)
-        pooled.append({"mean": mean, "max": highest, "mean_max": np.concatenate([mean, highest])}[kind])
-    return np.array(pooled)

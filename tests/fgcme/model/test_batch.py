@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fgcme.model import Reads, plan_reads
-from tests.fgcme.model.masked import Utterance, outputs_read, ragged
+from fgcme.model import Mixture, Reading, Reads, collate, plan
+from fgcme.model.batch import Segments, end_to_end
+from tests.fgcme.model.masked import Utterance, ragged
+from tests.fgcme.model.reference import outputs_read
 
 Span = tuple[int, int]
 
@@ -23,9 +27,9 @@ def utterances(draw: st.DrawFn) -> tuple[list[Span], int, int]:
     return [(begin, max(begin + length, 0)) for begin, length in spans], frame_count, draw(st.integers(0, 8))
 
 
-def plan(spans: list[Span], frame_count: int, reach: int) -> Reads:
+def planned(spans: list[Span], frame_count: int, reach: int, segments: Segments = "words", margin: int = 0) -> Reads:
     begin, end = np.array(spans, np.int32).T
-    return plan_reads(begin, end, frame_count, reach)
+    return plan(Reading(segments, reach, margin), begin, end, frame_count)
 
 
 def inputs_of_outputs(reads: Reads, reach: int) -> dict[int, int]:
@@ -52,7 +56,7 @@ def inputs_of_outputs(reads: Reads, reach: int) -> dict[int, int]:
 @example(([(3, 9), (12, 15)], 20, 0))  # an encoder that sees one frame at a time
 def test_each_word_reads_exactly_the_outputs_that_see_its_span(case: tuple[list[Span], int, int]) -> None:
     spans, frame_count, reach = case
-    reads = plan(spans, frame_count, reach)
+    reads = planned(spans, frame_count, reach)
     original = inputs_of_outputs(reads, reach)
     for (begin, end), first, last in zip(spans, reads.begin, reads.end, strict=True):
         assert [original[output] for output in range(first, last)] == outputs_read(begin, end, frame_count, reach)
@@ -62,7 +66,7 @@ def test_each_word_reads_exactly_the_outputs_that_see_its_span(case: tuple[list[
 @given(utterances())
 def test_runs_hold_the_frames_that_are_needed_and_little_else(case: tuple[list[Span], int, int]) -> None:
     spans, frame_count, reach = case
-    reads = plan(spans, frame_count, reach)
+    reads = planned(spans, frame_count, reach)
     needed = {
         frame
         for begin, end in spans
@@ -75,14 +79,60 @@ def test_runs_hold_the_frames_that_are_needed_and_little_else(case: tuple[list[S
     assert reads.length == len(kept)
 
 
+@settings(deadline=None, max_examples=200)
+@given(utterances())
+def test_spans_are_counted_as_the_outputs_are(case: tuple[list[Span], int, int]) -> None:
+    spans, frame_count, reach = case
+    reads = planned(spans, frame_count, reach)
+    frames = np.concatenate([np.arange(first, last) for first, last in reads.runs] or [np.zeros(0, int)])
+    for (begin, end), first, last, read in zip(
+        spans, reads.spans[:, 0], reads.spans[:, 1], reads.end > reads.begin, strict=True
+    ):
+        # A word that reads nothing has no place.
+        assert frames[first:last].tolist() == (list(range(begin, min(end, frame_count))) if read else [])
+
+
+@settings(deadline=None, max_examples=200)
+@given(utterances(), st.integers(0, 10))
+def test_a_margin_widens_every_span_but_an_empty_one(case: tuple[list[Span], int, int], margin: int) -> None:
+    spans, frame_count, reach = case
+    wider = [(max(begin - margin, 0), end + margin) if begin < end else (begin, begin) for begin, end in spans]
+    ours, theirs = planned(spans, frame_count, reach, margin=margin), planned(wider, frame_count, reach)
+    for name in ("runs", "begin", "end", "spans"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+
+
+@given(st.integers(1, 12), st.integers(0, 60))
+def test_an_even_split_gives_every_frame_to_one_word_and_about_as_many_to_each(words: int, frame_count: int) -> None:
+    reads = planned([(0, 0)] * words, frame_count, 0, "even")
+    lengths = reads.end - reads.begin
+    assert lengths.sum() == frame_count == reads.length
+    assert set(lengths) <= {frame_count // words, frame_count // words + 1}
+    assert (np.diff(reads.begin[lengths > 0]) > 0).all()
+
+
+def test_an_utterance_is_one_segment_whatever_its_words() -> None:
+    reads = planned([(3, 5), (5, 5), (30, 40)], 50, 6, "utterance")
+    assert reads.runs.tolist() == [[0, 50]]
+    assert (reads.begin.tolist(), reads.end.tolist(), reads.spans.tolist()) == ([0], [44], [[0, 50]])
+
+
+def test_a_model_of_words_alone_reads_no_frame() -> None:
+    reads = planned([(3, 5), (30, 40)], 50, 0, "none")
+    assert (reads.length, len(reads.runs), len(reads.begin), reads.spans.shape) == (0, 0, 0, (0, 2))
+
+
 def test_words_far_apart_are_two_runs_and_close_ones_are_one() -> None:
-    assert plan([(10, 12), (30, 33)], 50, 6).runs.tolist() == [[4, 18], [24, 39]]
-    assert plan([(10, 12), (20, 23)], 50, 6).runs.tolist() == [[4, 29]]
+    assert planned([(10, 12), (30, 33)], 50, 6).runs.tolist() == [[4, 18], [24, 39]]
+    assert planned([(10, 12), (20, 23)], 50, 6).runs.tolist() == [[4, 29]]
 
 
 def test_a_word_that_reads_nothing_has_an_empty_range() -> None:
-    reads = plan([(10, 10), (10, 12), (80, 90)], 50, 6)
+    reads = planned([(10, 10), (10, 12), (80, 90)], 50, 6)
     assert (reads.end - reads.begin).tolist() == [0, 8, 0]
+
+
+WORDS = Reading("words", reach=6)
 
 
 def utterance(frame_count: int, spans: list[Span], label: int = 0) -> Utterance:
@@ -92,15 +142,17 @@ def utterance(frame_count: int, spans: list[Span], label: int = 0) -> Utterance:
 
 
 def test_a_batch_holds_the_frames_that_words_read_and_no_others() -> None:
-    batch = ragged([utterance(50, [(10, 12), (30, 33)]), utterance(20, [(0, 5)])], reach=6)
+    batch = ragged([utterance(50, [(10, 12), (30, 33)]), utterance(20, [(0, 5)])], WORDS)
     expected = [*range(4, 18), *range(24, 39), *range(11)]
     assert batch.frames[:, 0].tolist() == expected
-    assert batch.begin.tolist() == [0, 14, 29]
-    assert batch.end.tolist() == [8, 23, 34]
+    assert batch.reads.begin.tolist() == [0, 14, 29]
+    assert batch.reads.end.tolist() == [8, 23, 34]
+    assert batch.reads.lengths.tolist() == [8, 9, 5]
+    assert batch.spans.tolist() == [[6, 8], [20, 23], [29, 34]]
 
 
 def test_a_batch_keeps_words_counts_and_labels_in_the_order_of_its_utterances() -> None:
-    batch = ragged([utterance(50, [(10, 12), (30, 33)], label=3), utterance(20, [(0, 5)], label=-1)], reach=6)
+    batch = ragged([utterance(50, [(10, 12), (30, 33)], label=3), utterance(20, [(0, 5)], label=-1)], WORDS)
     assert batch.words.tolist() == [2, 3, 2]
     assert batch.word_counts.tolist() == [2, 1]
     assert batch.labels.tolist() == [3, -1]
@@ -108,20 +160,44 @@ def test_a_batch_keeps_words_counts_and_labels_in_the_order_of_its_utterances() 
 
 
 def test_a_batch_in_which_nothing_is_read_still_feeds_the_encoder() -> None:
-    batch = ragged([utterance(50, [(10, 10)])], reach=6)
+    batch = ragged([utterance(50, [(10, 10)])], WORDS)
     assert batch.frames.tolist() == torch.zeros(7, 2).tolist()
-    assert batch.begin.tolist() == batch.end.tolist()
+    assert batch.reads.lengths.tolist() == [0]
 
 
-def test_a_batch_moves_to_a_device_but_for_its_word_counts() -> None:
-    moved = ragged([utterance(50, [(10, 12)])], reach=6).to("meta")
-    assert {moved.frames.device.type, moved.begin.device.type, moved.words.device.type} == {"meta"}
-    assert moved.word_counts.device.type == "cpu"
+def test_a_batch_of_words_alone_has_no_segment() -> None:
+    batch = ragged([utterance(50, [(10, 12)]), utterance(20, [(0, 5)])], Reading("none"))
+    assert batch.frames.shape == (1, 2) and batch.spans.shape == (0, 2) and len(batch.reads.begin) == 0
+    assert batch.words.tolist() == [2, 2]
+
+
+def test_a_batch_of_whole_utterances_has_a_segment_for_each() -> None:
+    batch = ragged([utterance(50, [(10, 12), (20, 30)]), utterance(20, [(0, 5)])], Reading("utterance", 6))
+    assert batch.reads.begin.tolist() == [0, 50] and batch.reads.lengths.tolist() == [44, 14]
+    assert batch.spans.tolist() == [[0, 50], [50, 70]]
+
+
+def test_a_batch_moves_to_a_device_but_for_its_counts() -> None:
+    batch = ragged([utterance(50, [(10, 12)])], WORDS)
+    mixture = Mixture(torch.tensor([0]), torch.tensor([0.5]))
+    moved = dataclasses.replace(batch, mixture=mixture).to("meta")
+    assert moved.mixture is not None
+    there = [moved.frames, moved.reads.begin, moved.reads.end, moved.spans, moved.words, moved.labels, *moved.mixture]
+    assert {tensor.device.type for tensor in there} == {"meta"}
+    assert moved.word_counts.device.type == moved.reads.lengths.device.type == "cpu"
+    assert batch.to("meta").mixture is None
 
 
 def test_every_utterance_brings_its_own_reads() -> None:
-    from fgcme.model import collate
-
     one = utterance(50, [(10, 12)])
     with pytest.raises(ValueError, match="shorter"):
-        collate([one.frames, one.frames], [plan([(10, 12)], 50, 6)], [one.words, one.words], [0, 0], 7)
+        collate([one.frames, one.frames], [planned([(10, 12)], 50, 6)], [one.words, one.words], [0, 0], 7)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6))
+def test_ranges_end_to_end_leave_no_row_out(counts: list[int]) -> None:
+    ranges = end_to_end(torch.tensor(counts))
+    rows = [
+        row for begin, end in zip(ranges.begin.tolist(), ranges.end.tolist(), strict=True) for row in range(begin, end)
+    ]
+    assert rows == list(range(sum(counts))) and ranges.lengths.tolist() == counts

@@ -2,53 +2,210 @@
 
 from __future__ import annotations
 
+from typing import Any, get_args
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from fgcme.experiment import ModelSettings
-from fgcme.model import FineGrainedExcitement, build
+from fgcme import variants
+from fgcme.experiment import ModelKind, ModelSettings
+from fgcme.model import Network, Reading, build, reading
+from fgcme.model.recurrent import RaggedLSTM
+from tests.fgcme.model.reference_baselines import draw, ragged
+
+FRAME_SIZE, VOCABULARY, CLASSES = 40, 20, 4
+WITH_BLANK = ("fgcme", "learned_alignment", "ctc_alignment")
 
 
-def built(seed: int = 0, **settings: object) -> FineGrainedExcitement:
+def built(seed: int = 0, blank: bool = False, **settings: Any) -> Network:
     torch.manual_seed(seed)
-    return build(ModelSettings.model_validate(settings), frame_size=40, vocabulary_size=20, classes=4)
+    return build(ModelSettings.model_validate(settings), FRAME_SIZE, VOCABULARY, CLASSES, blank)
 
 
-def test_the_same_seed_builds_the_same_model_and_another_seed_another() -> None:
-    one, same, other = built(1).state_dict(), built(1).state_dict(), built(2).state_dict()
+def weights(network: Network) -> dict[str, Tensor]:
+    return network.core.state_dict()
+
+
+@pytest.mark.parametrize("name", variants.all_named())
+def test_every_named_variant_classifies_a_batch_that_is_read_as_it_wants(name: str) -> None:
+    settings = ModelSettings.model_validate(variants.named(name))
+    torch.manual_seed(0)
+    # Long and short, one word, one frame, an utterance shorter than the reach.
+    shapes = [(60, 6), (30, 1), (1, 2), (4, 3)]
+    utterances = [draw(0, *shape, FRAME_SIZE, VOCABULARY, CLASSES) for shape in shapes]
+    batch = ragged(settings, utterances)
+    for blank in (False, True) if settings.kind in WITH_BLANK else (False,):
+        output = build(settings, FRAME_SIZE, VOCABULARY, CLASSES, blank)(batch)
+        assert output.logits.shape == (4, CLASSES)
+        assert output.logits.isfinite().all()
+        if output.word_logits is not None:
+            assert output.word_logits.shape == (12, CLASSES + blank)
+
+
+@pytest.mark.parametrize("kind", get_args(ModelKind))
+def test_the_same_seed_builds_the_same_model_and_another_seed_another(kind: str) -> None:
+    one, same, other = (weights(built(seed, kind=kind)) for seed in (1, 1, 2))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_building_a_model_moves_the_generator_on_and_by_the_same_for_all() -> None:
+    built(kind="fgcme")
+    after = torch.rand(3)
+    built(kind="late_fusion")
+    assert torch.equal(torch.rand(3), after)
+    torch.manual_seed(0)
+    assert not torch.equal(torch.rand(3), after)
+
+
+def same_start(one: dict[str, Tensor], other: dict[str, Tensor], prefixes: tuple[str, ...]) -> bool:
+    """Whether two models have parameters of these names in common, and start them alike."""
+    common = [name for name in one.keys() & other.keys() if name.startswith(prefixes)]
+    return bool(common) and all(torch.equal(one[name], other[name]) for name in common)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"excitement": {"semantic": "none", "acoustic": "none"}},
+        {"excitement": {"semantic": "none"}},
+        {"excitement": {"driver": "word"}},
+        {"excitement": {"squeeze": 4}},
+        {"pooling": {"kind": "uniform"}},
+        {"pooling": {"kind": "statistics"}},
+        {"fusion": {"readout": "attention"}},
+    ],
+    ids=str,
+)
+def test_variants_start_from_the_same_weights_but_for_what_they_change(settings: dict[str, Any]) -> None:
+    assert same_start(weights(built()), weights(built(**settings)), ("acoustic", "semantic", "sequence", "classify"))
+
+
+def test_one_modality_alone_starts_from_the_weights_that_it_has_in_both() -> None:
+    both = weights(built())
+    assert same_start(both, weights(built(modalities="acoustic")), ("acoustic", "classify"))
+    assert same_start(both, weights(built(modalities="semantic")), ("semantic", "classify"))
+
+
+def test_baselines_start_the_parts_that_they_share_from_the_same_weights() -> None:
+    frames, words = weights(built(kind="acoustic_lstm")), weights(built(kind="semantic_lstm"))
+    fused = weights(built(kind="late_fusion"))
+    assert all(torch.equal(fused[f"acoustic.{name}"], value) for name, value in frames.items())
+    assert all(torch.equal(fused[f"semantic.{name}"], value) for name, value in words.items())
+    hops, learned = weights(built(kind="multi_hop_attention")), weights(built(kind="learned_alignment"))
+    for name, value in frames.items():
+        if name.startswith("encoder"):
+            assert torch.equal(hops[name.replace("encoder", "acoustic")], value)
+            assert torch.equal(learned[name.replace("encoder", "acoustic.frames")], value)
+    embedding = "semantic.embedding.table.weight"
+    assert all(torch.equal(weights(built(kind=kind))[embedding], hops[embedding]) for kind in WITH_BLANK)
+
+
+def test_no_two_parts_start_alike() -> None:
+    fused = weights(built(kind="late_fusion", semantic={"embedding": FRAME_SIZE}))
+    shapes = [value for name, value in fused.items() if name.endswith("weight_ih_l0")]
+    assert shapes[0].shape == shapes[1].shape and not torch.equal(shapes[0], shapes[1])
+    assert not torch.equal(fused["acoustic.classify.weight"], fused["semantic.classify.weight"])
+
+
 def test_the_default_model_has_the_paper_s_sizes() -> None:
-    model = built()
-    assert model.acoustic is not None and model.semantic is not None
-    shapes = [tuple(layer.weight.shape) for layer in model.acoustic.convolutions if isinstance(layer, nn.Conv1d)]
+    core = built().core
+    shapes = [tuple(layer.weight.shape) for layer in core.acoustic.encoder.convolutions]
     assert shapes == [(64, 40, 5), (128, 64, 2), (128, 128, 2)]
-    assert model.acoustic.reach == 6
-    assert model.semantic.table.weight.shape == (20, 300)
-    assert model.semantic.project.out_features == 256
-    lstm = model.sequence.lstm
+    assert core.acoustic.encoder.reach == 6
+    assert core.semantic.embedding.table.weight.shape == (20, 300)
+    assert core.semantic.project.out_features == 256
+    lstm = core.sequence.lstm
     assert (lstm.input_size, lstm.hidden_size, lstm.bidirectional) == (512, 256, True)
-    assert (model.classify.in_features, model.classify.out_features) == (512, 4)
+    assert (core.classify.in_features, core.classify.out_features) == (512, 4)
 
 
-@pytest.mark.parametrize(("kind", "size"), [("mean_max", 256), ("mean", 128), ("max", 128)])
+def test_the_baselines_have_the_published_sizes() -> None:
+    frames, words = built(kind="acoustic_lstm").core.encoder.lstm, built(kind="semantic_lstm").core.encoder.lstm
+    assert (frames.forwards.input_size, frames.forwards.hidden_size, frames.size) == (40, 256, 512)
+    assert (words.lstm.input_size, words.lstm.hidden_size, words.size) == (300, 256, 512)
+    assert built(kind="multi_hop_attention").core.classify.in_features == 3 * 512
+    assert built(kind="learned_alignment").core.sequence.lstm.input_size == 2 * 512
+    positions = built(kind="ctc_alignment").core.acoustic.locate.forwards
+    assert (positions.hidden_size, positions.num_layers, positions.bidirectional) == (64 + 1, 2, False)
+    assert built(kind="pooled_statistics").core.classify.in_features == 2 * 40 + 300
+
+
+@pytest.mark.parametrize("kind", ["acoustic_lstm", "learned_alignment", "multi_hop_attention", "late_fusion"])
+def test_settings_of_the_baselines_reach_them(kind: str) -> None:
+    settings = {"hidden": 8, "stack": 3}
+    shapes = {tuple(value.shape) for value in weights(built(kind=kind, baseline=settings)).values()}
+    assert (4 * 8, 3 * FRAME_SIZE) in shapes
+
+
+def test_settings_of_an_alignment_that_is_learned_reach_it() -> None:
+    core = built(kind="ctc_alignment", baseline={"positions": 5, "stack": 2, "hidden": 6}).core
+    assert (core.acoustic.positions, core.acoustic.size, core.semantic.size) == (5, 80, 6)
+    assert built(kind="learned_alignment", baseline={"heads": 8}).core.acoustic.heads == 8
+    fusion = {"hidden": 6, "readout": "mean", "dropout": 0.5}
+    for kind in ("learned_alignment", "ctc_alignment"):
+        core = built(kind=kind, fusion=fusion).core
+        assert (core.sequence.size, core.readout.kind, core.dropout.p) == (12, "mean", 0.5)
+
+
+@pytest.mark.parametrize("kind", get_args(ModelKind))
+def test_dropout_of_words_and_before_the_classifier_is_the_same_setting_in_every_model(kind: str) -> None:
+    network = built(kind=kind, semantic={"dropout": 0.25}, fusion={"dropout": 0.5})
+    rates = {module.p for module in network.modules() if isinstance(module, nn.Dropout)}
+    assert rates - {0.0} == ({0.5} if kind == "acoustic_lstm" else {0.25, 0.5})
+
+
+@pytest.mark.parametrize(("kind", "size"), [("mean_max", 256), ("mean", 128), ("max", 128), ("statistics", 256)])
 def test_both_sides_take_the_size_that_pooling_gives(kind: str, size: int) -> None:
-    model = built(pooling={"kind": kind})
-    assert model.semantic is not None and model.semantic.project.out_features == size
-    assert model.sequence.lstm.input_size == 2 * size
+    core = built(pooling={"kind": kind}).core
+    assert core.semantic.project.out_features == size
+    assert core.sequence.lstm.input_size == 2 * size
 
 
 def test_the_acoustic_side_is_driven_by_features_or_by_a_table_of_words() -> None:
-    assert isinstance(built().excite_acoustic.driver, nn.Linear)
-    assert isinstance(built(excitement={"driver": "word"}).excite_acoustic.driver, nn.Embedding)
+    assert isinstance(built().core.excite_acoustic.driver, nn.Linear)
+    assert isinstance(built(excitement={"driver": "word"}).core.excite_acoustic.driver, nn.Embedding)
 
 
 def test_one_modality_alone_has_no_parameter_of_the_other_and_no_excitement() -> None:
     for modality, other in (("acoustic", "semantic"), ("semantic", "acoustic")):
-        model = built(modalities=modality)
-        assert getattr(model, other) is None
-        assert not any(name.startswith((other, "excite")) for name, _ in model.named_parameters())
-        assert model.sequence.lstm.input_size == 256
+        core = built(modalities=modality).core
+        assert getattr(core, other) is None
+        assert not any(name.startswith((other, "excite")) for name, _ in core.named_parameters())
+        assert core.sequence.lstm.input_size == 256
+
+
+def test_a_model_trained_by_ctc_has_a_class_more() -> None:
+    for kind in WITH_BLANK:
+        assert built(kind=kind, blank=True).core.classify.out_features == CLASSES + 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, Reading("words", reach=6)),
+        ({"acoustic": {"kernels": [3, 3, 1]}, "pooling": {"margin": 4}}, Reading("words", reach=4, margin=4)),
+        ({"pooling": {"kind": "uniform"}}, Reading("even", reach=6)),
+        ({"pooling": {"kind": "utterance"}}, Reading("utterance", reach=6)),
+        ({"modalities": "semantic"}, Reading("none")),
+        ({"modalities": "acoustic"}, Reading("words", reach=6)),
+        ({"kind": "semantic_lstm"}, Reading("none")),
+        ({"kind": "pooled_statistics", "modalities": "semantic"}, Reading("none")),
+        ({"kind": "pooled_statistics"}, Reading("utterance")),
+        ({"kind": "acoustic_lstm"}, Reading("utterance")),
+        # The kinds that are made of both modalities have both, whatever is set for those that need not.
+        ({"kind": "late_fusion", "modalities": "semantic"}, Reading("utterance")),
+        ({"kind": "multi_hop_attention"}, Reading("utterance")),
+        ({"kind": "learned_alignment", "pooling": {"margin": 3}}, Reading("utterance")),
+        ({"kind": "ctc_alignment"}, Reading("utterance")),
+    ],
+    ids=str,
+)
+def test_a_model_reads_the_frames_that_it_listens_to(settings: dict[str, Any], expected: Reading) -> None:
+    assert reading(ModelSettings.model_validate(settings)) == expected
+
+
+def test_words_are_followed_by_a_packed_lstm_in_every_model_that_goes_by_them() -> None:
+    for kind in WITH_BLANK:
+        assert isinstance(built(kind=kind).core.sequence, RaggedLSTM)

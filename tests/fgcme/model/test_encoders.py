@@ -2,82 +2,136 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fgcme.errors import UserError
-from fgcme.model.encoders import AcousticEncoder, Activation, SemanticEncoder, reach, word_table
+from fgcme.experiment import AcousticSettings
+from fgcme.model import Reading, WordEmbedding
+from fgcme.model.encoders import AcousticEncoder, Activation, SemanticEncoder, Standardise, reach, word_table
+from tests.fgcme.model.masked import Utterance, ragged
+from tests.fgcme.model.reference import encoded
+
+OPTIONS = list(itertools.product(get_args(Activation), [False, True]))
 
 
-def layer_by_layer(encoder: AcousticEncoder, frames: Tensor, activation: nn.Module) -> Tensor:
-    """The encoder's convolutions, one after the other."""
-    signal = frames.t().unsqueeze(0)
-    for depth, convolution in enumerate(encoder.convolutions):
-        signal = convolution(activation(signal) if depth else signal)
-    return signal.squeeze(0).t()
-
-
-def encoder(activation: Activation = "none", dropout: float = 0.0) -> AcousticEncoder:
+def encoder(activation: Activation = "none", dropout: float = 0.0, normalised: bool = False) -> AcousticEncoder:
     torch.manual_seed(0)
-    return AcousticEncoder(4, [6, 5, 3], [5, 2, 3], activation, dropout).double()
+    model = AcousticEncoder(4, [6, 5, 3], [5, 2, 3], activation, dropout, normalised).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    return model
 
 
-@pytest.mark.parametrize(("activation", "module"), [("none", nn.Identity()), ("relu", nn.ReLU()), ("gelu", nn.GELU())])
-def test_the_encoder_is_its_convolutions_one_after_the_other(activation: Activation, module: nn.Module) -> None:
-    model, frames = encoder(activation), torch.randn(30, 4, dtype=torch.float64)
-    expected = layer_by_layer(model, frames, module)
+def by_equation(model: AcousticEncoder, frames: Tensor, activation: Activation, normalised: bool) -> Tensor:
+    settings = AcousticSettings(
+        channels=[6, 5, 3], kernels=[5, 2, 3], activation=activation, layer_normalisation=normalised
+    )
+    return encoded(frames, settings, dict(model.named_parameters()))
+
+
+@pytest.mark.parametrize(("activation", "normalised"), OPTIONS)
+@pytest.mark.parametrize("frame_count", [8, 30])
+def test_the_encoder_and_its_gradient_follow_the_equations(
+    activation: Activation, normalised: bool, frame_count: int
+) -> None:
+    model, frames = encoder(activation, normalised=normalised), torch.randn(frame_count, 4, dtype=torch.float64)
+    outputs, expected = model(frames), by_equation(model, frames, activation, normalised)
+    assert outputs.shape == (frame_count - model.reach, 3)
     weight = torch.randn_like(expected)
-    gradients = torch.autograd.grad((expected * weight).sum(), list(model.parameters()))
-    outputs = model(frames)
     torch.testing.assert_close(outputs, expected)
     for ours, theirs in zip(
-        torch.autograd.grad((outputs * weight).sum(), list(model.parameters())), gradients, strict=True
+        torch.autograd.grad((outputs * weight).sum(), list(model.parameters())),
+        torch.autograd.grad((expected * weight).sum(), list(model.parameters())),
+        strict=True,
     ):
         torch.testing.assert_close(ours, theirs)
 
 
-def test_an_output_sees_its_own_frame_and_the_reach_after_it() -> None:
-    model = encoder()
+@pytest.mark.parametrize(("activation", "normalised"), OPTIONS)
+def test_one_convolution_alone_has_nothing_to_normalise_or_activate(activation: Activation, normalised: bool) -> None:
+    model = AcousticEncoder(4, [3], [2], activation, 0.5, normalised)
+    frames = torch.randn(9, 4)
+    expected = model.convolutions[0](frames.t().unsqueeze(0)).squeeze(0).t()
+    torch.testing.assert_close(model(frames), expected)
+
+
+@pytest.mark.parametrize(("activation", "normalised"), OPTIONS)
+def test_an_output_sees_its_own_frame_and_the_reach_after_it(activation: Activation, normalised: bool) -> None:
+    model = encoder(activation, normalised=normalised)
     frames = torch.randn(30, 4, dtype=torch.float64)
     outputs = model(frames)
     assert model.reach == reach([5, 2, 3]) == 7
-    assert outputs.shape == (30 - 7, 3)
     changed = frames.clone()
     changed[15] += 1
     moved = (model(changed) - outputs).abs().sum(1) > 1e-9
     assert moved.nonzero().flatten().tolist() == list(range(15 - 7, 16))
 
 
-def test_dropout_acts_in_training_and_not_in_evaluation() -> None:
-    model, frames = encoder(dropout=0.5), torch.randn(30, 4, dtype=torch.float64)
+@pytest.mark.parametrize(("activation", "normalised"), OPTIONS)
+def test_dropout_acts_in_training_and_not_in_evaluation(activation: Activation, normalised: bool) -> None:
+    model, frames = encoder(activation, 0.5, normalised), torch.randn(30, 4, dtype=torch.float64)
     assert not torch.equal(model(frames), model(frames))
     model.eval()
-    torch.testing.assert_close(model(frames), layer_by_layer(model, frames, nn.Identity()))
+    torch.testing.assert_close(model(frames), by_equation(model, frames, activation, normalised))
 
 
-def test_standardised_frames_are_what_the_convolutions_see() -> None:
-    model, frames = encoder(), 7 + 3 * torch.randn(40, 4, dtype=torch.float64)
-    expected = layer_by_layer(model, (frames - frames.mean(0)) / frames.std(0), nn.Identity())
-    model.standardise_by(frames.mean(0), frames.std(0))
-    torch.testing.assert_close(model(frames), expected)
+def test_half_precision_rounds_one_product_and_not_the_kernels_that_were_composed() -> None:
+    torch.manual_seed(0)
+    model, frames = AcousticEncoder(40, [64, 128, 128], [5, 2, 2]), torch.randn(400, 40)
+    expected = model(frames)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = model(frames)
+    assert outputs.dtype == torch.bfloat16
+    # Frames, kernel and result are rounded to 8 bits: 0.73 of the last bit; with the composition it would be 1.25.
+    assert (outputs - expected).norm() < 0.9 * 2**-8 * expected.norm()
+
+
+def test_frames_are_standardised_by_the_statistics_they_are_fitted_to() -> None:
+    frames = 7 + 3 * torch.randn(40, 4, dtype=torch.float64)
+    standardise = Standardise(4).double()
+    assert torch.equal(standardise(frames), frames)
+    standardise.fit(frames.mean(0), frames.std(0))
+    torch.testing.assert_close(standardise(frames).mean(0), torch.zeros(4).double())
+    torch.testing.assert_close(standardise(frames).std(0), torch.ones(4).double())
 
 
 def test_statistics_are_saved_with_the_weights_and_are_not_trained() -> None:
-    model = encoder()
-    model.standardise_by(torch.full((4,), 2.0), torch.full((4,), 3.0))
-    other = encoder()
-    other.load_state_dict(model.state_dict())
+    standardise, other = Standardise(4), Standardise(4)
+    standardise.fit(torch.full((4,), 2.0), torch.full((4,), 3.0))
+    other.load_state_dict(standardise.state_dict())
     assert other.mean.tolist() == [2.0] * 4 and other.deviation.tolist() == [3.0] * 4
-    assert {"mean", "deviation"}.isdisjoint(name for name, _ in model.named_parameters())
+    assert not list(standardise.parameters())
 
 
 def test_the_rows_of_padding_and_of_unknown_words_are_zero() -> None:
     table = word_table(6, 3)
     assert not table.weight[:2].any() and table.weight[2:].all()
+
+
+def test_a_word_s_feature_is_a_linear_map_of_its_embedding() -> None:
+    torch.manual_seed(0)
+    model = SemanticEncoder(WordEmbedding(6, size=2), size=3)
+    words = np.array([2, 5, 2])
+    nothing = np.zeros(3, np.int64)
+    features = model(ragged([Utterance(np.zeros((4, 1), np.float32), nothing, nothing, words)], Reading("none")))
+    table, project = model.embedding.table.weight, model.project
+    torch.testing.assert_close(features, table[words] @ project.weight.T + project.bias)
+    assert model.size == 3
+
+
+def test_dropout_of_the_embedding_acts_in_training_alone() -> None:
+    model, words = WordEmbedding(50, size=8, dropout=0.5), torch.arange(2, 50)
+    assert 0.3 < float((model(words) == 0).float().mean()) < 0.7
+    model.eval()
+    assert torch.equal(model(words), model.table.weight[2:])
 
 
 def vectors(tmp_path: Path, text: str) -> str:
@@ -86,12 +140,12 @@ def vectors(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-def rows(model: SemanticEncoder) -> list[list[float]]:
+def rows(model: WordEmbedding) -> list[list[float]]:
     return cast("list[list[float]]", model.table.weight.tolist())
 
 
 def test_a_word_table_starts_from_a_file_of_vectors(tmp_path: Path) -> None:
-    model = SemanticEncoder(5, embedding=2, size=3)
+    model = WordEmbedding(5, size=2)
     before = rows(model)
     model.start_from(vectors(tmp_path, "dogs 0.5 -1\nelse 9 9\nkids 2 3e-1\n"), ["dogs", "door", "kids"])
     assert rows(model)[2] == [0.5, -1.0]
@@ -111,12 +165,12 @@ def test_a_word_table_starts_from_a_file_of_vectors(tmp_path: Path) -> None:
 def test_a_bad_file_of_vectors_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
     path = vectors(tmp_path, text)
     with pytest.raises(UserError, match=message) as error:
-        SemanticEncoder(4, embedding=2, size=3).start_from(path, ["dogs", "kids"])
+        WordEmbedding(4, size=2).start_from(path, ["dogs", "kids"])
     assert path in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_missing_or_binary_file_of_vectors_is_refused_by_name(tmp_path: Path) -> None:
-    model = SemanticEncoder(4, embedding=2, size=3)
+    model = WordEmbedding(4, size=2)
     binary = tmp_path / "vectors.bin"
     binary.write_bytes(b"\xff\xfe\x00")
     for path in (tmp_path / "nowhere.txt", binary):

@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch import nn
 
-from fgcme.model.excitement import Excitement, Form
+from fgcme.model.excitement import Excitement, Form, driver, word_driver
 
 FEATURE, SOURCE, WEIGHT, BIAS = 3.0, 0.5, 2.0, -0.25
 SIGNAL = WEIGHT * SOURCE + BIAS
 GATE = 1 / (1 + math.exp(-SIGNAL))
 
 
-def driver() -> nn.Linear:
-    linear = nn.Linear(1, 1)
+def linear() -> nn.Linear:
+    module = nn.Linear(1, 1)
     with torch.no_grad():
-        linear.weight.fill_(WEIGHT)
-        linear.bias.fill_(BIAS)
-    return linear
+        module.weight.fill_(WEIGHT)
+        module.bias.fill_(BIAS)
+    return module
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def driver() -> nn.Linear:
     [("gate", FEATURE * GATE), ("residual_gate", FEATURE + FEATURE * GATE), ("additive", FEATURE + SIGNAL)],
 )
 def test_a_form_follows_its_equation(form: Form, expected: float) -> None:
-    excited, gate = Excitement(form, driver())(torch.tensor([[FEATURE]]), torch.tensor([[SOURCE]]))
+    excited, gate = Excitement(form, linear())(torch.tensor([[FEATURE]]), torch.tensor([[SOURCE]]))
     assert excited.item() == pytest.approx(expected)
     assert gate is None if form == "additive" else gate.item() == pytest.approx(GATE)
 
@@ -51,3 +51,52 @@ def test_a_table_by_word_drives_as_well() -> None:
 def test_a_driver_goes_with_every_form_but_none(form: Form, module: nn.Module | None) -> None:
     with pytest.raises(ValueError, match="a driver goes with every form"):
         Excitement(form, module)
+
+
+@pytest.mark.parametrize(("squeeze", "narrow"), [(1, None), (2, 4), (4, 2), (100, 1)])
+def test_features_drive_by_one_linear_map_or_through_a_bottleneck(squeeze: int, narrow: int | None) -> None:
+    module, source = driver(6, 8, squeeze), torch.randn(5, 6)
+    weights = dict(module.named_parameters())
+    if narrow is None:
+        expected = source @ weights["weight"].T + weights["bias"]
+    else:
+        assert weights["0.weight"].shape == (narrow, 6)
+        between = (source @ weights["0.weight"].T + weights["0.bias"]).clamp(min=0)
+        expected = between @ weights["2.weight"].T + weights["2.bias"]
+    torch.testing.assert_close(module(source), expected)
+
+
+@pytest.mark.parametrize(("squeeze", "narrow"), [(1, None), (4, 2), (100, 1)])
+def test_words_drive_by_a_table_or_by_a_linear_map_of_a_narrow_one(squeeze: int, narrow: int | None) -> None:
+    module, words = word_driver(9, 8, squeeze), torch.tensor([1, 4, 8, 4])
+    weights = dict(module.named_parameters())
+    if narrow is None:
+        expected = weights["weight"][words]
+    else:
+        assert weights["0.weight"].shape == (9, narrow)
+        expected = weights["0.weight"][words] @ weights["1.weight"].T + weights["1.bias"]
+    torch.testing.assert_close(module(words), expected)
+
+
+@pytest.mark.parametrize("squeeze", [1, 4])
+def test_every_value_of_a_word_s_row_can_be_learnt(squeeze: int) -> None:
+    module, words = word_driver(9, 8, squeeze), torch.arange(2, 9)
+    table = next(iter(module.parameters()))
+    weight = torch.randn(7, 8, generator=torch.Generator().manual_seed(0))
+    (gradient,) = torch.autograd.grad((module(words) * weight).sum(), table)
+    assert gradient[2:].all()
+
+
+@pytest.mark.parametrize("squeeze", [1, 4])
+def test_an_unknown_word_starts_with_no_signal_of_its_own(squeeze: int) -> None:
+    unknown, silent = word_driver(9, 8, squeeze)(torch.tensor([1, 0]))
+    assert torch.equal(unknown, silent)
+
+
+@pytest.mark.parametrize("form", ["gate", "residual_gate", "additive"])
+@pytest.mark.parametrize("size", [-1e4, 1e4])
+def test_a_signal_of_any_size_is_finite_forward_and_backward(form: Form, size: float) -> None:
+    features, source = torch.randn(3, 4, requires_grad=True), torch.full((3, 6), size, requires_grad=True)
+    excited, _ = Excitement(form, driver(6, 4))(features, source)
+    gradients = torch.autograd.grad(excited.sum(), [features, source])
+    assert excited.isfinite().all() and all(gradient.isfinite().all() for gradient in gradients)

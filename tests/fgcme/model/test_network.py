@@ -1,36 +1,100 @@
-"""The whole model: equal to its masked form, and the same for an utterance in whatever company."""
+"""The whole model: equal to its equations and to its masked form, and the same for an utterance in any company."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fgcme import variants
 from fgcme.experiment import ModelSettings
-from fgcme.model import FineGrainedExcitement, build
-from fgcme.model.network import WordSequence, time_major
+from fgcme.model import Batch, FineGrainedExcitement, Mixture, Network, Output, build, reading
 from tests.fgcme.model.masked import MaskedExcitement, Utterance, padded, ragged
+from tests.fgcme.model.reference import Answer, Reference
 
 FRAME_SIZE, VOCABULARY, CLASSES, REACH = 5, 12, 3, 6
 
+Changes = dict[str, Any]
 
-def model(**settings: Any) -> FineGrainedExcitement:
-    torch.manual_seed(0)
-    small: dict[str, Any] = {
-        "acoustic": {"channels": [4, 6, 6], **settings.pop("acoustic", {})},
+# All of the method: every named variant, and what can be set besides.
+VARIANTS: dict[str, Changes] = {
+    **{name: changes for name, changes in variants.all_named().items() if changes["kind"] == "fgcme"},
+    **{
+        f"{form}, {side} side, driven by {driver}": {"excitement": sides | {"driver": driver}}
+        for form, driver in itertools.product(("gate", "residual_gate", "additive"), ("features", "word"))
+        for side, sides in {
+            "both": {"semantic": form, "acoustic": form},
+            "semantic": {"semantic": form, "acoustic": "none"},
+            "acoustic": {"semantic": "none", "acoustic": form},
+        }.items()
+        # The semantic side is driven by the acoustic features alone.
+        if (side, driver) != ("semantic", "word")
+    },
+    "squeezed, driven by word": {"excitement": {"driver": "word", "squeeze": 4}},
+    **{f"readout {kind}": {"fusion": {"readout": kind}} for kind in ("max", "mean", "attention")},
+    **{f"activation {kind}": {"acoustic": {"activation": kind}} for kind in ("relu", "gelu")},
+    "layer normalisation": {"acoustic": {"layer_normalisation": True}},
+    "layer normalisation, relu": {"acoustic": {"layer_normalisation": True, "activation": "relu"}},
+    "one convolution": {"acoustic": {"channels": [6], "kernels": [3]}},
+    "kernels that see one frame": {"acoustic": {"channels": [4, 6], "kernels": [1, 1]}, "pooling": {"kind": "softmax"}},
+    **{
+        f"other kernels, {kind}": {"acoustic": {"kernels": [3, 4, 2]}, "pooling": {"kind": kind}}
+        for kind in ("mean_max", "softmax")
+    },
+    **{
+        f"margin, {kind}": {"pooling": {"margin": 3, "kind": kind}}
+        for kind in ("mean_max", "softmax", "statistics", "uniform")
+    },
+    **{f"temperature {t}": {"pooling": {"kind": "lse", "temperature": t}} for t in (0.05, 20.0)},
+    "acoustic alone, attention": {"modalities": "acoustic", "pooling": {"kind": "attention"}},
+}
+# What the masked form of the published code has.
+MASKED = [
+    name
+    for name, changes in VARIANTS.items()
+    if changes.get("pooling", {}).get("kind", "mean_max") in ("mean_max", "mean", "max", "softmax")
+    and "margin" not in changes.get("pooling", {})
+    and changes.get("fusion", {}).get("readout", "max") == "max"
+]
+
+
+def settings_of(changes: Changes) -> ModelSettings:
+    """The settings of a variant, at a size that is quick."""
+    small: Changes = {
+        "acoustic": {"channels": [4, 6, 6]},
         "semantic": {"embedding": 7},
         "fusion": {"hidden": 8},
     }
-    built = build(ModelSettings.model_validate(small | settings), FRAME_SIZE, VOCABULARY, CLASSES)
-    # Away from the start, so that no row of a table is zero.
+    variants.merge(small, changes)
+    return ModelSettings.model_validate(small)
+
+
+def network_of(changes: Changes, blank: bool = False, frame_size: int = FRAME_SIZE) -> Network:
+    torch.manual_seed(0)
+    network = build(settings_of(changes), frame_size, VOCABULARY, CLASSES, blank)
+    # Away from the start, so that no row of a table and no query is zero, and frames are standardised.
     with torch.no_grad():
-        for parameter in built.parameters():
+        for parameter in network.parameters():
             parameter.copy_(0.4 * torch.randn_like(parameter))
-    return built
+    network.standardise.fit(0.3 * torch.randn(frame_size), 0.8 + torch.rand(frame_size))
+    return network
+
+
+def batch_of(utterances: list[Utterance], changes: Changes) -> Batch:
+    return ragged(utterances, reading(settings_of(changes)))
+
+
+def double(batch: Batch) -> Batch:
+    return dataclasses.replace(batch, frames=batch.frames.double())
 
 
 def utterance(seed: int, frame_count: int, spans: list[tuple[int, int]]) -> Utterance:
@@ -53,190 +117,265 @@ UTTERANCES = [
     utterance(4, 50, [(10, 25), (18, 30), (2, 14)]),  # overlapping, out of order
     utterance(5, 4, [(0, 2), (2, 4)]),  # shorter than what an output sees
     utterance(6, 30, [(3, 8), (28, 45), (60, 70)]),  # cut in a word, and before one
+    utterance(8, 7, [(0, 1), (1, 2), (2, 4)]),  # a single output
 ]
 EMPTY = [utterance(7, 40, [(9, 9)]), utterance(8, 5, [(0, 5)])]
 
-VARIANTS: dict[str, dict[str, Any]] = (
-    {f"pooling {kind}": {"pooling": {"kind": kind}} for kind in ("mean_max", "mean", "max")}
-    | {
-        f"{form}, {side} side, driven by {driver}": {"excitement": sides | {"driver": driver}}
-        for form in ("gate", "residual_gate", "additive")
-        for side, sides in {
-            "both": {"semantic": form, "acoustic": form},
-            "semantic": {"semantic": form, "acoustic": "none"},
-            "acoustic": {"semantic": "none", "acoustic": form},
-        }.items()
-        for driver in ("features", "word")
-    }
-    | {
-        "no excitement": {"excitement": {"semantic": "none", "acoustic": "none"}},
-        "mixed": {"excitement": {"semantic": "additive", "acoustic": "gate"}},
-        "acoustic alone": {"modalities": "acoustic"},
-        "semantic alone": {"modalities": "semantic"},
-        "activation": {"acoustic": {"activation": "relu"}},
-        "other kernels": {"acoustic": {"kernels": [3, 4, 2]}},
-    }
-)
+every_variant = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS.keys())
+
+
+@st.composite
+def any_utterances(draw: st.DrawFn) -> list[Utterance]:
+    """Up to four utterances of any length, whose spans overlap, are empty, or lie past the end."""
+    drawn = []
+    for seed in range(draw(st.integers(1, 4))):
+        spans = draw(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 15)), min_size=1, max_size=5))
+        bounds = [(begin, begin + length) for begin, length in spans]
+        drawn.append(utterance(seed, draw(st.integers(1, 40)), bounds))
+    return drawn
+
+
+def loss_of(output: Output, batch: Batch) -> Tensor:
+    """A loss that all of an output takes part in."""
+    assert output.word_logits is not None
+    return functional.cross_entropy(output.logits, batch.labels) + output.word_logits.square().mean()
 
 
 def gradients(network: nn.Module, loss: Tensor) -> dict[str, Tensor]:
     network.zero_grad()
     torch.autograd.backward(loss)
-    return {name: value.grad.clone() for name, value in network.named_parameters() if value.grad is not None}
+    parameters = network.named_parameters()
+    return {name: torch.zeros_like(value) if value.grad is None else value.grad.clone() for name, value in parameters}
 
 
-@pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
-def test_the_ragged_model_is_the_masked_model(settings: dict[str, Any]) -> None:
-    network = model(**settings)
-    reach = network.acoustic.reach if network.acoustic is not None else 0
-    batch, masked_batch = ragged(UTTERANCES, reach), padded(UTTERANCES, reach)
+def assert_equal_to_reference(changes: Changes, blank: bool, utterances: list[Utterance]) -> None:
+    network = network_of(changes, blank).double()
+    batch = double(batch_of(utterances, changes))
+    ours = network(batch)
+    reference = Reference(network, settings_of(changes), blank)
+    answers: list[Answer] = [reference(one) for one in utterances]
+    theirs = Output(
+        logits=torch.stack([answer.logits for answer in answers]),
+        word_logits=torch.cat([answer.word_logits for answer in answers]),
+    )
+    torch.testing.assert_close(ours.logits, theirs.logits, rtol=0, atol=1e-11)
+    torch.testing.assert_close(ours.word_logits, theirs.word_logits, rtol=0, atol=1e-11)
+    gradient = gradients(network, loss_of(ours, batch))
+    by_equation = gradients(network, loss_of(theirs, batch))
+    for name, value in gradient.items():
+        torch.testing.assert_close(value, by_equation[name], rtol=0, atol=1e-11, msg=name)
+
+
+@every_variant
+def test_the_model_and_its_gradient_follow_the_equations(changes: Changes) -> None:
+    assert_equal_to_reference(changes, blank=False, utterances=UTTERANCES)
+
+
+@pytest.mark.parametrize("changes", [{}, {"modalities": "semantic"}, {"fusion": {"readout": "attention"}}])
+def test_a_model_with_a_blank_follows_the_equations(changes: Changes) -> None:
+    assert_equal_to_reference(changes, blank=True, utterances=UTTERANCES)
+
+
+@settings(deadline=None, max_examples=25)
+@given(any_utterances(), st.sampled_from(list(VARIANTS)))
+def test_any_utterances_are_answered_by_the_equations(utterances: list[Utterance], name: str) -> None:
+    assert_equal_to_reference(VARIANTS[name], blank=False, utterances=utterances)
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_the_ragged_model_is_the_masked_model(name: str) -> None:
+    network = network_of(VARIANTS[name])
+    utterances = [*UTTERANCES, *EMPTY]
+    batch = batch_of(utterances, VARIANTS[name])
+    masked_batch = padded(utterances, reading(settings_of(VARIANTS[name])).reach)
     ours, theirs = network(batch).logits, MaskedExcitement(network)(masked_batch)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     gradient = gradients(network, functional.cross_entropy(ours, batch.labels))
     masked_gradient = gradients(network, functional.cross_entropy(theirs, masked_batch.labels))
-    assert gradient.keys() == masked_gradient.keys()
-    for name, value in gradient.items():
-        torch.testing.assert_close(value, masked_gradient[name], rtol=1e-4, atol=1e-5, msg=name)
-
-
-@pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
-def test_every_parameter_has_a_gradient(settings: dict[str, Any]) -> None:
-    network = model(**settings)
-    batch = ragged(UTTERANCES, network.acoustic.reach if network.acoustic is not None else 0)
-    gradient = gradients(network, functional.cross_entropy(network(batch).logits, batch.labels))
-    assert {name for name, value in gradient.items() if value.any()} == {name for name, _ in network.named_parameters()}
+    for key, value in gradient.items():
+        torch.testing.assert_close(value, masked_gradient[key], rtol=1e-4, atol=1e-5, msg=key)
 
 
 def test_the_default_model_at_its_own_size_is_the_masked_model() -> None:
     torch.manual_seed(0)
     network = build(ModelSettings(), FRAME_SIZE, VOCABULARY, CLASSES)
-    logits = network(ragged(UTTERANCES, REACH)).logits
+    logits = network(ragged(UTTERANCES, reading(ModelSettings()))).logits
     torch.testing.assert_close(logits, MaskedExcitement(network)(padded(UTTERANCES, REACH)), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
-def test_an_utterance_answers_alike_alone_and_in_any_company(settings: dict[str, Any]) -> None:
-    network = model(**settings)
-    reach = network.acoustic.reach if network.acoustic is not None else 0
-    alone = torch.cat([network(ragged([one], reach)).logits for one in UTTERANCES])
-    for order in ([0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0], [3, 0, 6, 2, 5, 1, 4]):
-        together = network(ragged([UTTERANCES[index] for index in order], reach)).logits
-        torch.testing.assert_close(together, alone[order], rtol=0, atol=1e-5)
+@every_variant
+def test_every_parameter_has_a_gradient(changes: Changes) -> None:
+    for blank in (False, True):
+        network, batch = network_of(changes, blank), batch_of(UTTERANCES, changes)
+        gradient = gradients(network, functional.cross_entropy(network(batch).logits, batch.labels))
+        learning = {name for name, value in gradient.items() if value.any()}
+        assert learning == {name for name, _ in network.named_parameters()}
 
 
-def test_words_answer_in_their_utterance_s_order_in_any_company() -> None:
-    network = model()
-    together = network(ragged(UTTERANCES, REACH)).word_logits
-    alone = torch.cat([network(ragged([one], REACH)).word_logits for one in UTTERANCES])
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+@every_variant
+def test_an_utterance_answers_alike_alone_and_in_any_company(changes: Changes) -> None:
+    network, utterances = network_of(changes), [*UTTERANCES, *EMPTY]
+    alone = torch.cat([network(batch_of([one], changes)).logits for one in utterances])
+    for order in (range(10), range(9, -1, -1), [3, 9, 0, 6, 2, 8, 5, 1, 7, 4]):
+        together = network(batch_of([utterances[index] for index in order], changes)).logits
+        torch.testing.assert_close(together, alone[list(order)], rtol=0, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=100)
+@given(any_utterances(), st.sampled_from(list(VARIANTS)), st.booleans())
+def test_any_utterance_answers_alike_alone_and_in_any_company(
+    utterances: list[Utterance], name: str, blank: bool
+) -> None:
+    network = network_of(VARIANTS[name], blank)
+    alone = [network(batch_of([one], VARIANTS[name])) for one in utterances]
+    together = network(batch_of(utterances, VARIANTS[name]))
+    for part in ("logits", "word_logits"):
+        expected = torch.cat([getattr(output, part) for output in alone])
+        torch.testing.assert_close(getattr(together, part), expected, rtol=0, atol=1e-5)
+
+
+@every_variant
+def test_an_utterance_later_in_its_recording_is_the_same_utterance(changes: Changes) -> None:
+    network, one = network_of(changes), utterance(3, 60, [(20, 28), (28, 33), (33, 45)])
+    if reading(settings_of(changes)).segments in ("even", "utterance"):
+        pytest.skip("listens to all of the recording")
+    noise = np.random.default_rng(1).normal(size=(30, FRAME_SIZE)).astype(np.float32)
+    later = Utterance(np.concatenate([noise, one.frames, noise]), one.begin + 30, one.end + 30, one.words)
+    torch.testing.assert_close(
+        network(batch_of([later], changes)).logits, network(batch_of([one], changes)).logits, rtol=0, atol=1e-6
+    )
 
 
 def test_frames_that_no_word_reads_are_not_convolved_and_change_nothing() -> None:
     one = utterance(0, 200, [(60, 70), (120, 130)])
     # A word of 10 frames reads 16 outputs, which see 22 frames.
-    assert len(ragged([one], REACH).frames) == 2 * 22
+    assert len(batch_of([one], {}).frames) == 2 * 22
     read = [*range(54, 76), *range(114, 136)]
     frames = np.full_like(one.frames, 1e4)
     frames[read] = one.frames[read]
-    elsewhere = Utterance(frames, one.begin, one.end, one.words, one.label)
-    network = model()
-    assert torch.equal(network(ragged([one], REACH)).logits, network(ragged([elsewhere], REACH)).logits)
+    elsewhere = dataclasses.replace(one, frames=frames)
+    network = network_of({})
+    assert torch.equal(network(batch_of([one], {})).logits, network(batch_of([elsewhere], {})).logits)
 
 
 def test_every_frame_that_a_word_reads_matters() -> None:
-    network = model(pooling={"kind": "mean"})
-    one = utterance(0, 60, [(20, 24)])
-    before = network(ragged([one], REACH)).logits
+    changes = {"pooling": {"kind": "mean"}}
+    network, one = network_of(changes), utterance(0, 60, [(20, 24)])
+    before = network(batch_of([one], changes)).logits
     for frame in range(14, 30):
         frames = one.frames.copy()
         frames[frame] += 1
-        after = network(ragged([Utterance(frames, one.begin, one.end, one.words)], REACH)).logits
+        after = network(batch_of([dataclasses.replace(one, frames=frames)], changes)).logits
         assert not torch.allclose(before, after, rtol=0, atol=1e-6), frame
 
 
-@pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
-@pytest.mark.parametrize("company", [EMPTY, [*EMPTY, *UTTERANCES]], ids=["nothing is read", "something is read"])
-def test_words_that_read_nothing_are_finite_forward_and_backward(
-    settings: dict[str, Any], company: list[Utterance]
-) -> None:
-    network = model(**settings)
-    reach = network.acoustic.reach if network.acoustic is not None else 0
-    batch = ragged(company, reach)
-    output = network(batch)
-    assert output.logits.isfinite().all() and output.word_logits.isfinite().all()
-    gradient = gradients(network, functional.cross_entropy(output.logits, batch.labels))
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+@every_variant
+def test_every_variant_is_finite_forward_and_backward(changes: Changes) -> None:
+    network = network_of(changes)
+    for utterances, scale in ((EMPTY, 1.0), ([*EMPTY, *UTTERANCES], 1e4)):
+        batch = batch_of(utterances, changes)
+        batch = dataclasses.replace(batch, frames=scale * batch.frames)
+        with torch.autograd.detect_anomaly(check_nan=True):
+            output = network(batch)
+            gradient = gradients(network, loss_of(output, batch))
+        assert output.logits.isfinite().all() and output.word_logits.isfinite().all()
+        assert all(value.isfinite().all() for value in gradient.values())
+
+
+@every_variant
+def test_every_variant_is_finite_and_about_the_same_in_half_precision(changes: Changes) -> None:
+    network, batch = network_of(changes), batch_of([*EMPTY, *UTTERANCES], changes)
+    expected = network(batch).logits
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = network(batch)
+    gradient = gradients(network, functional.cross_entropy(output.logits.float(), batch.labels))
+    assert output.word_logits.isfinite().all()
     assert all(value.isfinite().all() for value in gradient.values())
+    torch.testing.assert_close(output.logits.float(), expected, rtol=0.1, atol=0.15)
 
 
 def test_one_modality_alone_ignores_the_other() -> None:
     one = UTTERANCES[0]
-    other_words = Utterance(one.frames, one.begin, one.end, (one.words + 1) % VOCABULARY)
-    other_frames = Utterance(one.frames + 1, one.begin, one.end, one.words)
+    other_words = dataclasses.replace(one, words=(one.words + 1) % VOCABULARY)
+    other_frames = dataclasses.replace(one, frames=one.frames + 1)
 
-    def answer(network: FineGrainedExcitement, spoken: Utterance) -> Tensor:
-        logits: Tensor = network(ragged([spoken], REACH)).logits
+    def answer(changes: Changes, spoken: Utterance) -> Tensor:
+        logits: Tensor = network_of(changes)(batch_of([spoken], changes)).logits
         return logits
 
-    acoustic, semantic = model(modalities="acoustic"), model(modalities="semantic")
+    acoustic, semantic = {"modalities": "acoustic"}, {"modalities": "semantic"}
     assert torch.equal(answer(acoustic, one), answer(acoustic, other_words))
     assert not torch.equal(answer(acoustic, one), answer(acoustic, other_frames))
     assert torch.equal(answer(semantic, one), answer(semantic, other_frames))
     assert not torch.equal(answer(semantic, one), answer(semantic, other_words))
 
 
+def test_without_the_alignment_spans_play_no_part() -> None:
+    one = UTTERANCES[0]
+    elsewhere = dataclasses.replace(one, begin=one.begin + 5, end=one.end + 9)
+    for kind, ignored in (("utterance", True), ("uniform", True), ("mean_max", False)):
+        changes = {"pooling": {"kind": kind}}
+        network = network_of(changes)
+        alike = torch.equal(network(batch_of([one], changes)).logits, network(batch_of([elsewhere], changes)).logits)
+        assert alike == ignored, kind
+
+
 def test_gates_are_reported_for_each_word_where_a_form_has_one() -> None:
-    batch = ragged(UTTERANCES, REACH)
-    output = model(excitement={"semantic": "gate", "acoustic": "additive"})(batch)
+    changes = {"excitement": {"semantic": "gate", "acoustic": "additive"}}
+    batch = batch_of(UTTERANCES, changes)
+    output = network_of(changes)(batch)
     assert output.acoustic_gate is None
     assert output.semantic_gate is not None and output.semantic_gate.shape == (len(batch.words), 12)
     assert ((output.semantic_gate > 0) & (output.semantic_gate < 1)).all()
 
 
-def test_the_readout_is_the_maximum_over_the_words_of_an_utterance() -> None:
-    network = model()
-    batch = ragged(UTTERANCES[:1], REACH)
-    words: list[Tensor] = []
-    network.sequence.register_forward_hook(lambda module, inputs, output: words.append(output))
-    logits = network(batch).logits
-    torch.testing.assert_close(logits[0], network.classify(words[0].max(0).values))
-
-
-def test_a_packed_sequence_reads_first_rows_first_longest_utterance_ahead() -> None:
-    order, sizes = time_major(torch.tensor([2, 4, 1, 4]))
-    #            rows of the utterances:  0 1 | 2 3 4 5 | 6 | 7 8 9 10
-    assert order.tolist() == [2, 7, 0, 6, 3, 8, 1, 4, 9, 5, 10]
-    assert sizes.tolist() == [4, 3, 2, 2]
-
-
-def test_a_word_sequence_is_an_lstm_over_each_utterance_by_itself() -> None:
-    torch.manual_seed(0)
-    sequence = WordSequence(3, 4)
-    counts = torch.tensor([2, 5, 1, 3])
-    words = torch.randn(int(counts.sum()), 3)
-    expected = torch.cat([sequence.lstm(utterance)[0] for utterance in torch.split(words, counts.tolist())])
-    torch.testing.assert_close(sequence(words, counts), expected)
+def test_a_model_with_a_blank_answers_for_an_utterance_by_the_mean_of_its_words() -> None:
+    output = network_of({}, blank=True)(batch_of(UTTERANCES[:1], {}))
+    assert output.word_logits is not None and output.word_logits.shape == (3, CLASSES + 1)
+    torch.testing.assert_close(output.logits[0], output.word_logits.mean(0)[:CLASSES])
 
 
 def test_dropout_before_the_classifier_acts_in_training_alone() -> None:
-    network = model(fusion={"hidden": 8, "dropout": 0.5})
-    batch = ragged(UTTERANCES, REACH)
-    assert not torch.equal(network(batch).logits, network(batch).logits)
-    network.eval()
-    assert torch.equal(network(batch).logits, network(batch).logits)
+    changes = {"fusion": {"dropout": 0.5}}
+    for blank in (False, True):
+        network, batch = network_of(changes, blank), batch_of(UTTERANCES, changes)
+        assert not torch.equal(network(batch).logits, network(batch).logits)
+        network.eval()
+        assert torch.equal(network(batch).logits, network(batch).logits)
+
+
+def test_mixed_utterances_are_classified_by_their_features_as_mixed() -> None:
+    network, batch = network_of({}), batch_of(UTTERANCES[:3], {})
+    logits = network(batch).logits
+    mixture = Mixture(torch.tensor([1, 2, 2]), torch.tensor([0.25, 1.0, 0.7]))
+    mixed = network(dataclasses.replace(batch, mixture=mixture))
+    # The classifier is linear.
+    expected = torch.stack([0.25 * logits[0] + 0.75 * logits[1], logits[1], logits[2]])
+    torch.testing.assert_close(mixed.logits, expected)
+    torch.testing.assert_close(mixed.word_logits, network(batch).word_logits)
+
+
+def test_a_copy_of_a_model_takes_its_weights_and_statistics() -> None:
+    one = network_of({"pooling": {"kind": "softmax"}})
+    other = build(settings_of({"pooling": {"kind": "softmax"}}), FRAME_SIZE, VOCABULARY, CLASSES)
+    other.load_state_dict(copy.deepcopy(one.state_dict()))
+    batch = batch_of(UTTERANCES, {"pooling": {"kind": "softmax"}})
+    assert isinstance(other.core, FineGrainedExcitement)
+    assert torch.equal(one(batch).logits, other(batch).logits)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
-def test_a_gpu_answers_as_the_cpu_does(settings: dict[str, Any]) -> None:
-    network = model(**settings)
-    reach = network.acoustic.reach if network.acoustic is not None else 0
-    batch = ragged([*EMPTY, *UTTERANCES], reach)
-    logits = network(batch).logits
-    gradient = gradients(network, functional.cross_entropy(logits, batch.labels))
-    there = batch.to("cuda")
-    network.to("cuda")
-    logits_there = network(there).logits
-    torch.testing.assert_close(logits_there.cpu(), logits, rtol=1e-3, atol=1e-4)
-    gradient_there = gradients(network, functional.cross_entropy(logits_there, there.labels))
-    for name, value in gradient.items():
-        torch.testing.assert_close(gradient_there[name].cpu(), value, rtol=1e-2, atol=1e-4, msg=name)
+@every_variant
+def test_a_gpu_answers_as_the_cpu_does(changes: Changes) -> None:
+    for utterances in (EMPTY, [*EMPTY, *UTTERANCES]):
+        network, batch = network_of(changes), batch_of(utterances, changes)
+        logits = network(batch).logits
+        gradient = gradients(network, functional.cross_entropy(logits, batch.labels))
+        there = batch.to("cuda")
+        network.to("cuda")
+        logits_there = network(there).logits
+        torch.testing.assert_close(logits_there.cpu(), logits, rtol=1e-3, atol=1e-4)
+        gradient_there = gradients(network, functional.cross_entropy(logits_there, there.labels))
+        for name, value in gradient.items():
+            torch.testing.assert_close(gradient_there[name].cpu(), value, rtol=1e-2, atol=1e-4, msg=name)

@@ -2,87 +2,330 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal, get_args
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from fgcme.model.pooling import PoolingKind, pool, pooled_size
-from tests.fgcme.model.masked import masked_pool, pool_by_loops
+from fgcme.model import Ranges
+from fgcme.model.pooling import Pooling, PoolingKind, pool, seen_before
+from tests.fgcme.model.masked import masked_pool
+from tests.fgcme.model.reference import averaged_mask, outputs_read, pooled
 
-KINDS: list[PoolingKind] = ["mean_max", "mean", "max"]
+Span = tuple[int, int]
+
+KINDS: tuple[PoolingKind, ...] = get_args(PoolingKind)
+# Those that are a mean of the rows by some weights, or of some function of them.
+AVERAGES: tuple[PoolingKind, ...] = ("mean", "max", "softmax", "lse", "attention")
+CHANNELS, FRAMES, KERNELS = 5, 20, (5, 2, 2)
+REACH = 6
 # Empty at the head, in the middle and at the tail; one frame; overlapping; touching both ends; out of order.
-BEGIN, END = [4, 0, 3, 5, 9, 0, 12], [4, 7, 4, 5, 20, 20, 12]
+SPANS = [(4, 4), (0, 7), (3, 4), (5, 5), (9, 20), (0, 20), (8, 12), (12, 12)]
 
 
-def hidden(frames: int = 20, channels: int = 5) -> torch.Tensor:
-    return torch.randn(frames, channels, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+def signal(rows: int = FRAMES - REACH, channels: int = CHANNELS, seed: int = 0) -> Tensor:
+    return torch.randn(rows, channels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def ranges(bounds: list[Span]) -> Ranges:
+    begin, end = torch.tensor(bounds).reshape(-1, 2).unbind(1)
+    return Ranges(begin, end, end - begin)
+
+
+def reads(spans: list[Span], frame_count: int = FRAMES) -> Ranges:
+    """The outputs that see a span, as they would be in a batch."""
+    read = [outputs_read(*span, frame_count, REACH) for span in spans]
+    return ranges([(outputs[0], outputs[-1] + 1) if outputs else (0, 0) for outputs in read])
+
+
+def pooling(kind: PoolingKind, temperature: float = 0.7) -> Pooling:
+    module = Pooling(kind, CHANNELS, KERNELS, temperature).double()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+    return module
+
+
+def by_loops(module: Pooling, hidden: Tensor, spans: list[Span], frame_count: int = FRAMES) -> Tensor:
+    query = getattr(module, "query", None)
+    return torch.stack(
+        [
+            pooled(
+                module.kind,
+                hidden,
+                outputs_read(*span, frame_count, REACH),
+                averaged_mask(span, frame_count, list(KERNELS)),
+                module.temperature,
+                query,
+            )
+            for span in spans
+        ]
+    )
+
+
+def gradients(module: Pooling, outputs: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
+    weight = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return torch.autograd.grad((outputs * weight).sum(), [hidden, *module.parameters()])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pooling_is_the_mean_and_the_maximum_of_each_word(kind: PoolingKind) -> None:
-    pooled = pool(hidden(), torch.tensor(BEGIN), torch.tensor(END), kind)
-    np.testing.assert_allclose(pooled.numpy(), pool_by_loops(hidden().numpy(), BEGIN, END, kind), rtol=0, atol=1e-12)
-    assert pooled.shape == (len(BEGIN), pooled_size(kind, 5))
+def test_pooling_and_its_gradient_follow_the_equation(kind: PoolingKind) -> None:
+    module, hidden = pooling(kind), signal().requires_grad_()
+    ours, theirs = module(hidden, reads(SPANS), torch.tensor(SPANS)), by_loops(module, hidden, SPANS)
+    assert ours.shape == (len(SPANS), module.size)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    for one, other in zip(gradients(module, ours, hidden), gradients(module, theirs, hidden), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
-@settings(deadline=None, max_examples=100)
-@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=12), st.sampled_from(KINDS))
-def test_pooling_of_any_segments_agrees_with_loops(segments: list[tuple[int, int]], kind: PoolingKind) -> None:
-    begin, end = map(list, zip(*segments, strict=True))
-    pooled = pool(hidden(), torch.tensor(begin), torch.tensor(end), kind)
-    np.testing.assert_allclose(pooled.numpy(), pool_by_loops(hidden().numpy(), begin, end, kind), rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_gradient_is_that_of_the_masked_form(kind: PoolingKind) -> None:
-    frame = torch.arange(20)
-    mask = (torch.tensor(BEGIN).unsqueeze(1) <= frame) & (frame < torch.tensor(END).unsqueeze(1))
-    weight = torch.randn(len(BEGIN), pooled_size(kind, 5), dtype=torch.float64)
-    one, other = hidden().requires_grad_(), hidden().requires_grad_()
-    ours = (pool(one, torch.tensor(BEGIN), torch.tensor(END), kind) * weight).sum()
-    theirs = (masked_pool(other.unsqueeze(0), mask.unsqueeze(0), kind).squeeze(0) * weight).sum()
-    torch.testing.assert_close(torch.autograd.grad(ours, one), torch.autograd.grad(theirs, other))
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)).map(sorted).map(tuple), min_size=1, max_size=10),
+    st.integers(1, 30),
+    st.sampled_from(KINDS),
+)
+def test_pooling_of_any_spans_follows_the_equation(spans: list[Span], frame_count: int, kind: PoolingKind) -> None:
+    module = pooling(kind)
+    hidden = signal(max(frame_count - REACH, 1)).requires_grad_()
+    ours = module(hidden, reads(spans, frame_count), torch.tensor(spans).clamp(max=frame_count))
+    theirs = by_loops(module, hidden, spans, frame_count)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    if theirs.requires_grad:
+        for one, other in zip(gradients(module, ours, hidden), gradients(module, theirs, hidden), strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_gradient_is_that_of_finite_differences(kind: PoolingKind) -> None:
-    signal = hidden().requires_grad_()
-    assert torch.autograd.gradcheck(lambda h: pool(h, torch.tensor(BEGIN), torch.tensor(END), kind), (signal,))
+    module, spans = pooling(kind), torch.tensor(SPANS)
+    assert torch.autograd.gradcheck(lambda hidden: module(hidden, reads(SPANS), spans), (signal().requires_grad_(),))
+
+
+@pytest.mark.parametrize("kind", ["mean_max", "mean", "max"])
+def test_the_gradient_is_that_of_the_masked_form(kind: Literal["mean_max", "mean", "max"]) -> None:
+    bounds = ranges(SPANS)
+    frame = torch.arange(FRAMES)
+    mask = (bounds.begin.unsqueeze(1) <= frame) & (frame < bounds.end.unsqueeze(1))
+    one, other = signal(FRAMES).requires_grad_(), signal(FRAMES).requires_grad_()
+    ours, theirs = pool(one, bounds, kind), masked_pool(other.unsqueeze(0), mask.unsqueeze(0), kind).squeeze(0)
+    weight = torch.randn_like(ours)
+    torch.testing.assert_close(
+        torch.autograd.grad((ours * weight).sum(), one), torch.autograd.grad((theirs * weight).sum(), other)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_words_that_read_nothing_give_zeros_and_no_gradient(kind: PoolingKind) -> None:
-    signal = hidden().requires_grad_()
-    pooled = pool(signal, torch.tensor([0, 9]), torch.tensor([0, 9]), kind)
-    (gradient,) = torch.autograd.grad(pooled.sum(), signal)
-    assert not pooled.any() and not gradient.any()
+@pytest.mark.parametrize("spans", [[(0, 0), (9, 9)], [(3, 3), (2, 8)]], ids=["nothing is read", "something is read"])
+def test_words_that_read_nothing_give_zeros_and_no_gradient(kind: PoolingKind, spans: list[Span]) -> None:
+    module, hidden = pooling(kind), signal().requires_grad_()
+    outputs = module(hidden, reads(spans), torch.tensor(spans))
+    for gradient in torch.autograd.grad(outputs[0].sum(), [hidden, *module.parameters()]):
+        assert not gradient.any()
+    assert not outputs[0].any()
+
+
+@pytest.mark.parametrize("kind", AVERAGES)
+def test_a_word_that_reads_one_row_is_that_row(kind: PoolingKind) -> None:
+    hidden = signal()
+    outputs = pooling(kind)(hidden, ranges([(3, 4)]), torch.tensor([[3, 4]]))
+    torch.testing.assert_close(outputs, hidden[3:4])
+
+
+def test_equal_rows_deviate_by_next_to_nothing_and_their_gradient_is_finite() -> None:
+    hidden = torch.full((4, 2), 3.0, requires_grad=True)
+    statistics = Pooling("statistics", 2)(hidden, ranges([(0, 4), (1, 2)]))
+    (gradient,) = torch.autograd.grad(statistics[:, 2:].sum(), hidden)
+    torch.testing.assert_close(statistics, torch.tensor([[3.0, 3.0, 1e-4, 1e-4]]).expand(2, 4))
+    assert not gradient.any()
+
+
+def test_a_deviation_far_from_zero_keeps_its_digits() -> None:
+    hidden = torch.tensor([[10000.0], [10002.0]])
+    torch.testing.assert_close(Pooling("statistics", 1)(hidden, ranges([(0, 2)])), torch.tensor([[10001.0, 1.0]]))
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=30),
+    st.floats(1e-3, 1e3),
+    st.floats(1.0, 10.0),
+)
+@example([0.0, 1.0], 1.0, 2.0)
+def test_log_mean_exponential_lies_between_mean_and_maximum_and_falls_with_temperature(
+    values: list[float], temperature: float, factor: float
+) -> None:
+    hidden, whole = torch.tensor(values).unsqueeze(1), ranges([(0, len(values))])
+    cold, warm = (Pooling("lse", 1, (), t)(hidden, whole).item() for t in (temperature, factor * temperature))
+    mean, highest = pool(hidden, whole, "mean_max").squeeze(0).tolist()
+    slack = 1e-4 * max(1.0, temperature / 100)
+    assert mean - slack <= warm <= cold + slack <= highest + 2 * slack
+
+
+@pytest.mark.parametrize("temperature", [1e-320, 1e-30, 1e-6])
+def test_a_low_temperature_takes_the_maximum_and_its_gradient(temperature: float) -> None:
+    hidden = signal().float().requires_grad_()
+    ours = Pooling("lse", CHANNELS, (), temperature)(hidden, ranges([(0, 9), (4, 12)]))
+    theirs = pool(hidden, ranges([(0, 9), (4, 12)]), "max")
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours.sum(), hidden), torch.autograd.grad(theirs.sum(), hidden), rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("temperature", [1e4, 1e6, 1e30, 1e300])
+def test_a_high_temperature_takes_the_mean_and_its_gradient(temperature: float) -> None:
+    hidden = signal().float().requires_grad_()
+    ours = Pooling("lse", CHANNELS, (), temperature)(hidden, ranges([(0, 9), (4, 12)]))
+    theirs = pool(hidden, ranges([(0, 9), (4, 12)]), "mean")
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours.sum(), hidden), torch.autograd.grad(theirs.sum(), hidden), rtol=0, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("kind", AVERAGES)
+def test_what_is_added_to_every_row_is_added_to_the_result(kind: PoolingKind) -> None:
+    module, spans = pooling(kind), torch.tensor(SPANS)
+    read = reads(SPANS).lengths > 0
+    before = module(signal(), reads(SPANS), spans)
+    after = module(signal() + 3, reads(SPANS), spans)
+    torch.testing.assert_close(after[read], before[read] + 3)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.tuples(st.integers(0, 40), st.integers(0, 40)),
+    st.integers(1, 40),
+    st.lists(st.integers(1, 5), min_size=1, max_size=4),
+)
+def test_the_weights_of_softmax_pooling_are_the_softmax_of_the_averaged_mask(
+    span: Span, frame_count: int, kernels: list[int]
+) -> None:
+    reach = sum(kernels) - len(kernels)
+    read = outputs_read(*span, frame_count, reach)
+    assume(read)
+    # Rows that tell themselves apart: what comes out are the weights.
+    rows = torch.eye(frame_count - reach, dtype=torch.float64)
+    module = Pooling("softmax", len(rows), kernels)
+    bounds = torch.tensor([span]).clamp(max=frame_count)
+    weights = module(rows, ranges([(read[0], read[-1] + 1)]), bounds)[0].numpy()
+    inside = np.exp(np.array(averaged_mask(span, frame_count, kernels))[read])
+    np.testing.assert_allclose(weights[read], inside / inside.sum(), rtol=0, atol=1e-12)
+    assert weights.sum() == pytest.approx(1) and np.count_nonzero(weights) == len(read)
+
+
+def test_softmax_pooling_weighs_the_middle_of_a_word_more_than_its_edges() -> None:
+    rows = torch.eye(40)
+    weights = Pooling("softmax", 40, KERNELS)(rows, ranges([(4, 20)]), torch.tensor([[10, 20]]))[0, 4:20]
+    torch.testing.assert_close(weights, weights.flip(0))
+    assert (weights[:6].diff() > 0).all() and weights[6:10].diff().abs().max() < 1e-6
+
+
+def test_softmax_pooling_wants_the_spans() -> None:
+    with pytest.raises(ValueError, match="spans"):
+        Pooling("softmax", CHANNELS, KERNELS)(signal(), ranges([(0, 4)]))
+
+
+@given(st.lists(st.integers(1, 7), max_size=4))
+def test_an_output_sees_all_of_what_lies_before_the_end_of_its_receptive_field(kernels: list[int]) -> None:
+    seen = seen_before(kernels)
+    assert len(seen) == sum(kernels) - len(kernels) + 2
+    assert seen[0] == 0 and seen[-1].item() == pytest.approx(1) and (seen.diff() > 0).all()
+
+
+def test_attention_starts_as_the_mean_and_follows_its_query_from_there() -> None:
+    module, hidden = Pooling("attention", CHANNELS).double(), signal()
+    torch.testing.assert_close(module(hidden, ranges([(2, 9)])), pool(hidden, ranges([(2, 9)]), "mean"))
+    # A query that points at one row, far enough, leaves nothing of the others.
+    with torch.no_grad():
+        module.query.copy_(1e4 * hidden[5])
+    strongest = max(range(2, 9), key=lambda row: float(hidden[row] @ hidden[5]))
+    torch.testing.assert_close(module(hidden, ranges([(2, 9)])), hidden[strongest : strongest + 1])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_end_before_its_begin_reads_nothing(kind: PoolingKind) -> None:
-    pooled = pool(hidden(), torch.tensor([7, 0]), torch.tensor([3, 2]), kind)
-    assert not pooled[0].any()
-    torch.testing.assert_close(pooled[1:], pool(hidden(), torch.tensor([0]), torch.tensor([2]), kind))
+def test_words_in_another_order_are_the_same_words(kind: PoolingKind) -> None:
+    module, order = pooling(kind), [3, 0, 7, 5, 1, 6, 4, 2]
+    shuffled = [SPANS[index] for index in order]
+    before = module(signal(), reads(SPANS), torch.tensor(SPANS))
+    after = module(signal(), reads(shuffled), torch.tensor(shuffled))
+    torch.testing.assert_close(after, before[order], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_words_further_along_a_longer_signal_are_the_same_words(kind: PoolingKind) -> None:
+    module, bounds, spans = pooling(kind), reads(SPANS), torch.tensor(SPANS)
+    longer = torch.cat([signal(11, seed=3), signal(), signal(4, seed=4)])
+    moved = Ranges(bounds.begin + 11, bounds.end + 11, bounds.lengths)
+    torch.testing.assert_close(module(longer, moved, spans + 11), module(signal(), bounds, spans), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "softmax"])
+def test_but_for_softmax_the_order_of_rows_plays_no_part(kind: PoolingKind) -> None:
+    module, whole = pooling(kind), ranges([(0, 14)])
+    order = torch.randperm(14, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(module(signal()[order], whole), module(signal(), whole), rtol=0, atol=1e-13)
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e4, 1e8])
+def test_pooling_is_finite_forward_and_backward_whatever_the_scale(kind: PoolingKind, scale: float) -> None:
+    module = pooling(kind, temperature=1e-3).float()
+    hidden = (scale * signal().float()).requires_grad_()
+    with torch.autograd.detect_anomaly(check_nan=True):
+        outputs = module(hidden, reads(SPANS), torch.tensor(SPANS))
+        found = torch.autograd.grad(outputs.mean(), [hidden, *module.parameters()])
+    assert outputs.isfinite().all() and all(gradient.isfinite().all() for gradient in found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_of_half_precision_are_pooled_in_single_precision(kind: PoolingKind) -> None:
+    module, spans = pooling(kind).float(), torch.tensor(SPANS)
+    hidden = signal().bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = module(hidden, reads(SPANS), spans)
+    assert outputs.dtype == torch.float32
+    torch.testing.assert_close(outputs, module(hidden.float(), reads(SPANS), spans))
 
 
 def test_of_equal_maxima_the_gradient_reaches_one() -> None:
-    signal = torch.ones(4, 1, requires_grad=True)
-    (gradient,) = torch.autograd.grad(pool(signal, torch.tensor([0]), torch.tensor([4]), "max").sum(), signal)
+    hidden = torch.ones(4, 1, requires_grad=True)
+    (gradient,) = torch.autograd.grad(pool(hidden, ranges([(0, 4)]), "max").sum(), hidden)
     assert sorted(gradient.flatten().tolist()) == [0, 0, 0, 1]
 
 
-def test_pooling_allocates_no_tensor_of_words_by_frames() -> None:
-    words, frames, channels = 200, 2000, 16
-    begin = torch.arange(words) * 10
+@pytest.mark.parametrize("kind", KINDS)
+def test_pooling_holds_no_tensor_of_words_by_frames(kind: PoolingKind) -> None:
+    words, frames, channels, read = 200, 2000, 16, 12
+    begin = torch.arange(words) * (frames // words)
+    spans = torch.stack([begin + 2, begin + 8], dim=1).clamp(max=frames - read)
     saved: list[int] = []
 
-    def note(tensor: torch.Tensor) -> torch.Tensor:
+    def note(tensor: Tensor) -> Tensor:
         saved.append(tensor.numel())
         return tensor
 
-    signal = torch.randn(frames, channels, requires_grad=True)
+    hidden = torch.randn(frames, channels, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        pool(signal, begin, begin + 10, "mean_max")
-    assert max(saved) <= frames * channels
+        end = (begin + read).clamp(max=frames)
+        Pooling(kind, channels, KERNELS)(hidden, Ranges(begin, end, end - begin), spans)
+    # The rows that are read, each as often as it is.
+    assert max(saved) <= words * read * channels < words * frames
+
+
+def test_a_kind_is_as_wide_as_what_it_puts_side_by_side() -> None:
+    assert {kind: Pooling(kind, 4).size for kind in KINDS if Pooling(kind, 4).size != 4} == {
+        "mean_max": 8,
+        "statistics": 8,
+    }
+
+
+def test_the_example_of_log_mean_exponential() -> None:
+    hidden = torch.tensor([[0.0], [1.0]])
+    outputs = Pooling("lse", 1, (), 0.5)(hidden, ranges([(0, 2)]))
+    assert outputs.item() == pytest.approx(0.5 * math.log((1 + math.exp(2)) / 2))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -79,3 +80,12 @@ def test_the_table_ranks_the_emotions_and_times_the_words(answer: Answer) -> Non
     assert lines[1].split() == ["calm", "75%", "happy", "25%"]
     assert "sphinx" in lines[2]
     assert lines[4].split() == ["0.50", "-", "1.10", "s", 'd"oor', "happy", "60%"]
+
+
+def test_a_model_that_does_not_go_by_words_leaves_their_emotions_out(answer: Answer) -> None:
+    unworded = replace(answer, prediction=replace(answer.prediction, word_probabilities=[{}, {}]))
+    assert to_table(unworded).splitlines()[-1].endswith('d"oor')
+    utterance, first, _ = csv.reader(to_csv(unworded).splitlines())
+    assert utterance[-2:] == ["0.750000", "0.250000"] and utterance[5] == "calm"
+    assert first[-2:] == ["", ""] and first[5] == ""
+    assert 'text = ""' in to_textgrid(unworded)

@@ -1,0 +1,112 @@
+"""Trainings as the driver sees them: what is asked for, the run that records it, and the result that it leaves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from fgcme.experiment import Experiment
+from fgcme.tracking import Tracker
+from fgcme.whole_file import write_text
+from pipelines import records
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: everything that a worker on any machine needs to know.
+
+    Attributes:
+        experiment: what is trained.
+        corpus, corpus_hash: folder of the prepared corpus, and the state of it that is meant.
+        fold, seed: which of the trainings.
+        folder: where its checkpoints and its result are kept.
+        tracker, run: the MLflow run that it reports to, and where that lives.
+    """
+
+    experiment: Experiment
+    corpus: Path
+    corpus_hash: str
+    fold: int
+    seed: int
+    folder: Path
+    tracker: Tracker
+    run: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one training gave.
+
+    Attributes:
+        fold, seed: which of the trainings.
+        best_epoch: whose weights were kept.
+        epochs: epochs that were run.
+        dev, test: metrics of those weights.
+        seconds: wall time.
+    """
+
+    fold: int
+    seed: int
+    best_epoch: int
+    epochs: int
+    dev: dict[str, float]
+    test: dict[str, float]
+    seconds: float
+
+
+def finished(folder: Path) -> Result | None:
+    """The result of the training that keeps its things in a folder, or None if it has not ended."""
+    path = folder / "result.json"
+    return Result(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def with_run(job: Job, study: str, parent: str, title: str, tags: Mapping[str, str] = MappingProxyType({})) -> Job:
+    """The job with its MLflow run: a new one, or the one that an interrupted training left."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    marker = job.folder / "run"
+    if marker.exists():
+        run_id = marker.read_text(encoding="utf-8")
+        job.tracker.reopen(run_id)
+    else:
+        run_id = job.tracker.start(
+            study,
+            title,
+            parent=parent,
+            tags={
+                **tags,
+                "fgcme.kind": "fold",
+                "fgcme.fold": str(job.fold),
+                "fgcme.seed": str(job.seed),
+                "fgcme.protocol": records.protocol(job.experiment),
+                "fgcme.selection": job.experiment.protocol.selection,
+            },
+            parameters={"fold": job.fold, "seed": job.seed},
+        )
+        write_text(marker, run_id)
+    return replace(job, run=run_id)
+
+
+def conclude(job: Job) -> None:
+    """End the run of a training that has its result, and drop its checkpoints."""
+    job.tracker.finish(job.run, "FINISHED")
+    shutil.rmtree(job.folder / "train", ignore_errors=True)
+    (job.folder / "state.pt").unlink(missing_ok=True)
+
+
+def cause(error: Exception) -> str:
+    """What an error of Ray comes down to: its last line."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def line(result: Result) -> str:
+    """A result for reading."""
+    return (
+        f"fold {result.fold}, seed {result.seed}: best epoch {result.best_epoch} of {result.epochs}, "
+        f"dev UA {100 * result.dev['ua']:.1f}, test UA {100 * result.test['ua']:.1f}, "
+        f"WA {100 * result.test['wa']:.1f}"
+    )

@@ -1,0 +1,122 @@
+"""One fold of a prepared corpus, ready to be trained on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from fgcme.dataset import RaggedLoader, SpeechCorpus, Vocabulary
+from fgcme.errors import UserError
+from fgcme.experiment import AcousticSettings, AugmentationSettings, ModelSettings, TrainingSettings
+from fgcme.features.front_end import FrontEnd, Moments, moments_of_all
+from fgcme.model import reading
+from fgcme.protocol import Assignment, Selection, split
+
+
+@dataclass(frozen=True)
+class Parts:
+    """One fold, ready to be trained on.
+
+    Attributes:
+        train, dev, test: loaders of the parts.
+        vocabulary: of the training part.
+        classes: class names.
+        frame_size: values of a frame as the model reads it.
+        mean, deviation: [F] of the training part's frames as the model reads them, or None where it does not want them.
+    """
+
+    train: RaggedLoader
+    dev: RaggedLoader
+    test: RaggedLoader
+    vocabulary: Vocabulary
+    classes: list[str]
+    frame_size: int
+    mean: np.ndarray | None
+    deviation: np.ndarray | None
+
+
+def divide(
+    corpus: SpeechCorpus,
+    assignment: Assignment,
+    fold: int,
+    selection: Selection,
+    model: ModelSettings,
+    training: TrainingSettings,
+) -> Parts:
+    """Make the loaders of one fold. Vocabulary and the statistics of `train` come from the training part alone.
+
+    Raises:
+        UserError: frames are normalised by speaker, and someone in the fold has none.
+    """
+    parts = split(assignment, fold, selection)
+    vocabulary = Vocabulary.of([corpus.words[index] for index in parts.train])
+    read, made = reading(model), front_end(model.acoustic)
+    hears = read.segments != "none"
+    speakers = None
+    if hears and made.normalisation == "speaker":
+        speakers = speaker_moments(corpus, np.concatenate([parts.train, parts.dev, parts.test]), made)
+
+    def loader(utterances: np.ndarray, augmentation: AugmentationSettings | None = None) -> RaggedLoader:
+        return RaggedLoader(
+            corpus,
+            utterances,
+            assignment.labels,
+            vocabulary,
+            read,
+            training.batch_size,
+            training.frame_limit,
+            made,
+            speakers,
+            augmentation,
+        )
+
+    mean = deviation = None
+    if hears and made.normalisation == "train":
+        mean, deviation = moments_of_all(made.features(corpus.frames(index)) for index in parts.train)
+    return Parts(
+        train=loader(parts.train, training.augmentation),
+        dev=loader(parts.dev),
+        test=loader(parts.test),
+        vocabulary=vocabulary,
+        classes=assignment.protocol.classes,
+        frame_size=made.size(corpus.frame_size),
+        mean=mean,
+        deviation=deviation,
+    )
+
+
+def front_end(settings: AcousticSettings) -> FrontEnd:
+    """What the model of these settings makes of prepared frames."""
+    return FrontEnd(settings.input, settings.deltas, settings.normalisation)
+
+
+def reads_test_audio(model: ModelSettings) -> bool:
+    """Whether what the model hears of an utterance depends on others of the test part, though not on their labels."""
+    return model.acoustic.normalisation == "speaker" and reading(model).segments != "none"
+
+
+def speaker_moments(corpus: SpeechCorpus, utterances: np.ndarray, made: FrontEnd) -> dict[str, Moments]:
+    """Moments of whoever speaks in some utterances, over all that the corpus has of them.
+
+    Raises:
+        UserError: it is not known who speaks in one of them.
+    """
+    wanted = set()
+    for utterance in utterances:
+        speaker = corpus.members.speakers[utterance]
+        if not speaker:
+            raise UserError(
+                f"model.acoustic.normalisation speaker: utterance {corpus.members.ids[utterance]} has no speaker; "
+                "name its speaker in the corpus, or set model.acoustic.normalisation=utterance"
+            )
+        wanted.add(speaker)
+    by_speaker = defaultdict(list)
+    for utterance, speaker in enumerate(corpus.members.speakers):
+        if speaker in wanted:
+            by_speaker[speaker].append(utterance)
+    return {
+        speaker: moments_of_all(made.features(corpus.frames(utterance)) for utterance in theirs)
+        for speaker, theirs in by_speaker.items()
+    }

@@ -1,0 +1,122 @@
+"""Losses, utterance by utterance.
+
+The loss of a batch is a weighted mean: the sum of its utterances' losses, each times its weight, over the sum of the
+weights. What is given here is the losses with their weights, so that workers that share a batch can divide by the
+weights of the whole batch.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from fgcme.model import Batch, Output
+
+LossKind = Literal["cross_entropy", "focal", "ctc"]
+
+
+def balanced(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Weights by which every class counts the same over all utterances: n / (K n_c), [K] float32.
+
+    A class without utterances weighs nothing.
+
+    >>> balanced(np.array([0, 0, 1, 1, 1, 1]), classes=2).tolist()
+    [1.5, 0.75]
+    """
+    counts = np.bincount(labels, minlength=classes)
+    weights = np.divide(len(labels), classes * counts, out=np.zeros(classes), where=counts > 0)
+    return weights.astype(np.float32)
+
+
+def utterance_losses(
+    output: Output,
+    batch: Batch,
+    kind: LossKind,
+    class_weights: Tensor,
+    label_smoothing: float = 0.0,
+    focus: float = 2.0,
+) -> Tensor:
+    """The loss of each utterance times its weight, [B] float32.
+
+    Where the model decides more than once, it is the sum of the losses of its decisions; a loss that the model brings
+    itself is added. The loss of a mixed utterance is its own label's and its partner's, in the shares of the mixture
+    (Zhang et al., 2018).
+
+    Args:
+        output: what the model said of the batch.
+        batch: with known labels.
+        kind: of loss.
+        class_weights: [K], by label.
+        label_smoothing: share of the target that is spread over all classes (kind: cross_entropy).
+        focus: exponent of the focal loss (kind: focal).
+    """
+    decisions = output.decisions or (output.logits,)
+
+    def of(labels: Tensor) -> Tensor:
+        if kind == "ctc":
+            if output.word_logits is None:
+                raise ValueError("CTC needs a model that classifies words")
+            return class_weights[labels] * word_ctc(output.word_logits, labels, batch.word_counts)
+        if kind == "focal":
+            losses = [class_weights[labels] * focal(logits, labels, focus) for logits in decisions]
+        else:
+            losses = [
+                functional.cross_entropy(
+                    logits.float(), labels, class_weights, reduction="none", label_smoothing=label_smoothing
+                )
+                for logits in decisions
+            ]
+        return torch.stack(losses).sum(0)
+
+    losses = of(batch.labels)
+    if batch.mixture is not None:
+        share = batch.mixture.weight
+        losses = share * losses + (1 - share) * of(batch.labels[batch.mixture.partner])
+    if output.auxiliary is not None:
+        losses = losses + class_weights[batch.labels] * output.auxiliary.float()
+    return losses
+
+
+def focal(logits: Tensor, labels: Tensor, focus: float) -> Tensor:
+    """Focal loss (Lin et al., ICCV 2017): -(1 - p)^focus log p, [B], with p the probability of the label.
+
+    Args:
+        logits: [B, K] for two classes or more.
+        labels: [B] class indices.
+        focus: how much less an utterance counts the surer it is; 0 is cross-entropy.
+    """
+    log_probabilities = logits.float().log_softmax(1)
+    label = labels.unsqueeze(1)
+    # log(1 - p) from the other classes: it stays finite, and so do gradients, where p is rounded to 1.
+    log_rest = log_probabilities.scatter(1, label, -math.inf).logsumexp(1)
+    return -(focus * log_rest).exp() * log_probabilities.gather(1, label).squeeze(1)
+
+
+def word_ctc(word_logits: Tensor, labels: Tensor, word_counts: Tensor) -> Tensor:
+    """CTC (Graves et al., ICML 2006) over the words of each utterance (the published code), [B].
+
+    The labelling of T words is the utterance's label, max(1, floor(T / 5)) times; it fits T words for every T. The loss
+    is divided by the length of the labelling, as torch's own mean does. Words are padded to the longest utterance's.
+
+    Args:
+        word_logits: [W, K + 1], the blank last.
+        labels: [B] class indices.
+        word_counts: [B] words of each utterance, on the CPU.
+    """
+    log_probabilities = word_logits.float().log_softmax(1)
+    lengths = (word_counts // 5).clamp(min=1)
+    losses: Tensor = functional.ctc_loss(
+        pad_sequence(list(torch.split(log_probabilities, word_counts.tolist()))),
+        labels.unsqueeze(1).repeat(1, int(lengths.max())),
+        word_counts,
+        lengths,
+        blank=word_logits.shape[1] - 1,
+        reduction="none",
+    )
+    return losses / lengths.to(losses.device, non_blocking=True)

@@ -1,0 +1,101 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torchaudio import functional
+from torchaudio.compliance import kaldi
+
+from fgcme.features.front_end import FrontEnd, cepstrum, delta, moments, moments_of_all, standardise, with_deltas
+from fgcme.features.log_mel import log_mel
+from tests.speech import say
+
+INPUTS, DELTAS, NORMALISATIONS = ("prepared", "mfcc"), (0, 1, 2), ("none", "train", "utterance", "speaker")
+
+
+def speech(bins: int = 40) -> np.ndarray:
+    return log_mel(say("The dogs are sitting by the door.")[0], bins)
+
+
+@pytest.mark.parametrize("bins", [10, 23, 40])
+def test_the_cepstrum_is_kaldi_s(bins: int) -> None:
+    samples = say("The dogs are sitting by the door.")[0]
+    expected = kaldi.mfcc(
+        torch.from_numpy(samples * np.float32(32_768)).unsqueeze(0),
+        num_mel_bins=bins,
+        num_ceps=min(bins, 13),
+        cepstral_lifter=22.0,
+        use_energy=False,
+        dither=0.0,
+        sample_frequency=16_000,
+    )
+    np.testing.assert_allclose(cepstrum(log_mel(samples, bins)), expected.numpy(), atol=2e-3)
+
+
+def test_deltas_are_torchaudio_s() -> None:
+    frames = speech()
+    signal = torch.from_numpy(frames.T.copy())
+    first = functional.compute_deltas(signal, win_length=5)
+    second = functional.compute_deltas(first, win_length=5)
+    expected = torch.cat([signal, first, second]).T.numpy()
+    np.testing.assert_allclose(with_deltas(frames, 2), expected, atol=1e-4)
+
+
+def test_a_delta_is_the_slope_and_the_ends_go_on() -> None:
+    frames = np.array([[0], [1], [4], [9], [16], [25]], np.float32)
+    # (1 (c[t+1] - c[t-1]) + 2 (c[t+2] - c[t-2])) / 10
+    expected = [(1 + 2 * 4) / 10, (4 + 2 * 9) / 10, (8 + 2 * 16) / 10, (12 + 2 * 24) / 10]
+    expected += [(16 + 2 * 21) / 10, (9 + 2 * 16) / 10]
+    np.testing.assert_allclose(delta(frames).ravel(), expected, rtol=1e-6)
+    assert delta(frames[:1]).tolist() == [[0.0]]
+
+
+@pytest.mark.parametrize(("kind", "deltas", "normalisation"), itertools.product(INPUTS, DELTAS, NORMALISATIONS))
+def test_the_size_is_known_before_a_frame_is_seen(kind: str, deltas: int, normalisation: str) -> None:
+    front_end = FrontEnd(kind, deltas, normalisation)  # type: ignore[arg-type]
+    for count in (1, 2, 50):
+        made = front_end(speech()[:count])
+        assert made.shape == (count, front_end.size(40))
+        assert made.dtype == np.float32
+        assert np.isfinite(made).all()
+
+
+@pytest.mark.parametrize("normalisation", ["none", "train"])
+def test_what_is_not_changed_is_not_copied(normalisation: str) -> None:
+    frames = speech()
+    front_end = FrontEnd(normalisation=normalisation)  # type: ignore[arg-type]
+    assert front_end.idle
+    assert front_end(frames) is frames
+    assert (
+        not FrontEnd(deltas=1).idle and not FrontEnd(input="mfcc").idle and not FrontEnd("prepared", 0, "speaker").idle
+    )
+
+
+def test_an_utterance_s_own_statistics_leave_mean_0_and_deviation_1() -> None:
+    made = FrontEnd("mfcc", 2, "utterance")(speech())
+    np.testing.assert_allclose(made.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(made.std(0), 1, atol=1e-3)
+
+
+def test_a_value_that_never_changes_becomes_0() -> None:
+    frames = np.full((30, 4), -15.942385, np.float32)
+    assert np.abs(standardise(frames, moments(frames))).max() < 1
+    np.testing.assert_allclose(FrontEnd(normalisation="utterance")(np.zeros((30, 4), np.float32)), 0)
+
+
+def test_a_speaker_s_statistics_are_used_where_they_are_known() -> None:
+    frames, front_end = speech(), FrontEnd("prepared", 1, "speaker")
+    known = moments_of_all([with_deltas(frames + 3, 1), with_deltas(frames - 3, 1)])
+    expected = (with_deltas(frames, 1) - known.mean) / known.deviation
+    np.testing.assert_allclose(front_end(frames, known), expected, rtol=1e-5)
+    # A recording of someone unknown stands for itself.
+    np.testing.assert_array_equal(front_end(frames), FrontEnd("prepared", 1, "utterance")(frames))
+
+
+def test_moments_of_several_utterances_are_those_of_all_their_frames() -> None:
+    utterances = [np.random.default_rng(seed).normal(-8, 2, (20 + seed, 5)).astype(np.float32) for seed in range(3)]
+    mean, deviation = moments_of_all(utterances)
+    together = np.concatenate(utterances)
+    np.testing.assert_allclose(mean, together.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(deviation, together.std(0), rtol=1e-4)
+    assert mean.dtype == deviation.dtype == np.float32

@@ -1,0 +1,162 @@
+"""Recurrence over rows of utterances laid end to end is recurrence over each utterance by itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_sequence, unpack_sequence
+
+from fgcme.model.recurrent import LongLSTM, RaggedLSTM, final_states, side_by_side, step_counts, time_major
+
+any_counts = st.lists(st.integers(1, 9), min_size=1, max_size=6).map(torch.tensor)
+
+
+def rows_of(counts: Tensor, size: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(int(counts.sum()), size, generator=generator, dtype=torch.float64, requires_grad=True)
+
+
+def by_itself(lstm: nn.LSTM, rows: Tensor) -> Tensor:
+    outputs: Tensor = lstm(rows)[0]
+    return outputs
+
+
+def assert_same(ours: Tensor, theirs: Tensor, leaves: list[Tensor]) -> None:
+    """The two agree in value and in the gradient of every leaf."""
+    torch.testing.assert_close(ours, theirs)
+    weight = torch.randn_like(theirs)
+    for gradient, expected in zip(
+        torch.autograd.grad((ours * weight).sum(), leaves),
+        torch.autograd.grad((theirs * weight).sum(), leaves),
+        strict=True,
+    ):
+        torch.testing.assert_close(gradient, expected)
+
+
+def test_a_packed_sequence_reads_first_rows_first_longest_utterance_ahead() -> None:
+    order, going_on = time_major(torch.tensor([2, 4, 1, 4]))
+    #            rows of the utterances:  0 1 | 2 3 4 5 | 6 | 7 8 9 10
+    assert order.tolist() == [2, 7, 0, 6, 3, 8, 1, 4, 9, 5, 10]
+    assert going_on.tolist() == [4, 3, 2, 2]
+
+
+@settings(deadline=None, max_examples=50)
+@given(any_counts)
+@example(torch.tensor([1]))
+@example(torch.tensor([5, 5, 5]))
+@example(torch.tensor([1, 9]))
+def test_a_ragged_lstm_is_an_lstm_over_each_utterance(counts: Tensor) -> None:
+    torch.manual_seed(0)
+    ragged, rows = RaggedLSTM(3, 4).double(), rows_of(counts)
+    expected = torch.cat([by_itself(ragged.lstm, one) for one in rows.split(counts.tolist())])
+    assert ragged.size == expected.shape[1] == 8
+    assert_same(ragged(rows, counts), expected, [rows, *ragged.parameters()])
+
+
+@settings(deadline=None, max_examples=50)
+@given(any_counts, st.booleans(), st.integers(1, 2))
+@example(torch.tensor([1]), True, 1)
+@example(torch.tensor([5, 5, 5]), True, 2)
+@example(torch.tensor([1, 9]), True, 1)
+@example(torch.tensor([3, 9, 4, 9, 1, 4]), True, 2)
+def test_a_long_lstm_is_an_lstm_over_each_utterance_and_one_over_it_turned_round(
+    counts: Tensor, bidirectional: bool, layers: int
+) -> None:
+    torch.manual_seed(0)
+    long, rows = LongLSTM(3, 4, layers, bidirectional).double(), rows_of(counts)
+
+    def both_ways(one: Tensor) -> Tensor:
+        forwards = by_itself(long.forwards, one)
+        if long.backwards is None:
+            return forwards
+        return torch.cat([forwards, by_itself(long.backwards, one.flip(0)).flip(0)], dim=1)
+
+    expected = torch.cat([both_ways(one) for one in rows.split(counts.tolist())])
+    assert long.size == expected.shape[1] == (8 if bidirectional else 4)
+    assert_same(long(rows, counts), expected, [rows, *long.parameters()])
+
+
+def test_a_long_lstm_is_a_packed_one_with_the_same_weights() -> None:
+    counts = torch.tensor([4, 30, 1, 17])
+    rows = rows_of(counts)
+    packed, long = nn.LSTM(3, 4, bidirectional=True).double(), LongLSTM(3, 4).double()
+    assert long.backwards is not None
+    with torch.no_grad():
+        for name, value in packed.named_parameters():
+            direction = long.backwards if name.endswith("_reverse") else long.forwards
+            getattr(direction, name.removesuffix("_reverse")).copy_(value)
+    sequences = pack_sequence(list(rows.split(counts.tolist())), enforce_sorted=False)
+    expected = torch.cat(unpack_sequence(packed(sequences)[0]))
+    torch.testing.assert_close(long(rows, counts), expected)
+
+
+def values_of_gradients(output: Tensor) -> int:
+    """How many values the gradients have that are made on the way back from an output."""
+    made: list[int] = []
+
+    def note(gradients: tuple[Tensor | None, ...], _: object) -> None:
+        made.extend(gradient.numel() for gradient in gradients if gradient is not None)
+
+    nodes, waiting = set(), [output.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in nodes:
+            nodes.add(node)
+            node.register_hook(note)
+            waiting += [earlier for earlier, _ in node.next_functions]
+    torch.autograd.backward(output.sum())
+    return sum(made)
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_the_gradient_of_a_long_lstm_grows_with_the_steps_and_not_with_their_square(bidirectional: bool) -> None:
+    def work(steps: int) -> int:
+        counts = torch.tensor([steps, steps // 2])
+        return values_of_gradients(LongLSTM(3, 4, bidirectional=bidirectional).double()(rows_of(counts), counts))
+
+    assert work(200) < 2.1 * work(100)
+
+
+def test_the_last_states_are_those_of_each_direction_s_last_step() -> None:
+    counts = torch.tensor([3, 1, 6])
+    rows, lstm = rows_of(counts), nn.LSTM(3, 4, bidirectional=True).double()
+    outputs, states = zip(*((out, last[0]) for out, last in map(lstm, rows.split(counts.tolist()))), strict=True)
+    expected = torch.stack([last.flatten() for last in states])
+    torch.testing.assert_close(final_states(torch.cat(outputs), counts), expected)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 5))
+def test_frames_lie_side_by_side_and_the_last_fills_up_the_last_step(lengths: list[int], stack: int) -> None:
+    counts = torch.tensor(lengths)
+    frames = torch.stack([torch.arange(sum(lengths)), -torch.arange(sum(lengths))], dim=1)
+    expected = []
+    for utterance in frames.split(lengths):
+        for first in range(0, len(utterance), stack):
+            step = utterance[first : first + stack]
+            expected.append(torch.cat([step, utterance[-1:].expand(stack - len(step), 2)]).flatten())
+    assert torch.equal(side_by_side(frames, counts, stack), torch.stack(expected))
+    assert step_counts(counts, stack).tolist() == [len(range(0, length, stack)) for length in lengths]
+
+
+@pytest.mark.parametrize("stack", [1, 3])
+def test_nothing_waits_for_a_device_to_learn_how_much_there_is(stack: int) -> None:
+    counts = torch.tensor([7, 2, 12])
+    # A tensor on this device has a shape and no values: whatever asks for one fails.
+    frames = torch.empty(21, 3, device="meta", requires_grad=True)
+    steps = step_counts(counts, stack)
+    outputs = LongLSTM(3 * stack, 4).to("meta")(side_by_side(frames, counts, stack), steps)
+    states = final_states(RaggedLSTM(8, 4).to("meta")(outputs, steps), steps)
+    torch.autograd.backward(states.sum())
+    assert states.shape == (3, 8) and frames.grad is not None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("kind", [RaggedLSTM, LongLSTM])
+def test_a_gpu_answers_as_the_cpu_does(kind: type[RaggedLSTM] | type[LongLSTM]) -> None:
+    counts = torch.tensor([30, 3, 17])
+    rows, lstm = rows_of(counts).float(), kind(3, 4)
+    here = lstm(rows, counts)
+    torch.testing.assert_close(lstm.to("cuda")(rows.to("cuda"), counts).cpu(), here, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,238 @@
+"""What is done to log-mel energies, held against the same done to the waveform."""
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.signal import resample
+
+from fgcme.augmentation import (
+    add_noise,
+    blank,
+    change_gain,
+    change_speed,
+    mixture,
+    varies_energies,
+    varies_frames,
+    vary_energies,
+    white_noise,
+)
+from fgcme.experiment import AugmentationSettings
+from fgcme.features.log_mel import FLOOR, log_mel
+from tests.speech import say
+
+TEXT = "The dogs are sitting by the door, and the kids are talking about it."
+NO_SPANS = np.zeros(0, np.int64)
+
+Samples = npt.NDArray[np.float32]
+
+
+@functools.cache
+def recording() -> Samples:
+    """Speech in a room as quiet as 16 bits can say."""
+    samples = 0.3 * say(TEXT)[0] / np.abs(say(TEXT)[0]).max()
+    return (samples + np.random.default_rng(0).normal(0, 1 / 32_768, len(samples))).astype(np.float32)
+
+
+def played(samples: Samples, factor: float) -> Samples:
+    """So many times faster, and kept in a 16-bit file."""
+    resampled = resample(samples.astype(np.float64), round(len(samples) / factor))
+    return (np.round(resampled * 32_768) / 32_768).astype(np.float32)
+
+
+def error(found: npt.NDArray[np.float32], truth: npt.NDArray[np.float32]) -> float:
+    """Mean absolute difference of log energies, over the frames that both have."""
+    count = min(len(found), len(truth))
+    return float(np.abs(found[:count] - truth[:count]).mean())
+
+
+def spans(count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Words of all kinds: long, of one frame, empty, at either end, overlapping."""
+    begin = np.array([0, 10, 40, 41, 60, 80, count - 1, count])
+    end = np.array([10, 40, 41, 60, 60, 100, count, count])
+    return begin, end
+
+
+@pytest.mark.parametrize("factor", [0.8, 0.9, 0.95, 1.05, 1.1, 1.25])
+def test_a_change_of_speed_is_that_of_the_waveform(factor: float) -> None:
+    frames = log_mel(recording())
+    truth = log_mel(played(recording(), factor))
+    changed = change_speed(frames, NO_SPANS, NO_SPANS, factor).frames
+    assert abs(len(changed) - len(truth)) <= 1
+    found = error(changed, truth)
+    in_time = np.clip(np.rint(factor * np.arange(len(truth))), 0, len(frames) - 1).astype(int)
+    # Half a neper is 2 dB: narrow bins that hold one harmonic or none cannot be told from their neighbours.
+    assert found < 0.55
+    assert found < 0.15 * error(frames, truth)
+    assert found < 0.45 * error(frames[in_time], truth)
+    # No bin is off for the whole recording, save the lowest, which the window leaks into, and the edge of silence.
+    count = min(len(changed), len(truth))
+    off = np.abs((changed[:count] - truth[:count]).mean(0))
+    assert np.sort(off)[-3] < 0.4
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+@pytest.mark.parametrize("hertz", [300, 1_000, 3_000])
+def test_a_faster_voice_is_a_higher_voice(factor: float, hertz: float) -> None:
+    def height(frames: npt.NDArray[np.float32]) -> float:
+        """The bin at the centre of gravity."""
+        energies = np.exp(frames).mean(0)
+        return float(energies @ np.arange(len(energies)) / energies.sum())
+
+    def tone(hertz: float) -> npt.NDArray[np.float32]:
+        return log_mel((0.3 * np.sin(2 * np.pi * hertz * np.arange(16_000) / 16_000)).astype(np.float32))
+
+    changed = change_speed(tone(hertz), NO_SPANS, NO_SPANS, factor).frames
+    step = height(tone(factor * hertz)) - height(tone(hertz))
+    assert abs(step) > 0.3
+    assert abs(height(changed) - height(tone(hertz)) - step) < 0.2
+
+
+def test_the_speed_that_it_has_changes_nothing() -> None:
+    frames = log_mel(recording())
+    begin, end = spans(len(frames))
+    changed = change_speed(frames, begin, end, 1.0)
+    np.testing.assert_allclose(changed.frames, frames, atol=1e-4)
+    assert changed.begin.tolist() == begin.tolist() and changed.end.tolist() == end.tolist()
+
+
+@pytest.mark.parametrize("factor", [0.01, 0.5, 0.87, 0.99, 1.01, 1.13, 1.4, 1.99])
+@pytest.mark.parametrize("count", [102, 103, 400])
+def test_words_go_along_with_the_speed_and_none_is_lost(factor: float, count: int) -> None:
+    begin, end = spans(count)
+    changed = change_speed(np.zeros((count, 23), np.float32), begin, end, factor)
+    made = len(changed.frames)
+    assert np.isfinite(changed.frames).all()
+    assert (changed.begin >= 0).all() and (changed.end <= made).all()
+    assert ((changed.end > changed.begin) == (end > begin)).all()
+    assert (changed.end >= changed.begin).all()
+    # Half a frame of rounding, one that keeps a word alive, and the end of the recording.
+    assert (np.abs(changed.begin - begin / factor) <= 1.5 + 3 / factor).all()
+    assert (np.abs(changed.end - end / factor) <= 1.5 + 3 / factor).all()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_shortest_recording_has_a_speed_too(count: int) -> None:
+    for factor in (0.5, 1.9):
+        changed = change_speed(np.full((count, 40), 3, np.float32), np.array([0]), np.array([count]), factor)
+        assert np.isfinite(changed.frames).all()
+        assert changed.begin.tolist() == [0]
+        assert 1 <= changed.end[0] <= len(changed.frames)
+
+
+@pytest.mark.parametrize("decibels", [-30.0, -6.0, 3.0, 20.0])
+def test_a_change_of_level_is_exactly_that_of_the_waveform(decibels: float) -> None:
+    samples = recording().copy()
+    samples[8_000:12_000] = 0
+    assert log_mel(samples).min() == np.float32(FLOOR)
+    truth = log_mel((samples * 10 ** (decibels / 20)).astype(np.float32))
+    np.testing.assert_allclose(change_gain(log_mel(samples), decibels), truth, atol=1e-3)
+
+
+def test_no_energy_falls_below_the_floor() -> None:
+    assert change_gain(log_mel(recording()), -200).min() == np.float32(FLOOR)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 10.0, 20.0])
+def test_added_noise_is_that_added_to_the_waveform(ratio: float) -> None:
+    samples = recording()
+    noise = np.random.default_rng(1).normal(0, 1, len(samples))
+    noise *= np.sqrt(np.square(samples).sum() / np.square(noise).sum()) * 10 ** (-ratio / 20)
+    frames, truth = log_mel(samples), log_mel((samples + noise).astype(np.float32))
+    same = add_noise(frames, log_mel(noise.astype(np.float32)), ratio)
+    # What is left is the two's interference, and half a decibel between the filterbank's ratio and the waveform's.
+    assert error(same, truth) < 0.2
+    assert error(same, truth) < 0.1 * error(frames, truth)
+    # Other noise is as loud in every bin, though not in every frame.
+    other = add_noise(frames, white_noise(40)[: len(frames)], ratio)
+    assert np.abs((other - truth).mean(0)).max() < 0.35
+    assert error(other, truth) < 0.3 * error(frames, truth)
+
+
+def test_noise_never_takes_energy_away_and_fills_silence() -> None:
+    frames = np.full((50, 40), FLOOR, np.float32)
+    frames[:25] = 10
+    added = add_noise(frames, white_noise(40)[:50], 10)
+    assert (added >= frames).all()
+    assert added[25:].min() > 0
+
+
+def test_the_noise_is_white_and_always_the_same() -> None:
+    kept = white_noise(23).copy()
+    white_noise.cache_clear()
+    np.testing.assert_array_equal(white_noise(23), kept)
+    expected = log_mel(np.random.default_rng(9).normal(0, 0.1, 160_000).astype(np.float32), 23)
+    np.testing.assert_allclose(np.exp(kept).mean(0) / np.exp(expected).mean(0), 1, atol=0.15)
+
+
+def test_a_recording_longer_than_the_noise_is_noisy_to_its_end() -> None:
+    frames = np.full((len(white_noise(23)) + 500, 23), FLOOR, np.float32)
+    frames[:9] = 10
+    varied = vary_energies(AugmentationSettings(noise=1), frames, NO_SPANS, NO_SPANS, np.random.default_rng(0))
+    assert varied.frames[9:].min() > FLOOR + 1
+
+
+def test_everything_is_off_by_default_and_takes_nothing_from_the_generator() -> None:
+    settings = AugmentationSettings()
+    assert not varies_frames(settings) and not varies_energies(settings)
+    frames, generator = log_mel(recording()), np.random.default_rng(0)
+    varied = vary_energies(settings, frames, *spans(len(frames)), generator)
+    assert varied.frames is frames
+    assert generator.random() == np.random.default_rng(0).random()
+
+
+def test_how_much_is_drawn_stays_within_the_settings() -> None:
+    frames = log_mel(recording())
+    generator = np.random.default_rng(0)
+
+    def vary(settings: AugmentationSettings) -> npt.NDArray[np.float32]:
+        return vary_energies(settings, frames, NO_SPANS, NO_SPANS, generator).frames
+
+    counts = np.array([len(vary(AugmentationSettings(speed=0.2))) for _ in range(60)]) / len(frames)
+    assert 1 / 1.2 - 0.01 <= counts.min() < 0.9 and 1.1 < counts.max() <= 1 / 0.8 + 0.01
+    gains = np.array([(vary(AugmentationSettings(gain=6)) - frames).max() for _ in range(60)]) * 10 / np.log(10)
+    assert -6 <= gains.min() < -4 and 4 < gains.max() <= 6
+    noisy = [vary(AugmentationSettings(noise=0.3)) is not frames for _ in range(200)]
+    assert 0.2 < np.mean(noisy) < 0.4
+    levels = [vary(AugmentationSettings(noise=1, signal_to_noise=[ratio, ratio])).mean() for ratio in (20, 5)]
+    assert levels[0] < levels[1]
+
+
+def test_blanked_stretches_and_bands_hold_the_mean_and_the_rest_stays() -> None:
+    frames = np.random.default_rng(0).normal(2, 3, (80, 30)).astype(np.float32)
+    settings = AugmentationSettings(time_masks=2, time_width=10, frequency_masks=1, frequency_width=4)
+    seen = set()
+    for seed in range(50):
+        blanked = blank(settings, frames, 3, np.random.default_rng(seed))
+        changed = blanked != frames
+        rows, bands = changed.all(1), changed.all(0)
+        assert changed[~rows][:, ~bands].sum() == 0
+        assert rows.sum() <= 20
+        # The same band of the values, of their deltas, and of these' deltas.
+        blocks = bands.reshape(3, 10)
+        assert blocks[0].sum() <= 4
+        assert (blocks == blocks[0]).all()
+        np.testing.assert_allclose(blanked[changed], np.broadcast_to(frames.mean(0), frames.shape)[changed], rtol=1e-5)
+        seen.add((int(rows.sum()), int(blocks[0].sum())))
+    assert len(seen) > 20
+    assert (frames == np.random.default_rng(0).normal(2, 3, (80, 30)).astype(np.float32)).all()
+
+
+def test_masks_wider_than_the_utterance_blank_at_most_all_of_it() -> None:
+    settings = AugmentationSettings(time_masks=3, time_width=500, frequency_masks=3, frequency_width=500)
+    frames = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    for seed in range(20):
+        assert np.isfinite(blank(settings, frames, 1, np.random.default_rng(seed))).all()
+
+
+def test_a_mixture_pairs_everyone_once_with_weights_of_their_own() -> None:
+    mixed = mixture(0.2, 400, np.random.default_rng(0))
+    assert sorted(mixed.partner.tolist()) == list(range(400))
+    weights = mixed.weight.numpy()
+    assert weights.dtype == np.float32
+    assert (weights >= 0).all() and (weights <= 1).all()
+    assert abs(weights.mean() - 0.5) < 0.1
+    # Beta(0.2, 0.2) is near either end more often than not; Beta(20, 20) is in the middle.
+    assert ((weights < 0.1) | (weights > 0.9)).mean() > 0.6
+    assert np.abs(mixture(20, 400, np.random.default_rng(0)).weight.numpy() - 0.5).max() < 0.4

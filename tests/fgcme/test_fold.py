@@ -1,0 +1,102 @@
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fgcme.dataset import SpeechCorpus
+from fgcme.errors import UserError
+from fgcme.experiment import Experiment
+from fgcme.features.front_end import FrontEnd
+from fgcme.fold import Parts, divide, reads_test_audio, speaker_moments
+from fgcme.protocol import assign, named, split
+from tests import small_corpus
+
+PROTOCOL = named()["demo/4class"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
+    return SpeechCorpus(small_corpus.write(tmp_path_factory.mktemp("prepared") / "corpus"))
+
+
+def settings(normalisation: str = "none", model: dict[str, object] | None = None, **training: object) -> Experiment:
+    acoustic = {"channels": [8], "kernels": [3], "input": "mfcc", "deltas": 1, "normalisation": normalisation}
+    return small_corpus.experiment(model={"acoustic": acoustic, **(model or {})}, training=training)
+
+
+def divided(corpus: SpeechCorpus, experiment: Experiment) -> Parts:
+    return divide(corpus, assign(PROTOCOL, corpus.members), 0, "dev", experiment.model, experiment.training)
+
+
+def test_the_vocabulary_is_the_training_part_s(corpus: SpeechCorpus) -> None:
+    parts = divided(corpus, settings())
+    expected = {word for index in split(assign(PROTOCOL, corpus.members), 0).train for word in corpus.words[index]}
+    assert parts.vocabulary.words == sorted(expected)
+
+
+def test_the_model_s_frames_have_the_front_end_s_size(corpus: SpeechCorpus) -> None:
+    parts = divided(corpus, settings())
+    assert parts.frame_size == 12
+    for loader in (parts.train, parts.dev, parts.test):
+        assert loader.batch(np.array([0])).frames.shape[1] == 12
+
+
+def test_the_statistics_of_training_are_of_the_front_end_s_frames_in_the_training_part(corpus: SpeechCorpus) -> None:
+    parts = divided(corpus, settings("train"))
+    front_end = FrontEnd("mfcc", 1)
+    frames = np.concatenate([front_end(corpus.frames(index)) for index in parts.train.utterances])
+    assert parts.mean is not None and parts.deviation is not None
+    np.testing.assert_allclose(parts.mean, frames.mean(0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(parts.deviation, frames.std(0), rtol=1e-3)
+    assert divided(corpus, settings()).mean is None
+
+
+def test_a_speaker_s_frames_have_mean_0_and_deviation_1_over_all_their_utterances(corpus: SpeechCorpus) -> None:
+    parts = divided(corpus, settings("speaker"))
+    everyone = np.array(corpus.members.speakers)
+    for loader in (parts.train, parts.dev, parts.test):
+        for speaker in set(everyone[loader.utterances]):
+            positions = np.flatnonzero(everyone[loader.utterances] == speaker)
+            assert len(positions) == (everyone == speaker).sum()
+            frames = np.concatenate([loader.frames(position) for position in positions])
+            np.testing.assert_allclose(frames.mean(0), 0, atol=1e-4)
+            np.testing.assert_allclose(frames.std(0), 1, atol=1e-3)
+
+
+@pytest.mark.parametrize("nobody", [None, ""])
+def test_an_utterance_of_nobody_knows_whom_is_refused_with_a_way_out(corpus: SpeechCorpus, nobody: str | None) -> None:
+    unknown = copy.copy(corpus)
+    speakers = [nobody if index == 5 else speaker for index, speaker in enumerate(corpus.members.speakers)]
+    unknown.members = replace(corpus.members, speakers=speakers)  # type: ignore[arg-type]
+    front_end = FrontEnd(normalisation="speaker")
+    with pytest.raises(
+        UserError, match=rf"utterance {corpus.members.ids[5]} has no speaker; .*normalisation=utterance"
+    ):
+        speaker_moments(unknown, np.arange(10), front_end)
+    # Someone who takes no part may be nobody.
+    assert set(speaker_moments(unknown, np.arange(4), front_end)) == set(speakers[:4])
+
+
+def test_only_training_utterances_with_a_seed_are_varied(corpus: SpeechCorpus) -> None:
+    parts = divided(corpus, settings(augmentation={"gain": 6, "mixup": 0.4}))
+    positions = np.arange(4)
+    plain, varied = parts.train.batch(positions), parts.train.batch(positions, seed=1)
+    assert (plain.frames != varied.frames).any() and varied.mixture is not None
+    for loader in (parts.dev, parts.test):
+        assert loader.batch(positions, seed=1).frames.equal(loader.batch(positions).frames)
+        assert loader.batch(positions, seed=1).mixture is None
+
+
+def test_a_model_of_words_alone_needs_no_statistics(corpus: SpeechCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(SpeechCorpus, "frames")
+    for normalisation in ("train", "speaker"):
+        parts = divided(corpus, settings(normalisation, {"modalities": "semantic"}))
+        assert parts.mean is None
+        parts.train.batch(np.arange(4), seed=0)
+
+
+def test_only_statistics_by_speaker_need_other_audio_of_the_test_part() -> None:
+    assert reads_test_audio(settings("speaker").model)
+    assert not any(reads_test_audio(settings(kind).model) for kind in ("none", "train", "utterance"))
+    assert not reads_test_audio(settings("speaker", {"modalities": "semantic"}).model)

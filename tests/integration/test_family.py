@@ -1,0 +1,143 @@
+"""Every model of the family, and every loss, learns from speech: synthesised, aligned and prepared as users' own is."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from fgcme import alignment, features, preparation, variants
+from fgcme.corpora import demo
+from fgcme.dataset import SpeechCorpus
+from fgcme.experiment import Experiment, digest, parse
+from fgcme.fold import divide
+from fgcme.learning import Fit
+from fgcme.prepared import UTTERANCES, Description
+from fgcme.protocol import apply
+from pipelines.prepare import feature_settings
+
+SENTENCES = 16
+SMALL = {
+    "acoustic": {"channels": [16, 16], "kernels": [5, 2], "normalisation": "train"},
+    "semantic": {"embedding": 16},
+    "fusion": {"hidden": 16},
+    "baseline": {"hidden": 16, "stack": 8},
+}
+TRAINING = {"epochs": 14, "batch_size": 4, "learning_rate": 0.01}
+AUGMENTATION = {
+    "speed": 0.1,
+    "gain": 3.0,
+    "noise": 0.3,
+    "signal_to_noise": [20.0, 30.0],
+    "time_masks": 1,
+    "frequency_masks": 1,
+    "frequency_width": 4,
+    "mixup": 0.1,
+}
+
+
+class Losses(NamedTuple):
+    """Means over the training part: of what a training makes small, and of the cross-entropy of the emotions."""
+
+    training: float
+    emotion: float
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
+    """Each sentence of the demo corpus in one emotion: a model of the words alone has something to learn, too."""
+    folder = tmp_path_factory.mktemp("demo")
+    demo.synthesise(folder, 4 * SENTENCES, seed=0)
+    spoken = demo.find(folder).utterances
+    # The second round of speakers is in other emotions than the first.
+    chosen = [spoken[4 * sentence + (sentence + sentence // 8) % 4] for sentence in range(SENTENCES)]
+    aligner, featurise = alignment.build("sphinx"), features.build("log_mel")
+    rows = [preparation.prepare(utterance, folder, aligner, featurise, utterance.id) for utterance in chosen]
+    (folder / "prepared" / "utterances").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows, UTTERANCES), folder / "prepared" / "utterances" / "a.parquet")
+    settings = feature_settings(experiment({}, {}))
+    Description(
+        corpus="demo",
+        settings=settings,
+        settings_hash=digest(settings),
+        corpus_hash="demo",
+        counts={"utterances": len(rows), "rejected": 0},
+        versions={},
+    ).write(folder / "prepared")
+    return SpeechCorpus(folder / "prepared")
+
+
+def experiment(model: dict[str, Any], training: dict[str, Any]) -> Experiment:
+    settings: dict[str, Any] = copy.deepcopy(SMALL)
+    variants.merge(settings, model)
+    return parse(
+        {
+            "name": "family",
+            "corpus": {"kind": "demo"},
+            "protocol": {"name": "demo/4class", "selection": "test"},
+            "model": settings,
+            "training": {**TRAINING, **training},
+        }
+    )
+
+
+def learn(corpus: SpeechCorpus, model: dict[str, Any], training: dict[str, Any]) -> tuple[Losses, Losses]:
+    """Losses before and after a training, both by the model as it answers."""
+    torch.set_num_threads(1)
+    described = experiment(model, training)
+    assignment = apply(described.protocol, described.corpus.kind, corpus.members)
+    parts = divide(corpus, assignment, 0, described.protocol.selection, described.model, described.training)
+    fit = Fit(parts, described.model, described.training, seed=0)
+
+    def losses() -> Losses:
+        fit.model.eval()
+        with torch.inference_mode():
+            loss = fit.loss(np.arange(len(parts.train.utterances)), seed=0)
+        return Losses(float(loss), fit.evaluate(parts.train).metrics()["loss"])
+
+    before = losses()
+    for _ in fit.epochs():
+        pass
+    return before, losses()
+
+
+def test_the_corpus_is_as_one_prepares_it(corpus: SpeechCorpus) -> None:
+    assert len(corpus) == SENTENCES
+    assert corpus.alignments.count("sphinx") > 0.8 * SENTENCES
+    assert len({tuple(words) for words in corpus.words}) == SENTENCES
+    assert len(set(zip(corpus.members.speakers, corpus.members.raw_labels, strict=True))) == SENTENCES
+
+
+@pytest.mark.parametrize("name", variants.all_named())
+def test_every_named_variant_learns(corpus: SpeechCorpus, name: str) -> None:
+    before, after = learn(corpus, variants.named(name), {})
+    assert after.training < 0.7 * before.training
+    assert after.emotion < 0.7 * before.emotion
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"class_weights": "balanced", "label_smoothing": 0.1},
+        {"loss": "focal", "class_weights": "balanced"},
+        {"loss": "ctc"},
+        {"precision": "bfloat16"},
+        {"schedule": "cosine", "gradient_clip": 1.0, "weight_decay": 1e-4},
+    ],
+    ids=lambda training: "-".join(map(str, training.values())),
+)
+def test_every_loss_is_learnt(corpus: SpeechCorpus, training: dict[str, Any]) -> None:
+    before, after = learn(corpus, variants.named("gate"), training)
+    assert after.training < 0.7 * before.training
+    assert after.emotion < 0.7 * before.emotion
+
+
+def test_varied_utterances_are_learnt_from(corpus: SpeechCorpus) -> None:
+    before, after = learn(corpus, variants.named("gate"), {"augmentation": AUGMENTATION, "epochs": 24})
+    assert after.training < 0.7 * before.training
+    assert after.emotion < 0.7 * before.emotion
