@@ -1,8 +1,8 @@
 """Where the time of a training step goes, part by part, and how far each part is from what the machine could do.
 
-Each part of the default model is run by itself, forward and backward, on the same batches as the whole step. Its *floor*
+Each part of the default model is run by itself, forward and backward, on the same batch as the whole step. Its *floor*
 is what its multiplications would take at the speed of one large matrix product here, or its reads and writes at the
-speed of one large copy, whichever is longer: no implementation of the same arithmetic can be faster on this machine.
+speed of one large copy, whichever is longer: the same arithmetic can hardly be faster on this machine.
 *Gap* is the time over the floor. What a step takes beyond its parts is the cost of joining them. The fastest of the
 repetitions counts. The last line is JSON.
 
@@ -129,9 +129,7 @@ def parts_of_a_step(shape: str, batch_size: int) -> dict[str, Part]:
         "pooling": part(lambda: core.acoustic.pooling(hidden, batch.reads, batch.spans), [], [hidden], nothing),
         "semantic encoder": part(lambda: core.semantic(batch), trained(core.semantic), [], nothing),
         "excitement": part(excite, excitement, [words, sounds], nothing),
-        "word LSTM": part(
-            lambda: core.sequence(joined, batch.word_counts), trained(core.sequence), [joined], nothing
-        ),
+        "word LSTM": part(lambda: core.sequence(joined, batch.word_counts), trained(core.sequence), [joined], nothing),
         "readout, classifier, loss": part(classify, trained(core.classify), [sequence], nothing),
         # Weight, gradient and two moments are read; weight and moments are written.
         "Adam": Part(optimiser.step, 7 * weights),
@@ -191,7 +189,8 @@ def report(times: dict[str, float], floors: dict[str, float], arguments: argpars
     table.add_row("joining them", f"{1000 * joining:.0f}", f"{joining / whole:.0%}", "", "")
     Console(width=110).print(table)
     shares = {name: round(time / whole, 3) for name, time in times.items()}
-    print(json.dumps({"step_us": round(1000 * whole), "floor_us": round(1000 * floors["whole step"]), "shares": shares}))
+    step, floor = (round(1000 * each["whole step"]) for each in (times, floors))
+    print(json.dumps({"step_us": step, "floor_us": floor, "shares": shares, "device": DEVICE.type}))
 
 
 if __name__ == "__main__":

@@ -3,60 +3,99 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from fgcme import prepared
+from fgcme.alignment.words import normalise
 from fgcme.dataset import SpeechCorpus
 from fgcme.experiment import Experiment
-from fgcme.protocol import Assignment, Protocol, assign, resolve, split
+from fgcme.protocol import Assignment, Selection, assign, resolve, split
 from pipelines import prepare
 
 
 def run(experiment: Experiment) -> int:
-    """Print counts against the protocol's, what is left out, and the overlap of speakers and texts; 1 on a mismatch."""
-    corpus = SpeechCorpus(prepare.locate(experiment))
+    """Print how the corpus fits the protocol; 1 on a mismatch that is not allowed.
+
+    That is: counts against the protocol's, what is left out and why, who and what is in more than one part of a fold,
+    and how the words found their frames.
+    """
+    folder = prepare.locate(experiment)
+    corpus = SpeechCorpus(folder)
     protocol = resolve(experiment.protocol, experiment.corpus.kind)
     assignment = assign(protocol, corpus.members, allow_missing=True)
+    taking_part = np.flatnonzero(assignment.labels >= 0).tolist()
+    groups = corpus.members.speakers if protocol.group == "speaker" else corpus.members.sessions
+    by_class = Counter(protocol.classes[assignment.labels[index]] for index in taking_part)
+    by_group = Counter(groups[index] or "" for index in taking_part)
     console = Console()
-    console.print(_counts(protocol, assignment))
+    console.print(f"[bold]{protocol.name}[/bold]  {protocol.source}")
+    console.print(_counts("class", protocol.classes, by_class, protocol.expected))
+    if protocol.expected_by_group is not None:
+        console.print(_counts(protocol.group, list(protocol.expected_by_group), by_group, protocol.expected_by_group))
     for reason, count in assignment.left_out.items():
         console.print(f"left out: {count} x {reason}")
-    console.print(_folds(corpus, assignment, experiment))
-    methods = Counter(corpus.alignments)
-    console.print("alignment: " + ", ".join(f"{count} {method}" for method, count in methods.most_common()))
+    for reason, count in prepared.rejections(folder).items():
+        console.print(f"not prepared: {count} x {reason}, see {folder / 'rejected'}")
+    console.print(_folds(corpus, assignment, experiment.protocol.selection))
+    methods = Counter(corpus.alignments[index] for index in taking_part).most_common()
+    shares = [f"{count} {method} ({_percent(count / len(taking_part))})" for method, count in methods]
+    console.print(f"alignment: {', '.join(shares)}")
     for mismatch in assignment.mismatches:
         console.print(f"[bold]mismatch:[/bold] {mismatch}")
     return 1 if assignment.mismatches and not experiment.protocol.allow_missing else 0
 
 
-def _counts(protocol: Protocol, assignment: Assignment) -> Table:
-    table = Table(title=f"{protocol.name}", caption=protocol.source or None)
-    table.add_column("class")
-    table.add_column("utterances", justify="right")
-    table.add_column("expected", justify="right")
-    for index, name in enumerate(protocol.classes):
-        expected = "" if protocol.expected is None else str(protocol.expected[name])
-        table.add_row(name, str(int((assignment.labels == index).sum())), expected)
+def _counts(kind: str, names: list[str], found: Mapping[str, int], expected: Mapping[str, int] | None) -> Table:
+    table = Table()
+    for column in (kind, "utterances", "expected"):
+        table.add_column(column, justify="left" if column == kind else "right")
+    for name in names:
+        table.add_row(name, str(found.get(name, 0)), "" if expected is None else str(expected[name]))
+    table.add_section()
+    table.add_row("all", str(sum(found.values())), "" if expected is None else str(sum(expected.values())))
     return table
 
 
-def _folds(corpus: SpeechCorpus, assignment: Assignment, experiment: Experiment) -> Table:
-    selection = experiment.protocol.selection
-    table = Table(title=f"folds, selection {selection}" + (" (optimistic)" if selection == "test" else ""))
-    for column in ("fold", "train", "dev", "test", "test speakers", "speakers shared", "test texts seen in training"):
-        table.add_column(column, justify="left" if column == "test speakers" else "right")
-    speakers, texts = np.array(corpus.members.speakers), np.array(corpus.texts)
+def _folds(corpus: SpeechCorpus, assignment: Assignment, selection: Selection) -> Table:
+    """Sizes of the parts of each fold, and the overlap between them.
+
+    Of texts, it is the share of a part's utterances whose words, whatever their case and punctuation, are said in the
+    other part too.
+    """
+    title = f"folds, selection {selection}" + (" (optimistic)" if selection == "test" else "")
+    table = Table(title=title, pad_edge=False)
+    for column in ("fold", "train", "dev", "test", "tested", "speakers shared"):
+        table.add_column(column, justify="left" if column == "tested" else "right")
+    for column in ("dev in train", "test in train", "test in dev"):
+        # As narrow as it can be, so that the table fits a narrow terminal.
+        table.add_column(f"texts: {column}", justify="right", width=len("100.0 %"))
+    speakers = np.array(corpus.members.speakers)
+    texts = np.array([" ".join(normalise(text)) for text in corpus.texts])
     for fold in range(assignment.fold_count):
         parts = split(assignment, fold, selection)
-        shared = set(speakers[parts.train]) & (set(speakers[parts.dev]) | set(speakers[parts.test]))
-        seen = np.isin(texts[parts.test], np.unique(texts[parts.train])).mean()
+        train, dev, test = parts.train, parts.dev, parts.test
+        tested = sorted(set(speakers[test]))
+        # Where epochs are chosen on the test part, dev is that part.
+        distinct = [train, test] if selection == "test" else [train, dev, test]
+        shared = Counter(speaker for part in distinct for speaker in set(speakers[part]))
         table.add_row(
             str(fold),
-            *(str(len(part)) for part in (parts.train, parts.dev, parts.test)),
-            " ".join(sorted(set(speakers[parts.test]))),
-            str(len(shared)),
-            f"{100 * seen:.0f} %",
+            *(str(len(part)) for part in (train, dev, test)),
+            " ".join(tested[:6]) + (f" and {len(tested) - 6} more" if len(tested) > 6 else ""),
+            str(sum(count > 1 for count in shared.values())),
+            *(_percent(_seen(texts, part, there)) for part, there in ((dev, train), (test, train), (test, dev))),
         )
     return table
+
+
+def _seen(texts: np.ndarray, part: np.ndarray, there: np.ndarray) -> float:
+    """Share of a part's utterances whose text is that of an utterance of another part."""
+    return float(np.isin(texts[part], np.unique(texts[there])).mean())
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

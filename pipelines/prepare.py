@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ _LIBRARIES = ("fgcme", "numpy", "pocketsphinx", "pyarrow", "ray", "soundfile", "
 
 _SOURCE = pa.schema(
     [(name, pa.string()) for name in ("id", "audio", "text", "raw_label", "speaker", "session", "dialog", "act")]
-    + [("start", pa.float64()), ("end", pa.float64()), ("source_hash", pa.string())]
+    + [(name, pa.float64()) for name in ("start", "end", "valence", "arousal", "dominance")]
+    + [("alignment", pa.string()), ("source_hash", pa.string())]
 )
 
 
@@ -51,7 +52,7 @@ class Recipe:
     Attributes:
         root: folder of the audio.
         folder: the prepared corpus.
-        alignment: arguments of `fgcme.alignment.build`.
+        alignment: arguments of `fgcme.alignment.build`, for what the corpus has no alignment of its own.
         features: arguments of `fgcme.features.build`.
     """
 
@@ -68,7 +69,7 @@ class Recipe:
             root=root,
             folder=folder,
             alignment={
-                "method": alignment.method,
+                "method": "sphinx" if alignment.method == "corpus" else alignment.method,
                 "checkpoint": _absolute(alignment.checkpoint),
                 "folder": _absolute(alignment.folder),
             },
@@ -143,13 +144,14 @@ def run(experiment: Experiment, progress: bool = True) -> PreparedSummary:
     folder, settings = folder_for(experiment), feature_settings(experiment)
     _refuse_other_settings(folder, settings)
     root, listing = catalogue.find(experiment.corpus, storage.writable(experiment))
-    sources = {utterance.id: source_hash(utterance, root) for utterance in listing.utterances}
+    utterances = _with_own_alignments_if_asked(experiment, listing.utterances)
+    sources = {utterance.id: source_hash(utterance, root) for utterance in utterances}
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"prepare.folder: {folder} cannot be made ({error.strerror})") from None
     done = prepared.retain(folder, sources)
-    missing = [utterance for utterance in listing.utterances if utterance.id not in done]
+    missing = [utterance for utterance in utterances if utterance.id not in done]
 
     def describe(kept: set[str], rejected: int, pending: int) -> None:
         _description(experiment, settings, folder, {key: sources[key] for key in kept}, rejected, pending).write(folder)
@@ -234,12 +236,28 @@ def feature_settings(experiment: Experiment) -> dict[str, Any]:
 
 
 def source_hash(utterance: Utterance, root: Path) -> str:
-    """What an utterance's row is made from: what the corpus says of it, and its audio file's size and last change."""
+    """What an utterance's row is made from: what the corpus says of it, and its files' sizes and last changes."""
+    files = [file for file in (utterance.audio, utterance.alignment) if file is not None]
+    return digest([asdict(utterance), *(_state(root / file) for file in files)])
+
+
+def _state(file: Path) -> list[int] | None:
     try:
-        status = (root / utterance.audio).stat()
+        status = file.stat()
     except OSError:
-        return digest([asdict(utterance), "missing"])
-    return digest([asdict(utterance), status.st_size, status.st_mtime_ns])
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _with_own_alignments_if_asked(experiment: Experiment, utterances: Sequence[Utterance]) -> Sequence[Utterance]:
+    if experiment.prepare.alignment.method != "corpus":
+        return [replace(utterance, alignment=None) for utterance in utterances]
+    if all(utterance.alignment is None for utterance in utterances):
+        raise UserError(
+            f"prepare.alignment.method corpus: this copy of {experiment.corpus.kind} brings no alignments of its own; "
+            "set prepare.alignment.method=sphinx, or method=imported and a folder of them"
+        )
+    return utterances
 
 
 def blocks(utterances: Sequence[Utterance], sources: Mapping[str, str], cpus: float) -> list[pa.Table]:
@@ -262,13 +280,17 @@ def prepare_block(block: pa.Table, recipe: Recipe) -> pa.Table:
     import torch
 
     from fgcme import alignment, features, preparation
+    from fgcme.alignment.imported import FileAligner
 
     # There is a task for every CPU.
     torch.set_num_threads(1)
     aligner, featurise = alignment.build(**recipe.alignment), features.build(**recipe.features)
+    sources = block.to_pylist()
+    if own := {values["id"]: recipe.root / values["alignment"] for values in sources if values["alignment"]}:
+        aligner = FileAligner(own, otherwise=aligner)
     rows: list[dict[str, object]] = []
     rejections: list[Rejection] = []
-    for values in block.to_pylist():
+    for values in sources:
         source = values.pop("source_hash")
         result = preparation.prepare(Utterance(**values), recipe.root, aligner, featurise, source)
         if isinstance(result, Rejection):

@@ -37,6 +37,10 @@ UTTERANCES = pa.schema(
         ("dialog", pa.string()),
         ("act", pa.string()),
         ("raw_label", pa.string()),
+        # Mean ratings on the corpus's own scale, null where nobody rated.
+        ("valence", pa.float32()),
+        ("arousal", pa.float32()),
+        ("dominance", pa.float32()),
         ("text", pa.string()),
         ("words", pa.list_(pa.string())),
         ("begin", pa.list_(pa.int32())),
@@ -50,6 +54,8 @@ UTTERANCES = pa.schema(
         ("source_hash", pa.string()),
     ]
 )
+
+_RATINGS = ("valence", "arousal", "dominance")
 
 REJECTED = pa.schema(
     [(name, pa.string()) for name in ("id", "audio", "stage", "reason", "message")],
@@ -111,7 +117,7 @@ def corpus_hash(folder: Path, settings_hash: str) -> str:
 
     Not the order of utterances or the files they are in, nor where and when the corpus was prepared.
     """
-    columns = ["id", "audio_sha256", "speaker", "session", "raw_label", "words", "begin", "end"]
+    columns = ["id", "audio_sha256", "speaker", "session", "act", "raw_label", "words", "begin", "end"]
     rows = [list(row.values()) for _, table in parts(folder, columns) for row in table.to_pylist()]
     return digest([settings_hash, sorted(rows, key=lambda row: row[0])])
 
@@ -154,6 +160,14 @@ def alignments(folder: Path) -> dict[str, int]:
     for _, table in parts(folder, ["alignment"]):
         counts.update(table["alignment"].to_pylist())
     return dict(sorted(counts.items()))
+
+
+def rejections(folder: Path) -> dict[str, int]:
+    """How many rejections there are for each reason, most frequent first."""
+    counts: Counter[str] = Counter()
+    for path in sorted((folder / "rejected").glob("*.parquet")):
+        counts.update(_read(path, ["reason"])["reason"].to_pylist())
+    return dict(counts.most_common())
 
 
 def retain(folder: Path, wanted: Mapping[str, str]) -> set[str]:
@@ -200,6 +214,15 @@ def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         # Not `read_table`: that takes a folder called `a=b` for a column.
         with pq.ParquetFile(path) as file:
-            return file.read(columns)
+            table = file.read(columns)
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path}: damaged ({' '.join(str(error).split())}); delete it and prepare again") from None
+    return table if columns is not None else _with_ratings(table)
+
+
+def _with_ratings(table: pa.Table) -> pa.Table:
+    """The rows of a part with the columns of ratings, which a corpus that was prepared without them lacks."""
+    for name in _RATINGS:
+        if name not in table.column_names:
+            table = table.append_column(UTTERANCES.field(name), pa.nulls(table.num_rows, pa.float32()))
+    return table.select(UTTERANCES.names)

@@ -44,7 +44,7 @@ def rejection(root: Path, **changes: object) -> Rejection:
 
 
 def test_an_utterance_becomes_a_row_of_the_prepared_corpus(root: Path) -> None:
-    row = prepare(utterance(session="1", act="read"), root, SPHINX, LOG_MEL, "source")
+    row = prepare(utterance(session="1", act="read", arousal=2.5), root, SPHINX, LOG_MEL, "source")
     assert isinstance(row, dict)
     table = pa.Table.from_pylist([row], schema=prepared.UTTERANCES)
     assert set(row) == set(table.column_names)
@@ -55,6 +55,7 @@ def test_an_utterance_becomes_a_row_of_the_prepared_corpus(root: Path) -> None:
     assert kept["duration"] == pytest.approx(samples.size / 16_000)
     assert (kept["session"], kept["dialog"], kept["act"]) == ("1", None, "read")
     assert (kept["raw_label"], kept["speaker"], kept["source_hash"]) == ("sad", "01", "source")
+    assert (kept["valence"], kept["arousal"], kept["dominance"]) == (None, 2.5, None)
     assert (kept["alignment"], kept["frame_size"]) == ("sphinx", 40)
     frames = np.array(kept["frames"], dtype=np.float32).reshape(kept["frame_count"], kept["frame_size"])
     np.testing.assert_array_equal(frames, LOG_MEL(samples))

@@ -25,6 +25,9 @@ def row(name: str, source: str = "old", method: str = "sphinx") -> dict[str, obj
         "dialog": None,
         "act": None,
         "raw_label": "sad",
+        "valence": None,
+        "arousal": 2.5,
+        "dominance": None,
         "text": "Hello there",
         "words": ["hello", "there"],
         "begin": np.array([0, 1], dtype=np.int32),
@@ -63,6 +66,25 @@ def test_a_row_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert (back["begin"], back["end"]) == ([0, 1], [1, 3])
     assert back["frames"] == list(range(12))
     assert back["session"] is None
+    assert (back["valence"], back["arousal"]) == (None, 2.5)
+
+
+def test_a_part_from_before_there_were_ratings_reads_as_one_without_them(tmp_path: Path) -> None:
+    path = write(tmp_path, "a", row("one"), row("two"))
+    pq.write_table(pq.ParquetFile(path).read().drop_columns(["valence", "arousal", "dominance"]), path)
+    ((_, table),) = prepared.parts(tmp_path)
+    assert table.schema.equals(prepared.UTTERANCES)
+    assert table["arousal"].null_count == 2
+    prepared.retain(tmp_path, {"one": "old"})
+    assert pq.read_schema(path).equals(prepared.UTTERANCES)
+
+
+def test_rejections_are_counted_by_their_reason(tmp_path: Path) -> None:
+    assert prepared.rejections(tmp_path) == {}
+    for part, reasons in (("a", ["silent"]), ("b", ["empty", "silent"])):
+        rejections = [Rejection(f"{part}{reason}", "x.wav", "read", reason, "why") for reason in reasons]
+        prepared.write_part(tmp_path, "rejected", part, prepared.rejected_table(rejections))
+    assert prepared.rejections(tmp_path) == {"silent": 2, "empty": 1}
 
 
 def test_a_part_is_written_in_one_step(tmp_path: Path) -> None:
@@ -117,7 +139,14 @@ def test_the_corpus_hash_names_the_content_and_the_settings(tmp_path: Path) -> N
     base = hash_of("base", row("one"), row("two"))
     assert hash_of("order", row("two"), row("one")) == base
     assert hash_of("time", {**row("one"), "source_hash": "later"}, row("two")) == base
-    changes = ({"audio_sha256": "other"}, {"raw_label": "other"}, {"speaker": "other"}, {"begin": [1]}, {"id": "other"})
+    changes = (
+        {"audio_sha256": "other"},
+        {"raw_label": "other"},
+        {"speaker": "other"},
+        {"act": "other"},
+        {"begin": [1]},
+        {"id": "other"},
+    )
     others = [hash_of(str(number), {**row("one"), **change}, row("two")) for number, change in enumerate(changes)]
     others += [hash_of("fewer", row("one")), prepared.corpus_hash(tmp_path / "base", "t")]
     assert len({base, *others}) == len(others) + 1

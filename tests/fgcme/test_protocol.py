@@ -1,3 +1,6 @@
+from collections.abc import Collection
+from dataclasses import fields, replace
+from importlib import resources
 from itertools import product
 
 import numpy as np
@@ -5,7 +8,7 @@ import pytest
 
 from fgcme.errors import UserError
 from fgcme.experiment import ProtocolSettings
-from fgcme.protocol import Members, Protocol, assign, named, resolve, split
+from fgcme.protocol import Members, Protocol, Selection, assign, named, resolve, split
 
 EMOTIONS = ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"]
 
@@ -21,6 +24,32 @@ def ravdess(actors: range = range(1, 25)) -> Members:
         raw_labels=[emotion for _, emotion, _ in rows],
         speakers=[speaker for speaker, _, _ in rows],
         sessions=[None] * len(rows),
+        acts=[None] * len(rows),
+    )
+
+
+def fitting(protocol: Protocol, without: Collection[str] = ()) -> Members:
+    """Utterances as many as a protocol expects of each class and each group, but none of some groups."""
+    raw_labels = {name: [raw for raw, mapped in protocol.labels.items() if mapped == name] for name in protocol.classes}
+    expected = protocol.expected or dict.fromkeys(protocol.classes, 40)
+    labels = [raw_labels[name][take % len(raw_labels[name])] for name, size in expected.items() for take in range(size)]
+    names = protocol.listed or [f"voice{number}" for number in range(8)]
+    if protocol.expected_by_group is None:
+        groups = [names[number % len(names)] for number in range(len(labels))]
+    else:
+        groups = [name for name, size in protocol.expected_by_group.items() for _ in range(size)]
+    labels = np.random.default_rng(0).permutation(labels).tolist()
+    rows = [
+        (label, f"{group}_{'FM'[number % 2]}" if protocol.group == "session" else group, group)
+        for number, (label, group) in enumerate(zip(labels, groups, strict=True))
+        if group not in without
+    ]
+    return Members(
+        ids=[str(number) for number in range(len(rows))],
+        raw_labels=[label for label, _, _ in rows],
+        speakers=[speaker for _, speaker, _ in rows],
+        sessions=[group if protocol.group == "session" else None for _, _, group in rows],
+        acts=[protocol.act] * len(rows),
     )
 
 
@@ -32,24 +61,136 @@ def small(folds: int | list[list[str]] = 3, **members: list[str | None]) -> tupl
         raw_labels=[str(label) for label in members.get("labels", ["a", "b"] * 3)],
         speakers=[str(speaker) for speaker in speakers],
         sessions=members.get("sessions", [None] * len(speakers)),
+        acts=members.get("acts", [None] * len(speakers)),
     )
 
 
-@pytest.mark.parametrize("name", [name for name in named() if name.startswith("ravdess/")])
+@pytest.mark.parametrize("name", named())
 @pytest.mark.parametrize("selection", ["dev", "test"])
-def test_ravdess_parts_never_share_a_speaker_and_tests_cover_everyone_once(name: str, selection: str) -> None:
-    members = ravdess()
+def test_the_parts_of_a_named_protocol_never_share_a_speaker_and_its_tests_cover_everyone_once(
+    name: str, selection: Selection
+) -> None:
+    members = fitting(named()[name])
     assignment = assign(named()[name], members)
     speakers = np.array(members.speakers)
     tested = []
     for fold in range(assignment.fold_count):
-        parts = split(assignment, fold, selection)  # type: ignore[arg-type]
+        parts = split(assignment, fold, selection)
         train, dev, test = (set(speakers[part]) for part in (parts.train, parts.dev, parts.test))
+        assert train and dev and test
         assert not train & test
         assert not train & dev
         assert (dev == test) if selection == "test" else not dev & test
         tested.append(parts.test)
-    assert sorted(np.concatenate(tested)) == list(np.flatnonzero(assignment.labels >= 0))
+    assert sorted(np.concatenate(tested)) == list(range(len(members.ids)))
+
+
+@pytest.mark.parametrize("name", named())
+def test_a_named_protocol_is_consistent_and_says_where_it_comes_from(name: str) -> None:
+    protocol = named()[name]
+    assert protocol.source
+    assert protocol.corpus == name.partition("/")[0]
+    assert (resources.files("fgcme") / "protocols" / f"{name.replace('/', '-')}.yaml").is_file()
+    if protocol.expected is not None:
+        assert set(protocol.expected) == set(protocol.classes)
+    if protocol.expected_by_group is not None:
+        assert protocol.expected is not None
+        assert set(protocol.expected_by_group) == set(protocol.listed)
+        assert sum(protocol.expected_by_group.values()) == sum(protocol.expected.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "folds"),
+    [
+        ("iemocap/4class-session", 5531, 5),
+        ("iemocap/4class-speaker", 5531, 10),
+        ("iemocap/4class-impro", 2943, 5),
+        ("iemocap/4class-script", 5531 - 2943, 5),
+        ("iemocap/6class-session", 7380, 5),
+        ("ravdess/8class-6fold", 1440, 6),
+        ("ravdess/8class-5fold", 1440, 5),
+        ("ravdess/6class-5fold", 1056, 5),
+        ("ravdess/4class-5fold", 672, 5),
+        ("cremad/6class-5fold", 7442, 5),
+        ("emodb/7class-speaker", 535, 10),
+    ],
+)
+def test_a_named_protocol_expects_the_usual_number_of_utterances(name: str, size: int, folds: int) -> None:
+    protocol = named()[name]
+    assert protocol.expected is not None and not isinstance(protocol.folds, int)
+    assert (sum(protocol.expected.values()), len(protocol.folds)) == (size, folds)
+
+
+def test_iemocap_s_usual_set_is_counted_by_class_and_by_session() -> None:
+    protocol = named()["iemocap/4class-session"]
+    members = fitting(protocol)
+    assignment = assign(protocol, members)
+    assert protocol.labels["exc"] == protocol.labels["hap"] == "happy"
+    assert [len(split(assignment, fold).test) for fold in range(5)] == [1085, 1023, 1151, 1031, 1241]
+    moved = replace(
+        members, sessions=["Session2", *members.sessions[1:]], speakers=["Session2_F", *members.speakers[1:]]
+    )
+    with pytest.raises(UserError) as caught:
+        assign(protocol, moved)
+    assert "1084 utterances of session Session1 where the protocol has 1085" in str(caught.value)
+    assert "1024 utterances of session Session2 where the protocol has 1023" in str(caught.value)
+
+
+def test_an_act_is_filtered_by_the_protocol_and_what_it_leaves_out_is_counted() -> None:
+    impro, script = named()["iemocap/4class-impro"], named()["iemocap/4class-script"]
+    both = [fitting(protocol) for protocol in (impro, script)]
+    members = Members(*([value for one in both for value in getattr(one, field.name)] for field in fields(Members)))
+    assignment = assign(impro, members)
+    assert (assignment.labels >= 0).sum() == 2943
+    assert {members.acts[index] for index in np.flatnonzero(assignment.labels >= 0)} == {"impro"}
+    assert assignment.left_out == {"act script": 2588}
+    with pytest.raises(UserError, match=r"2588 x act script\); the protocol takes the labels ang, .* of act impro"):
+        assign(impro, both[1])
+
+
+def test_a_missing_session_is_named_and_with_leave_its_fold_is_left_away() -> None:
+    protocol = named()["iemocap/4class-session"]
+    members = fitting(protocol, without=["Session3"])
+    with pytest.raises(UserError, match=r"no utterance of session Session3; .*protocol\.allow_missing=true"):
+        assign(protocol, members)
+    assignment = assign(protocol, members, allow_missing=True)
+    assert assignment.mismatches[0] == "no utterance of session Session3"
+    assert assignment.fold_count == 4
+    sessions = np.array(members.sessions)
+    assert [set(sessions[split(assignment, fold).test]) for fold in range(4)] == [
+        {"Session1"},
+        {"Session2"},
+        {"Session4"},
+        {"Session5"},
+    ]
+    assert set(sessions[split(assignment, 1).dev]) == {"Session4"}
+
+
+def test_two_sessions_are_too_few_even_with_leave() -> None:
+    protocol = named()["iemocap/4class-session"]
+    members = fitting(protocol, without=["Session1", "Session3", "Session5"])
+    with pytest.raises(UserError, match="utterances of 2 of its folds; 3 are needed"):
+        assign(protocol, members, allow_missing=True)
+
+
+@pytest.mark.parametrize("name", ["cremad/6class-5fold", "emodb/7class-speaker", "ravdess/8class-6fold"])
+def test_a_manifest_may_list_the_corpus_of_any_named_protocol(name: str) -> None:
+    assert resolve(ProtocolSettings(name=name), "manifest") == named()[name]
+
+
+@pytest.mark.parametrize("allow_missing", [False, True])
+def test_a_manifest_of_another_corpus_is_refused_in_one_line_with_its_labels_or_speakers(allow_missing: bool) -> None:
+    with pytest.raises(UserError, match=r"takes part \(left out: 192 x label calm, .*the labels ANG, DIS") as caught:
+        assign(
+            named()["cremad/6class-5fold"],
+            replace(ravdess(), raw_labels=["calm"] * 192 + ["joy"] * 1248),
+            allow_missing,
+        )
+    assert "\n" not in str(caught.value)
+    strangers = replace(ravdess(), raw_labels=["ANG"] * 1440)
+    with pytest.raises(UserError, match=r"60 x speaker 01 in no fold, .* and 19 more") as caught:
+        assign(named()["cremad/6class-5fold"], strangers, allow_missing)
+    assert len(str(caught.value)) < 400
 
 
 def test_ravdess_six_folds_have_240_utterances_of_four_actors() -> None:
@@ -86,7 +227,9 @@ def test_missing_recordings_are_an_error_that_gives_both_counts() -> None:
 
 def test_missing_recordings_can_be_allowed_and_are_remembered() -> None:
     assignment = assign(named()["ravdess/8class-6fold"], ravdess(range(1, 24)), allow_missing=True)
-    assert len(assignment.mismatches) == 8
+    assert assignment.mismatches[0] == "no utterance of speaker 24"
+    assert len(assignment.mismatches) == 1 + 8
+    assert assignment.fold_count == 6
 
 
 def test_a_number_of_folds_is_made_from_whole_speakers_of_about_equal_size() -> None:
@@ -118,7 +261,8 @@ def test_a_speaker_in_two_sessions_cannot_be_split_over_session_folds() -> None:
     ("folds", "sentence"),
     [
         (4, "4 folds need as many speakers; the corpus has 3"),
-        ([["s1"], ["s2", "s3"], ["s8"]], "fold 2 has no utterances"),
+        ([["s1"], ["s2", "s3"], ["s8"]], "no utterance of speaker s8; .*allow_missing"),
+        ([["s1"], ["s2", "s3"], ["s3"]], "speaker s3 is listed twice"),
     ],
 )
 def test_folds_that_the_corpus_cannot_fill_are_refused(folds: int | list[list[str]], sentence: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,28 @@ def test_a_source_hash_changes_with_what_the_corpus_says_and_with_the_file(tmp_p
     relabelled = prepare.source_hash(Utterance("one", "one.wav", TEXT, "happy", "01"), tmp_path)
     (tmp_path / "one.wav").write_bytes(b"12345")
     grown = prepare.source_hash(utterance, tmp_path)
-    assert len({missing, there, relabelled, grown}) == 4
+    aligned = replace(utterance, alignment="one.wdseg")
+    unaligned = prepare.source_hash(aligned, tmp_path)
+    (tmp_path / "one.wdseg").write_text("SFrm")
+    assert len({missing, there, relabelled, grown, unaligned, prepare.source_hash(aligned, tmp_path)}) == 6
+
+
+def test_alignments_of_the_corpus_are_refused_where_it_brings_none(tmp_path: Path) -> None:
+    (tmp_path / "03-01-06-01-02-01-12.wav").touch()
+    mine = experiment(
+        tmp_path / "storage",
+        corpus={"kind": "ravdess", "root": str(tmp_path)},
+        prepare={"alignment": {"method": "corpus"}},
+    )
+    with pytest.raises(UserError, match=r"this copy of ravdess brings no alignments of its own; .*method=sphinx"):
+        prepare.run(mine, progress=False)
+
+
+def test_where_the_corpus_brings_no_alignment_of_an_utterance_sphinx_aligns_it(tmp_path: Path) -> None:
+    own = experiment(tmp_path, prepare={"alignment": {"method": "corpus"}})
+    assert prepare.Recipe.of(own, tmp_path, tmp_path).alignment["method"] == "sphinx"
+    uniform = experiment(tmp_path, prepare={"alignment": {"method": "uniform"}})
+    assert prepare.Recipe.of(uniform, tmp_path, tmp_path).alignment["method"] == "uniform"
 
 
 @pytest.mark.parametrize(("count", "cpus"), [(1, 2.0), (7, 2.0), (1000, 2.0), (50, 64.0), (9, 0.5)])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from fgcme.alignment.contract import Alignment, AlignmentError, fit
+from fgcme.alignment.contract import Aligner, Alignment, AlignmentError, fit
 from fgcme.alignment.words import normalise
 from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
 from fgcme.errors import UserError
@@ -31,9 +32,7 @@ class Interval(NamedTuple):
 
 
 class ImportedAligner:
-    """Reads `<folder>/**/<utterance id>.TextGrid` or `.wdseg`; the words are the file's own.
-
-    The score is the file's mean acoustic score per frame (`.wdseg`), or NaN (`.TextGrid`).
+    """Reads `<folder>/**/<utterance id>.TextGrid` or `.wdseg`.
 
     Raises:
         UserError: there is no such folder, or it holds no alignments.
@@ -51,24 +50,7 @@ class ImportedAligner:
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
         """See `Aligner.align`; raises AlignmentError `missing_alignment`, `bad_alignment` or `no_words`."""
-        path = self._find(utterance_id)
-        try:
-            intervals, score = _READERS[path.suffix](_text(path))
-        except (ValueError, IndexError) as error:
-            raise AlignmentError("bad_alignment", f"{path} cannot be read as an alignment: {error}") from None
-        except OSError as error:
-            raise AlignmentError("bad_alignment", f"{path} cannot be read ({error.strerror or error})") from None
-        frames = frame_count(samples.size)
-        spoken = list(_words(intervals))
-        if not spoken:
-            raise AlignmentError("no_words", f"{path} has no words")
-        for previous, interval in zip([Interval("", 0, 0), *spoken], spoken, strict=False):
-            if interval.begin < previous.begin or interval.end < interval.begin:
-                raise AlignmentError("bad_alignment", f"{path}: the word {interval.label!r} is out of order")
-        if spoken[-1].begin >= frames + _FRAMES_PER_SECOND:
-            raise AlignmentError("bad_alignment", f"{path} is longer than the audio: is it another utterance's?")
-        begin, end = fit([word.begin for word in spoken], [word.end for word in spoken], frames)
-        return Alignment([word.label for word in spoken], begin, end, method="imported", score=score)
+        return read(self._find(utterance_id), samples)
 
     def _find(self, utterance_id: str) -> Path:
         # An id may hold folders, as audio paths do; they choose among files of the same name.
@@ -84,6 +66,53 @@ class ImportedAligner:
         if len(found) > 1:
             raise AlignmentError("bad_alignment", f"{found[0]} and {found[1]} both claim the utterance {utterance_id}")
         return found[0]
+
+
+class FileAligner:
+    """Reads the file that is known for an utterance, and asks another aligner where there is none or it is broken.
+
+    Args:
+        files: the file of each utterance that has one, by utterance id.
+        otherwise: aligns the others.
+    """
+
+    def __init__(self, files: Mapping[str, Path], otherwise: Aligner) -> None:
+        self._files, self._otherwise = files, otherwise
+
+    def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
+        """See `Aligner.align`; raises what the other aligner does."""
+        if (path := self._files.get(utterance_id)) is not None:
+            # That the file was of no use shows: the alignment names the method that really made it.
+            with contextlib.suppress(AlignmentError):
+                return read(path, samples)
+        return self._otherwise.align(utterance_id, samples, text)
+
+
+def read(path: Path, samples: Samples) -> Alignment:
+    """The alignment in a `.TextGrid` or `.wdseg` file; the words are the file's own, without silences and fillers.
+
+    The score is the file's mean acoustic score per frame (`.wdseg`), or NaN (`.TextGrid`).
+
+    Raises:
+        AlignmentError: `bad_alignment`, the file is damaged or does not go with the samples, or `no_words`.
+    """
+    try:
+        intervals, score = _READERS[path.suffix](_text(path))
+    except (ValueError, IndexError) as error:
+        raise AlignmentError("bad_alignment", f"{path} cannot be read as an alignment: {error}") from None
+    except OSError as error:
+        raise AlignmentError("bad_alignment", f"{path} cannot be read ({error.strerror or error})") from None
+    frames = frame_count(samples.size)
+    spoken = list(_words(intervals))
+    if not spoken:
+        raise AlignmentError("no_words", f"{path} has no words")
+    for previous, interval in zip([Interval("", 0, 0), *spoken], spoken, strict=False):
+        if interval.begin < previous.begin or interval.end < interval.begin:
+            raise AlignmentError("bad_alignment", f"{path}: the word {interval.label!r} is out of order")
+    if spoken[-1].begin >= frames + _FRAMES_PER_SECOND:
+        raise AlignmentError("bad_alignment", f"{path} is longer than the audio: is it another utterance's?")
+    begin, end = fit([word.begin for word in spoken], [word.end for word in spoken], frames)
+    return Alignment([word.label for word in spoken], begin, end, method="imported", score=score)
 
 
 def read_text_grid(text: str) -> tuple[list[Interval], float]:

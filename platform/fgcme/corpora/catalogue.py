@@ -29,7 +29,9 @@ class _Catalogue(Mapping[str, Corpus]):
         return len(self._modules)
 
 
-CORPORA: Mapping[str, Corpus] = _Catalogue({name: f"fgcme.corpora.{name}" for name in ("demo", "ravdess", "manifest")})
+CORPORA: Mapping[str, Corpus] = _Catalogue(
+    {name: f"fgcme.corpora.{name}" for name in ("demo", "ravdess", "iemocap", "manifest")}
+)
 
 
 def find(settings: CorpusSettings, storage: Path) -> tuple[Path, Listing]:

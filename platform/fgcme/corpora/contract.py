@@ -21,6 +21,9 @@ class Utterance:
         speaker: who speaks; folds never split a speaker.
         session, dialog, act: whatever the corpus knows, else None.
         start, end: the piece of the file that holds the utterance, in seconds; None for the whole file.
+        valence, arousal, dominance: mean ratings on the corpus's own scale; None where nobody rated.
+        alignment: the corpus's own alignment of the utterance, a file relative to the corpus root; None where it
+            brings none.
     """
 
     id: str
@@ -33,6 +36,10 @@ class Utterance:
     act: str | None = None
     start: float | None = None
     end: float | None = None
+    valence: float | None = None
+    arousal: float | None = None
+    dominance: float | None = None
+    alignment: str | None = None
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,10 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
-from fgcme.corpora.contract import Corpus, Listing, Utterance
+from fgcme.corpora.contract import Corpus
 from fgcme.corpora.espeak import SAMPLE_RATE as VOICE_RATE
 from fgcme.corpora.espeak import Speech, Voice, Word, speak
+from fgcme.corpora.manifest import find
 from fgcme.errors import UserError
 from fgcme.whole_file import replacing
 
@@ -224,26 +225,6 @@ def synthesise(folder: Path, utterances: int, seed: int) -> Path:
     except OSError as error:
         raise UserError(f"{folder}: the demo corpus cannot be written there ({error.strerror or error})") from None
     return manifest
-
-
-def find(root: Path) -> Listing:
-    """List a demo corpus that `synthesise` made.
-
-    Raises:
-        UserError: there is no complete demo corpus in the folder.
-    """
-    manifest = root / "manifest.csv"
-    try:
-        with manifest.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        utterances = [Utterance(row["id"], row["audio"], row["text"], row["label"], row["speaker"]) for row in rows]
-    except FileNotFoundError:
-        raise UserError(f"{root}: no demo corpus here; `fgcme demo` synthesises it") from None
-    except (KeyError, UnicodeDecodeError):
-        raise UserError(f"{manifest}: not a demo corpus; `fgcme demo` synthesises one in a folder of its own") from None
-    if not utterances:
-        raise UserError(f"{manifest}: lists no utterance; delete its folder and run `fgcme demo`")
-    return Listing(utterances)
 
 
 CORPUS = Corpus(

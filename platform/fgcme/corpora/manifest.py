@@ -1,7 +1,7 @@
 """Any corpus at all, listed in a table: one row an utterance, as CSV, JSON lines or Parquet.
 
-Columns: `audio`, `text`, `label`, `speaker`, and optionally `id`, `start`, `end` (seconds, for a piece of the file) and
-`session`. Every value but the times is taken as text: a speaker `01` stays `01`.
+Columns: `audio`, `text`, `label`, `speaker`, and optionally `id`, `start`, `end` (seconds, for a piece of the file),
+`session`, `dialog` and `act`. Every value but the times is taken as text: a speaker `01` stays `01`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fgcme.corpora.contract import Corpus, Listing, Rejection, Utterance
 from fgcme.errors import UserError
 
 REQUIRED = ("audio", "text", "label", "speaker")
-OPTIONAL = ("id", "start", "end", "session")
+OPTIONAL = ("id", "start", "end", "session", "dialog", "act")
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
@@ -101,6 +101,8 @@ def _utterance(values: Mapping[str, Any]) -> Utterance:
         raw_label=label,
         speaker=speaker,
         session=_text(values.get("session")),
+        dialog=_text(values.get("dialog")),
+        act=_text(values.get("act")),
         start=start,
         end=end,
     )

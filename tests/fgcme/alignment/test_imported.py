@@ -1,4 +1,5 @@
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 from fgcme import alignment
 from fgcme.alignment import Alignment, AlignmentError
-from fgcme.alignment.imported import read_text_grid, read_wdseg
+from fgcme.alignment.imported import FileAligner, read_text_grid, read_wdseg
 from fgcme.errors import UserError
 
 SAMPLES = np.zeros(32_000, np.float32)
@@ -183,6 +184,40 @@ def test_folders_of_an_id_choose_among_files_of_the_same_name(tmp_path: Path) ->
 
 def test_dots_belong_to_the_id(tmp_path: Path) -> None:
     assert imported(tmp_path, "a.b.TextGrid", SHORT, utterance="a.b").words[0] == "kids"
+
+
+def align_from(file: Path) -> Alignment:
+    aligner = FileAligner({"a": file}, otherwise=alignment.build("uniform"))
+    return aligner.align("a", SAMPLES, "what the corpus says")
+
+
+def test_a_known_file_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
+    file = tmp_path / "of another name.wdseg"
+    file.write_text(WDSEG)
+    result = align_from(file)
+    assert (result.words, result.method) == (["kids", "are", "can't"], "imported")
+    assert (result.begin, result.end) == ([35, 100, 130], [80, 120, 191])
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", WDSEG[: len(WDSEG) // 2], re.sub(r"KIDS|ARE\(2\)|CAN'T", "<sil>", WDSEG)]
+)
+def test_where_the_file_is_missing_or_broken_the_other_aligner_steps_in_and_is_named(
+    tmp_path: Path, content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "a.wdseg").write_text(content)
+    result = align_from(tmp_path / "a.wdseg")
+    assert result.words == ["what", "the", "corpus", "says"]
+    assert result.method == "uniform"
+
+
+def test_utterances_without_a_file_go_to_the_other_aligner() -> None:
+    aligner = FileAligner({}, otherwise=alignment.build("uniform"))
+    assert aligner.align("a", SAMPLES, "kids").method == "uniform"
+    with pytest.raises(AlignmentError) as caught:
+        aligner.align("a", SAMPLES, "?!")
+    assert caught.value.reason == "no_words"
 
 
 def test_a_folder_without_alignments_is_named(tmp_path: Path) -> None:

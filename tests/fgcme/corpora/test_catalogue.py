@@ -11,12 +11,13 @@ import pytest
 from fgcme.corpora.catalogue import CORPORA, find
 from fgcme.errors import UserError
 from fgcme.experiment import CorpusSettings
+from tests import small_iemocap
 
 NAME = "03-01-06-01-02-01-12.wav"
 
 
 def test_every_corpus_says_how_to_get_and_to_cite_it() -> None:
-    assert list(CORPORA) == ["demo", "ravdess", "manifest"]
+    assert list(CORPORA) == ["demo", "ravdess", "iemocap", "manifest"]
     for name, corpus in CORPORA.items():
         assert corpus.name == name
         assert all([corpus.title, corpus.licence, corpus.citation, corpus.size, corpus.obtain])
@@ -47,6 +48,14 @@ def test_without_a_root_the_refusal_says_how_to_get_the_corpus(tmp_path: Path, m
     monkeypatch.delenv("RAVDESS_ROOT", raising=False)
     with pytest.raises(UserError, match=r"corpus\.root is not set: .*--root.*RAVDESS_ROOT"):
         find(CorpusSettings(kind="ravdess"), tmp_path)
+
+
+def test_every_corpus_names_its_own_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_iemocap.write(tmp_path, sessions=[4], speech=False)
+    monkeypatch.setenv("IEMOCAP_ROOT", str(tmp_path))
+    root, listing = find(CorpusSettings(kind="iemocap"), tmp_path)
+    assert root == tmp_path
+    assert {utterance.session for utterance in listing.utterances} == {"Session4"}
 
 
 def test_a_manifests_audio_lies_beside_it_or_below_the_given_root(

@@ -18,7 +18,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fgcme.corpora.demo import CORPUS, EMOTIONS, FRAMES, LEXICON, NOUNS, SAMPLE_RATE, SPEAKERS, find, script, synthesise
+from fgcme.corpora.demo import CORPUS, EMOTIONS, FRAMES, LEXICON, NOUNS, SAMPLE_RATE, SPEAKERS, script, synthesise
 from fgcme.errors import UserError
 
 UTTERANCES = 160
@@ -264,11 +264,3 @@ def test_the_corpus_lists_what_was_synthesised(folder: Path) -> None:
         (line.id, line.text, line.label, line.speaker) for line in script(UTTERANCES, seed=0)
     ]
     assert all((folder / found.audio).is_file() for found in listing.utterances)
-
-
-def test_a_folder_without_a_corpus_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no demo corpus here; `fgcme demo` synthesises it"):
-        find(tmp_path)
-    (tmp_path / "manifest.csv").write_text("name,file\na,b\n")
-    with pytest.raises(UserError, match=r"manifest\.csv: not a demo corpus"):
-        find(tmp_path)

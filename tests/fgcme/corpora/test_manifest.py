@@ -50,9 +50,11 @@ def test_pieces_of_one_file_are_told_apart_by_their_start(manifest: Path) -> Non
     assert second.id == "wav/one@2.25"
 
 
-def test_id_and_session_are_taken_where_given(manifest: Path) -> None:
-    (utterance,) = read(write(manifest, [{**ROW, "id": "007", "session": "02"}])).utterances
-    assert (utterance.id, utterance.session) == ("007", "02")
+def test_id_session_dialog_and_act_are_taken_where_given(manifest: Path) -> None:
+    (utterance,) = read(
+        write(manifest, [{**ROW, "id": "007", "session": "02", "dialog": "05", "act": "read"}])
+    ).utterances
+    assert (utterance.id, utterance.session, utterance.dialog, utterance.act) == ("007", "02", "05", "read")
 
 
 @pytest.mark.parametrize("column", ["audio", "text", "label", "speaker"])

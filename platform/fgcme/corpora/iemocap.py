@@ -1,0 +1,242 @@
+"""IEMOCAP: ten actors in five sessions of dialogs, improvised and scripted, in American English.
+
+    Session<n>/dialog/EmoEvaluation/<dialog>.txt                 label and ratings of each turn
+    Session<n>/dialog/transcriptions/<dialog>.txt                text of each turn
+    Session<n>/sentences/wav/<dialog>/<turn>.wav                 audio
+    Session<n>/sentences/ForcedAlignment/<dialog>/<turn>.wdseg   the corpus's own alignment, of most turns
+
+In the name of a turn such as `Ses01F_impro03_M005` the first letter says who wears the markers during that dialog, and
+the last part's who speaks: here the man of the first session, `Ses01_M` (C. Busso et al., Language Resources and
+Evaluation 42: 335-359, 2008).
+
+Stage directions are written in brackets. Where there is nothing else, as in `[LAUGHTER]`, they are taken for the text:
+the turn is one of those that every protocol counts, and has words like all others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fgcme.corpora.contract import Corpus, Listing, Rejection, Utterance
+from fgcme.errors import UserError
+
+SESSIONS = range(1, 6)
+# `xxx` is where the raters did not agree.
+LABELS = frozenset({"ang", "hap", "exc", "sad", "neu", "fru", "fea", "sur", "dis", "oth", "xxx"})
+
+_DIALOG = r"Ses0([1-5])[FM]_(impro|script)\d\d\w*"
+# Turns that are numbered `XX0` and on were transcribed, and most of them never rated.
+_TURN = re.compile(rf"({_DIALOG})_([FM])(?:\d{{3}}|XX\d)")
+_LABEL_LINE = re.compile(r"\[[^\]]*\]\s+(\S+)\s+(\w+)\s+\[([\d.]+), *([\d.]+), *([\d.]+)\]")
+_TEXT_LINE = re.compile(r"(Ses\S+)\s+\[[^\]]*\]\s*:(.*)")
+_DIRECTION = re.compile(r"\[([^\]]*)\]")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the name of a turn says.
+
+    Attributes:
+        session: 1 to 5.
+        dialog: the dialog's name, which begins the turn's.
+        act: `impro` or `script`; scripts are the same in all sessions.
+        sex: of who speaks.
+    """
+
+    session: int
+    dialog: str
+    act: Literal["impro", "script"]
+    sex: Literal["female", "male"]
+
+    @property
+    def speaker(self) -> str:
+        """Who speaks, such as `Ses01_M`."""
+        return f"Ses{self.session:02d}_{self.sex[0].upper()}"
+
+
+@dataclass(frozen=True)
+class _Rating:
+    """What an evaluation says of a turn: its label, and valence, arousal and dominance from 1 to 5."""
+
+    label: str
+    valence: float
+    arousal: float
+    dominance: float
+
+
+def parse_turn(name: str) -> Turn:
+    """Read the name of a turn.
+
+    Raises:
+        ValueError: it is none.
+
+    >>> parse_turn("Ses01F_impro03_M005")
+    Turn(session=1, dialog='Ses01F_impro03', act='impro', sex='male')
+    >>> parse_turn("Ses05M_script01_1b_F012").speaker
+    'Ses05_F'
+    """
+    match = _TURN.fullmatch(name)
+    if match is None:
+        raise ValueError(f"{name!r} is not the name of a turn, as in Ses01F_impro03_M005")
+    dialog, session, act, letter = match.groups()
+    return Turn(int(session), dialog, "impro" if act == "impro" else "script", "female" if letter == "F" else "male")
+
+
+def find(root: Path) -> Listing:
+    """List the turns of the sessions in `root`, by session and name. A missing session is for the protocol to refuse.
+
+    A turn without a label or without a text is a rejection, and so is a damaged line of the corpus's files. Turns that
+    were transcribed and never rated (`XX` in their name) are passed over.
+
+    Raises:
+        UserError: `root` holds no session, or a session lacks one of its folders or the dialogs in it.
+    """
+    sessions = [number for number in SESSIONS if (root / f"Session{number}").is_dir()]
+    if not sessions:
+        raise UserError(f"{root}: holds no IEMOCAP, of which Session1 to Session5 are folders; {_WAY_OUT}")
+    utterances: list[Utterance] = []
+    rejections: list[Rejection] = []
+    for number in sessions:
+        for dialog in _dialogs(root / f"Session{number}", number):
+            for found in _turns(root, number, dialog):
+                if isinstance(found, Utterance):
+                    utterances.append(found)
+                else:
+                    rejections.append(found)
+    return Listing(utterances, rejections)
+
+
+def _dialogs(session: Path, number: int) -> list[str]:
+    """The dialogs that any of a session's three folders knows, by name."""
+    names: set[str] = set()
+    for part in ("dialog/EmoEvaluation", "dialog/transcriptions", "sentences/wav"):
+        folder = session / part
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder, without which the session cannot be used; {_WAY_OUT}")
+        found = {path.stem for path in folder.iterdir() if re.fullmatch(_DIALOG, path.stem)}
+        own = {name for name in found if name.startswith(f"Ses{number:02d}")}
+        if not own:
+            raise UserError(f"{folder}: holds nothing of a dialog of session {number}; {_WAY_OUT}")
+        names |= own
+    return sorted(names)
+
+
+def _turns(root: Path, number: int, dialog: str) -> Iterator[Utterance | Rejection]:
+    """Everything in a dialog: its turns by name, then the lines of its files that are damaged."""
+    session = f"Session{number}"
+    evaluation = f"{session}/dialog/EmoEvaluation/{dialog}.txt"
+    transcription = f"{session}/dialog/transcriptions/{dialog}.txt"
+    recordings = f"{session}/sentences/wav/{dialog}"
+    ratings, damaged_ratings = _ratings(root, evaluation, dialog)
+    texts, damaged_texts = _texts(root, transcription, dialog)
+    recorded = {path.stem for path in (root / recordings).glob("*.wav") if _TURN.fullmatch(path.stem)}
+    for name in sorted({*ratings, *texts, *recorded}):
+        audio = f"{recordings}/{name}.wav"
+        turn, rating, text = parse_turn(name), ratings.get(name), texts.get(name)
+        if rating is None:
+            if "XX" not in name:
+                yield Rejection(name, audio, "list", "no_label", f"{evaluation} has no label for the turn {name}")
+            continue
+        if text is None:
+            yield Rejection(name, audio, "list", "no_text", f"{transcription} has no text for the turn {name}")
+            continue
+        alignment = f"{session}/sentences/ForcedAlignment/{dialog}/{name}.wdseg"
+        yield Utterance(
+            id=name,
+            audio=audio,
+            text=text,
+            raw_label=rating.label,
+            speaker=turn.speaker,
+            session=session,
+            dialog=dialog,
+            act=turn.act,
+            valence=rating.valence,
+            arousal=rating.arousal,
+            dominance=rating.dominance,
+            alignment=alignment if (root / alignment).is_file() else None,
+        )
+    yield from damaged_ratings
+    yield from damaged_texts
+
+
+def _ratings(root: Path, file: str, dialog: str) -> tuple[dict[str, _Rating], list[Rejection]]:
+    """The ratings of an evaluation by turn, and its damaged lines.
+
+    Only a turn's own line begins with a bracket; what each rater said follows it, and is not read.
+    """
+    ratings: dict[str, _Rating] = {}
+    damaged: list[Rejection] = []
+    for number, line in _lines(root / file):
+        if not line.startswith("["):
+            continue
+        match = _LABEL_LINE.fullmatch(line)
+        name, label, *values = match.groups() if match else (line, "")
+        if not _is_turn_of(name, dialog) or label not in LABELS or name in ratings:
+            damaged.append(_damaged(file, number, line))
+            continue
+        try:
+            ratings[name] = _Rating(label, *map(float, values))
+        except ValueError:
+            damaged.append(_damaged(file, number, line))
+    return ratings, damaged
+
+
+def _texts(root: Path, file: str, dialog: str) -> tuple[dict[str, str], list[Rejection]]:
+    """The texts of a transcription by turn, and its damaged lines; lines that name no turn are asides."""
+    texts: dict[str, str] = {}
+    damaged: list[Rejection] = []
+    for number, line in _lines(root / file):
+        if not line.startswith("Ses"):
+            continue
+        match = _TEXT_LINE.fullmatch(line)
+        name, text = match.groups() if match else (line, "")
+        if not _is_turn_of(name, dialog) or name in texts:
+            damaged.append(_damaged(file, number, line))
+            continue
+        spoken = any(character.isalnum() for character in _DIRECTION.sub(" ", text))
+        texts[name] = text.strip() if spoken else " ".join(_DIRECTION.findall(text))
+    return texts, damaged
+
+
+def _is_turn_of(name: str, dialog: str) -> bool:
+    return _TURN.fullmatch(name) is not None and parse_turn(name).dialog == dialog
+
+
+def _damaged(file: str, number: int, line: str) -> Rejection:
+    shown = line if len(line) <= 60 else line[:60] + "..."
+    return Rejection(f"{file}:{number}", file, "list", "bad_line", f"{file}: line {number} is damaged: `{shown}`")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file and their numbers from 1; of a file that is not there, none."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {_WAY_OUT}") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        # An apostrophe of the older Windows encoding must stay one: it is part of a word.
+        text = content.decode("cp1252", errors="replace")
+    for number, line in enumerate(text.splitlines(), start=1):
+        yield number, line.strip()
+
+
+_OBTAIN = "ask for the full release at https://sail.usc.edu/iemocap and unpack it"
+_WAY_OUT = f"{_OBTAIN}, then pass its folder IEMOCAP_full_release with --root or in IEMOCAP_ROOT"
+
+CORPUS = Corpus(
+    name="iemocap",
+    title="Interactive Emotional Dyadic Motion Capture database, turns of improvised and scripted dialogs",
+    licence="the database's own, for research; signed with the University of Southern California, not to be passed on",
+    citation="C. Busso et al., Language Resources and Evaluation 42: 335-359, 2008",
+    size="10,039 turns, 10 speakers in 5 sessions, 10 emotions and ratings of valence, arousal, dominance, 12 hours",
+    obtain=f"{_OBTAIN}; pass its folder IEMOCAP_full_release with --root or in IEMOCAP_ROOT",
+    find=find,
+)

@@ -1,0 +1,159 @@
+"""IEMOCAP from its own folder to a checked protocol: every turn with its speaker, and the corpus's alignment first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from fgcme import prepared
+from pipelines import cli
+from tests import small_iemocap
+from tests.speech import say
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
+
+MISSING, BROKEN = "Ses01F_impro01_F000", "Ses03M_script01_1b_M001"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree, with one alignment missing and one broken."""
+    root = tmp_path_factory.mktemp("iemocap") / "IEMOCAP_full_release"
+    turns = {turn.name: turn for turn in small_iemocap.write(root)}
+    (root / turns[MISSING].path("ForcedAlignment", ".wdseg")).unlink()
+    broken = root / turns[BROKEN].path("ForcedAlignment", ".wdseg")
+    broken.write_text(broken.read_text()[:60])
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(root: Path) -> Path:
+    """The tree, prepared."""
+    folder = root.parent / "prepared"
+    assert cli.main(["prepare", "iemocap", "--root", str(root), f"prepare.folder={folder}"]) == 0
+    return folder
+
+
+def rows(folder: Path) -> dict[str, dict[str, Any]]:
+    parts = (folder / "utterances").glob("*.parquet")
+    return {row["id"]: row for part in parts for row in pq.ParquetFile(part).read().to_pylist()}
+
+
+def test_every_rated_turn_is_prepared_with_what_the_corpus_says_of_it(folder: Path) -> None:
+    found = rows(folder)
+    turns = small_iemocap.turns()
+    assert sorted(found) == sorted(turn.name for turn in turns)
+    for turn in turns:
+        row = found[turn.name]
+        letter = turn.name.rpartition("_")[2][0]
+        assert (row["raw_label"], row["speaker"]) == (turn.label, f"Ses{turn.session:02d}_{letter}")
+        assert (row["session"], row["dialog"]) == (f"Session{turn.session}", turn.dialog)
+        assert row["act"] == ("impro" if "impro" in turn.name else "script")
+        assert [row[name] for name in ("valence", "arousal", "dominance")] == pytest.approx([2.5, 3.0, 3.6667])
+        assert row["text"] == f"{turn.text.capitalize()}."
+        assert row["words"] == turn.text.split()
+
+
+def test_the_corpus_s_own_alignment_is_taken_and_sphinx_where_it_is_missing_or_broken(folder: Path) -> None:
+    found = rows(folder)
+    assert {name for name, row in found.items() if row["alignment"] != "imported"} == {MISSING, BROKEN}
+    assert {found[name]["alignment"] for name in (MISSING, BROKEN)} == {"sphinx"}
+    assert prepared.alignments(folder) == {"imported": len(found) - 2, "sphinx": 2}
+    row = found["Ses04M_script01_1b_M003"]
+    _, onsets = say("he is not coming home again", voice="en-us+m4")
+    assert row["begin"] == [round(100 * onset) for _, onset in onsets]
+    assert row["end"][:-1] == row["begin"][1:]
+    assert row["alignment_score"] == pytest.approx(-100)
+
+
+def test_an_alignment_that_is_mended_is_read_the_next_time(root: Path, tmp_path: Path) -> None:
+    arguments = ["prepare", "iemocap", "--root", str(root), f"prepare.folder={tmp_path / 'again'}"]
+    assert cli.main(arguments) == 0
+    broken = next(turn for turn in small_iemocap.turns() if turn.name == BROKEN)
+    path = root / broken.path("ForcedAlignment", ".wdseg")
+    damaged = path.read_text()
+    samples, onsets = say(broken.text, voice="en-us+m3")
+    path.write_text(small_iemocap.word_segmentation(onsets, len(samples) // 160 - 2))
+    try:
+        assert cli.main(arguments) == 0
+    finally:
+        path.write_text(damaged)
+    assert prepared.alignments(tmp_path / "again")["sphinx"] == 1
+
+
+def test_with_another_method_the_corpus_s_alignments_do_not_count(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "uniform"
+    overrides = [f"prepare.folder={folder}", "prepare.alignment.method=uniform"]
+    assert cli.main(["prepare", "iemocap", "--root", str(root), *overrides]) == 0
+    assert list(prepared.alignments(folder)) == ["uniform"]
+
+
+def test_check_refuses_other_counts_than_the_protocol_s_unless_they_are_allowed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["check", "iemocap", f"prepare.folder={folder}"]
+    assert cli.main(arguments) == 1
+    text = " ".join(capsys.readouterr().out.split())
+    assert "mismatch: 10 utterances of angry where the protocol has 1103" in text
+    assert "mismatch: 9 utterances of session Session1 where the protocol has 1085" in text
+    assert "left out: 5 x label xxx" in text
+    assert "left out: 5 x label fru" in text
+    assert "alignment: 43 imported (95.6 %), 2 sphinx (4.4 %)" in text
+    assert cli.main([*arguments, "protocol.allow_missing=true"]) == 0
+
+
+@pytest.mark.parametrize(("act", "shared"), [("impro", "0.0 %"), ("script", "100.0 %")])
+def test_scripts_are_shared_between_the_parts_and_improvisations_are_not(
+    folder: Path, act: str, shared: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [f"prepare.folder={folder}", f"protocol.name=iemocap/4class-{act}", "protocol.allow_missing=true"]
+    assert cli.main(["check", "iemocap", *overrides]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "Ses02_F" in line]
+    assert len(lines) == 1
+    assert lines[0].count(shared) == 3
+
+
+def test_a_session_that_is_missing_is_named_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, folder = tmp_path / "IEMOCAP_full_release", tmp_path / "prepared"
+    small_iemocap.write(root, sessions=[1, 2, 3, 5])
+    overrides = [f"prepare.folder={folder}", f"storage.path={tmp_path / 'storage'}"]
+    assert cli.main(["prepare", "iemocap", "--root", str(root), *overrides]) == 0
+    assert cli.main(["train", "iemocap", *overrides, f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("fgcme: iemocap/4class-session: no utterance of session Session4; ")
+    assert message.endswith("or set protocol.allow_missing=true")
+    assert cli.main(["check", "iemocap", *overrides]) == 1
+    assert "mismatch: no utterance of session Session4" in capsys.readouterr().out
+
+
+def test_a_dialog_whose_evaluation_is_cut_says_which_file_and_where(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "IEMOCAP_full_release"
+    turn = small_iemocap.write(root, sessions=[1])[1]
+    evaluation = root / turn.file("EmoEvaluation")
+    content = evaluation.read_text()
+    evaluation.write_text(content[: content.index(turn.name) + len(turn.name)])
+    assert cli.main(["prepare", "iemocap", "--root", str(root), f"storage.path={tmp_path / 'storage'}"]) == 2
+    printed = capfd.readouterr()
+    assert "of the corpus is rejected, above prepare.max_rejected=0.05" in printed.err.splitlines()[-1]
+    assert f"bad_line: 1, such as {turn.file('EmoEvaluation')}:7: {turn.file('EmoEvaluation')}: line 7 " in printed.out
+    assert f"no_label: 5, such as {turn.name}: {turn.file('EmoEvaluation')} has no label" in printed.out
+
+
+@pytest.mark.parametrize("part", ["dialog/transcriptions", "dialog", "."])
+def test_a_tree_that_lacks_a_part_is_refused_in_one_line(
+    part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "IEMOCAP_full_release"
+    small_iemocap.write(root, sessions=[1], speech=False)
+    (root / "Session1" / part).rename(tmp_path / "elsewhere")
+    assert cli.main(["prepare", "iemocap", "--root", str(root), f"storage.path={tmp_path / 'storage'}"]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert str(root) in message
