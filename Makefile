@@ -8,8 +8,9 @@ demo: install
 	$(BIN)/fgcme demo
 
 test: install
-	# Two at a time, a module of tests by one process: they wait for Ray more than they compute.
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	# Two at a time, a module of tests by one process: they wait for Ray more than they compute. On one thread each, lest
+	# the threads of one wait for those of the other.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install
 	$(BIN)/ruff check .
