@@ -28,6 +28,7 @@ _GO_ON = {
     "prepare": "run it again to go on",
     "train": "go on with --resume RUN (`--resume latest`)",
     "tune": "go on with --resume",
+    "ablate": "go on with --resume",
 }
 
 
@@ -102,7 +103,12 @@ def _parser() -> argparse.ArgumentParser:
         "fgcme prepare ravdess --root path/to/RAVDESS",
     )
     prepare.add_argument("--root", metavar="DIR", help="folder of the corpus (corpus.root)")
-    experiment_verb("check", _check, "counts against the protocol, and who is in which part", "fgcme check ravdess")
+    experiment_verb(
+        "check",
+        _check,
+        "counts against the protocol, overlap of speakers and texts between the parts, coverage of the alignment",
+        "fgcme check ravdess",
+    )
     train = experiment_verb(
         "train", _train, "cross-validate over folds and seeds", "fgcme train ravdess training.epochs=5 --fold 0"
     )
@@ -117,6 +123,28 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--space", metavar="NAME", required=True, help="name or path of a search space")
     tune.add_argument("--trials", metavar="N", type=int, help="configurations to try (tune.trials)")
     tune.add_argument("--resume", action="store_true", help="go on with the latest sweep over this space")
+    ablate = experiment_verb(
+        "ablate",
+        _ablate,
+        "train variants on the same folds and seeds, and compare them",
+        "fgcme ablate ravdess --space paper_ablation",
+    )
+    ablate.add_argument("--space", metavar="NAME", required=True, help="name or path of an ablation")
+    ablate.add_argument(
+        "--selection",
+        choices=["dev", "test", "both"],
+        default="dev",
+        help="how epochs are chosen; `test` is the published code's rule, and optimistic",
+    )
+    ablate.add_argument("--resume", action="store_true", help="go on with the latest ablation over this space")
+    report = verb(
+        "report",
+        _report,
+        "a page with the tables and figures of an ablation or a cross-validation",
+        "fgcme report latest --output report",
+    )
+    report.add_argument("run_id", metavar="RUN", help="a run of `fgcme ablate` or `fgcme train`: id, name or `latest`")
+    report.add_argument("--output", metavar="DIR", help="folder for the page and its files (report-ID)")
     register = verb(
         "register",
         _register,
@@ -188,6 +216,24 @@ def _tune(options: argparse.Namespace) -> None:
     from pipelines import tune
 
     tune.run(experiment, options.space, options.resume)
+
+
+def _ablate(options: argparse.Namespace) -> None:
+    experiment = _load(options)
+    from pipelines import ablate
+
+    ablate.run(
+        experiment,
+        options.space,
+        ("dev", "test") if options.selection == "both" else (options.selection,),
+        options.resume,
+    )
+
+
+def _report(options: argparse.Namespace) -> None:
+    from pipelines import report
+
+    report.report(options.run_id, None if options.output is None else Path(options.output))
 
 
 def _register(options: argparse.Namespace) -> None:

@@ -34,6 +34,9 @@ def train(job: Job) -> None:
     """One training, start to end, in this process or in Ray Train workers that it starts."""
     # Ray Train's own default of 2 s lets a restarted worker group begin one checkpoint too early.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    if not job.experiment.scaling.workers:
+        train_worker({"job": job})
+        return
     scaling = job.experiment.scaling
     trainer = ray.train.torch.TorchTrainer(
         train_worker,
@@ -87,9 +90,9 @@ def train_worker(config: dict[str, Any]) -> None:
 
 
 def _place(experiment: Experiment) -> Workers:
-    context = ray.train.get_context()
     if experiment.scaling.workers == 0:
         return Workers(device=torch.device("cuda" if experiment.scaling.gpus_per_worker else "cpu"))
+    context = ray.train.get_context()
 
     def gather(value: Any) -> list[Any]:
         if context.get_world_size() == 1:
@@ -109,12 +112,14 @@ def _place(experiment: Experiment) -> Workers:
 
 
 def _last_state(job: Job) -> dict[str, Any] | None:
+    if not job.experiment.scaling.workers:
+        path = job.folder / "state.pt"
+        return _load_state(path) if path.exists() else None
     checkpoint = ray.train.get_checkpoint()
-    if checkpoint is not None:
-        with checkpoint.as_directory() as folder:
-            return _load_state(Path(folder) / "state.pt")
-    path = job.folder / "state.pt"
-    return _load_state(path) if path.exists() else None
+    if checkpoint is None:
+        return None
+    with checkpoint.as_directory() as folder:
+        return _load_state(Path(folder) / "state.pt")
 
 
 def _load_state(path: Path) -> dict[str, Any]:

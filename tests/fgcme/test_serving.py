@@ -104,7 +104,8 @@ def test_requirements_are_pinned_and_follow_what_the_model_uses() -> None:
 
 def test_a_package_holds_weights_and_text_and_nothing_pickled(packaged: Path) -> None:
     files = [path for path in packaged.rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} <= {".safetensors", ".json", ".yaml", ".txt", ".py", ".typed", ".md", ".j2", ""}
+    text = {".json", ".yaml", ".txt", ".py", ".typed", ".md", ".j2", ""}
+    assert {path.suffix for path in files} <= {".safetensors", *text}
     assert [path for path in files if path.suffix == ""] == [packaged / "MLmodel"]
     for path in files:
         # What pickle of protocol 2 and later, and a zip archive of torch, begin with.

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines import cli
 
-VERBS = ["demo", "corpora", "prepare", "check", "train", "tune", "register", "predict", "doctor"]
+VERBS = ["demo", "corpora", "prepare", "check", "train", "tune", "ablate", "report", "register", "predict", "doctor"]
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:

@@ -18,5 +18,5 @@ def test_others_are_found_by_path(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="excitement, .*pooling, or give the path"):
+    with pytest.raises(UserError, match=r"excitement, .*pooling, or give the path"):
         space_file("poling")

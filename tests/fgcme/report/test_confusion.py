@@ -5,7 +5,8 @@ import io
 import numpy as np
 import pytest
 
-from fgcme.report.confusion import confusion_figure
+from fgcme.report.confusion import confusion_figure, describe_confusion
+from fgcme.report.theme import DARK
 
 MATRIX = np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]])
 CLASSES = ["angry", "calm", "happy"]
@@ -41,3 +42,20 @@ def test_it_becomes_a_png_without_a_display_and_leaves_no_open_figure() -> None:
 def test_a_matrix_of_other_classes_is_refused() -> None:
     with pytest.raises(ValueError, match="does not go with 2 classes"):
         confusion_figure(MATRIX, CLASSES[:2])
+
+
+def test_heading_and_theme_are_the_caller_s() -> None:
+    figure = confusion_figure(MATRIX, CLASSES, "a title", "demo/4class, epochs chosen on dev", DARK)
+    assert figure.get_suptitle() == "demo/4class, epochs chosen on dev"
+    assert {text.get_color() for text in figure.axes[0].texts} == {DARK.ink}
+
+
+def test_the_description_names_recalls_and_the_most_frequent_confusion() -> None:
+    assert describe_confusion(MATRIX, CLASSES) == (
+        "Recall is 75 % for angry and 100 % for calm. The most frequent confusion is angry taken for calm, 25 % of "
+        "angry."
+    )
+
+
+def test_the_description_of_a_perfect_matrix_finds_no_confusion() -> None:
+    assert describe_confusion(np.diag([2, 3]), ["calm", "sad"]).endswith("There is no confusion.")

@@ -1,0 +1,180 @@
+"""The commands that repeat a run, and the files that they need: nothing of the machine that it ran on."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fgcme import ablation, variants
+from fgcme import experiment as experiments
+from fgcme.errors import UserError
+from fgcme.experiment import Experiment
+from fgcme.protocol import Selection
+from pipelines import shipped
+
+# Where things lie and how work is spread, which decides no result.
+_OF_THE_MACHINE = ("scaling.", "storage.", "tracking.", "prepare.folder", "corpus.root")
+# Of these files and folders only the name says something to others.
+_PATHS = ("corpus.manifest", "prepare.alignment.folder", "model.semantic.vectors")
+_LINE = 96
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """How to do a run again.
+
+    Attributes:
+        experiment: with whatever seeds it has in the end.
+        commands: one a line, a long one over several.
+        files: name -> content, of what the commands name or leave to read.
+    """
+
+    experiment: Experiment
+    commands: Sequence[str]
+    files: Mapping[str, str]
+
+
+def of_training(experiment: Experiment) -> Repetition:
+    """How to do a cross-validation again."""
+    argument, overrides = _arguments(experiment)
+    commands = [_prepare(experiment, argument, overrides), _command("fgcme", "train", argument, *overrides)]
+    return Repetition(experiment, commands, {"experiment.yaml": _portable(experiment).to_yaml()})
+
+
+def of_ablation(
+    experiment: Experiment,
+    space: str,
+    reference: str,
+    compared: Mapping[str, Experiment],
+    selections: Sequence[Selection],
+) -> Repetition:
+    """How to do an ablation again.
+
+    Args:
+        experiment: what its variants change.
+        space: the name of the ablation's file, without ending.
+        reference, compared: its variants.
+        selections: the rules by which epochs were chosen.
+    """
+    argument, overrides = _arguments(experiment)
+    files = {"experiment.yaml": _portable(experiment).to_yaml()}
+    named = space
+    if not _is_shipped(experiment, space, reference, compared):
+        named = f"{space}.yaml"
+        files[named] = _space(experiment, reference, compared)
+    rule = "both" if len(selections) > 1 else selections[0]
+    selection = [] if rule == "dev" else ["--selection", rule]
+    commands = [
+        _prepare(experiment, argument, overrides),
+        _command("fgcme", "ablate", argument, "--space", named, *selection, *overrides),
+    ]
+    return Repetition(experiment, commands, files)
+
+
+def _arguments(experiment: Experiment) -> tuple[str, list[str]]:
+    """The experiment's name and overrides if it comes with the package; else the name of its file."""
+    wanted = _portable(experiment)
+    try:
+        file = shipped.EXPERIMENTS / f"{experiment.name}.yaml"
+        base = experiments.load(file).flat()
+        overrides = [
+            f"{key}={_value(value)}"
+            for key, value in wanted.flat().items()
+            if value != base.get(key) and not key.startswith(_OF_THE_MACHINE)
+        ]
+        if _portable(experiments.load(file, overrides)) == wanted:
+            return experiment.name, overrides
+    except UserError:
+        # It is no shipped one, or one that has changed too much since to be overridden.
+        pass
+    return "experiment.yaml", []
+
+
+def _prepare(experiment: Experiment, argument: str, overrides: Sequence[str]) -> str:
+    root = [] if experiment.corpus.kind == "demo" else ["--root", f"path/to/{experiment.corpus.kind}"]
+    deciding = [override for override in overrides if override.startswith(("corpus.", "prepare."))]
+    return _command("fgcme", "prepare", argument, *root, *deciding)
+
+
+def _portable(experiment: Experiment) -> Experiment:
+    """The experiment without what belongs to the machine."""
+    content = experiment.model_dump(mode="json")
+    for dotted in _PATHS:
+        *sections, last = dotted.split(".")
+        section = content
+        for name in sections:
+            section = section[name]
+        if section[last] is not None:
+            section[last] = Path(section[last]).name
+    content["corpus"]["root"] = content["prepare"]["folder"] = None
+    for name in ("scaling", "storage", "tracking"):
+        del content[name]
+    return experiments.parse(content)
+
+
+def _is_shipped(experiment: Experiment, space: str, reference: str, compared: Mapping[str, Experiment]) -> bool:
+    """Whether the package comes with an ablation of this name that compares just these variants."""
+    try:
+        loaded_reference, loaded = ablation.load(shipped.SEARCH_SPACES / f"{space}.yaml", experiment)
+    except UserError:
+        return False
+    return loaded_reference == reference and _deciding(loaded) == _deciding(compared)
+
+
+def _deciding(compared: Mapping[str, Experiment]) -> list[Any]:
+    return [
+        (name, variant.model.model_dump(mode="json"), variant.training.model_dump(mode="json"))
+        for name, variant in compared.items()
+    ]
+
+
+def _space(experiment: Experiment, reference: str, compared: Mapping[str, Experiment]) -> str:
+    """An ablation's file that gives just these variants."""
+    content = {
+        "reference": reference,
+        "variants": {name: _own_settings(experiment, name, variant) for name, variant in compared.items()},
+    }
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+
+
+def _own_settings(experiment: Experiment, name: str, variant: Experiment) -> dict[str, Any] | None:
+    """What a variant changes beyond what its name says."""
+    content = experiment.model_dump(mode="json")
+    known = name in variants.all_named()
+    if known:
+        variants.merge(content["model"], variants.named(name))
+    base = experiments.parse(content).flat()
+    wanted = variant.flat()
+    own = {
+        key: value
+        for key, value in wanted.items()
+        if key.startswith(("model.", "training.")) and key != "training.seeds" and value != base[key]
+    }
+    if own or known:
+        return own or None
+    # A name that says nothing needs a setting, if only one that changes nothing.
+    return {"model.kind": wanted["model.kind"]}
+
+
+def _value(value: Any) -> str:
+    """A value as an override has it: plain text where YAML reads it back."""
+    if isinstance(value, str) and yaml.safe_load(value) == value:
+        return value
+    return json.dumps(value)
+
+
+def _command(*words: str) -> str:
+    """Words as a shell wants them, over several lines where one is too short."""
+    lines: list[str] = []
+    for word in map(shlex.quote, words):
+        if lines and len(lines[-1]) + 1 + len(word) <= _LINE:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return " \\\n  ".join(lines)

@@ -1,0 +1,97 @@
+"""Ablations: the named variants of an experiment that are compared with one of them, read from YAML.
+
+    reference: fgcme
+    variants:
+      fgcme:                                        # a named variant (fgcme.variants), as it is
+      mean:
+      mean_wider: {model.pooling.kind: mean, model.pooling.margin: 10}
+      lse: {model.pooling.temperature: 0.5}         # a named variant, and more
+
+A variant is the experiment with the settings of the named variant, if it has such a name, and then with its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fgcme import experiment as experiments
+from fgcme import variants
+from fgcme.errors import UserError
+from fgcme.experiment import Experiment
+
+# It becomes part of file names and of MLflow's metric names.
+Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+
+
+class Ablation(BaseModel):
+    """What is compared.
+
+    Attributes:
+        variants: name -> dotted settings that make it differ from the experiment, or from the variant of its name.
+        reference: the variant that all others are compared with.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reference: str
+    variants: Annotated[dict[Name, dict[str, Any] | None], Field(min_length=1)]
+
+
+def load(path: Path, experiment: Experiment) -> tuple[str, dict[str, Experiment]]:
+    """Read an ablation, and make the experiment of each of its variants.
+
+    Returns:
+        The name of the reference, and variant -> experiment in the order of the file.
+
+    Raises:
+        UserError: the file cannot be read or has no variant; a variant is neither named nor described; the experiment
+            refuses one of its settings; two variants are the same; or the reference is not among them.
+    """
+    try:
+        ablation = Ablation.model_validate(experiments.read_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"{path}: {where}: {first['msg']}; an ablation has `reference` and at least one of `variants`"
+        ) from None
+    if ablation.reference not in ablation.variants:
+        raise UserError(f"{path}: reference: {ablation.reference} is none of {', '.join(ablation.variants)}")
+    made: dict[str, Experiment] = {}
+    for name, own in ablation.variants.items():
+        try:
+            variant = _variant(experiment, name, own or {})
+        except UserError as error:
+            raise UserError(f"{path}: variant {name}: {str(error).removeprefix('experiment: ')}") from None
+        for other, same in made.items():
+            if same == variant:
+                raise UserError(f"{path}: variants {other} and {name} are the same: drop one of them")
+        made[name] = variant
+    return ablation.reference, made
+
+
+def _variant(experiment: Experiment, name: str, own: Mapping[str, Any]) -> Experiment:
+    content = experiment.model_dump(mode="json")
+    if name in variants.all_named():
+        variants.merge(content["model"], variants.named(name))
+    elif not own:
+        close = difflib.get_close_matches(name, variants.all_named(), n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UserError(
+            f"not a named variant, and without settings of its own; {hint}(named are {', '.join(variants.all_named())})"
+        )
+    for dotted, value in own.items():
+        if not dotted.startswith(("model.", "training.")) or dotted == "training.seeds":
+            raise UserError(f"{dotted} is the same for all variants: a variant has `model.` and `training.` settings")
+        experiments.setting_type(dotted)
+        section = content
+        *parents, last = dotted.split(".")
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+    return experiments.parse(content)

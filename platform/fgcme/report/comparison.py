@@ -1,0 +1,48 @@
+"""The table of an ablation, for a terminal."""
+
+from __future__ import annotations
+
+from fgcme.statistics import Interval, Table
+
+
+def stars(p_value: float) -> str:
+    """How a corrected p-value is marked.
+
+    >>> [stars(p) for p in (0.0005, 0.005, 0.03, 0.2)]
+    ['***', '**', '*', '']
+    """
+    return "*" * sum(p_value <= level for level in (0.05, 0.01, 0.001))
+
+
+def to_text(table: Table) -> str:
+    """One line a variant: WA, UA and macro-F1 in per cent, UA's interval, and its difference from the reference."""
+    width = max(len(name) for name in table.estimates)
+    lines = [f"  {'':<{width}}  {'WA':>10}  {'UA':>10}  {'UA, 95 %':>12}  {'macro-F1':>10}  difference in UA, 95 %, p"]
+    for name, estimate in table.estimates.items():
+        row = [f"  {name:<{width}}"]
+        for metric in ("wa", "ua", "macro_f1"):
+            row.append(f"{100 * estimate[metric].mean:5.1f} ± {100 * estimate[metric].deviation:.1f}".rjust(10))
+        row.insert(3, _interval(estimate["ua"].interval).rjust(12))
+        if name in table.comparisons:
+            difference = table.comparisons[name].differences["ua"]
+            row.append(
+                f"{100 * difference.mean:+5.1f} {_interval(difference.interval)} "
+                f"{difference.p_holm:.3f}{stars(difference.p_holm)}"
+            )
+        else:
+            row.append("reference")
+        lines.append("  ".join(row))
+    lines += [
+        f"  {table.utterances} utterances of {table.speakers} speakers, {table.seeds} seed(s): mean ± deviation over",
+        "  seeds, intervals over speakers; p of the permutation test over speakers, Holm-corrected for the whole",
+        "  table: * at most 0.05, ** 0.01, *** 0.001",
+    ]
+    if table.smallest_p > 0.05:
+        lines.append(
+            f"  no p can fall below {table.smallest_p:.2f} here: too few speakers to tell so many variants apart"
+        )
+    return "\n".join(lines)
+
+
+def _interval(interval: Interval) -> str:
+    return f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]"

@@ -1,0 +1,137 @@
+"""The spread over speakers, and the change of each emotion's recall, as pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fgcme.report.findings import Findings
+from fgcme.report.phrases import count, percent, points
+from fgcme.report.theme import Theme
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_ROW = 0.38
+
+
+def speakers_figure(findings: Findings, theme: Theme) -> Figure:
+    """UA of each speaker under each variant, one dot a speaker, at the same height within every row; a bar at the mean.
+
+    The speaker with the lowest UA is named beside its dot.
+    """
+    names = findings.variants
+    figure = theme.canvas(7.6, 1.0 + _ROW * len(names) + 0.2 * len(findings.remarks), findings.standing.label)
+    axes = figure.add_subplot()
+    heights = np.linspace(-0.28, 0.28, len(findings.speakers))
+    for row, name in enumerate(names):
+        values = 100 * findings.by_speaker[name]["ua"]
+        colour = theme.second if name == findings.reference else theme.first
+        axes.plot(values, row + heights, "o", color=colour, markersize=4.5, alpha=0.75, markeredgewidth=0)
+        axes.plot(values.mean(), row, "|", color=theme.ink, markersize=17, markeredgewidth=1.6)
+        lowest = int(values.argmin())
+        axes.annotate(
+            findings.speakers[lowest],
+            (values[lowest], row + heights[lowest]),
+            xytext=(-5, -2.5),
+            textcoords="offset points",
+            ha="right",
+            fontsize=7,
+            color=theme.muted,
+        )
+    axes.set_yticks(range(len(names)), [findings.title(name) for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    every = 100 * np.concatenate([findings.by_speaker[name]["ua"] for name in names])
+    width = max(float(np.ptp(every)), 1.0)
+    # On the left there must be room for a name.
+    axes.set_xlim(every.min() - 0.2 * width, every.max() + 0.06 * width)
+    axes.set_xlabel("UA of a speaker in per cent, mean over seeds")
+    axes.grid(axis="x", color=theme.grid, linewidth=0.5)
+    axes.set_axisbelow(True)
+    theme.dress(axes)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def describe_speakers(findings: Findings) -> str:
+    """What can be seen in `speakers_figure`."""
+    values = findings.by_speaker[findings.reference]["ua"]
+    low, high = int(values.argmin()), int(values.argmax())
+    text = (
+        f"UA of {count(len(values), 'speaker')} under {findings.reference}: from {percent(float(values[low]))} % "
+        f"({findings.speakers[low]}) to {percent(float(values[high]))} % ({findings.speakers[high]})."
+    )
+    others = [name for name in findings.variants if name != findings.reference]
+    if others:
+        spreads = {name: float(np.ptp(findings.by_speaker[name]["ua"])) for name in others}
+        widest, narrowest = max(spreads, key=lambda name: spreads[name]), min(spreads, key=lambda name: spreads[name])
+        text += (
+            f" Of the other variants the range is widest for {widest} ({percent(spreads[widest])} points) and narrowest"
+            f" for {narrowest} ({percent(spreads[narrowest])} points)."
+        )
+    return text
+
+
+def recall_changes(findings: Findings) -> np.ndarray:
+    """[variants but the reference, K] recall of each class less that of the reference."""
+    others = [name for name in findings.variants if name != findings.reference]
+    base = findings.recalls(findings.reference)
+    return np.array([findings.recalls(name) - base for name in others]).reshape(len(others), len(base))
+
+
+def recalls_figure(findings: Findings, theme: Theme) -> Figure:
+    """The reference's recall of each class in the first row; below, each variant's change against it, as a heat map."""
+    changes = 100 * recall_changes(findings)
+    base = 100 * findings.recalls(findings.reference)
+    names = [findings.reference, *(name for name in findings.variants if name != findings.reference)]
+    width, height = 1.9 + 0.72 * len(base), 1.3 + 0.3 * len(names) + 0.2 * len(findings.remarks)
+    figure = theme.canvas(max(width, 4.4), height, findings.standing.label)
+    axes = figure.add_subplot()
+    # What is no number stays without colour.
+    cells = np.vstack([np.full(len(base), np.nan), changes])
+    reach = max(1.0, float(np.nanmax(np.abs(cells))))
+    axes.imshow(cells, cmap=theme.signed_shades(), vmin=-reach, vmax=reach, aspect="auto")
+    for row, column in np.ndindex(cells.shape):
+        value = float(base[column] if row == 0 else changes[row - 1, column])
+        if np.isnan(value):
+            continue
+        axes.text(
+            column,
+            row,
+            f"{percent(value / 100)} %" if row == 0 else points(value / 100),
+            ha="center",
+            va="center",
+            fontsize=8,
+            fontweight="bold" if row == 0 else "normal",
+            color=theme.ink,
+        )
+    axes.axhline(0.5, color=theme.ink, linewidth=0.8)
+    axes.set_xticks(range(len(base)), findings.classes)
+    axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
+    axes.set_yticks(range(len(names)), [findings.title(name) for name in names])
+    theme.dress(axes)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(length=0)
+    return figure
+
+
+def describe_recalls(findings: Findings) -> str:
+    """What can be seen in `recalls_figure`."""
+    changes = np.nan_to_num(recall_changes(findings))
+    others = [name for name in findings.variants if name != findings.reference]
+    base = findings.recalls(findings.reference)
+    worst, best = int(np.nanargmin(base)), int(np.nanargmax(base))
+    text = (
+        f"{findings.reference} has its lowest recall for {findings.classes[worst]} ({percent(float(base[worst]))} %) "
+        f"and its highest for {findings.classes[best]} ({percent(float(base[best]))} %)."
+    )
+    for extreme, verb in ((changes.argmax(), "rise"), (changes.argmin(), "fall")):
+        variant, emotion = np.unravel_index(extreme, changes.shape)
+        change = float(changes[variant, emotion])
+        if (change > 0) == (verb == "rise") and change:
+            text += f" The largest {verb} is that of {findings.classes[emotion]} under {others[variant]}, "
+            text += f"{points(change)} points."
+    return text

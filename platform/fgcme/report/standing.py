@@ -1,0 +1,94 @@
+"""By what rules numbers were made, and what they owe to more than the protocol allows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fgcme.protocol import Selection
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What has to be said beside every number of a result.
+
+    Attributes:
+        protocol: its name.
+        selection: how epochs were chosen.
+        seeds: of the trainings.
+        tuned_on: speakers whose dev scores chose the configuration and who are tested all the same.
+        missing: how the corpus differs from the protocol's; empty if it does not.
+        left_out: speakers whose dev scores chose the configuration and who are therefore not counted.
+    """
+
+    protocol: str
+    selection: Selection
+    seeds: Sequence[int]
+    tuned_on: Sequence[str] = ()
+    missing: str = ""
+    left_out: Sequence[str] = ()
+
+    @property
+    def optimistic(self) -> bool:
+        """Whether the test part had a say in the result."""
+        return self.selection == "test" or bool(self.tuned_on)
+
+    @property
+    def rule(self) -> str:
+        """How epochs were chosen, in a few words."""
+        return "epochs chosen on dev" if self.selection == "dev" else "epochs chosen on TEST (optimistic)"
+
+    @property
+    def rule_alone(self) -> str:
+        """The same where a mark beside it says what is optimistic."""
+        return self.rule.removesuffix(" (optimistic)")
+
+    @property
+    def label(self) -> str:
+        """Everything, short enough to stand in a figure.
+
+        >>> Standing("demo/4class", "test", [0], missing="no utterance of speaker 03").label
+        'demo/4class, epochs chosen on TEST (optimistic), incomplete corpus'
+        """
+        parts = [self.protocol, self.rule]
+        if self.tuned_on:
+            parts.append("tuned on TEST speakers (optimistic)")
+        if self.left_out:
+            parts.append("without the speakers tuned on")
+        if self.missing:
+            parts.append("incomplete corpus")
+        return ", ".join(parts)
+
+    @property
+    def caveats(self) -> list[str]:
+        """A sentence for each thing that makes the result better, or other, than an honest one on the whole corpus."""
+        sentences = []
+        if self.selection == "test":
+            sentences.append(
+                "Optimistic: the epoch of each training is chosen on the test part itself, and what would be the dev "
+                "part is trained on, as in the published code."
+            )
+        if self.tuned_on:
+            sentences.append(
+                "Optimistic: the configuration was chosen by its scores on speakers who are test speakers here "
+                f"({', '.join(self.tuned_on)})."
+            )
+        if self.left_out:
+            sentences.append(
+                f"The speakers by whose scores the configuration was chosen ({', '.join(self.left_out)}) are left out."
+            )
+        if self.missing:
+            sentences.append(
+                f"Incomplete corpus: {self.missing}. Not comparable with results on the protocol's whole corpus."
+            )
+        return sentences
+
+    @property
+    def file_name(self) -> str:
+        """What tells this result's files from another's: `dev`, or `test-optimistic`."""
+        name = "dev" if self.selection == "dev" else "test-optimistic"
+        return f"{name}-without-tuned-on" if self.left_out else name
+
+    def without_tuned_on(self) -> Standing:
+        """That of the same result without the speakers that the configuration was tuned on."""
+        return replace(self, tuned_on=(), left_out=self.tuned_on)

@@ -1,0 +1,132 @@
+"""What a result comes to, in a few sentences that claim no more than its intervals and corrected p-values allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fgcme.report.findings import Findings
+from fgcme.report.phrases import (
+    count,
+    listing,
+    p_equation,
+    p_value,
+    percent,
+    percent_range,
+    points,
+    points_range,
+    sentence,
+)
+from fgcme.statistics import Difference
+
+_NAMED = 4
+
+
+def summarise_findings(findings: Findings) -> list[str]:
+    """The sentences, most important first."""
+    sentences = [_level(findings)]
+    if findings.table.comparisons:
+        sentences += _comparisons(findings)
+    else:
+        sentences.append(_emotions(findings))
+    if findings.table.seeds == 1:
+        sentences.append("With one seed nothing is known of how much training alone makes results vary.")
+    return sentences
+
+
+def _level(findings: Findings) -> str:
+    table, reference = findings.table, findings.reference
+    estimate = table.estimates[reference]["ua"]
+    who = f"{reference}, the reference," if table.comparisons else reference
+    opening = "Optimistic: with" if findings.standing.optimistic else "With"
+    remark = findings.remarks.get(reference)
+    return (
+        f"{opening} {findings.standing.rule_alone}, {who} reaches a UA of "
+        f"{percent(estimate.mean)} % (95 % interval {percent_range(estimate.interval)}) on "
+        f"{findings.standing.protocol}, where chance is {percent(1 / len(findings.classes))} %"
+        f"{f' ({remark})' if remark else ''}: {count(table.utterances, 'utterance')} of "
+        f"{count(table.speakers, 'speaker')}, {count(table.seeds, 'seed')}."
+    )
+
+
+def _comparisons(findings: Findings) -> list[str]:
+    table = findings.table
+    differences = {name: each.differences["ua"] for name, each in table.comparisons.items()}
+    told = {
+        verb: sorted(
+            (
+                name
+                for name in differences
+                if findings.differs(name) and (differences[name].mean > 0) == (verb == "above")
+            ),
+            key=lambda name: -abs(differences[name].mean),
+        )
+        for verb in ("above", "below")
+    }
+    sentences = []
+    for verb, names in told.items():
+        if not names:
+            continue
+        phrases = [
+            f"{name} ({points(differences[name].mean)} points, 95 % interval "
+            f"{points_range(differences[name].interval)}, corrected {p_equation(differences[name].p_holm)})"
+            for name in names[:_NAMED]
+        ]
+        if len(names) > _NAMED:
+            phrases.append(f"{len(names) - _NAMED} more")
+        sentences.append(f"Significantly {verb} it: {listing(phrases)}.")
+    open_ones = [name for name in differences if not findings.differs(name)]
+    if open_ones:
+        sentences.append(_undecided(findings, open_ones, any(told.values())))
+    if table.smallest_p > 0.05:
+        sentences.append(
+            "No difference could have been significant here, whatever its size: with "
+            f"{count(table.speakers, 'speaker')} and {count(len(table.comparisons), 'comparison')} no corrected p can "
+            f"fall below {p_value(table.smallest_p)}."
+        )
+    return sentences
+
+
+def _undecided(findings: Findings, names: list[str], others_differ: bool) -> str:
+    intervals = [findings.table.comparisons[name].differences["ua"].interval for name in names]
+    low, high = min(each.low for each in intervals), max(each.high for each in intervals)
+    if len(names) == 1:
+        opening, leave = (
+            f"It is not shown that {names[0]} differs from it, nor that the two are equal",
+            "interval leaves",
+        )
+    else:
+        which = (
+            f"the other {len(names)} variants differ" if others_differ else f"any of the {len(names)} others differs"
+        )
+        opening, leave = f"It is not shown that {which} from it, nor that they are equal", "intervals leave"
+    return f"{opening}: the {leave} room for differences of {points(low)} to {points(high)} points."
+
+
+def _emotions(findings: Findings) -> str:
+    recalls = findings.recalls(findings.reference)
+    low, high = int(np.nanargmin(recalls)), int(np.nanargmax(recalls))
+    values = findings.by_speaker[findings.reference]["ua"]
+    return (
+        f"{sentence(findings.classes[high])} is recognised most often ({percent(float(recalls[high]))} %), "
+        f"{findings.classes[low]} least ({percent(float(recalls[low]))} %); by speaker UA goes from "
+        f"{percent(float(values.min()))} to {percent(float(values.max()))} %."
+    )
+
+
+def summarise_gaps(findings: Findings, gaps: Mapping[str, Mapping[str, Difference]]) -> list[str]:
+    """A sentence on what choosing epochs on the test part would add to the reference; none if that was not tried.
+
+    Args:
+        findings: with epochs chosen on dev.
+        gaps: see `fgcme.report.findings.selection_gaps`.
+    """
+    if not gaps:
+        return []
+    gap = gaps[findings.reference]["ua"]
+    return [
+        f"Choosing epochs on the test part, as the published code does, changes the UA of {findings.reference} by "
+        f"{points(gap.mean)} points (95 % interval {points_range(gap.interval)}); those results are marked as "
+        "optimistic below."
+    ]

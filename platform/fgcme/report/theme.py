@@ -1,0 +1,151 @@
+"""How figures look on a light and on a dark ground, and how they become pictures."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+# A picture shown at 96 pixels an inch has two of its own for each of these.
+RESOLUTION = 192
+_COLOURS = 96
+# Of a colour map, so that what a picture is made of leaves colours for its lines.
+_STEPS = 24
+_TEXT = 9.0
+_SMALL = 7.5
+# Inches that a letter of a point's height takes, at the mean.
+_LETTER = 0.55 / 72
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a figure.
+
+    Attributes:
+        ground: what is behind the figure; cells of no value have it too.
+        ink, muted, grid: text and marks, text of less weight, lines that only guide the eye.
+        first, second: two colours for marks; what they tell apart differs in shape or line too.
+        cool, warm: the fullest colours of cells; the ink can be read on them and on all between them and the ground.
+        spectrum: matplotlib's colour map for spectrograms, from the ground on.
+    """
+
+    ground: str
+    ink: str
+    muted: str
+    grid: str
+    first: str
+    second: str
+    cool: str
+    warm: str
+    spectrum: str
+
+    def canvas(self, width: float, height: float, heading: str = "") -> Figure:
+        """An empty figure, which belongs to no window and no global state.
+
+        Args:
+            width, height: in inches.
+            heading: written small above everything, wrapped where it is too long.
+        """
+        from matplotlib.figure import Figure
+
+        made = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+        if heading:
+            lines = textwrap.fill(heading, int(width / (_SMALL * _LETTER)))
+            made.suptitle(lines, x=0.01, ha="left", fontsize=_SMALL, color=self.muted)
+        return made
+
+    def dress(self, axes: Axes) -> None:
+        """Give axes, and whatever text they hold, the theme's colours and sizes."""
+        axes.set_facecolor("none")
+        for side, spine in axes.spines.items():
+            spine.set_color(self.grid)
+            spine.set_visible(side in ("left", "bottom"))
+        axes.tick_params(colors=self.muted, labelcolor=self.ink, labelsize=_TEXT - 0.5, length=3)
+        for text in (axes.xaxis.label, axes.yaxis.label):
+            text.set(color=self.muted, fontsize=_TEXT - 0.5)
+        axes.title.set(color=self.ink, fontsize=_TEXT + 0.5)
+
+    def shades(self) -> Colormap:
+        """From the ground to the cool colour, for shares of 0 to 1."""
+        from matplotlib.colors import LinearSegmentedColormap
+
+        return LinearSegmentedColormap.from_list("shades", [self.ground, self.cool], _STEPS)
+
+    def greys(self) -> Colormap:
+        """From the ground to the ink's side, for spectrograms."""
+        from matplotlib import colormaps
+
+        return colormaps[self.spectrum].resampled(_STEPS)
+
+    def signed_shades(self) -> Colormap:
+        """From the warm colour, over the ground, to the cool one, for changes of either sign."""
+        from matplotlib.colors import LinearSegmentedColormap
+
+        return LinearSegmentedColormap.from_list("signed", [self.warm, self.ground, self.cool], 2 * _STEPS + 1)
+
+
+LIGHT = Theme(
+    ground="#ffffff",
+    ink="#1c2127",
+    muted="#57606a",
+    grid="#c9d0d8",
+    first="#0b5394",
+    second="#b45309",
+    cool="#5b9bd5",
+    warm="#e3924a",
+    spectrum="Greys",
+)
+DARK = Theme(
+    ground="#14181d",
+    ink="#e8ebee",
+    muted="#9ba6b2",
+    grid="#3b444e",
+    first="#7cb8f5",
+    second="#e29b4b",
+    cool="#27639f",
+    warm="#8f5410",
+    spectrum="gray",
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure and what goes with it.
+
+    Attributes:
+        name: of its file, without ending.
+        draw: makes the figure in a theme.
+        alternative: what the figure shows, and what can be seen in it, for who does not see it.
+        caption: for everybody; none where the figure says all itself.
+    """
+
+    name: str
+    draw: Callable[[Theme], Figure]
+    alternative: str
+    caption: str = ""
+
+
+def to_png(picture: Picture, theme: Theme) -> bytes:
+    """A picture on the theme's ground, in so few colours that it takes a third of the room."""
+    from matplotlib.colors import to_rgb
+    from PIL import Image
+
+    drawn, written = io.BytesIO(), io.BytesIO()
+    picture.draw(theme).savefig(drawn, format="png", dpi=RESOLUTION, facecolor=theme.ground)
+    with Image.open(drawn) as image:
+        few = image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+    # The ground must be that of the page to the last bit, or the picture's edge shows.
+    palette, corner = few.getpalette() or [], int(np.asarray(few)[0, 0])
+    palette[3 * corner : 3 * corner + 3] = [round(255 * value) for value in to_rgb(theme.ground)]
+    few.putpalette(palette)
+    few.save(written, format="png", optimize=True)
+    return written.getvalue()

@@ -1,0 +1,124 @@
+"""Hand-made results: predictions that are easy to count, and everything that a report makes of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from fgcme.crossvalidation import PREDICTIONS
+from fgcme.fitted import Prediction
+from fgcme.report.content import Content, Effort, Origin
+from fgcme.report.findings import Curve, Findings, Learning, selection_gaps
+from fgcme.report.spoken import Spoken
+from fgcme.report.standing import Standing
+
+CLASSES = ["calm", "happy", "sad"]
+SPEAKERS = [f"s{number}" for number in range(8)]
+DEV = Standing("made/3class", "dev", [0, 1])
+TEST = Standing("made/3class", "test", [0, 1])
+
+
+def predictions(right: Mapping[str, float], seed: int = 0, utterances: int = 12) -> dict[str, pa.Table]:
+    """Predictions of two seeds for each variant, right with this probability; speakers are alike, folds are of two."""
+    generator = np.random.default_rng(seed)
+    tables = {}
+    for name, share in right.items():
+        rows = []
+        for number, speaker in enumerate(SPEAKERS):
+            for take in range(utterances):
+                label = take % len(CLASSES)
+                for training in (0, 1):
+                    wrong = (label + int(generator.integers(1, len(CLASSES)))) % len(CLASSES)
+                    answer = label if generator.random() < share else wrong
+                    rows.append(
+                        {
+                            "id": f"{speaker}-{take:02}",
+                            "speaker": speaker,
+                            "label": CLASSES[label],
+                            "prediction": CLASSES[answer],
+                            "probabilities": np.eye(len(CLASSES), dtype=np.float32)[answer],
+                            "fold": number // 2,
+                            "seed": training,
+                        }
+                    )
+        tables[name] = pa.Table.from_pylist(rows, PREDICTIONS)
+    return tables
+
+
+ON_DEV = predictions({"fgcme": 0.55, "mean_max": 0.95, "by_speaker": 0.5})
+ON_TEST = predictions({"fgcme": 0.7, "mean_max": 0.95, "by_speaker": 0.6}, seed=1)
+REMARKS = {"by_speaker": "uses unlabelled test audio"}
+
+
+def findings(standing: Standing = DEV, tables: Mapping[str, pa.Table] = ON_DEV) -> Findings:
+    """The results of three variants, the first of them the reference, the second far better."""
+    return Findings.of(tables, next(iter(tables)), CLASSES, standing, REMARKS)
+
+
+def alone() -> Findings:
+    """The results of one model."""
+    return Findings.of({"fgcme": ON_DEV["fgcme"]}, "fgcme", CLASSES, DEV)
+
+
+def learning(top: float = 0.6) -> Learning:
+    """How two trainings of three epochs went."""
+    ua = Curve.of([[(1, 0.3), (2, top - 0.02), (3, 0.5)], [(1, 0.4), (2, top + 0.02), (3, 0.5)]])
+    return Learning(ua, Curve.of([[(1, 1.1), (2, 0.9), (3, 0.8)]] * 2), 2)
+
+
+def spoken(gates: bool = True, emotions: bool = True) -> Spoken:
+    """An utterance of two words, answered wrongly."""
+    return Spoken(
+        id="s0/00",
+        speaker="s0",
+        label="happy",
+        frames=np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32),
+        features="mel bin",
+        prediction=Prediction(
+            label="calm",
+            probabilities={"calm": 0.7, "happy": 0.2, "sad": 0.1},
+            words=["good", "morning"],
+            begin=[0.1, 0.5],
+            end=[0.5, 1.0],
+            word_probabilities=[{"calm": 0.6, "happy": 0.3, "sad": 0.1}, {"calm": 0.2, "happy": 0.1, "sad": 0.7}]
+            if emotions
+            else [{}, {}],
+            word_gates=[{"semantic": 0.4, "acoustic": 0.55}, {"semantic": 0.6, "acoustic": 0.5}] if gates else [{}, {}],
+            alignment="sphinx",
+        ),
+        fold=1,
+        seed=0,
+    )
+
+
+def origin(kind: str = "ablation") -> Origin:
+    """Where it all comes from."""
+    return Origin(
+        run="0123456789abcdef",
+        title="made-parts",
+        kind=kind,
+        begun="2026-01-02 03:04 UTC",
+        ended="2026-01-02 05:06 UTC",
+        corpus="manifest",
+        corpus_hash="c0ffee",
+        commit="abc123-dirty",
+        versions={"fgcme": "0.1.0", "torch": "2.0"},
+        commands=["fgcme ablate made --space parts 'training.seeds=[0, 1]'"],
+    )
+
+
+@functools.cache
+def content() -> Content:
+    """A report of an ablation by both selection rules."""
+    main = findings()
+    return Content(
+        origin=origin(),
+        results=[main, findings(TEST, ON_TEST)],
+        efforts={name: Effort(8, 80.0) for name in main.variants},
+        gaps=selection_gaps(ON_TEST, ON_DEV, CLASSES),
+        learning={name: learning() for name in main.variants},
+        spoken=[spoken()],
+    )

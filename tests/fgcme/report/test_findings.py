@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+
+from fgcme.crossvalidation import summarise
+from fgcme.report.findings import Curve, selection_gaps, without_speakers
+from fgcme.statistics import Interval, Table
+from tests.fgcme.report.made import CLASSES, ON_DEV, ON_TEST, SPEAKERS, alone, findings
+
+MADE = findings()
+
+
+def test_recalls_are_those_of_all_seeds_together() -> None:
+    rows = ON_DEV["mean_max"].to_pylist()
+    for index, name in enumerate(CLASSES):
+        own = [row for row in rows if row["label"] == name]
+        expected = sum(row["prediction"] == name for row in own) / len(own)
+        assert MADE.recalls("mean_max")[index] == pytest.approx(expected)
+
+
+def test_a_class_without_utterances_has_no_recall() -> None:
+    matrix = MADE.matrices["fgcme"].copy()
+    matrix[1] = 0
+    recalls = replace(MADE, matrices={**MADE.matrices, "fgcme": matrix}).recalls("fgcme")
+    assert np.isnan(recalls).tolist() == [False, True, False]
+
+
+def test_metrics_of_a_speaker_are_those_of_a_summary_of_its_utterances() -> None:
+    assert MADE.speakers == SPEAKERS
+    assert MADE.answered.tolist() == [12] * 8
+    for position, speaker in enumerate(SPEAKERS):
+        own = ON_DEV["fgcme"].filter(pc.equal(ON_DEV["fgcme"]["speaker"], speaker))
+        expected = summarise(own, CLASSES).mean
+        found = {metric: values[position] for metric, values in MADE.by_speaker["fgcme"].items()}
+        assert found == pytest.approx(expected)
+
+
+def test_the_reference_comes_first_and_then_the_highest_ua() -> None:
+    assert MADE.ranked == ["fgcme", "mean_max", "by_speaker"]
+    assert MADE.variants == ["fgcme", "mean_max", "by_speaker"]
+    assert alone().ranked == ["fgcme"]
+
+
+def changed(p_holm: float, low: float, high: float) -> Table:
+    """The table, with another p-value and interval of the difference in UA of `mean_max`."""
+    table = MADE.table
+    comparison = table.comparisons["mean_max"]
+    difference = replace(comparison.differences["ua"], p_holm=p_holm, interval=Interval(low, high))
+    comparisons = {"mean_max": replace(comparison, differences={**comparison.differences, "ua": difference})}
+    return replace(table, comparisons=comparisons)
+
+
+@pytest.mark.parametrize(
+    ("p_holm", "low", "high", "differs"),
+    [(0.04, 0.01, 0.1, True), (0.06, 0.01, 0.1, False), (0.04, -0.01, 0.1, False), (0.001, -0.2, -0.1, True)],
+)
+def test_a_variant_differs_only_if_p_and_interval_say_so(p_holm: float, low: float, high: float, differs: bool) -> None:
+    assert replace(MADE, table=changed(p_holm, low, high)).differs("mean_max") is differs
+
+
+def test_a_remark_is_part_of_the_title_in_short_lines() -> None:
+    assert MADE.title("fgcme") == "fgcme"
+    assert MADE.title("by_speaker").splitlines() == ["by_speaker", "(uses unlabelled", "test audio)"]
+
+
+def test_leaving_speakers_out_leaves_the_others_whole() -> None:
+    left = without_speakers(ON_DEV, ["s0", "s3"])
+    assert set(left) == set(ON_DEV)
+    assert set(left["fgcme"]["speaker"].to_pylist()) == set(SPEAKERS) - {"s0", "s3"}
+    assert left["fgcme"].num_rows == ON_DEV["fgcme"].num_rows * 6 // 8
+
+
+def test_a_selection_gap_is_test_less_dev() -> None:
+    gaps = selection_gaps(ON_TEST, ON_DEV, CLASSES)
+    for name, gap in gaps.items():
+        expected = summarise(ON_TEST[name], CLASSES).mean["ua"] - summarise(ON_DEV[name], CLASSES).mean["ua"]
+        assert gap["ua"].mean == pytest.approx(expected)
+        assert gap["ua"].interval.low < gap["ua"].mean < gap["ua"].interval.high
+    assert list(gaps) == list(ON_DEV)
+
+
+def test_a_curve_keeps_the_epochs_that_all_have_and_the_last_word_on_each() -> None:
+    curve = Curve.of([[(1, 0.9), (1, 0.1), (2, 0.3)], [(1, 0.3), (2, 0.7), (3, 0.8)]])
+    assert curve.epochs.tolist() == [1, 2]
+    np.testing.assert_allclose(curve.mean, [0.2, 0.5])
+    np.testing.assert_allclose(curve.deviation, np.array([0.2, 0.4]) / np.sqrt(2))
+
+
+def test_one_training_has_no_spread_and_none_no_epoch() -> None:
+    assert Curve.of([[(1, 0.5)]]).deviation.tolist() == [0.0]
+    assert Curve.of([]).epochs.size == 0
+    assert Curve.of([[(1, 0.5)], []]).mean.size == 0

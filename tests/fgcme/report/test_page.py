@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from fgcme.report.content import Content, Effort, pictures
+from fgcme.report.page import to_html
+from fgcme.report.phrases import percent, points
+from fgcme.report.standing import Standing
+from fgcme.report.theme import LIGHT, to_png
+from tests.fgcme.report.made import alone, content, findings, learning, origin, spoken
+
+Attributes = dict[str, str | None]
+
+
+class Page(HTMLParser):
+    """What a page holds: elements with their attributes, in order, and the text without its style sheet."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, Attributes]] = []
+        self.source = text
+        self.text = ""
+        self._inside = ""
+        self.feed(text)
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_data(self, data: str) -> None:
+        if self._inside != "style":
+            self.text += data
+
+    def all(self, *tags: str) -> list[Attributes]:
+        return [attributes for tag, attributes in self.elements if tag in tags]
+
+
+def rendered(made: Content) -> Page:
+    drawn = pictures(made)
+    return Page(to_html(made, drawn, {picture.name: to_png(picture, LIGHT) for picture in drawn}))
+
+
+@pytest.fixture(scope="module")
+def ablation() -> Page:
+    return rendered(content())
+
+
+@pytest.fixture(scope="module")
+def training() -> Page:
+    """Of a single model, tuned on test speakers, on half a corpus; with words that look like tags."""
+    main = alone()
+    standing = Standing("<b>made</b>", "dev", [0, 1], ["s0", "s1"], "no utterance of <speaker> & co")
+    main = replace(main, standing=standing)
+    return rendered(
+        Content(
+            origin=origin("cross_validation"),
+            results=[main],
+            efforts={"fgcme": Effort(8, 80.0)},
+            learning={"fgcme": learning()},
+            spoken=[replace(spoken(), id="<script>alert(1)</script>")],
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def pages(ablation: Page, training: Page) -> list[Page]:
+    return [ablation, training]
+
+
+def test_it_needs_nothing_from_outside(pages: list[Page]) -> None:
+    for page in pages:
+        for attributes in page.all("img", "source", "link", "a", "script", "iframe"):
+            for key in ("src", "srcset", "href"):
+                assert (attributes.get(key) or "#").startswith(("#", "data:"))
+        assert not page.all("script")
+        assert "url(" not in page.source
+        assert "@import" not in page.source
+
+
+def test_links_lead_to_what_is_there(pages: list[Page]) -> None:
+    for page in pages:
+        there = {attributes.get("id") for _, attributes in page.elements}
+        links = [str(attributes["href"]).removeprefix("#") for attributes in page.all("a")]
+        assert len(links) > 5
+        assert set(links) <= there
+
+
+def test_a_screen_reader_finds_its_way(pages: list[Page]) -> None:
+    for page in pages:
+        assert page.all("html")[0]["lang"] == "en"
+        levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+        for landmark in ("header", "main", "nav", "footer"):
+            assert len(page.all(landmark)) == 1
+        assert all(attributes.get("scope") for attributes in page.all("th"))
+        assert len(page.all("caption")) == len(page.all("table")) > 0
+        # What scrolls must be reached by the keyboard, and have a name.
+        for attributes in page.all("div", "pre"):
+            if attributes.get("tabindex"):
+                assert attributes["aria-label"]
+
+
+def test_every_picture_has_both_grounds_a_size_and_says_what_it_shows(pages: list[Page]) -> None:
+    for page in pages:
+        images, sources = page.all("img"), page.all("source")
+        assert len(images) == len(sources) > 2
+        for image, dark in zip(images, sources, strict=True):
+            assert dark["media"] == "(prefers-color-scheme: dark)"
+            assert image["src"] != dark["srcset"]
+            assert int(image["width"] or 0) > 100
+            assert int(image["height"] or 0) > 100
+            assert re.search(r"\d", image["alt"] or ""), "a finding has a number"
+            assert "epochs chosen on" in (image["alt"] or "") or "selection rules" in (image["alt"] or "")
+
+
+def test_tables_hold_the_numbers_of_both_rules(ablation: Page) -> None:
+    for made in content().results:
+        for name in made.variants:
+            assert percent(made.table.estimates[name]["ua"].mean) in ablation.text
+        for comparison in made.table.comparisons.values():
+            assert points(comparison.differences["ua"].mean) in ablation.text
+    # Estimates and differences by two rules, the gap, speakers, times.
+    assert len(ablation.all("table")) == 7
+
+
+def test_optimistic_numbers_are_marked_where_they_stand(ablation: Page) -> None:
+    captions = re.findall(r"<caption>(.*?)</caption>", ablation.source, re.DOTALL)
+    by_test = [caption for caption in captions if "TEST" in caption or "on test" in caption]
+    assert len(by_test) == 3
+    assert all("optimistic" in caption for caption in by_test)
+    assert re.search(r"Epochs chosen on TEST <strong class=\"mark\">optimistic", ablation.source)
+    assert "Optimistic: the epoch of each training is chosen on the test part itself" in ablation.text
+    assert ablation.text.count("uses unlabelled test audio") >= 5
+    assert "partly optimistic" in ablation.text
+
+
+def test_tuned_on_and_missing_are_told_with_every_result(training: Page) -> None:
+    assert "scores on speakers who are test speakers here (s0, s1)" in training.text
+    assert "too few are left to say anything" in training.text
+    assert "Incomplete corpus: no utterance of <speaker> & co" in training.text
+    captions = re.findall(r"<caption>(.*?)</caption>", training.source, re.DOTALL)
+    assert sum("tuned on TEST speakers (optimistic), incomplete corpus" in caption for caption in captions) == 2
+    assert all("tuned on TEST speakers (optimistic)" in str(image["alt"]) for image in training.all("img"))
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", training.source)
+    assert sum("optimistic" in heading for heading in headings) == 4
+
+
+def test_what_comes_from_outside_is_text_and_never_markup(training: Page) -> None:
+    assert not training.all("b", "script", "speaker")
+    assert "<b>made</b>" in training.text
+    assert "&lt;script&gt;alert(1)" in training.source
+
+
+def test_a_single_model_is_compared_with_nothing(training: Page) -> None:
+    for word in ("McNemar", "Holm", "Selection gap", "Recall by emotion", "reference"):
+        assert word not in training.text
+    assert "Cross-validation on" in training.text
+
+
+def test_what_repeats_it_and_where_it_comes_from_is_told(ablation: Page) -> None:
+    for fact in (
+        "fgcme ablate made --space parts 'training.seeds=[0, 1]'",
+        "0123456789abcdef",
+        "c0ffee",
+        "abc123-dirty (files differed from this commit)",
+        "torch 2.0",
+        "2026-01-02 05:06 UTC",
+        "1 min 20 s",
+    ):
+        assert fact in ablation.text
+
+
+def test_where_no_utterance_can_be_drawn_the_page_says_why() -> None:
+    note = "No utterance is drawn: the prepared corpus was not at hand when this page was made."
+    page = rendered(replace(content(), results=[alone()], gaps={}, learning={}, spoken=[], spoken_note=note))
+    assert note in page.text
+    assert "What was answered plays no part" not in page.text
+
+
+def test_of_many_variants_the_page_shows_the_best_and_the_files_all() -> None:
+    main = findings()
+    names = [f"variant{number}" for number in range(12)]
+    many = replace(
+        main,
+        table=replace(
+            main.table,
+            estimates=main.table.estimates | dict.fromkeys(names, main.table.estimates["by_speaker"]),
+            comparisons=main.table.comparisons | dict.fromkeys(names, main.table.comparisons["by_speaker"]),
+        ),
+        matrices=main.matrices | dict.fromkeys(names, main.matrices["by_speaker"]),
+        by_speaker=main.by_speaker | dict.fromkeys(names, main.by_speaker["by_speaker"]),
+    )
+    made = replace(content(), results=[many])
+    assert made.shown[:2] == ["fgcme", "mean_max"]
+    assert len(made.shown) == 6
+    assert len(pictures(made).confusions) == 15
+
+
+def test_no_two_pictures_share_a_file_and_every_name_can_be_one() -> None:
+    names = [picture.name for picture in pictures(content())]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[\w.-]+", name) for name in names)
+
+
+def test_a_description_says_what_the_numbers_owe_to_test_audio() -> None:
+    made = pictures(content())
+    assert "by_speaker uses unlabelled test audio" in made.estimates[0].alternative
+    assert "by_speaker uses unlabelled test audio" in made.confusions["by_speaker"].alternative
+    assert "unlabelled" not in made.confusions["mean_max"].alternative
+    reference = replace(findings(), remarks={"fgcme": "uses unlabelled test audio"})
+    spoken_by_it = pictures(replace(content(), results=[reference])).spoken[0]
+    assert "fgcme (uses unlabelled test audio), fold 1, seed 0" in spoken_by_it.alternative

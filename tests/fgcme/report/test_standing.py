@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from fgcme.report.standing import Standing
+
+HONEST = Standing("demo/4class", "dev", [0])
+SELECTED = Standing("demo/4class", "test", [0])
+TUNED = Standing("demo/4class", "dev", [0], tuned_on=["s1", "s2"])
+PARTIAL = Standing("demo/4class", "dev", [0], missing="no utterance of speaker s9")
+
+
+def test_what_is_honest_needs_no_caveat() -> None:
+    assert HONEST.label == "demo/4class, epochs chosen on dev"
+    assert not HONEST.optimistic
+    assert HONEST.caveats == []
+
+
+def test_what_the_test_part_had_a_say_in_is_called_optimistic_wherever_it_is_named() -> None:
+    for standing in (SELECTED, TUNED):
+        assert standing.optimistic
+        assert "optimistic" in standing.label
+        assert standing.caveats[0].startswith("Optimistic: ")
+    assert "optimistic" in SELECTED.rule
+    assert "optimistic" in SELECTED.file_name
+    assert "s1, s2" in TUNED.caveats[0]
+
+
+def test_an_incomplete_corpus_is_no_optimism_but_is_said() -> None:
+    assert not PARTIAL.optimistic
+    assert PARTIAL.label.endswith("incomplete corpus")
+    assert "no utterance of speaker s9" in PARTIAL.caveats[0]
+
+
+def test_without_the_speakers_tuned_on_a_result_is_honest_and_says_who_is_left_out() -> None:
+    left = TUNED.without_tuned_on()
+    assert not left.optimistic
+    assert "without the speakers tuned on" in left.label
+    assert "s1, s2" in left.caveats[0]
+    assert "left out" in left.caveats[0]
+
+
+def test_no_two_results_of_a_run_share_a_file() -> None:
+    names = {standing.file_name for standing in (HONEST, SELECTED, TUNED.without_tuned_on())}
+    assert len(names) == 3

@@ -1,0 +1,82 @@
+"""Ablations: what is compared with what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fgcme import variants
+from fgcme.ablation import load
+from fgcme.errors import UserError
+from fgcme.experiment import load as load_experiment
+from fgcme.experiment import parse
+from pipelines.shipped import EXPERIMENTS, SEARCH_SPACES
+
+EXPERIMENT = parse(
+    {
+        "name": "x",
+        "corpus": {"kind": "demo"},
+        "protocol": {"name": "demo/4class"},
+        "model": {"fusion": {"hidden": 64}},
+        "training": {"seeds": [0, 1]},
+    }
+)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "ablation.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(SEARCH_SPACES.glob("*ablation.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("experiment", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_ablation_fits_every_shipped_experiment(path: Path, experiment: Path) -> None:
+    reference, made = load(path, load_experiment(experiment))
+    assert reference in made and len(made) > 1
+
+
+def test_a_variant_is_the_experiment_with_what_makes_it_differ(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "reference: fgcme\nvariants:\n  fgcme:\n  mean: {training.epochs: 3}\n  wide: {model.pooling.margin: 9}\n",
+    )
+    reference, made = load(path, EXPERIMENT)
+    assert reference == "fgcme" and list(made) == ["fgcme", "mean", "wide"]
+    assert made["fgcme"] == EXPERIMENT
+    assert made["mean"].model.pooling.kind == "mean" and made["mean"].training.epochs == 3
+    assert made["wide"].model.pooling.margin == 9
+    for variant in made.values():
+        assert variant.model.fusion.hidden == 64 and variant.training.seeds == [0, 1]
+        assert variant.protocol == EXPERIMENT.protocol
+
+
+def test_every_named_variant_can_be_compared(tmp_path: Path) -> None:
+    names = "".join(f"  {name}:\n" for name in variants.all_named())
+    _, made = load(write(tmp_path, f"reference: fgcme\nvariants:\n{names}"), EXPERIMENT)
+    assert list(made) == list(variants.all_named())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("reference: fgcme\nvariants: {}\n", "at least one of `variants`"),
+        ("reference: fgcme\n", "at least one of `variants`"),
+        ("parameters: {}\n", "an ablation has `reference`"),
+        ("reference: mean\nvariants:\n  fgcme:\n", "reference: mean is none of fgcme"),
+        ("reference: fgcme\nvariants:\n  fgcme:\n  utterence:\n", "variant utterence: .*did you mean utterance?"),
+        ("reference: fgcme\nvariants:\n  fgcme:\n  mean: {model.pooling.margn: 3}\n", "model.pooling.margin"),
+        (
+            "reference: fgcme\nvariants:\n  fgcme:\n  mean: {model.pooling.margin: -3}\n",
+            "variant mean: .*-3 is refused",
+        ),
+        ("reference: fgcme\nvariants:\n  fgcme:\n  mine: {protocol.selection: test}\n", "same for all variants"),
+        ("reference: fgcme\nvariants:\n  fgcme:\n  mine: {training.seeds: [5]}\n", "same for all variants"),
+        ("reference: fgcme\nvariants:\n  fgcme:\n  mine: {model.pooling.margin: 0}\n", "fgcme and mine are the same"),
+    ],
+)
+def test_a_file_that_makes_no_comparison_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as refusal:
+        load(write(tmp_path, text), EXPERIMENT)
+    assert "\n" not in str(refusal.value) and "ablation.yaml" in str(refusal.value)

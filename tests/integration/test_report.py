@@ -1,0 +1,196 @@
+"""Reports of a real ablation and a real cross-validation: what they hold, and how a browser shows them."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from fgcme import statistics
+from fgcme.experiment import Experiment
+from fgcme.protocol import Selection
+from fgcme.report.phrases import percent, points
+from fgcme.tracking import Tracker
+from pipelines import ablate, cli, report, train
+from tests import small_corpus
+from tests.integration import browser
+from tests.store import make_tracker
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
+
+SPACE = """\
+reference: fgcme
+variants:
+  fgcme:
+  mean: {model.pooling.margin: 2}
+  by_speaker: {model.acoustic.normalisation: speaker}
+"""
+SELECTIONS: tuple[Selection, ...] = ("dev", "test")
+EMOTIONS = list(small_corpus.EMOTIONS)
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A run, its report, and what it was made from."""
+
+    experiment: Experiment
+    tracker: Tracker
+    run: str
+    page: Path
+
+    @property
+    def text(self) -> str:
+        """The page's source."""
+        return self.page.read_text(encoding="utf-8")
+
+    def artifact(self, name: str, folder: Path) -> Path:
+        """An artifact of the run."""
+        folder.mkdir(exist_ok=True)
+        return self.tracker.fetch(self.run, name, folder)
+
+
+@pytest.fixture(scope="module")
+def made(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Reported:
+    """An ablation by both selection rules, with its report in a folder of its own."""
+    folder = tmp_path_factory.mktemp("ablation")
+    tracker = make_tracker(folder)
+    (folder / "parts.yaml").write_text(SPACE)
+    experiment = small_corpus.experiment(
+        prepare={"folder": str(small_corpus.write(folder / "corpus"))},
+        storage={"path": str(folder / "storage")},
+        tracking={"uri": tracker.uri},
+        training={"epochs": 2},
+    )
+    run = ablate.run(experiment, str(folder / "parts.yaml"), SELECTIONS)
+    return Reported(experiment, tracker, run, report.report(run, folder / "report", tracker.uri))
+
+
+def test_numbers_are_those_of_the_predictions_that_the_run_keeps(made: Reported, tmp_path: Path) -> None:
+    kept = made.artifact("predictions", tmp_path)
+    with (made.page.parent / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    for selection in SELECTIONS:
+        tables = {name: pq.read_table(kept / selection / f"{name}.parquet") for name in ("fgcme", "mean", "by_speaker")}
+        table = statistics.compare_table(tables, "fgcme", EMOTIONS)
+        for row in (row for row in rows if row["selection"] == selection):
+            assert float(row["ua"]) == table.estimates[row["variant"]]["ua"].mean
+            assert percent(float(row["ua"])) in made.text
+            if row["variant"] != "fgcme":
+                assert float(row["ua_difference"]) == table.comparisons[row["variant"]].differences["ua"].mean
+                assert points(float(row["ua_difference"])) in made.text
+
+
+def test_everything_lies_in_the_folder_and_with_the_run(made: Reported, tmp_path: Path) -> None:
+    folder = made.page.parent
+    expected = {"index.html", "results.csv", "speakers.csv", "results-dev.tex", "results-test-optimistic.tex"}
+    expected |= {"experiment.yaml", "parts.yaml", "figures"}
+    assert {path.name for path in folder.iterdir()} == expected
+    figures = {path.stem for path in (folder / "figures").iterdir()}
+    for name in ("estimates-dev", "estimates-test-optimistic", "selection-gap", "recalls-dev", "speakers-dev"):
+        assert name in figures
+    for variant in ("fgcme", "mean", "by_speaker"):
+        assert {f"confusion-{variant}-dev", f"learning-{variant}-dev"} <= figures
+    assert sum(name.startswith("spoken-") for name in figures) == 4
+    with_run = made.artifact("report", tmp_path)
+    assert {path.relative_to(with_run) for path in with_run.rglob("*")} == {
+        path.relative_to(folder) for path in folder.rglob("*")
+    }
+    assert made.page.stat().st_size < 3_000_000
+
+
+def test_the_drawn_answers_are_those_that_were_counted(made: Reported, tmp_path: Path) -> None:
+    counted = pq.read_table(made.artifact("predictions", tmp_path) / "dev" / "fgcme.parquet").to_pylist()
+    answers = {row["id"]: row for row in counted}
+    captions = re.findall(r"\((s\d-\d\d)\), answered (\w+) with (\d+)\s%", made.text)
+    assert len(captions) == 4
+    assert [answers[name]["label"] for name, _, _ in captions] == EMOTIONS
+    for name, answer, share in captions:
+        assert answers[name]["prediction"] == answer
+        assert round(100 * max(answers[name]["probabilities"])) == int(share)
+        speaker = answers[name]["speaker"]
+        assert f"fold {answers[name]['fold']}, seed 0, trained without speaker {speaker}" in made.text
+
+
+def test_curves_are_over_all_folds_and_epochs(made: Reported) -> None:
+    assert made.text.count("Of 4 trainings, the mean dev UA goes from") == 3
+    assert "in epoch 2, and is highest" in made.text or "in epoch 2 with" in made.text
+
+
+def test_what_hears_test_audio_is_marked_and_what_is_chosen_on_test_is_called_optimistic(made: Reported) -> None:
+    assert "uses unlabelled test audio" in made.text
+    assert "Optimistic: the epoch of each training is chosen on the test part itself" in made.text
+    assert "\\caption{" in (made.page.parent / "results-test-optimistic.tex").read_text()
+    assert "TEST (optimistic)" in (made.page.parent / "results-test-optimistic.tex").read_text()
+
+
+def test_the_files_beside_the_page_repeat_the_ablation(made: Reported) -> None:
+    assert "fgcme ablate experiment.yaml --space parts.yaml --selection both" in made.text
+    options = ["ablate", "experiment.yaml", "--space", "parts.yaml"]
+    assert cli.parse(options).space == "parts.yaml"
+    assert made.experiment.storage.path not in made.text
+    assert made.experiment.storage.path not in (made.page.parent / "experiment.yaml").read_text()
+
+
+def test_without_the_corpus_the_page_says_so_and_goes_on(made: Reported, tmp_path: Path) -> None:
+    corpus = Path(str(made.experiment.prepare.folder))
+    elsewhere = shutil.move(corpus, tmp_path / "elsewhere")
+    try:
+        page = report.report(made.run, tmp_path / "report", made.tracker.uri)
+    finally:
+        shutil.move(elsewhere, corpus)
+    text = page.read_text(encoding="utf-8")
+    assert "No utterance is drawn: the prepared corpus was not at hand when this page was made." in text
+    assert "answered" not in re.sub(r"<li>.*?</li>", "", text)
+    assert "Learning curves" in text
+
+
+def test_a_cross_validation_has_a_report_of_its_own(
+    made: Reported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    protocol = made.experiment.protocol.model_copy(update={"tuned_on": ["s0", "s1"]})
+    run = train.run(made.experiment.model_copy(update={"protocol": protocol}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", made.tracker.uri)
+    capsys.readouterr()
+    assert cli.main(["report", run]) == 0
+    page = tmp_path / f"report-{run[:8]}" / "index.html"
+    assert str(page.relative_to(tmp_path)) in capsys.readouterr().out
+    text = page.read_text(encoding="utf-8")
+    metrics = made.tracker.find(run).data.metrics
+    assert percent(metrics["test/ua"]) in text
+    assert percent(metrics["test_untuned/ua"]) in text
+    assert (
+        "Optimistic: the configuration was chosen by its scores on speakers who are test speakers here (s0, s1)" in text
+    )
+    assert "Without the speakers the configuration was tuned on" in text
+    assert "McNemar" not in text
+    assert (page.parent / "figures" / "confusion-small-dev.png").exists()
+    assert (page.parent / "results-dev-without-tuned-on.tex").exists()
+
+
+@pytest.mark.skipif(browser.program() is None, reason="no Chromium here")
+def test_a_browser_shows_it_whole_on_a_desk_and_on_a_phone(made: Reported) -> None:
+    with browser.tab(str(browser.program())) as tab:
+        for width, dark in ((1280, False), (375, True)):
+            tab.open(made.page, width, dark)
+            assert tab.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") is dark
+            widths = tab.evaluate("[...document.images].map(image => image.naturalWidth)")
+            assert len(widths) == made.text.count("<img")
+            assert min(widths) > 0
+            shown = tab.evaluate("[...document.images].map(image => image.currentSrc === image.src)")
+            assert set(shown) == {not dark}
+            assert tab.evaluate("document.querySelectorAll('table').length") == 7
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width
+            # Nothing sticks out of the page but what scrolls within its own box.
+            outside = (
+                "[...document.querySelectorAll('body *')].filter(element => !element.closest('.scroll, pre, .skip') "
+                "&& element.getBoundingClientRect().right > innerWidth).map(element => element.outerHTML.slice(0, 80))"
+            )
+            assert tab.evaluate(outside) == []
+        assert tab.complaints == []

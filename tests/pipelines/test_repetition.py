@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fgcme import ablation
+from fgcme.experiment import Experiment, load
+from pipelines import cli, shipped
+from pipelines.repetition import Repetition, of_ablation, of_training
+from tests import small_corpus
+
+
+def demo(*overrides: str) -> Experiment:
+    return load(shipped.experiment_file("demo"), overrides)
+
+
+def again(repetition: Repetition, folder: Path) -> tuple[Experiment, list[str]]:
+    """The experiment that the last command gives in a folder with the files, and the command's words."""
+    for name, text in repetition.files.items():
+        (folder / name).write_text(text)
+    words = shlex.split(repetition.commands[-1].replace("\\\n", " "))
+    assert words[0] == "fgcme"
+    options = cli.parse(words[1:])
+    named = folder / options.experiment
+    return load(named if named.is_file() else shipped.experiment_file(options.experiment), options.overrides), words
+
+
+def test_a_shipped_experiment_is_named_and_its_changes_are_overrides(tmp_path: Path) -> None:
+    experiment = demo(
+        "training.epochs=3",
+        "training.learning_rate=5.0e-5",
+        "training.seeds=[0, 1]",
+        "model.pooling.kind=mean",
+        "model.acoustic.channels=[8, 8, 8]",
+        "training.gradient_clip=null",
+        "corpus.utterances=60",
+    )
+    repetition = of_training(experiment)
+    loaded, words = again(repetition, tmp_path)
+    assert loaded == experiment
+    assert words[:3] == ["fgcme", "train", "demo"]
+    assert "training.seeds=[0, 1]" in words
+    assert repetition.commands[0] == "fgcme prepare demo corpus.utterances=60"
+
+
+def test_what_is_as_shipped_needs_no_override() -> None:
+    assert of_training(demo()).commands == ["fgcme prepare demo", "fgcme train demo"]
+
+
+def test_another_experiment_is_a_file_beside_the_page(tmp_path: Path) -> None:
+    experiment = small_corpus.experiment(training={"epochs": 7})
+    loaded, words = again(of_training(experiment), tmp_path)
+    assert words == ["fgcme", "train", "experiment.yaml"]
+    assert loaded == experiment
+
+
+def test_nothing_of_the_machine_is_told() -> None:
+    experiment = small_corpus.experiment(
+        corpus={"kind": "manifest", "root": "/secret/corpus", "manifest": "/secret/list.csv"},
+        protocol={"name": "own", "labels": {"a": "a", "b": "b"}, "folds": 3},
+        prepare={"folder": "/secret/prepared", "alignment": {"method": "imported", "folder": "/secret/grids"}},
+        storage={"path": "/secret/storage"},
+        tracking={"uri": "sqlite:////secret/mlflow.db"},
+        scaling={"cpus_per_worker": 7.0},
+    )
+    repetition = of_training(experiment)
+    everything = "\n".join([*repetition.commands, *repetition.files.values()])
+    assert "secret" not in everything
+    assert "7.0" not in everything
+    assert "list.csv" in everything
+    assert repetition.commands[0] == "fgcme prepare experiment.yaml --root path/to/manifest"
+
+
+def test_a_shipped_ablation_is_named() -> None:
+    experiment = demo("training.epochs=2")
+    reference, variants = ablation.load(shipped.space_file("paper_ablation"), experiment)
+    repetition = of_ablation(experiment, "paper_ablation", reference, variants, ["dev"])
+    assert repetition.commands[-1] == "fgcme ablate demo --space paper_ablation training.epochs=2"
+    assert list(repetition.files) == ["experiment.yaml"]
+
+
+def test_another_ablation_is_a_file_that_gives_the_same_variants(tmp_path: Path) -> None:
+    experiment = demo()
+    space = tmp_path / "own.yaml"
+    space.write_text(
+        "reference: fgcme\n"
+        "variants:\n"
+        "  fgcme:\n"
+        "  mean: {model.pooling.margin: 10}\n"
+        "  plain: {model.kind: fgcme, training.batch_size: 16}\n"
+        "  slow: {training.learning_rate: 1.0e-5, model.acoustic.channels: [8, 8, 8]}\n"
+    )
+    reference, variants = ablation.load(space, experiment)
+    repetition = of_ablation(experiment, "own", reference, variants, ["dev", "test"])
+    space.unlink()
+    loaded, words = again(repetition, tmp_path)
+    assert words == ["fgcme", "ablate", "demo", "--space", "own.yaml", "--selection", "both"]
+    assert ablation.load(tmp_path / "own.yaml", loaded) == (reference, variants)
+
+
+def test_an_ablation_that_only_shares_a_shipped_one_s_name_is_a_file() -> None:
+    experiment = demo()
+    reference, variants = ablation.load(shipped.space_file("paper_ablation"), experiment)
+    fewer = {name: variants[name] for name in ("fgcme", "mean")}
+    repetition = of_ablation(experiment, "paper_ablation", reference, fewer, ["test"])
+    assert "paper_ablation.yaml" in repetition.files
+    assert repetition.commands[-1] == "fgcme ablate demo --space paper_ablation.yaml --selection test"
+
+
+def test_a_variant_that_changes_nothing_can_be_written_down(tmp_path: Path) -> None:
+    experiment = demo()
+    repetition = of_ablation(experiment, "own", "as_it_is", {"as_it_is": experiment}, ["dev"])
+    loaded, _ = again(repetition, tmp_path)
+    assert ablation.load(tmp_path / "own.yaml", loaded) == ("as_it_is", {"as_it_is": experiment})
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+def test_long_commands_are_broken_between_words(lines: int) -> None:
+    overrides = [f"training.augmentation.{name}" for name in ("speed=0.1", "gain=3.0", "noise=0.5", "mixup=0.2")]
+    command = of_training(demo(*overrides[: 2 * lines - 1])).commands[-1]
+    assert len(command.splitlines()) == lines
+    assert all(len(line) <= 100 for line in command.splitlines())
+    assert shlex.split(command.replace("\\\n", " "))[3:] == overrides[: 2 * lines - 1]
