@@ -16,11 +16,13 @@ COMMANDS = [line.split("  #")[0].strip() for line in TEXT.splitlines() if line.s
 
 
 def test_the_readme_shows_the_whole_path() -> None:
-    assert [shlex.split(command)[1] for command in COMMANDS][:6] == [
+    assert [shlex.split(command)[1] for command in COMMANDS][:8] == [
         "prepare",
         "check",
         "train",
         "tune",
+        "ablate",
+        "report",
         "register",
         "predict",
     ]
