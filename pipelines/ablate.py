@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -175,23 +176,25 @@ def _train_all(trainings: Sequence[Training], study: str, parent: str) -> None:
     # One line for each training is ours to print; Ray's reports would drown it.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     recorder = Recorder(waiting, study, parent, Progress(len(trainings), "training", len(trainings) - len(waiting)))
-    with tempfile.TemporaryDirectory() as scratch:
-        results = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(trial, jobs=[training.job for training in waiting]),
-                {"CPU": scaling.cpus_per_worker, "GPU": scaling.gpus_per_worker},
-            ),
-            param_space={"training": tune.grid_search(list(range(len(waiting))))},
-            tune_config=tune.TuneConfig(max_concurrent_trials=scaling.parallel, reuse_actors=True),
-            run_config=tune.RunConfig(
-                name=parent,
-                # Results and what is needed to go on lie in the trainings' own folders.
-                storage_path=scratch,
-                callbacks=[recorder],
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=2),
-            ),
-        ).fit()
+    # Ray Tune's own record, which nodes share while they train: what is kept lies in the trainings' folders.
+    grid = waiting[0].job.folder.parents[2] / "grid"
+    shutil.rmtree(grid, ignore_errors=True)
+    results = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(trial, jobs=[training.job for training in waiting]),
+            {"CPU": scaling.cpus_per_worker, "GPU": scaling.gpus_per_worker},
+        ),
+        param_space={"training": tune.grid_search(list(range(len(waiting))))},
+        tune_config=tune.TuneConfig(max_concurrent_trials=scaling.parallel, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name=grid.name,
+            storage_path=str(grid.parent),
+            callbacks=[recorder],
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=2),
+        ),
+    ).fit()
+    shutil.rmtree(grid, ignore_errors=True)
     left = [training for training in waiting if finished(training.job.folder) is None]
     for training in left:
         marker = training.job.folder / "run"
