@@ -27,7 +27,7 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment, digest
 from fgcme.protocol import Assignment, Selection, apply
 from fgcme.report.comparison import to_text
-from fgcme.tracking import Tracker, prepare_store, resolve_uri
+from fgcme.tracking import Tracker
 from pipelines import engine, prepare, records, shipped
 from pipelines.jobs import Job, conclude, finished, line, with_run
 from pipelines.progress import Progress
@@ -80,9 +80,7 @@ def run(
     corpus_folder = prepare.locate(experiment)
     corpus = SpeechCorpus(corpus_folder)
     assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
-    uri = resolve_uri(experiment.tracking.uri)
-    prepare_store(uri)
-    tracker = Tracker(uri, storage / "artifacts")
+    tracker = records.open_store(experiment, storage)
     title = f"{experiment.name}-{path.stem}"
     folder = storage / "ablations" / title
     if resume:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fgcme import experiment as experiments
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.fold import reads_test_audio
 from fgcme.protocol import Assignment, Selection
-from fgcme.tracking import Tracker, provenance
+from fgcme.tracking import Tracker, prepare_store, provenance, resolve_uri
 
 # How the work is spread over machines, and where the corpus lies, do not decide its result.
 _IRRELEVANT = ("scaling.", "tracking.", "prepare.folder", "corpus.root")
+
+
+def open_store(experiment: Experiment, storage: Path) -> Tracker:
+    """Where an experiment's runs are recorded, ready for many writers; artifacts go to the storage folder."""
+    uri = resolve_uri(experiment.tracking.uri)
+    prepare_store(uri)
+    return Tracker(uri, storage / "artifacts")
 
 
 def tags(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment) -> dict[str, str]:

@@ -24,7 +24,7 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.protocol import Assignment, apply, split
 from fgcme.report.confusion import confusion_figure
-from fgcme.tracking import Tracker, prepare_store, resolve_uri
+from fgcme.tracking import Tracker
 from pipelines import engine, prepare, records
 from pipelines.jobs import Job, Result, cause, conclude, finished, line, with_run
 from pipelines.progress import Progress
@@ -53,9 +53,7 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
     chosen = sorted(set(range(assignment.fold_count) if folds is None else folds))
     for fold in chosen:
         split(assignment, fold)
-    uri = resolve_uri(experiment.tracking.uri)
-    prepare_store(uri)
-    tracker = Tracker(uri, storage / "artifacts")
+    tracker = records.open_store(experiment, storage)
     study, parent = _open(tracker, experiment, corpus, assignment, resume)
     folder = storage / "runs" / parent
     jobs = [

@@ -29,7 +29,7 @@ from fgcme.fold import divide
 from fgcme.learning import Epoch, Fit, Workers
 from fgcme.protocol import Assignment, apply, split
 from fgcme.space import Space, Suggests
-from fgcme.tracking import Tracker, prepare_store, resolve_uri
+from fgcme.tracking import Tracker
 from fgcme.whole_file import replacing, write_text
 from pipelines import engine, prepare, records, shipped
 from pipelines.storage import writable
@@ -57,9 +57,7 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
     tuned_on = dev_speakers(corpus, assignment, experiment)
     if experiment.scaling.workers > 1:
         raise UserError("scaling.workers: a trial trains in one process; set it to 0 or 1 to tune")
-    uri = resolve_uri(experiment.tracking.uri)
-    prepare_store(uri)
-    tracker = Tracker(uri, storage / "artifacts")
+    tracker = records.open_store(experiment, storage)
     title = f"{experiment.name}-{Path(space_name).stem}"
     sweeps = storage / "sweeps" / title
     if resume:

@@ -52,11 +52,7 @@ def estimates_figure(findings: Findings, theme: Theme) -> Figure:
     right.margins(x=0.12)
     _chance(left, 100 / len(findings.classes), theme)
     for axes in (left, right):
-        axes.grid(axis="x", color=theme.grid, linewidth=0.5)
-        axes.set_axisbelow(True)
-        theme.dress(axes)
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(axis="y", length=0)
+        theme.dress_rows(axes)
     return figure
 
 

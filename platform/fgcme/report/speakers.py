@@ -47,11 +47,7 @@ def speakers_figure(findings: Findings, theme: Theme) -> Figure:
     # On the left there must be room for a name.
     axes.set_xlim(every.min() - 0.2 * width, every.max() + 0.06 * width)
     axes.set_xlabel("UA of a speaker in per cent, mean over seeds")
-    axes.grid(axis="x", color=theme.grid, linewidth=0.5)
-    axes.set_axisbelow(True)
-    theme.dress(axes)
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
+    theme.dress_rows(axes)
     return figure
 
 

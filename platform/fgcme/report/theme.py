@@ -74,6 +74,14 @@ class Theme:
             text.set(color=self.muted, fontsize=_TEXT - 0.5)
         axes.title.set(color=self.ink, fontsize=_TEXT + 0.5)
 
+    def dress_rows(self, axes: Axes) -> None:
+        """The same for axes with one row a name: a grid across, and nothing between a name and its row."""
+        axes.grid(axis="x", color=self.grid, linewidth=0.5)
+        axes.set_axisbelow(True)
+        self.dress(axes)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+
     def shades(self) -> Colormap:
         """From the ground to the cool colour, for shares of 0 to 1."""
         from matplotlib.colors import LinearSegmentedColormap

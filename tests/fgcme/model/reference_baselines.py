@@ -18,17 +18,7 @@ from torch import Tensor, nn
 
 from fgcme.experiment import ModelSettings
 from fgcme.model import Batch, Network, collate, plan, reading
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """What a model is told of an utterance: [A, F] frames, [T] words and their spans, and its class."""
-
-    frames: np.ndarray
-    begin: np.ndarray
-    end: np.ndarray
-    words: np.ndarray
-    label: int
+from tests.fgcme.model.masked import Utterance
 
 
 @dataclass(frozen=True)
