@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,11 @@ from fgcme.fold import Parts
 from fgcme.loss import balanced, utterance_losses
 from fgcme.metrics import confusion, measure, score
 from fgcme.model import Network, WordEmbedding, build
+
+# On a CPU oneDNN compiles for each length of a batch anew and keeps a thousand of these: gigabytes, in a process that
+# trains many models. Read when it is first used, so it is early enough here.
+for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(_cache, "32")
 
 
 @dataclass(frozen=True)
