@@ -167,6 +167,13 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--text", action="append", default=[], help="what is said; once for all, or once a file")
     predict.add_argument("--format", choices=["table", "json", "csv", "textgrid"], default="table")
     predict.add_argument("--output", metavar="DIR", help="folder for TextGrid files")
+    sync = verb(
+        "sync",
+        _sync,
+        "send to MLflow what could not be recorded while its server was away",
+        "fgcme sync --storage storage",
+    )
+    sync.add_argument("--storage", metavar="DIR", default="storage", help="folder of the results (storage.path)")
     verb("doctor", _doctor, "what this machine has", "fgcme doctor")
     return parser
 
@@ -252,6 +259,12 @@ def _predict(options: argparse.Namespace) -> int:
         options.format,
         None if options.output is None else Path(options.output),
     )
+
+
+def _sync(options: argparse.Namespace) -> int:
+    from pipelines import sync
+
+    return sync.run(Path(options.storage))
 
 
 def _doctor(options: argparse.Namespace) -> int:

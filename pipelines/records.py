@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fgcme import experiment as experiments
+from fgcme.courier import LOCAL_TAG
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
@@ -12,15 +13,22 @@ from fgcme.fold import reads_test_audio
 from fgcme.protocol import Assignment, Selection
 from fgcme.tracking import Tracker, prepare_store, provenance, resolve_uri
 
+# In the storage folder, which all nodes share.
+OUTBOX = "outbox"
 # How the work is spread over machines, and where the corpus lies, do not decide its result.
 _IRRELEVANT = ("scaling.", "tracking.", "prepare.folder", "corpus.root")
 
 
 def open_store(experiment: Experiment, storage: Path) -> Tracker:
-    """Where an experiment's runs are recorded, ready for many writers; artifacts go to the storage folder."""
+    """Where an experiment's runs are recorded, ready for many writers; artifacts go to the storage folder.
+
+    What waits in the storage folder's outbox is sent first, so that what is read of a run is all there is.
+    """
     uri = resolve_uri(experiment.tracking.uri)
     prepare_store(uri)
-    return Tracker(uri, storage / "artifacts")
+    tracker = Tracker(uri, storage / "artifacts", storage / OUTBOX)
+    tracker.deliver()
+    return tracker
 
 
 def tags(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment) -> dict[str, str]:
@@ -59,6 +67,20 @@ def refuse_changes(
         )
     if tracker.client.get_run(run).data.tags["fgcme.corpus_hash"] != corpus.description.corpus_hash:
         raise UserError(f"run {run} was started on another state of the corpus, which has changed since; start anew")
+
+
+def drop_unknown(tracker: Tracker, parent: str, folder: Path) -> None:
+    """Delete what was never begun of the runs below a run that is gone on with: the driver was killed as it made them.
+
+    Args:
+        tracker: where they are recorded.
+        parent: the run.
+        folder: what is kept of it; a file `run` in each part's folder holds the id of its run.
+    """
+    known = {path.read_text(encoding="utf-8") for path in folder.rglob("run") if path.is_file()}
+    for child in tracker.children(parent):
+        if child.info.status == "RUNNING" and not known & {child.info.run_id, child.data.tags.get(LOCAL_TAG)}:
+            tracker.client.delete_run(child.info.run_id)
 
 
 def protocol(experiment: Experiment) -> str:

@@ -1,11 +1,20 @@
-"""An MLflow store for tests, and runs in it as `fgcme train` records them."""
+"""MLflow stores for tests, a database or a real server, and runs in them as `fgcme train` records them."""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fgcme.tracking import Tracker, prepare_store
@@ -25,7 +34,7 @@ def _fresh_database() -> Path:
 def make_tracker(folder: Path) -> Tracker:
     """A tracker of a fresh SQLite store in a folder."""
     shutil.copy(_fresh_database(), folder / "mlflow.db")
-    return Tracker(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
+    return Tracker(f"sqlite:///{folder}/mlflow.db", folder / "artifacts", folder / "outbox")
 
 
 def record_cross_validation(
@@ -65,3 +74,92 @@ def record_cross_validation(
         tracker.log(parent, {"test/ua": 0.444, "test/wa": 0.555}, 0)
     tracker.finish(parent, "FINISHED" if complete else "FAILED")
     return parent, folds
+
+
+class Server:
+    """A real MLflow server on the loopback interface, which can be stopped and started again at the same address.
+
+    Args:
+        folder: for its log.
+        database: its backend store.
+        artifacts: where it keeps artifacts: a folder, or an address such as s3://bucket.
+        environment: that it gets besides this process's own.
+    """
+
+    def __init__(
+        self, folder: Path, database: str, artifacts: str, environment: Mapping[str, str] | None = None
+    ) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = str(free.getsockname()[1])
+        self.address = f"http://127.0.0.1:{self._port}"
+        self._log = folder / "server.log"
+        self._arguments = ["--backend-store-uri", database, "--artifacts-destination", artifacts]
+        # Its queues for jobs of its own are eight more processes.
+        self._environment = {**os.environ, **(environment or {}), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and not stopped since."""
+        return self._process is not None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers as quickly as it ever will."""
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "server", *self._arguments, "--port", self._port, "--workers", "1"],
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 240
+        while not self._answers():
+            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, self._log.read_text()
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Kill it and all that it started."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(timeout=30)
+            self._process = None
+
+    def pause(self) -> None:
+        """Let it fall silent: connections are taken, nothing is answered."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End what `pause` began; what came in meanwhile is answered now."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
+
+    def requests(self, path: str) -> int:
+        """How many requests for a path it has answered."""
+        return self._log.read_text().count(f"{path} HTTP")
+
+    def _answers(self) -> bool:
+        request = urllib.request.Request(
+            f"{self.address}/api/2.0/mlflow/experiments/search",
+            b'{"max_results": 1}',
+            {"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
+
+
+@contextlib.contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    """A server for the length of a `with` block."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

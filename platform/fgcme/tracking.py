@@ -1,29 +1,33 @@
 """MLflow tracking: one owner for each run.
 
 The driver prepares the store once, makes every run and hands run ids out; a worker logs to the id it was given. Nothing
-here relies on MLflow's notion of an active run, so any number of runs may be open in one process.
+here relies on MLflow's notion of an active run, so any number of runs may be open in one process. With an outbox, work
+goes on while the store is away, and nothing of its record is lost.
 """
 
 from __future__ import annotations
 
-import fcntl
 import functools
-import logging
 import os
 import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
 
+from fgcme.courier import LOCAL, LOCAL_TAG, Courier, make, resolve, say
 from fgcme.errors import UserError
+from fgcme.mlflow_store import SQLITE, attended, client, explain, insist, problem, refuses, sqlite_path, turn
+from fgcme.mlflow_store import cause as cause
+from fgcme.outbox import Entry, outbox_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,18 +36,14 @@ if TYPE_CHECKING:
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
+T = TypeVar("T")
+
 # MLflow's limits.
-_PARAMETERS_PER_BATCH = 100
-_METRICS_PER_BATCH = 1000
 _PARAMETER_LENGTH = 6000
 _TAG_LENGTH = 8000
 
-_SQLITE = "sqlite:///"
 _PREFIX_LENGTH = 6
 _RUN_ID_LENGTH = 32
-# A first answer is worth 4 s and one more try; once a server has answered, MLflow's own patience holds: a server that
-# restarts must not end a training.
-_FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
 _PACKAGES = ("fgcme", "torch", "torchaudio", "ray", "mlflow", "optuna", "transformers", "numpy", "pocketsphinx")
 
 
@@ -57,12 +57,12 @@ def resolve_uri(uri: str | None) -> str:
     >>> resolve_uri("sqlite:////data/mlflow.db")
     'sqlite:////data/mlflow.db'
     """
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
-    path = _sqlite_path(uri)
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+    path = sqlite_path(uri)
     if path is None or path.is_absolute():
         return uri
     _, question, options = uri.partition("?")
-    return f"{_SQLITE}{path.absolute()}{question}{options}"
+    return f"{SQLITE}{path.absolute()}{question}{options}"
 
 
 def prepare_store(uri: str) -> None:
@@ -77,16 +77,15 @@ def prepare_store(uri: str) -> None:
     Raises:
         UserError: the database cannot be made or used, or the server does not answer within about ten seconds.
     """
-    path = _sqlite_path(uri)
+    path = sqlite_path(uri)
     if path is None:
-        _contact(uri)
+        _require(uri)
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Two drivers may start at once.
-        with path.with_name(f"{path.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            _contact(uri)
+        with turn(uri):
+            _require(uri)
     except OSError as error:
         raise UserError(f"{uri}: the database cannot be made here ({error.strerror}); set tracking.uri") from None
 
@@ -100,10 +99,10 @@ def require_store(uri: str) -> None:
     Raises:
         UserError: there is no such database, or the server does not answer within about ten seconds.
     """
-    path = _sqlite_path(uri)
+    path = sqlite_path(uri)
     if path is not None and not path.is_file():
         raise UserError(f"{path}: no MLflow database here; go to the folder that has it, or set MLFLOW_TRACKING_URI")
-    _contact(uri)
+    _require(uri)
 
 
 @dataclass(frozen=True)
@@ -114,40 +113,47 @@ class Tracker:
         uri: as `resolve_uri` gives it; `prepare_store` or `require_store` has seen it.
         artifacts: folder for the artifacts of experiments that this tracker makes in a local SQLite store; a server
             keeps them where it was told to.
+        outbox: folder that all nodes share, where writes wait while the store does not answer. Without one they fail.
     """
 
     uri: str
     artifacts: Path | None = None
+    outbox: Path | None = None
 
     @property
     def client(self) -> MlflowClient:
         """MLflow's own client of this store."""
-        return _client(self.uri)
+        return client(self.uri)
 
     def experiment(self, name: str) -> str:
         """The id of the experiment of this name, made if need be.
 
         Raises:
-            UserError: it was deleted, or the store refuses the name.
+            UserError: it was deleted, the store refuses the name, or does not answer.
         """
         from mlflow.exceptions import MlflowException
 
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
-            try:
-                made: str = self.client.create_experiment(name, artifact_location=self._artifact_location(name))
-                return made
-            except MlflowException as error:
-                # Somebody else may have made it in between.
-                found = self.client.get_experiment_by_name(name)
-                if found is None:
-                    raise UserError(f"MLflow experiment {name!r}: {cause(error)}") from None
-        if found.lifecycle_stage != "active":
+        def find_or_make() -> tuple[str, str]:
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                try:
+                    return self.client.create_experiment(
+                        name, artifact_location=self._artifact_location(name)
+                    ), "active"
+                except MlflowException as error:
+                    # Somebody else may have made it in between.
+                    found = self.client.get_experiment_by_name(name)
+                    if found is None:
+                        raise UserError(f"MLflow experiment {name!r}: {cause(error)}") from None
+            return str(found.experiment_id), str(found.lifecycle_stage)
+
+        experiment, stage = self._ask(find_or_make)
+        if stage != "active":
             raise UserError(
                 f"MLflow experiment {name!r} was deleted: bring it back with "
-                f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or choose another name"
+                f"`mlflow experiments restore --experiment-id {experiment}`, or choose another name"
             )
-        return str(found.experiment_id)
+        return experiment
 
     def start(
         self,
@@ -167,33 +173,44 @@ class Tracker:
             parameters: by dotted name; values are written as text and cut at MLflow's limit.
 
         Returns:
-            The run's id.
+            The run's id; while the store is away a local one, which all methods of a tracker understand for good, in
+            any process.
         """
-        from mlflow.entities import Param
-
-        all_tags = {key: str(value)[:_TAG_LENGTH] for key, value in (tags or {}).items()}
-        if parent is not None:
-            all_tags["mlflow.parentRunId"] = parent
-        run_id: str = self.client.create_run(experiment, tags=all_tags, run_name=name).info.run_id
-        listed = [Param(key, str(value)[:_PARAMETER_LENGTH]) for key, value in (parameters or {}).items()]
-        for first in range(0, len(listed), _PARAMETERS_PER_BATCH):
-            self.client.log_batch(run_id, params=listed[first : first + _PARAMETERS_PER_BATCH])
+        run_id = self._write(
+            f"{LOCAL}{uuid.uuid4().hex}",
+            {
+                "kind": "start",
+                "experiment": experiment,
+                "name": name,
+                "parent": parent,
+                "tags": {key: str(value)[:_TAG_LENGTH] for key, value in (tags or {}).items()},
+                "time": _now(),
+            },
+        )
+        if parameters:
+            listed = {key: str(value)[:_PARAMETER_LENGTH] for key, value in parameters.items()}
+            self._write(run_id, {"kind": "parameters", "parameters": listed})
         return run_id
 
     def reopen(self, run_id: str) -> None:
         """Say that a run goes on."""
-        self.client.update_run(run_id, status="RUNNING")
+        self._write(run_id, {"kind": "running"})
 
     def finish(self, run_id: str, status: Status) -> None:
         """Say that a run has ended, and how."""
-        self.client.set_terminated(run_id, status)
+        self._write(run_id, {"kind": "ended", "status": status, "time": _now()})
 
     @contextmanager
     def ending(self, run_id: str) -> Iterator[None]:
         """End a run as the block ends: FINISHED; FAILED by an exception; KILLED by Ctrl-C or by leaving the program.
 
+        For the driver: what other processes leave in the outbox meanwhile is sent from here, and it is here that the
+        user hears of a store that is away.
+
         A SIGTERM ends a program without a word unless the program turns it into `SystemExit`.
         """
+        if self.outbox:
+            _courier(self.uri, self.outbox).watch()
         try:
             yield
         except (KeyboardInterrupt, SystemExit):
@@ -202,22 +219,46 @@ class Tracker:
         except BaseException:
             self.finish(run_id, "FAILED")
             raise
-        self.finish(run_id, "FINISHED")
+        else:
+            self.finish(run_id, "FINISHED")
+        finally:
+            if self.outbox:
+                _courier(self.uri, self.outbox).unwatch()
+            self.deliver()
+
+    def deliver(self) -> None:
+        """Send all that waits in the outbox; if some of it cannot be sent, tell the user where it is."""
+        if self.outbox is None:
+            return
+        outbox = outbox_of(self.outbox, self.uri)
+        if not outbox.runs():
+            return
+        sent = _courier(self.uri, self.outbox).send(wait=True)
+        for sentence in sent.refused:
+            say(sentence)
+        if left := outbox.runs():
+            reason = sent.problem or f"{self.uri}: {next(iter(sent.stuck.values()), 'the store is busy')}"
+            say(
+                f"{reason}. {outbox.count()} writes of {len(left)} runs are kept in {self.outbox}; send them with "
+                f"`fgcme sync --storage {self.outbox.parent}`"
+            )
 
     def log(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
-        """Log metrics of one step, in one batch."""
-        from mlflow.entities import Metric
+        """Log metrics of one step, in one batch.
 
-        now = time.time_ns() // 1_000_000
-        listed = [Metric(key, float(value), now, step) for key, value in metrics.items()]
-        for first in range(0, len(listed), _METRICS_PER_BATCH):
-            self.client.log_batch(run_id, metrics=listed[first : first + _METRICS_PER_BATCH])
+        Args:
+            run_id: the run.
+            metrics: by name.
+            step: such as the epoch.
+        """
+        measured = _now()
+        listed = [[key, float(value), measured, step] for key, value in metrics.items()]
+        if listed:
+            self._write(run_id, {"kind": "metrics", "metrics": listed})
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run."""
-        from mlflow.entities import RunTag
-
-        self.client.log_batch(run_id, tags=[RunTag(key, str(value)[:_TAG_LENGTH]) for key, value in tags.items()])
+        self._write(run_id, {"kind": "tags", "tags": {key: str(value)[:_TAG_LENGTH] for key, value in tags.items()}})
 
     def artifact(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Keep a file, or whatever a folder holds, with a run.
@@ -226,19 +267,21 @@ class Tracker:
             run_id: the run.
             path: the file or folder.
             folder: of the run's artifacts, to put it into.
+
+        Raises:
+            FileNotFoundError: there is no such file or folder.
         """
-        if path.is_dir():
-            self.client.log_artifacts(run_id, str(path), folder)
-        else:
-            self.client.log_artifact(run_id, str(path), folder)
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file or folder")
+        self._write(run_id, {"kind": "artifact", "path": str(path.absolute()), "folder": folder})
 
     def text(self, run_id: str, text: str, name: str) -> None:
         """Keep a text with a run, as the artifact `name`."""
-        self.client.log_text(run_id, text, name)
+        self._written(run_id, name, lambda path: path.write_text(text, encoding="utf-8"))
 
     def figure(self, run_id: str, figure: Figure, name: str) -> None:
         """Keep a picture with a run, as the artifact `name`; its ending says the format."""
-        self.client.log_figure(run_id, figure, name)
+        self._written(run_id, name, lambda path: figure.savefig(path))
 
     def find(self, run: str) -> Run:
         """The run that a user means: an id, six or more characters that one id begins with, a name, or `latest`.
@@ -252,6 +295,11 @@ class Tracker:
             found = self._search("tags.`mlflow.parentRunId` IS NULL", 1)
             if not found:
                 raise UserError(f"no runs are recorded at {self.uri}; make one with `fgcme train`")
+            return found[0]
+        if run.startswith(LOCAL):
+            found = self._search(f"tags.`{LOCAL_TAG}` = '{run}'", 1) if re.fullmatch(r"[\w-]+", run) else []
+            if not found:
+                raise UserError(f"run {run!r} is not recorded at {self.uri} yet; send what waits with `fgcme sync`")
             return found[0]
         if re.fullmatch(rf"[0-9a-f]{{{_PREFIX_LENGTH},{_RUN_ID_LENGTH}}}", run):
             found = self._search(f"attributes.run_id LIKE '{run}%'", 5)
@@ -268,29 +316,32 @@ class Tracker:
 
     def children(self, run_id: str) -> list[Run]:
         """The runs that belong to a run, in the order in which they were started."""
-        return self._search(f"tags.`mlflow.parentRunId` = '{run_id}'", None)[::-1]
+        return self._search(f"tags.`mlflow.parentRunId` = '{self._resolve(run_id)}'", None)[::-1]
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """All (step, value) of a metric, by step, in the order in which they were logged."""
-        values = self.client.get_metric_history(run_id, metric)
+        run = self._resolve(run_id)
+        values = self._ask(lambda: self.client.get_metric_history(run, metric))
         return [(int(value.step), float(value.value)) for value in sorted(values, key=lambda value: int(value.step))]
 
     def holds(self, run_id: str, path: str) -> bool:
         """Whether a run has an artifact at this path."""
-        folder = path.rpartition("/")[0] or None
-        return any(entry.path == path for entry in self.client.list_artifacts(run_id, folder))
+        run, folder = self._resolve(run_id), path.rpartition("/")[0] or None
+        return any(entry.path == path for entry in self._ask(lambda: self.client.list_artifacts(run, folder)))
 
     def fetch(self, run_id: str, path: str, destination: Path) -> Path:
         """Copy an artifact of a run, a file or a folder, into a folder that is there; returns where it is then.
 
         Raises:
-            UserError: the run has no such artifact.
+            UserError: the run has no such artifact, or the store does not answer.
         """
         from mlflow.exceptions import MlflowException
 
+        run = self._resolve(run_id)
         try:
-            return Path(self.client.download_artifacts(run_id, path, str(destination)))
+            return Path(self.client.download_artifacts(run, path, str(destination)))
         except (MlflowException, OSError) as error:
+            _require(self.uri)
             raise UserError(f"run {run_id} has no artifact {path!r} ({cause(error)})") from None
 
     def yaml(self, run_id: str, path: str) -> Any:
@@ -312,22 +363,68 @@ class Tracker:
 
     def _search(self, condition: str, limit: int | None) -> list[Run]:
         """Runs that meet a condition, in all experiments, newest first."""
-        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
-        runs: list[Run] = []
-        token = None
-        while experiments and (limit is None or len(runs) < limit):
-            page = self.client.search_runs(
-                experiments,
-                condition,
-                max_results=limit or 1000,
-                order_by=["attributes.start_time DESC"],
-                page_token=token,
-            )
-            runs += page
-            token = page.token
-            if not token:
-                break
-        return runs
+
+        def search() -> list[Run]:
+            experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+            runs: list[Run] = []
+            token = None
+            while experiments and (limit is None or len(runs) < limit):
+                page = self.client.search_runs(
+                    experiments,
+                    condition,
+                    max_results=limit or 1000,
+                    order_by=["attributes.start_time DESC"],
+                    page_token=token,
+                )
+                runs += page
+                token = page.token
+                if not token:
+                    break
+            return runs
+
+        return self._ask(search)
+
+    def _resolve(self, run_id: str) -> str:
+        """The id by which the store knows a run."""
+        if not run_id.startswith(LOCAL):
+            return run_id
+        outbox = outbox_of(self.outbox, self.uri) if self.outbox else None
+        return self._ask(lambda: resolve(self.client, run_id, outbox))
+
+    def _write(self, run_id: str, entry: Entry) -> str:
+        """Write to a run; returns the id by which it goes then."""
+        if self.outbox:
+            return _courier(self.uri, self.outbox).write(run_id, entry)
+        return self._within_reason(lambda: make(self.client, run_id, entry))
+
+    def _written(self, run_id: str, name: str, write: Callable[[Path], object]) -> None:
+        """Keep what `write` writes to a path as the artifact `name`, which may lie in a folder."""
+        folder, _, file = name.rpartition("/")
+        with tempfile.TemporaryDirectory() as scratch:
+            write(Path(scratch) / file)
+            self.artifact(run_id, Path(scratch) / file, folder or None)
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        """What a call that may be made twice gives."""
+        return self._within_reason(lambda: insist(call))
+
+    def _within_reason(self, call: Callable[[], T]) -> T:
+        """What a call gives, as long as the store answers.
+
+        Raises:
+            UserError: it does not.
+        """
+        try:
+            return attended(self.uri, call)
+        except Exception as error:
+            if refuses(error):
+                raise
+            raise UserError(explain(self.uri, error)) from None
+
+
+def _now() -> int:
+    """Milliseconds, as MLflow counts them."""
+    return time.time_ns() // 1_000_000
 
 
 def provenance() -> dict[str, str]:
@@ -361,79 +458,15 @@ def _commit(folder: Path) -> str:
     return f"{commit}-dirty" if git("status", "--porcelain", "--untracked-files=no") else commit
 
 
-def _sqlite_path(uri: str) -> Path | None:
-    if not uri.startswith(_SQLITE):
-        return None
-    path = uri.removeprefix(_SQLITE).partition("?")[0]
-    return None if path in ("", ":memory:") else Path(path)
-
-
 @functools.cache
-def _client(uri: str) -> MlflowClient:
-    quieten()
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
+def _courier(uri: str, outbox: Path) -> Courier:
+    """One for the process."""
+    return Courier(outbox_of(outbox, uri))
 
 
-def quieten() -> None:
-    """Keep MLflow from sending statistics and from chatting; to be called before it is imported. What is set stays."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    # A lock file of the user's own project, in the working directory, is not the model's.
-    os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _contact(uri: str) -> None:
-    """Ask the store for something small; for SQLite this creates the tables where there are none."""
-    quieten()
-    before = {key: os.environ.get(key) for key in _FIRST_CONTACT}
-    os.environ.update(_FIRST_CONTACT)
-    try:
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            _client(uri).search_experiments(max_results=1)
-        except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-            raise UserError(_explain(uri, error)) from None
-    finally:
-        for key, value in before.items():
-            if value is None:
-                del os.environ[key]
-            else:
-                os.environ[key] = value
-
-
-def _explain(uri: str, error: Exception) -> str:
-    if "out-of-date database schema" in str(error):
-        return f"{uri}: made by another version of MLflow; back it up and run `mlflow db upgrade {uri}`"
-    if uri.startswith("http"):
-        return f"{uri}: the MLflow server does not answer ({cause(error)}); start it, or set MLFLOW_TRACKING_URI"
-    return f"{uri}: cannot be used as an MLflow store ({cause(error)}); set MLFLOW_TRACKING_URI"
-
-
-def cause(error: Exception) -> str:
-    """What an error of MLflow comes down to, on one line.
-
-    >>> cause(
-    ...     OSError("HTTPConnectionPool(...): Max retries exceeded (Caused by ...: [Errno 111] Connection refused'))")
-    ... )
-    'connection refused'
-    """
-    text = " ".join(str(error).split())
-    if refused := re.search(r"\[Errno -?\d+\] ([\w ]+)", text):
-        return refused[1].lower()
-    if "timed out" in text:
-        return "no answer in time"
-    if status := re.search(r"error code (\d{3}) != 200", text):
-        return f"HTTP status {status[1]}"
-    sentence = text.partition(". ")[0]
-    return sentence if len(sentence) <= 200 else f"{sentence[:200]}..."
+def _require(uri: str) -> None:
+    if found := problem(uri):
+        raise UserError(found)
 
 
 def _only(runs: list[Run], what: str) -> Run:

@@ -223,8 +223,8 @@ def test_a_commit_is_told_and_changes_to_it_are_called_dirty(tmp_path: Path) -> 
     package = tmp_path / "platform" / "fgcme"
     package.mkdir(parents=True)
     source = Path(sys.modules["fgcme.tracking"].__file__ or "").parent
-    for name in ("__init__.py", "errors.py", "tracking.py"):
-        (package / name).write_bytes((source / name).read_bytes())
+    for path in source.glob("*.py"):
+        (package / path.name).write_bytes(path.read_bytes())
 
     def git(*arguments: str) -> str:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]

@@ -6,6 +6,7 @@ from fgcme.dataset import SpeechCorpus
 from fgcme.protocol import apply
 from pipelines import records
 from tests import small_corpus
+from tests.store import make_tracker
 
 
 @pytest.mark.parametrize("modalities", ["both", "semantic"])
@@ -21,3 +22,16 @@ def test_a_protocol_is_named_with_what_a_result_owes_to_more_than_it_allows(
     expected = "demo/4class, speaker-normalised (uses unlabelled test audio)" if owes else "demo/4class"
     assert records.protocol(experiment) == expected
     assert records.tags(experiment, corpus, assignment)["fgcme.protocol"] == expected
+
+
+def test_a_run_that_was_made_but_never_begun_is_dropped_and_no_other(tmp_path: Path) -> None:
+    tracker = make_tracker(tmp_path)
+    study = tracker.experiment("records")
+    parent = tracker.start(study, "sweep")
+    known, orphan, elsewhere = (tracker.start(study, name, parent=parent) for name in ("known", "orphan", "elsewhere"))
+    tracker.finish(elsewhere, "FINISHED")
+    (tmp_path / "kept" / "0").mkdir(parents=True)
+    (tmp_path / "kept" / "0" / "run").write_text(known)
+    records.drop_unknown(tracker, parent, tmp_path / "kept")
+    left = {child.info.run_id for child in tracker.children(parent)}
+    assert left == {tracker.find(run).info.run_id for run in (known, elsewhere)} and orphan not in left

@@ -1,0 +1,256 @@
+"""The outbox keeps what it has taken, in order, whoever is killed; and it is sent by one at a time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fgcme.outbox import Entry, Outbox, outbox_of, outboxes
+
+RUN = "a1b2c3"
+PROCESSES = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Outbox:
+    return outbox_of(tmp_path / "outbox", "http://127.0.0.1:5000")
+
+
+def numbers(outbox: Outbox, run: str = RUN) -> list[Any]:
+    """Takes all entries of a run out of an outbox."""
+    taken: list[Entry] = []
+    outbox.drain(run, taken.extend)
+    return [entry["number"] for entry in taken]
+
+
+def waiting_file(outbox: Outbox) -> Path:
+    (path,) = (outbox.folder / "waiting" / RUN).iterdir()
+    return path
+
+
+def in_a_process(work: Callable[[], object]) -> None:
+    process = PROCESSES.Process(target=work)
+    process.start()
+    process.join(timeout=60)
+    assert process.exitcode == 0
+
+
+def test_what_was_put_in_comes_out_once_and_in_order(outbox: Outbox) -> None:
+    assert not outbox.waits(RUN)
+    for number in range(5):
+        outbox.append(RUN, {"number": number})
+    outbox.append("other", {"number": "other"})
+    assert outbox.waits(RUN)
+    assert outbox.runs() == [RUN, "other"]
+    assert outbox.count() == 6
+    assert numbers(outbox) == [0, 1, 2, 3, 4]
+    assert not outbox.waits(RUN)
+    assert outbox.runs() == ["other"]
+    assert numbers(outbox) == []
+
+
+def test_entries_of_several_processes_come_out_by_their_time(outbox: Outbox) -> None:
+    outbox.append(RUN, {"number": 0})
+    for number in (1, 2):
+        in_a_process(lambda number=number: outbox.append(RUN, {"number": number}))  # type: ignore[misc]
+    outbox.append(RUN, {"number": 3})
+    assert len(list((outbox.folder / "waiting" / RUN).iterdir())) == 3
+    assert numbers(outbox) == [0, 1, 2, 3]
+
+
+def test_a_clock_that_is_set_back_does_not_change_the_order_within_a_process(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, now in enumerate([100, 50, 70]):
+        monkeypatch.setattr("time.time_ns", lambda now=now: now)
+        outbox.append(RUN, {"number": number})
+    assert numbers(outbox) == [0, 1, 2]
+
+
+def test_when_sending_fails_everything_waits_on_and_comes_again(outbox: Outbox) -> None:
+    for number in range(3):
+        outbox.append(RUN, {"number": number})
+
+    def fail(entries: list[Entry]) -> None:
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError):
+        outbox.drain(RUN, fail)
+    assert numbers(outbox) == [0, 1, 2]
+
+
+def test_what_comes_in_while_sending_is_sent_too(outbox: Outbox) -> None:
+    outbox.append(RUN, {"number": 0})
+    taken: list[int] = []
+
+    def send(entries: list[Entry]) -> None:
+        taken.extend(entry["number"] for entry in entries)
+        if taken[-1] < 3:
+            outbox.append(RUN, {"number": taken[-1] + 1})
+
+    outbox.drain(RUN, send)
+    assert taken == [0, 1, 2, 3]
+    assert not outbox.waits(RUN)
+
+
+def test_the_part_of_a_line_that_a_killed_program_left_is_nobodys_entry(outbox: Outbox) -> None:
+    for number in range(2):
+        outbox.append(RUN, {"number": number})
+    path = waiting_file(outbox)
+    with path.open("ab") as file:
+        file.write(b'{"at": 1, "numb')
+    # The next program with this process id goes on behind the last whole line.
+    outbox.append(RUN, {"number": 2})
+    assert path.read_bytes().count(b"\n") == 3
+    with path.open("ab") as file:
+        file.write(b'{"at"')
+    assert numbers(outbox) == [0, 1, 2]
+    assert not outbox.waits(RUN)
+
+
+def test_a_killed_program_loses_nothing_that_it_had_put_in(outbox: Outbox) -> None:
+    for _ in range(3):
+        receiving, sending = PROCESSES.Pipe(duplex=False)
+
+        def put(sending: Any = sending) -> None:
+            for number in range(100_000):
+                outbox.append(RUN, {"number": number, "text": "x" * 5000})
+                sending.send(number)
+
+        process = PROCESSES.Process(target=put)
+        process.start()
+        last = -1
+        until = time.monotonic() + 0.3
+        while last < 5 or time.monotonic() < until:
+            last = receiving.recv()
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join(timeout=30)
+        while receiving.poll():
+            last = receiving.recv()
+        found = numbers(outbox)
+        # One more may be there, of which the program was not told any more.
+        assert found == list(range(len(found)))
+        assert len(found) in (last + 1, last + 2)
+
+
+def test_nothing_gets_lost_or_doubled_while_several_write_and_others_send(outbox: Outbox, tmp_path: Path) -> None:
+    writers, each = 3, 150
+    sent = tmp_path / "sent"
+
+    def write(writer: int) -> None:
+        for number in range(each):
+            outbox.append(RUN, {"number": f"{writer} {number}"})
+
+    def send_all() -> None:
+        def note(entries: list[Entry]) -> None:
+            with sent.open("a") as file:
+                file.writelines(f"{entry['number']}\n" for entry in entries)
+
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            with outbox.sender(wait=False) as alone:
+                if alone:
+                    outbox.drain(RUN, note)
+            if sent.exists() and len(sent.read_text().splitlines()) >= writers * each:
+                return
+
+    processes = [PROCESSES.Process(target=write, args=(writer,)) for writer in range(writers)]
+    processes += [PROCESSES.Process(target=send_all) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=90)
+    assert [process.exitcode for process in processes] == [0] * 5
+    found = [tuple(map(int, line.split())) for line in sent.read_text().splitlines()]
+    assert len(found) == writers * each
+    for writer in range(writers):
+        assert [number for of, number in found if of == writer] == list(range(each))
+
+
+def test_a_full_disk_is_an_error_and_leaves_whole_what_was_there(outbox: Outbox) -> None:
+    outbox.append(RUN, {"number": 0})
+    size = waiting_file(outbox).stat().st_size
+
+    def fill() -> None:
+        # The same process id is the same file.
+        waiting_file(outbox).rename(waiting_file(outbox).with_name(f"{os.uname().nodename}-{os.getpid()}.jsonl"))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, resource.RLIM_INFINITY))
+        with pytest.raises(OSError, match="File too large"):
+            outbox.append(RUN, {"number": 1, "text": "x" * 1000})
+        assert waiting_file(outbox).stat().st_size == size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        outbox.append(RUN, {"number": 2})
+
+    in_a_process(fill)
+    assert numbers(outbox) == [0, 2]
+
+
+def test_one_sends_at_a_time(outbox: Outbox) -> None:
+    with outbox.sender(wait=False) as first, outbox.sender(wait=False) as second:
+        assert (first, second) == (True, False)
+    with outbox.sender(wait=True) as later:
+        assert later
+
+
+def test_a_local_id_stands_for_its_run_in_every_process(outbox: Outbox) -> None:
+    local = "local-1"
+    assert outbox.identity(local) is None
+    assert not outbox.asked_for(local)
+    in_a_process(lambda: outbox.identify(local, None))
+    assert outbox.identity(local) is None
+    assert outbox.asked_for(local)
+    in_a_process(lambda: outbox.identify(local, RUN))
+    assert outbox.identity(local) == RUN
+
+
+def test_files_are_copied_and_removed_when_they_are_sent(outbox: Outbox, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    (model / "deep").mkdir(parents=True)
+    (model / "deep" / "weights").write_text("before")
+    kept = outbox.keep(model)
+    (model / "deep" / "weights").write_text("after")
+    outbox.append(RUN, {"number": 0, "kept": kept})
+    with pytest.raises(ConnectionError):
+        outbox.drain(RUN, lambda entries: (_ for _ in ()).throw(ConnectionError()))
+    assert outbox.kept(kept).name == "model"
+    assert (outbox.kept(kept) / "deep" / "weights").read_text() == "before"
+    assert numbers(outbox) == [0]
+    assert list((outbox.folder / "files").iterdir()) == []
+
+
+def test_what_is_refused_is_set_aside_with_its_reason_and_its_file(outbox: Outbox, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a,b\n")
+    entry = {"number": 0, "kept": outbox.keep(tmp_path / "table.csv")}
+    outbox.append(RUN, entry)
+    outbox.drain(RUN, lambda entries: outbox.refuse(RUN, entries[0], "no such run"))
+    assert not outbox.waits(RUN)
+    assert '"reason": "no such run"' in outbox.refused.read_text()
+    assert [path.read_text() for path in (outbox.folder / "refused").rglob("table.csv")] == ["a,b\n"]
+
+
+def test_each_store_has_an_outbox_of_its_own_which_knows_its_address(tmp_path: Path) -> None:
+    for address in ("http://user:secret@one:5000", "sqlite:////data/mlflow.db"):
+        outbox_of(tmp_path, address).append(RUN, {"number": address})
+    found = outboxes(tmp_path)
+    assert {outbox.address: numbers(outbox) for outbox in found} == {
+        "http://user:secret@one:5000": ["http://user:secret@one:5000"],
+        "sqlite:////data/mlflow.db": ["sqlite:////data/mlflow.db"],
+    }
+    assert {(outbox.folder / "address").stat().st_mode & 0o777 for outbox in found} == {0o600}
+
+
+def test_looking_into_an_outbox_makes_none(outbox: Outbox, tmp_path: Path) -> None:
+    assert outbox.runs() == []
+    assert not outbox.waits(RUN)
+    assert outbox.count() == 0
+    assert outboxes(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
