@@ -2,10 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check install lock clean
+.PHONY: demo ablation test check install lock clean
 
 demo: install
 	$(BIN)/fgcme demo
+
+# The paper's comparison on the embedded corpus, from nothing to its page; its budget stands in the experiment's file.
+ablation: install
+	$(BIN)/fgcme prepare demo_ablation
+	$(BIN)/fgcme ablate demo_ablation --space paper_ablation
+	$(BIN)/fgcme report latest --output storage/report
 
 test: install
 	# Two at a time, a module of tests by one process: they wait for Ray more than they compute. On one thread each, lest
@@ -19,11 +25,12 @@ check: install
 
 install: .venv/installed
 
-# uv installs the same pinned packages as pip, in a tenth of the time; where it cannot, pip does it.
+# uv installs the same pinned packages as pip, in a tenth of the time; where it cannot, pip does it. Bytecode is compiled
+# here, because Ray starts many processes, and each would compile all that it imports wherever Python is not to write it.
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv==0.13.9
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements.lock \
 		|| $(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable . \
 		|| $(BIN)/python -m pip install --quiet --no-deps --editable .

@@ -1,24 +1,27 @@
 """Ablate: every variant trained on the same folds with the same seeds, and compared with the reference.
 
-Each (variant, selection rule, fold, seed) is one trial of Ray Tune's grid, in a process that is reused from trial to
-trial. What is finished is kept in the storage folder, so an ablation that is resumed trains only what is left, and one
-that gets another variant or seed just that. All variants start from the same seeds, so that comparisons are paired.
+Each (variant, selection rule, fold, seed) is one trial of Ray Tune, in a process that is reused from trial to trial.
+What is finished is kept in the storage folder, so an ablation that is resumed trains only what is left, and one that
+gets another variant, seed or selection rule just that. All variants start from the same seeds, so that comparisons are
+paired.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 
 from fgcme import ablation, statistics
@@ -28,13 +31,17 @@ from fgcme.experiment import Experiment, digest
 from fgcme.protocol import Assignment, Selection, apply
 from fgcme.report.comparison import to_text
 from fgcme.tracking import Tracker
-from pipelines import engine, prepare, records, shipped
+from fgcme.whole_file import write_text
+from pipelines import engine, failure, prepare, records, shipped
 from pipelines.jobs import Job, conclude, finished, line, with_run
 from pipelines.progress import Progress
 from pipelines.storage import writable
 from pipelines.training import train
 
 KIND = "ablation"
+RULES: Sequence[Selection] = ("dev", "test")
+# Of the reasons why trainings failed, as many as one line can hold.
+_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,8 @@ def run(
         experiment: what the variants change.
         space_name: an ablation's name, or its path.
         selections: the rules by which epochs are chosen, each with trainings of its own.
-        resume: go on with the latest ablation of this experiment and space; variants and seeds may have been added.
+        resume: go on with the latest ablation of this experiment and space; variants and seeds may have been added. The
+            rules that it had before stay part of it.
 
     Returns:
         The id of the MLflow run.
@@ -86,6 +94,8 @@ def run(
     if resume:
         parent = _latest(folder)
         records.refuse_changes(tracker, parent, experiment, corpus, but=("training.seeds", "protocol.selection"))
+        records.drop_unknown(tracker, parent, folder / parent)
+        selections = _with_recorded(tracker, parent, selections)
         tracker.reopen(parent)
     else:
         parent = _begin(tracker, experiment, title, corpus, assignment)
@@ -111,8 +121,9 @@ def run(
         for fold in range(assignment.fold_count)
     ]
     print(
-        f"{title} on {records.protocol(experiment)}: {len(variants)} variants x {len(selections)} selection rule(s) x "
-        f"{assignment.fold_count} folds x {len(experiment.training.seeds)} seeds = {len(trainings)} trainings"
+        f"{title} on {records.protocol(experiment)}: {len(variants)} variants x {len(selections)} selection rule(s) "
+        f"({', '.join(selections)}) x {assignment.fold_count} folds x {len(experiment.training.seeds)} seeds = "
+        f"{len(trainings)} trainings"
     )
     with tracker.ending(parent), engine.session():
         _train_all(trainings, tracker.experiment(experiment.name), parent)
@@ -137,6 +148,12 @@ def _latest(folder: Path) -> str:
     if not started:
         raise UserError(f"{folder}: no ablation to resume; start one without --resume")
     return started[-1].name
+
+
+def _with_recorded(tracker: Tracker, run: str, selections: Sequence[Selection]) -> list[Selection]:
+    """The selection rules of a run and some more, in the order in which their trainings begin."""
+    recorded = tracker.yaml(run, "ablation.json")["selections"]
+    return [rule for rule in RULES if rule in recorded or rule in selections]
 
 
 def _description(reference: str, variants: Mapping[str, Experiment], selections: Sequence[Selection]) -> dict[str, Any]:
@@ -171,85 +188,145 @@ def _train_all(trainings: Sequence[Training], study: str, parent: str) -> None:
         return
     scaling = waiting[0].job.experiment.scaling
     engine.require(scaling.cpus_per_worker, scaling.gpus_per_worker, "one training")
-    # One line for each training is ours to print; Ray's reports would drown it.
+    # One line for each training is ours to print; Ray's reports and stack traces would drown it.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    recorder = Recorder(waiting, study, parent, Progress(len(trainings), "training", len(trainings) - len(waiting)))
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     # Ray Tune's own record, which nodes share while they train: what is kept lies in the trainings' folders.
     grid = waiting[0].job.folder.parents[2] / "grid"
     shutil.rmtree(grid, ignore_errors=True)
-    results = tune.Tuner(
+    assigned = grid / "assigned"
+    assigned.mkdir(parents=True)
+    progress = Progress(len(trainings), "training", len(trainings) - len(waiting))
+    tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(trial, jobs=[training.job for training in waiting]),
+            tune.with_parameters(trial, jobs=[training.job for training in waiting], assigned=assigned),
             {"CPU": scaling.cpus_per_worker, "GPU": scaling.gpus_per_worker},
         ),
-        param_space={"training": tune.grid_search(list(range(len(waiting))))},
-        tune_config=tune.TuneConfig(max_concurrent_trials=scaling.parallel, reuse_actors=True),
+        tune_config=tune.TuneConfig(
+            num_samples=len(waiting), max_concurrent_trials=scaling.parallel, reuse_actors=True
+        ),
         run_config=tune.RunConfig(
             name=grid.name,
             storage_path=str(grid.parent),
-            callbacks=[recorder],
+            callbacks=[Recorder(waiting, assigned, study, parent, progress)],
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=2),
+            failure_config=tune.FailureConfig(max_failures=failure.RETRIES),
         ),
     ).fit()
     shutil.rmtree(grid, ignore_errors=True)
-    left = [training for training in waiting if finished(training.job.folder) is None]
-    for training in left:
-        marker = training.job.folder / "run"
-        if marker.exists() and not results.num_errors:
+    _refuse_gaps(trainings)
+
+
+def _refuse_gaps(trainings: Sequence[Training]) -> None:
+    """Check that all trainings have ended well.
+
+    Raises:
+        KeyboardInterrupt: some were not tried.
+        UserError: some failed; says why.
+    """
+    left = [training for training in trainings if finished(training.job.folder) is None]
+    untried = [training for training in left if failure.noted(training.job) is None]
+    for training in untried:
+        if (marker := training.job.folder / "run").exists():
             training.job.tracker.finish(marker.read_text(encoding="utf-8"), "KILLED")
-    if left and not results.num_errors:
+    if untried:
         # Ray Tune takes Ctrl-C for a wish to see what there is so far.
         raise KeyboardInterrupt
     if left:
-        cause = next((str(error).strip().splitlines()[-1] for error in results.errors), "")
-        raise UserError(f"{len(left)} of {len(trainings)} trainings failed ({cause}); complete them with --resume")
+        reasons = Counter((training.variant, failure.noted(training.job)) for training in left)
+        shown = [f"{count} of {variant}: {why}" for (variant, why), count in reasons.most_common(_REASONS)]
+        more = [f"and {len(reasons) - _REASONS} other reasons"] if len(reasons) > _REASONS else []
+        raise UserError(
+            f"{len(left)} of {len(trainings)} trainings failed ({'; '.join(shown + more)}); complete them with --resume"
+        )
 
 
-def trial(configuration: dict[str, Any], jobs: Sequence[Job]) -> None:
-    """One training; its run was made by the driver just before."""
-    job = jobs[configuration["training"]]
-    train(replace(job, run=(job.folder / "run").read_text(encoding="utf-8")))
+def trial(configuration: dict[str, Any], jobs: Sequence[Job], assigned: Path) -> None:
+    """One training: the one that the driver has assigned to this trial just before, with a run made for it."""
+    job = jobs[int((assigned / tune.get_context().get_trial_id()).read_text(encoding="utf-8"))]
+    try:
+        train(replace(job, run=(job.folder / "run").read_text(encoding="utf-8")))
+    except UserError as error:
+        # It would happen again just so; Ray Tune tries whatever raises again.
+        failure.note(job, str(error))
     tune.report({"done": 1})
 
 
 class Recorder(tune.Callback):
-    """Keeps MLflow and the terminal in step with the grid, from the driver."""
+    """Hands out the trainings, and keeps MLflow and the terminal in step with them, from the driver.
 
-    def __init__(self, trainings: Sequence[Training], study: str, parent: str, progress: Progress) -> None:
-        self._trainings = trainings
+    Ray Tune starts trials in no order of its own where several processes are free; so it is a training, the next of
+    them, that is assigned to whatever trial starts. An ablation that is interrupted then has whole rows of its table.
+
+    Args:
+        trainings: in the order in which they begin.
+        assigned: folder where a trial finds the number of its training.
+        study, parent: ids of the MLflow experiment and of the ablation's run.
+        progress: is told of each training that ends.
+    """
+
+    def __init__(
+        self, trainings: Sequence[Training], assigned: Path, study: str, parent: str, progress: Progress
+    ) -> None:
+        self._assigned = assigned
         self._study = study
         self._parent = parent
         self._progress = progress
+        self._waiting: Iterator[tuple[int, Training]] = iter(enumerate(trainings))
+        self._by_trial: dict[str, Training] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Make the training's run, or open it again; called before the training begins."""
-        _with_run(self._of(trial), self._study, self._parent)
+        """Assign a training, make its run, or open it again; called before the training begins."""
+        self._of(trial)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """End the training's run."""
+        """End the training's run: as failed if there is a reason why it cannot be trained."""
         training = self._of(trial)
-        result = finished(training.job.folder)
-        if result is None:
-            return
-        conclude(_with_run(training, self._study, self._parent).job)
-        selection = "" if training.selection == "dev" else " (epoch chosen on test: optimistic)"
-        self._progress.step(f"{training.variant}{selection}, {line(result)}")
+        if (result := finished(training.job.folder)) is not None:
+            conclude(training.job)
+            selection = "" if training.selection == "dev" else " (epoch chosen on test: optimistic)"
+            self._progress.step(f"{training.variant}{selection}, {line(result)}")
+        elif (why := failure.noted(training.job)) is not None:
+            self._fail(training, why)
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Say that a training goes on after what befell it."""
+        self._progress.say(f"{_title(self._of(trial))} was cut short, and goes on from its last epoch")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the training's run as failed."""
-        training = self._of(trial)
-        job = _with_run(training, self._study, self._parent).job
-        job.tracker.finish(job.run, "FAILED")
-        self._progress.say(f"{training.variant}, fold {job.fold}, seed {job.seed} failed")
+        self._fail(self._of(trial), failure.reason(_error(trial)))
+
+    def _fail(self, training: Training, why: str) -> None:
+        failure.record(training.job, why)
+        self._progress.say(f"{_title(training)} failed: {why}")
 
     def _of(self, trial: Trial) -> Training:
-        return self._trainings[int(trial.config["training"])]
+        """The training of a trial, which has its run; of a trial that is new, the next one."""
+        if trial.trial_id not in self._by_trial:
+            number, training = next(self._waiting)
+            self._by_trial[trial.trial_id] = _with_run(training, self._study, self._parent)
+            write_text(self._assigned / trial.trial_id, str(number))
+        return self._by_trial[trial.trial_id]
+
+
+def _error(trial: Trial) -> Exception:
+    """What ended a trial. Ray Tune's own function looks for it in the storage, where it comes a little later."""
+    if trial.pickled_error_file is not None:
+        error: Exception = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+        return error
+    text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file is not None else ""
+    return RuntimeError(text or "it was lost")
+
+
+def _title(training: Training) -> str:
+    return f"{training.variant}, fold {training.job.fold}, seed {training.job.seed}"
 
 
 def _with_run(training: Training, study: str, parent: str) -> Training:
-    title = f"{training.variant}, fold {training.job.fold}, seed {training.job.seed}"
-    return replace(training, job=with_run(training.job, study, parent, title, {"fgcme.variant": training.variant}))
+    job = with_run(training.job, study, parent, _title(training), {"fgcme.variant": training.variant})
+    failure.forget(job)
+    return replace(training, job=job)
 
 
 def _conclude(

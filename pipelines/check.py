@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +18,9 @@ from fgcme.dataset import SpeechCorpus
 from fgcme.experiment import Experiment
 from fgcme.protocol import Assignment, Selection, assign, resolve, split
 from pipelines import prepare
+
+# Of the speakers of a test part, as many as a narrow terminal has room for.
+_SPEAKERS = 4
 
 
 def run(experiment: Experiment) -> int:
@@ -32,31 +38,58 @@ def run(experiment: Experiment) -> int:
     by_class = Counter(protocol.classes[assignment.labels[index]] for index in taking_part)
     by_group = Counter(groups[index] or "" for index in taking_part)
     console = Console()
-    console.print(f"[bold]{protocol.name}[/bold]  {protocol.source}")
+
+    def say(line: str) -> None:
+        # Whole, whatever the terminal's width, for whoever searches the output; and nothing in it is markup.
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    say(f"{protocol.name}: {protocol.source}")
     console.print(_counts("class", protocol.classes, by_class, protocol.expected))
     if protocol.expected_by_group is not None:
         console.print(_counts(protocol.group, list(protocol.expected_by_group), by_group, protocol.expected_by_group))
     for reason, count in assignment.left_out.items():
-        console.print(f"left out: {count} x {reason}")
-    for reason, count in prepared.rejections(folder).items():
-        console.print(f"not prepared: {count} x {reason}, see {folder / 'rejected'}")
+        say(f"left out: {count} x {reason}")
+    for line in _rejected(folder):
+        say(line)
     console.print(_folds(corpus, assignment, experiment.protocol.selection))
     methods = Counter(corpus.alignments[index] for index in taking_part).most_common()
     shares = [f"{count} {method} ({_percent(count / len(taking_part))})" for method, count in methods]
-    console.print(f"alignment: {', '.join(shares)}")
+    say(f"alignment: {', '.join(shares)}")
     for mismatch in assignment.mismatches:
-        console.print(f"[bold]mismatch:[/bold] {mismatch}")
-    return 1 if assignment.mismatches and not experiment.protocol.allow_missing else 0
+        say(f"mismatch: {mismatch}")
+    allowed = experiment.protocol.allow_missing
+    say(f"{protocol.name}: {_verdict(len(assignment.mismatches), allowed, protocol.expected is not None)}")
+    return 1 if assignment.mismatches and not allowed else 0
+
+
+def _verdict(mismatches: int, allowed: bool, counted: bool) -> str:
+    if mismatches == 0:
+        return "the corpus fits, with the counts expected" if counted else "the corpus fits; no counts are expected"
+    if allowed:
+        return f"mismatches: {mismatches}, allowed by protocol.allow_missing; all results carry them as a tag"
+    return f"mismatches: {mismatches}; complete the corpus, or set protocol.allow_missing=true"
+
+
+def _rejected(folder: Path) -> Iterator[str]:
+    """What could not be prepared, a line for each reason, with an example."""
+    parts = [pq.ParquetFile(path).read().to_pylist() for path in sorted((folder / "rejected").glob("*.parquet"))]
+    rows = [row for part in parts for row in part]
+    for reason, count in prepared.rejections(folder).items():
+        first = next(row for row in rows if row["reason"] == reason)
+        yield f"not prepared: {count} x {reason}, such as {first['id']}: {first['message']}"
 
 
 def _counts(kind: str, names: list[str], found: Mapping[str, int], expected: Mapping[str, int] | None) -> Table:
-    table = Table()
-    for column in (kind, "utterances", "expected"):
-        table.add_column(column, justify="left" if column == kind else "right")
+    """Utterances of each class or group, beside the protocol's where it has any."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(kind)
+    table.add_column("utterances", justify="right")
+    if expected is not None:
+        table.add_column("expected", justify="right")
     for name in names:
-        table.add_row(name, str(found.get(name, 0)), "" if expected is None else str(expected[name]))
+        table.add_row(name, str(found.get(name, 0)), *([] if expected is None else [str(expected[name])]))
     table.add_section()
-    table.add_row("all", str(sum(found.values())), "" if expected is None else str(sum(expected.values())))
+    table.add_row("all", str(sum(found.values())), *([] if expected is None else [str(sum(expected.values()))]))
     return table
 
 
@@ -66,13 +99,14 @@ def _folds(corpus: SpeechCorpus, assignment: Assignment, selection: Selection) -
     Of texts, it is the share of a part's utterances whose words, whatever their case and punctuation, are said in the
     other part too.
     """
-    title = f"folds, selection {selection}" + (" (optimistic)" if selection == "test" else "")
-    table = Table(title=title, pad_edge=False)
-    for column in ("fold", "train", "dev", "test", "tested", "speakers shared"):
-        table.add_column(column, justify="left" if column == "tested" else "right")
-    for column in ("dev in train", "test in train", "test in dev"):
-        # As narrow as it can be, so that the table fits a narrow terminal.
-        table.add_column(f"texts: {column}", justify="right", width=len("100.0 %"))
+    rule = f"selection {selection}" + (" (optimistic)" if selection == "test" else "")
+    table = Table(title=f"folds, {rule}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("fold", "train", "dev", "test"):
+        table.add_column(column, justify="right", no_wrap=True)
+    # As narrow as they can be, so that the table fits a narrow terminal.
+    for column in ("speakers shared", "dev texts in train", "test texts in train", "test texts in dev"):
+        table.add_column(column, justify="right", width=len("speakers"))
+    table.add_column("tested")
     speakers = np.array(corpus.members.speakers)
     texts = np.array([" ".join(normalise(text)) for text in corpus.texts])
     for fold in range(assignment.fold_count):
@@ -85,9 +119,9 @@ def _folds(corpus: SpeechCorpus, assignment: Assignment, selection: Selection) -
         table.add_row(
             str(fold),
             *(str(len(part)) for part in (train, dev, test)),
-            " ".join(tested[:6]) + (f" and {len(tested) - 6} more" if len(tested) > 6 else ""),
             str(sum(count > 1 for count in shared.values())),
             *(_percent(_seen(texts, part, there)) for part, there in ((dev, train), (test, train), (test, dev))),
+            " ".join(tested[:_SPEAKERS]) + (f" and {len(tested) - _SPEAKERS} more" if len(tested) > _SPEAKERS else ""),
         )
     return table
 

@@ -25,8 +25,8 @@ from fgcme.experiment import Experiment
 from fgcme.protocol import Assignment, apply, split
 from fgcme.report.confusion import confusion_figure
 from fgcme.tracking import Tracker
-from pipelines import engine, prepare, records
-from pipelines.jobs import Job, Result, cause, conclude, finished, line, with_run
+from pipelines import engine, failure, prepare, records
+from pipelines.jobs import Job, Result, conclude, finished, line, with_run
 from pipelines.progress import Progress
 from pipelines.storage import writable
 from pipelines.training import train_fold
@@ -56,6 +56,8 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
     tracker = records.open_store(experiment, storage)
     study, parent = _open(tracker, experiment, corpus, assignment, resume)
     folder = storage / "runs" / parent
+    if resume is not None:
+        records.drop_unknown(tracker, parent, folder)
     jobs = [
         Job(
             experiment,
@@ -153,6 +155,7 @@ def _train_all(jobs: list[Job], study: str, parent: str) -> None:
                     num_cpus=0 if scaling.workers else scaling.cpus_per_worker,
                     num_gpus=0 if scaling.workers else scaling.gpus_per_worker,
                     name=f"fold {job.fold}, seed {job.seed}",
+                    max_retries=failure.RETRIES,
                 )
                 running[task.remote(job)] = job
             (reference,), _ = ray.wait(list(running), num_returns=1)
@@ -160,8 +163,8 @@ def _train_all(jobs: list[Job], study: str, parent: str) -> None:
             try:
                 ray.get(reference)
             except ray.exceptions.RayError as error:
-                job.tracker.finish(job.run, "FAILED")
-                failed.append(f"fold {job.fold}, seed {job.seed}: {cause(error)}")
+                failure.record(job, failure.reason(error))
+                failed.append(f"fold {job.fold}, seed {job.seed}: {failure.noted(job)}")
                 progress.say(failed[-1])
                 continue
             result = finished(job.folder)
@@ -179,7 +182,9 @@ def _train_all(jobs: list[Job], study: str, parent: str) -> None:
 
 
 def _with_run(job: Job, study: str, parent: str) -> Job:
-    return with_run(job, study, parent, f"fold {job.fold}, seed {job.seed}")
+    job = with_run(job, study, parent, f"fold {job.fold}, seed {job.seed}")
+    failure.forget(job)
+    return job
 
 
 def _at_once(experiment: Experiment) -> int:

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from fgcme import fitted
 from fgcme.crossvalidation import predictions_table
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment import Experiment, ScalingSettings
 from fgcme.fold import divide
 from fgcme.learning import Evaluation, Fit, Workers
 from fgcme.protocol import Assignment, apply
@@ -32,15 +33,33 @@ from pipelines.jobs import Job, Result
 
 def train(job: Job) -> None:
     """One training, start to end, in this process or in Ray Train workers that it starts."""
-    # Ray Train's own default of 2 s lets a restarted worker group begin one checkpoint too early.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     if not job.experiment.scaling.workers:
         train_worker({"job": job})
         return
-    scaling = job.experiment.scaling
-    trainer = ray.train.torch.TorchTrainer(
-        train_worker,
-        train_loop_config={"job": job},
+    in_workers(train_worker, {"job": job}, job.experiment.scaling, job.folder)
+
+
+def in_workers(
+    loop: Callable[[dict[str, Any]], None],
+    config: dict[str, Any],
+    scaling: ScalingSettings,
+    folder: Path,
+    callbacks: Sequence[Any] = (),
+) -> None:
+    """Run a training loop in Ray Train workers, from its last checkpoint if it left one in this folder.
+
+    Args:
+        loop: what each worker does.
+        config: the loop's argument.
+        scaling: how many workers, of what.
+        folder: keeps the checkpoints, under `train`.
+        callbacks: of Ray Train.
+    """
+    # Ray Train's own default of 2 s lets a restarted worker group begin one checkpoint too early.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    ray.train.torch.TorchTrainer(
+        loop,
+        train_loop_config=config,
         scaling_config=ray.train.ScalingConfig(
             num_workers=scaling.workers,
             use_gpu=scaling.gpus_per_worker > 0,
@@ -49,12 +68,12 @@ def train(job: Job) -> None:
         ),
         run_config=ray.train.RunConfig(
             name="train",
-            storage_path=str(job.folder),
+            storage_path=str(folder),
+            callbacks=list(callbacks),
             failure_config=ray.train.FailureConfig(max_failures=3),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
         ),
-    )
-    trainer.fit()
+    ).fit()
 
 
 train_fold = ray.remote(max_retries=3)(train)
@@ -66,7 +85,7 @@ def train_worker(config: dict[str, Any]) -> None:
     started = time.monotonic()
     experiment = job.experiment
     torch.set_num_threads(max(1, int(experiment.scaling.cpus_per_worker)))
-    workers = _place(experiment)
+    workers = place(experiment)
     corpus = SpeechCorpus(job.corpus)
     if corpus.description.corpus_hash != job.corpus_hash:
         raise UserError(f"{job.corpus}: was prepared again while this training was under way; start it anew")
@@ -89,7 +108,8 @@ def train_worker(config: dict[str, Any]) -> None:
         write_text(job.folder / "result.json", json.dumps(asdict(result), indent=2))
 
 
-def _place(experiment: Experiment) -> Workers:
+def place(experiment: Experiment) -> Workers:
+    """This process's place among the workers of a training, or alone."""
     if experiment.scaling.workers == 0:
         return Workers(device=torch.device("cuda" if experiment.scaling.gpus_per_worker else "cpu"))
     context = ray.train.get_context()

@@ -52,13 +52,14 @@ def load(path: Path, experiment: Experiment) -> tuple[str, dict[str, Experiment]
         UserError: the file cannot be read or has no variant; a variant is neither named nor described; the experiment
             refuses one of its settings; two variants are the same; or the reference is not among them.
     """
+    content = experiments.read_yaml(path)
+    if "parameters" in content:
+        raise UserError(f"{path}: a search space, not an ablation: use it with fgcme tune")
     try:
-        ablation = Ablation.model_validate(experiments.read_yaml(path))
+        ablation = Ablation.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
         raise UserError(
-            f"{path}: {where}: {first['msg']}; an ablation has `reference` and at least one of `variants`"
+            f"{path}: {_explain(error.errors()[0])}; an ablation has `reference` and at least one of `variants`"
         ) from None
     if ablation.reference not in ablation.variants:
         raise UserError(f"{path}: reference: {ablation.reference} is none of {', '.join(ablation.variants)}")
@@ -73,6 +74,19 @@ def load(path: Path, experiment: Experiment) -> tuple[str, dict[str, Experiment]
                 raise UserError(f"{path}: variants {other} and {name} are the same: drop one of them")
         made[name] = variant
     return ablation.reference, made
+
+
+def _explain(item: Any) -> str:
+    key, *rest = (str(part) for part in item["loc"])
+    if item["type"] == "missing":
+        return f"{key} is missing"
+    if item["type"] == "extra_forbidden":
+        return f"{key} is none of its keys"
+    if item["type"] == "string_pattern_mismatch":
+        return f"{key}: {item['input']!r} is no name of letters, digits, `.`, `-` and `_`"
+    if key == "variants" and not rest:
+        return "variants: none is named, a line each, as in `fgcme:`"
+    return f"{'.'.join([key, *rest])}: {item['input']!r} is refused: {item['msg'][0].lower()}{item['msg'][1:]}"
 
 
 def _variant(experiment: Experiment, name: str, own: Mapping[str, Any]) -> Experiment:

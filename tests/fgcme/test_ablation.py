@@ -61,9 +61,15 @@ def test_every_named_variant_can_be_compared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("reference: fgcme\nvariants: {}\n", "at least one of `variants`"),
+        ("reference: fgcme\nvariants: {}\n", "variants: none is named.*at least one of `variants`"),
         ("reference: fgcme\n", "at least one of `variants`"),
-        ("parameters: {}\n", "an ablation has `reference`"),
+        ("variants:\n  fgcme:\n", "reference is missing; an ablation has `reference`"),
+        ("reference: fgcme\nvariants:\n", "variants: none is named, a line each"),
+        ("reference: fgcme\nvariants: [fgcme]\n", "variants: none is named, a line each"),
+        ("reference: fgcme\nvariants: {a b: {model.pooling.kind: max}}\n", "'a b' is no name of letters"),
+        ("reference: fgcme\nvariants: {fgcme: mean}\n", "variants.fgcme: 'mean' is refused"),
+        ("reference: fgcme\nvariants: {fgcme: }\nfolds: 3\n", "folds is none of its keys"),
+        ("parameters: {}\n", "a search space, not an ablation: use it with fgcme tune"),
         ("reference: mean\nvariants:\n  fgcme:\n", "reference: mean is none of fgcme"),
         ("reference: fgcme\nvariants:\n  fgcme:\n  utterence:\n", "variant utterence: .*did you mean utterance?"),
         ("reference: fgcme\nvariants:\n  fgcme:\n  mean: {model.pooling.margn: 3}\n", "model.pooling.margin"),

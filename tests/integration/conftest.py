@@ -50,11 +50,13 @@ def experiment(prepared: Path, tracker: Tracker, tmp_path: Path) -> Make:
     """Makes small experiments on the prepared corpus, recorded in the fresh store."""
 
     def make(**sections: dict[str, object]) -> Experiment:
+        own = {
+            "prepare": {"folder": str(prepared)},
+            "storage": {"path": str(tmp_path / "storage")},
+            "tracking": {"uri": tracker.uri},
+        }
         return small_corpus.experiment(
-            prepare={"folder": str(prepared)},
-            storage={"path": str(tmp_path / "storage")},
-            tracking={"uri": tracker.uri},
-            **sections,
+            **{name: {**own.get(name, {}), **sections.get(name, {})} for name in {*own, *sections}}
         )
 
     return make

@@ -2,124 +2,229 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
+import signal
+import threading
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
 from fgcme.errors import UserError
+from fgcme.experiment import Experiment
 from fgcme.tracking import Tracker
 from pipelines import ablate
 from tests import small_corpus
-from tests.integration.conftest import Make, kill, program, wait_for
+from tests.integration.conftest import kill, program, wait_for
+from tests.store import make_tracker
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
 
-VARIANTS = "reference: fgcme\nvariants:\n  fgcme:\n  mean:\n"
+FGCME, TWO = "reference: fgcme\nvariants:\n  fgcme:\n", "reference: fgcme\nvariants:\n  fgcme:\n  mean:\n"
+FOLDS = range(3)
+# Long enough to be met in the middle.
+TRAINING = {"epochs": 6, "batch_size": 4}
+
+Key = tuple[str, str, int, int]
 
 
-def space(folder: Path, text: str = VARIANTS) -> str:
-    path = folder / "two_ablation.yaml"
-    path.write_text(text)
-    return str(path)
+@dataclass(frozen=True)
+class Place:
+    """Where the ablations of this module are recorded, and the corpus that they learn from."""
 
+    folder: Path
+    prepared: Path
+    tracker: Tracker
 
-def results(tracker: Tracker, run: str, folder: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The results of an ablation's trainings, by variant, selection rule, fold and seed, without their times."""
-    rows = json.loads(tracker.fetch(run, "results.json", folder).read_text())
-    return {
-        (row["variant"], row["selection"], row["fold"], row["seed"]): {
-            name: row[name] for name in ("best_epoch", "epochs", "dev", "test")
+    def experiment(self, name: str, prepared: Path | None = None, **training: Any) -> Experiment:
+        """A small experiment that keeps its things in a storage folder of its own."""
+        labels = {emotion: emotion for emotion in small_corpus.EMOTIONS}
+        return small_corpus.experiment(
+            prepare={"folder": str(prepared or self.prepared)},
+            protocol={"name": "small/3fold", "labels": labels, "folds": len(FOLDS)},
+            storage={"path": str(self.folder / name)},
+            tracking={"uri": self.tracker.uri},
+            training={**TRAINING, **training},
+            scaling={"parallel": 2 if name == "undisturbed" else 1},
+        )
+
+    def space(self, text: str) -> str:
+        path = self.folder / "small_ablation.yaml"
+        path.write_text(text)
+        return str(path)
+
+    def results(self, run: str) -> dict[Key, dict[str, Any]]:
+        """The results of an ablation's trainings, by variant, selection rule, fold and seed, without their times."""
+        path = self.tracker.fetch(run, "results.json", self.folder)
+        return {
+            (row["variant"], row["selection"], row["fold"], row["seed"]): {
+                name: row[name] for name in ("best_epoch", "epochs", "dev", "test")
+            }
+            for row in json.loads(path.read_text())
         }
-        for row in rows
-    }
+
+    def trainings(self, run: str) -> list[tuple[str, ...]]:
+        """Status, selection rule, seed, variant and fold of the trainings, in the order in which they began."""
+        return [
+            (
+                child.info.status,
+                *(child.data.tags[f"fgcme.{name}"] for name in ("selection", "seed", "variant", "fold")),
+            )
+            for child in self.tracker.children(run)
+        ]
 
 
-def test_an_ablation_trains_all_variants_alike_and_is_added_to_without_training_twice(
-    experiment: Make, tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = ablate.run(experiment(training={"epochs": 1}), space(tmp_path))
-    parent, children = tracker.find(run), tracker.children(run)
+@dataclass(frozen=True)
+class Undisturbed:
+    """An ablation that nothing befell."""
+
+    run: str
+    printed: str
+    results: dict[Key, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def place(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    folder = tmp_path_factory.mktemp("ablations")
+    return Place(folder, prepared, make_tracker(folder))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place: Place) -> Undisturbed:
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        run = ablate.run(place.experiment("undisturbed"), place.space(TWO), ("dev", "test"))
+    return Undisturbed(run, printed.getvalue(), place.results(run))
+
+
+def test_all_variants_are_trained_on_the_same_utterances_rule_by_rule(place: Place, undisturbed: Undisturbed) -> None:
+    parent = place.tracker.find(undisturbed.run)
     assert parent.info.status == "FINISHED" and parent.data.tags["fgcme.kind"] == "ablation"
-    assert [child.info.status for child in children] == ["FINISHED"] * 8
-    first = results(tracker, run, tmp_path)
-    assert set(first) == {(variant, "dev", fold, 0) for variant in ("fgcme", "mean") for fold in range(4)}
-    answers = {
-        name: pq.read_table(tracker.fetch(run, f"predictions/dev/{name}.parquet", tmp_path))
-        for name in ("fgcme", "mean")
+    # An ablation that is interrupted has whole rows of its table: the rule is outermost, then seeds, then variants.
+    assert place.trainings(undisturbed.run) == [
+        ("FINISHED", rule, "0", variant, str(fold))
+        for rule in ("dev", "test")
+        for variant in ("fgcme", "mean")
+        for fold in FOLDS
+    ]
+    assert set(undisturbed.results) == {
+        (variant, rule, fold, 0) for variant in ("fgcme", "mean") for rule in ("dev", "test") for fold in FOLDS
     }
-    assert answers["fgcme"].sort_by("id")["id"] == answers["mean"].sort_by("id")["id"]
-    printed = capsys.readouterr().out
-    assert "[8/8" in printed and "selection dev (honest)" in printed and "reference" in printed
-    assert "optimistic" not in printed
-    # Another seed, then another variant.
-    more = experiment(training={"epochs": 1, "seeds": [0, 1]})
-    assert ablate.run(more, space(tmp_path), resume=True) == run
-    assert "8 of 16 trainings are there already" in capsys.readouterr().out
-    wider = space(tmp_path, VARIANTS + "  wide: {model.pooling.margin: 3}\n")
-    assert ablate.run(experiment(training={"epochs": 1}), wider, resume=True) == run
-    assert "8 of 12 trainings are there already" in capsys.readouterr().out
-    second = results(tracker, run, tmp_path)
-    assert len(second) == 12 and len(tracker.children(run)) == 20
-    assert {key: second[key] for key in first} == first
+    answers = [
+        pq.read_table(place.tracker.fetch(undisturbed.run, f"predictions/{rule}/{name}.parquet", place.folder))
+        for rule in ("dev", "test")
+        for name in ("fgcme", "mean")
+    ]
+    assert answers[0].num_rows == 128
+    assert all(each.sort_by("id")["id"] == answers[0].sort_by("id")["id"] for each in answers)
+    metrics = parent.data.metrics
+    assert {"test/mean/ua", "test_selected_on_test/mean/ua"} <= set(metrics)
 
 
-def test_epochs_chosen_on_the_test_part_are_called_optimistic(
-    experiment: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_tables_say_by_which_rule_epochs_were_chosen(undisturbed: Undisturbed) -> None:
+    head, dev, test = undisturbed.printed.partition("in per cent:")[0], *undisturbed.printed.split("in per cent:")[1:]
+    assert "[12/12" in head and "selection dev (honest)" in head
+    assert "selection TEST (optimistic" in dev and "reference" in dev and "reference" in test
+    assert head.count("(epoch chosen on test: optimistic)") == 6
+
+
+def test_a_killed_ablation_resumed_by_the_other_rule_is_one_by_both_that_nothing_befell(
+    place: Place, undisturbed: Undisturbed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    only = space(tmp_path, "reference: fgcme\nvariants:\n  fgcme:\n")
-    ablate.run(experiment(training={"epochs": 1}), only, ("test",))
-    printed = capsys.readouterr().out
-    assert "selection TEST (optimistic" in printed and "dev (honest)" not in printed
-
-
-def test_a_killed_ablation_is_completed_to_what_an_undisturbed_one_gives(
-    experiment: Make, tracker: Tracker, tmp_path: Path
-) -> None:
-    whole = experiment(training={"epochs": 6, "batch_size": 4})
-    undisturbed = ablate.run(whole, space(tmp_path))
-    path = tmp_path / "small.yaml"
+    whole = place.experiment("killed")
+    path = place.folder / "killed.yaml"
     path.write_text(whole.to_yaml())
-    folder = Path(whole.storage.path) / "ablations" / "small-two_ablation"
-
-    def some_are_done() -> Path | None:
-        begun = [parent for parent in folder.glob("*") if parent.name != undisturbed]
-        return begun[0] if begun and len(list(begun[0].glob("*/dev/*/result.json"))) >= 2 else None
-
-    with program(tmp_path, "ablate", str(path), "--space", space(tmp_path)) as driver:
-        killed = wait_for(some_are_done)
+    begun = Path(whole.storage.path) / "ablations" / "small-small_ablation"
+    with program(place.folder, "ablate", str(path), "--space", place.space(TWO)) as driver:
+        done = wait_for(lambda: files if len(files := list(begun.glob("*/*/dev/*/result.json"))) >= 2 else None)
         kill(driver)
-    assert tracker.find(killed.name).info.status == "RUNNING"
-    done = {file: file.stat().st_mtime_ns for file in killed.glob("*/dev/*/result.json")}
-    assert len(done) < 8, "it ended before it was killed"
-    assert ablate.run(whole, space(tmp_path), resume=True) == killed.name
-    assert {file: file.stat().st_mtime_ns for file in done} == done
-    assert [child.info.status for child in tracker.children(killed.name)] == ["FINISHED"] * 8
-    assert results(tracker, killed.name, tmp_path) == results(tracker, undisturbed, tmp_path)
+    (folder,) = begun.iterdir()
+    assert place.tracker.find(folder.name).info.status == "RUNNING"
+    done = list(folder.glob("*/dev/*/result.json"))
+    assert len(done) < 6, "it ended before it was killed"
+    finished = {file: file.stat().st_mtime_ns for file in done}
+    assert ablate.run(whole, place.space(TWO), ("test",), resume=True) == folder.name
+    assert f"{len(done)} of 12 trainings are there already" in capsys.readouterr().out
+    assert {file: file.stat().st_mtime_ns for file in finished} == finished
+    assert [status for status, *_ in place.trainings(folder.name)] == ["FINISHED"] * 12
+    assert place.results(folder.name) == undisturbed.results
+    assert place.tracker.yaml(folder.name, "ablation.json")["selections"] == ["dev", "test"]
+    for rule in ("dev", "test"):
+        assert place.tracker.holds(folder.name, f"predictions/{rule}/mean.parquet")
 
 
-def test_what_cannot_be_resumed_is_refused(experiment: Make, tracker: Tracker, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no ablation to resume; start one without --resume"):
-        ablate.run(experiment(), space(tmp_path), resume=True)
-    only = space(tmp_path, "reference: fgcme\nvariants:\n  fgcme:\n")
-    ablate.run(experiment(training={"epochs": 1}), only)
-    with pytest.raises(UserError, match=r"other settings: training\.epochs \(1 then, 2 now\)"):
-        ablate.run(experiment(training={"epochs": 2}), only, resume=True)
-    other = small_corpus.write(tmp_path / "other", each=16, seed=1)
-    moved = experiment(training={"epochs": 1})
-    moved = moved.model_copy(update={"prepare": moved.prepare.model_copy(update={"folder": str(other)})})
-    with pytest.raises(UserError, match="another state of the corpus"):
-        ablate.run(moved, only, resume=True)
-
-
-def test_a_variant_that_fails_is_named_and_leaves_the_others(
-    experiment: Make, tracker: Tracker, tmp_path: Path
+def test_what_fails_is_tried_again_only_if_its_process_died_and_then_completed(
+    place: Place, undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = space(tmp_path, "reference: fgcme\nvariants:\n  fgcme:\n  lost: {model.semantic.vectors: nowhere.txt}\n")
-    with pytest.raises(UserError, match=r"4 of 8 trainings failed \(.*nowhere\.txt.*--resume"):
-        ablate.run(experiment(training={"epochs": 1}), broken)
-    assert tracker.find("latest").info.status == "FAILED"
-    statuses = [child.info.status for child in tracker.children(tracker.find("latest").info.run_id)]
-    assert sorted(statuses) == ["FAILED"] * 4 + ["FINISHED"] * 4
+    whole = place.experiment("failing")
+    begun = Path(whole.storage.path) / "ablations" / "small-small_ablation"
+    starts: Counter[tuple[str, int]] = Counter()
+
+    class Counting(ablate.Recorder):
+        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            super().on_trial_start(iteration, trials, trial, **info)
+            training = self._of(trial)
+            starts[training.variant, training.job.fold] += 1
+
+    monkeypatch.setattr(ablate, "Recorder", Counting)
+    killer = threading.Thread(target=kill_the_worker, args=(begun, "fgcme-*/dev/fold-1-seed-0/state.pt"))
+    killer.start()
+    broken = FGCME + "  lost: {model.semantic.vectors: nowhere.txt}\n  wild: {training.learning_rate: 1.0e+30}\n"
+    with pytest.raises(UserError) as refusal:
+        ablate.run(whole, place.space(broken))
+    killer.join()
+    message = str(refusal.value)
+    assert "\n" not in message and message.startswith("6 of 9 trainings failed (3 of lost: ")
+    assert "nowhere.txt" in message and "3 of wild: the loss is not a number after epoch 1: lower" in message
+    assert message.endswith("complete them with --resume")
+    assert starts == {
+        (variant, fold): 2 if (variant, fold) == ("fgcme", 1) else 1
+        for variant in ("fgcme", "lost", "wild")
+        for fold in FOLDS
+    }
+    printed = capsys.readouterr()
+    assert "fgcme, fold 1, seed 0 was cut short, and goes on from its last epoch" in printed.out
+    assert "Traceback" not in printed.out + printed.err
+    (folder,) = begun.iterdir()
+    assert place.tracker.find(folder.name).info.status == "FAILED"
+    reasons = {
+        (child.data.tags["fgcme.variant"], child.info.status, child.data.tags.get("fgcme.failure", "")[:11])
+        for child in place.tracker.children(folder.name)
+    }
+    assert reasons == {("fgcme", "FINISHED", ""), ("lost", "FAILED", "nowhere.txt"), ("wild", "FAILED", "the loss is")}
+    # Mended, and with another variant and another seed: only what is new is trained.
+    more = FGCME + "  wild: {training.learning_rate: 1.0e-3}\n"
+    assert ablate.run(place.experiment("failing", seeds=[0, 1]), place.space(more), resume=True) == folder.name
+    assert "3 of 12 trainings are there already" in capsys.readouterr().out
+    results = place.results(folder.name)
+    assert set(results) == {
+        (name, "dev", fold, seed) for name in ("fgcme", "wild") for fold in FOLDS for seed in (0, 1)
+    }
+    for fold in FOLDS:
+        assert results["fgcme", "dev", fold, 0] == undisturbed.results["fgcme", "dev", fold, 0]
+
+
+def kill_the_worker(begun: Path, state: str) -> None:
+    """Kill what trains, once it has left a state to go on from."""
+    wait_for(lambda: list(begun.glob(f"*/{state}")))
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "ray::ImplicitFunc" in " ".join(process.cmdline()):
+                os.kill(process.pid, signal.SIGKILL)
+
+
+def test_what_cannot_be_resumed_is_refused(place: Place, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    space = place.space(TWO)
+    with pytest.raises(UserError, match="no ablation to resume; start one without --resume"):
+        ablate.run(place.experiment("none"), space, resume=True)
+    with pytest.raises(UserError, match=r"other settings: training\.epochs \(6 then, 2 now\)"):
+        ablate.run(place.experiment("undisturbed", epochs=2), space, resume=True)
+    other = small_corpus.write(tmp_path / "other", each=16, seed=1)
+    with pytest.raises(UserError, match="another state of the corpus"):
+        ablate.run(place.experiment("undisturbed", prepared=other), space, resume=True)

@@ -28,7 +28,7 @@ SMALL = {
     "fusion": {"hidden": 16},
     "baseline": {"hidden": 16, "stack": 8},
 }
-TRAINING = {"epochs": 14, "batch_size": 4, "learning_rate": 0.01}
+TRAINING = {"epochs": 10, "batch_size": 4, "learning_rate": 0.015}
 AUGMENTATION = {
     "speed": 0.1,
     "gain": 3.0,
@@ -138,6 +138,6 @@ def test_every_loss_is_learnt(corpus: SpeechCorpus, training: dict[str, Any]) ->
 
 
 def test_varied_utterances_are_learnt_from(corpus: SpeechCorpus) -> None:
-    before, after = learn(corpus, variants.named("gate"), {"augmentation": AUGMENTATION, "epochs": 24})
+    before, after = learn(corpus, variants.named("gate"), {"augmentation": AUGMENTATION, "epochs": 14})
     assert after.training < 0.7 * before.training
     assert after.emotion < 0.7 * before.emotion

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,21 @@ def folder(root: Path) -> Path:
     return folder
 
 
+def part_of(root: Path, folder: Path, sessions: Iterable[int]) -> Path:
+    """A tree of some sessions, whose text files may be changed; what is in it is prepared already."""
+    copy = folder / "IEMOCAP_full_release"
+    for session in sessions:
+        shutil.copytree(root / f"Session{session}" / "dialog", copy / f"Session{session}" / "dialog")
+        (copy / f"Session{session}" / "sentences").symlink_to(root / f"Session{session}" / "sentences")
+    return copy
+
+
+@pytest.fixture
+def again(folder: Path, tmp_path: Path) -> Path:
+    """A copy of the prepared tree, to be prepared further."""
+    return Path(shutil.copytree(folder, tmp_path / "again"))
+
+
 def rows(folder: Path) -> dict[str, dict[str, Any]]:
     parts = (folder / "utterances").glob("*.parquet")
     return {row["id"]: row for part in parts for row in pq.ParquetFile(part).read().to_pylist()}
@@ -69,26 +86,27 @@ def test_the_corpus_s_own_alignment_is_taken_and_sphinx_where_it_is_missing_or_b
     assert row["alignment_score"] == pytest.approx(-100)
 
 
-def test_an_alignment_that_is_mended_is_read_the_next_time(root: Path, tmp_path: Path) -> None:
-    arguments = ["prepare", "iemocap", "--root", str(root), f"prepare.folder={tmp_path / 'again'}"]
-    assert cli.main(arguments) == 0
+def test_an_alignment_that_is_mended_is_read_the_next_time(
+    root: Path, again: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     broken = next(turn for turn in small_iemocap.turns() if turn.name == BROKEN)
     path = root / broken.path("ForcedAlignment", ".wdseg")
     damaged = path.read_text()
     samples, onsets = say(broken.text, voice="en-us+m3")
     path.write_text(small_iemocap.word_segmentation(onsets, len(samples) // 160 - 2))
     try:
-        assert cli.main(arguments) == 0
+        assert cli.main(["prepare", "iemocap", "--root", str(root), f"prepare.folder={again}"]) == 0
     finally:
         path.write_text(damaged)
-    assert prepared.alignments(tmp_path / "again")["sphinx"] == 1
+    assert "utterances: 55 (1 new" in capfd.readouterr().out
+    assert prepared.alignments(again)["sphinx"] == 1
 
 
 def test_with_another_method_the_corpus_s_alignments_do_not_count(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "uniform"
     overrides = [f"prepare.folder={folder}", "prepare.alignment.method=uniform"]
-    assert cli.main(["prepare", "iemocap", "--root", str(root), *overrides]) == 0
-    assert list(prepared.alignments(folder)) == ["uniform"]
+    assert cli.main(["prepare", "iemocap", "--root", str(part_of(root, tmp_path, [1])), *overrides]) == 0
+    assert prepared.alignments(folder) == {"uniform": 11}
 
 
 def test_check_refuses_other_counts_than_the_protocol_s_unless_they_are_allowed(
@@ -117,29 +135,30 @@ def test_scripts_are_shared_between_the_parts_and_improvisations_are_not(
 
 
 def test_a_session_that_is_missing_is_named_before_anything_is_trained(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, again: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root, folder = tmp_path / "IEMOCAP_full_release", tmp_path / "prepared"
-    small_iemocap.write(root, sessions=[1, 2, 3, 5])
-    overrides = [f"prepare.folder={folder}", f"storage.path={tmp_path / 'storage'}"]
-    assert cli.main(["prepare", "iemocap", "--root", str(root), *overrides]) == 0
+    part = part_of(root, tmp_path, [1, 2, 3, 5])
+    overrides = [f"prepare.folder={again}", f"storage.path={tmp_path / 'storage'}"]
+    assert cli.main(["prepare", "iemocap", "--root", str(part), *overrides]) == 0
     assert cli.main(["train", "iemocap", *overrides, f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("fgcme: iemocap/4class-session: no utterance of session Session4; ")
     assert message.endswith("or set protocol.allow_missing=true")
+    assert not (tmp_path / "mlflow.db").exists()
     assert cli.main(["check", "iemocap", *overrides]) == 1
     assert "mismatch: no utterance of session Session4" in capsys.readouterr().out
 
 
 def test_a_dialog_whose_evaluation_is_cut_says_which_file_and_where(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    root: Path, again: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    root = tmp_path / "IEMOCAP_full_release"
-    turn = small_iemocap.write(root, sessions=[1])[1]
-    evaluation = root / turn.file("EmoEvaluation")
+    part = part_of(root, tmp_path, [1])
+    turn = small_iemocap.turns([1])[1]
+    evaluation = part / turn.file("EmoEvaluation")
     content = evaluation.read_text()
     evaluation.write_text(content[: content.index(turn.name) + len(turn.name)])
-    assert cli.main(["prepare", "iemocap", "--root", str(root), f"storage.path={tmp_path / 'storage'}"]) == 2
+    overrides = [f"prepare.folder={again}", f"storage.path={tmp_path / 'storage'}"]
+    assert cli.main(["prepare", "iemocap", "--root", str(part), *overrides]) == 2
     printed = capfd.readouterr()
     assert "of the corpus is rejected, above prepare.max_rejected=0.05" in printed.err.splitlines()[-1]
     assert f"bad_line: 1, such as {turn.file('EmoEvaluation')}:7: {turn.file('EmoEvaluation')}: line 7 " in printed.out

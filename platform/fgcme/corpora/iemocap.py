@@ -93,8 +93,10 @@ def find(root: Path) -> Listing:
     were transcribed and never rated (`XX` in their name) are passed over.
 
     Raises:
-        UserError: `root` holds no session, or a session lacks one of its folders or the dialogs in it.
+        UserError: `root` is missing or holds no session, or a session lacks one of its folders or the dialogs in it.
     """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; {_WAY_OUT}")
     sessions = [number for number in SESSIONS if (root / f"Session{number}").is_dir()]
     if not sessions:
         raise UserError(f"{root}: holds no IEMOCAP, of which Session1 to Session5 are folders; {_WAY_OUT}")

@@ -195,8 +195,8 @@ def test_a_session_that_is_a_copy_of_another_is_refused(root: Path) -> None:
 def test_another_corpus_or_no_folder_at_all_is_refused(tmp_path: Path) -> None:
     (tmp_path / "Actor_01").mkdir()
     (tmp_path / "Actor_01" / "03-01-06-01-02-01-01.wav").touch()
-    for root in (tmp_path, tmp_path / "nowhere"):
-        assert f"{root}: holds no IEMOCAP" in refused(root)
+    assert f"{tmp_path}: holds no IEMOCAP, of which Session1 to Session5 are folders" in refused(tmp_path)
+    assert f"{tmp_path / 'nowhere'}: no such folder" in refused(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,29 @@
+"""What the Makefile calls is there: verbs, experiments and spaces."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from fgcme import ablation
+from fgcme.experiment import load
+from pipelines import cli, prepare, shipped
+
+TEXT = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
+COMMANDS = [shlex.split(line) for line in re.findall(r"^\t\$\(BIN\)/fgcme (.*)$", TEXT, re.MULTILINE)]
+
+
+def test_every_command_is_understood() -> None:
+    verbs = [cli.parse(words).verb for words in COMMANDS]
+    assert verbs == ["demo", "prepare", "ablate", "report"]
+
+
+def test_the_ablation_is_the_paper_s_comparison_on_the_corpus_of_the_demo() -> None:
+    options = next(options for options in map(cli.parse, COMMANDS) if options.verb == "ablate")
+    experiment = load(shipped.experiment_file(options.experiment), options.overrides)
+    reference, variants = ablation.load(shipped.space_file(options.space), experiment)
+    assert reference == "fgcme" and {"utterance", "semantic_alone", "learned_alignment"} <= set(variants)
+    # The honest rule, and the corpus that `make demo` has prepared, if it has.
+    assert options.selection == "dev"
+    assert prepare.folder_for(experiment) == prepare.folder_for(load(shipped.experiment_file("demo")))
