@@ -13,9 +13,11 @@ import yaml
 
 from fgcme import ablation, variants
 from fgcme import experiment as experiments
+from fgcme import space as spaces
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.protocol import Selection
+from fgcme.space import Space
 from pipelines import shipped
 
 # Where things lie and how work is spread, which decides no result.
@@ -77,6 +79,32 @@ def of_ablation(
     return Repetition(experiment, commands, files)
 
 
+def of_sweep(experiment: Experiment, name: str, space: Space, best: Experiment | None) -> Repetition:
+    """How to do a sweep again, and what to do with its best configuration.
+
+    Args:
+        experiment: what it varied.
+        name: of the space's file, without ending.
+        space: what varied.
+        best: the best configuration, if there is one.
+    """
+    argument, overrides = _arguments(experiment)
+    files = {"experiment.yaml": _portable(experiment).to_yaml()}
+    named = name
+    if not _is_shipped_space(experiment, name, space):
+        named = f"{name}.yaml"
+        content = space.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        files[named] = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+    commands = [
+        _prepare(experiment, argument, overrides),
+        _command("fgcme", "tune", argument, "--space", named, *overrides),
+    ]
+    if best is not None:
+        files["best.yaml"] = _portable(best).to_yaml()
+        commands.append("fgcme train best.yaml")
+    return Repetition(experiment, commands, files)
+
+
 def _arguments(experiment: Experiment) -> tuple[str, list[str]]:
     """The experiment's name and overrides if it comes with the package; else the name of its file."""
     wanted = _portable(experiment)
@@ -125,6 +153,14 @@ def _is_shipped(experiment: Experiment, space: str, reference: str, compared: Ma
     except UserError:
         return False
     return loaded_reference == reference and _deciding(loaded) == _deciding(compared)
+
+
+def _is_shipped_space(experiment: Experiment, name: str, space: Space) -> bool:
+    """Whether the package comes with a search space of this name that is just this one."""
+    try:
+        return spaces.load(shipped.SEARCH_SPACES / f"{name}.yaml", experiment) == space
+    except UserError:
+        return False
 
 
 def _deciding(compared: Mapping[str, Experiment]) -> list[Any]:

@@ -1,7 +1,7 @@
-"""Report: a finished ablation or cross-validation as one page to read and files to go on with.
+"""Report: a sweep, or a finished ablation or cross-validation, as one page to read and files to go on with.
 
-All numbers are worked out anew from the predictions that the run keeps, so a report can be made anywhere the run can be
-read. Only the pictures of single utterances need the prepared corpus; without it the page says so.
+All numbers are worked out anew from what the run keeps, so a report can be made anywhere the run can be read. Only the
+pictures of single utterances need the prepared corpus; without it the page says so.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ from fgcme.fold import reads_test_audio
 from fgcme.model import Network
 from fgcme.preparation import Speech
 from fgcme.protocol import Selection, resolve
-from fgcme.report.content import Content, Effort, Origin, pictures
+from fgcme.report.content import Content, Effort, pictures
 from fgcme.report.findings import Curve, Findings, Learning, selection_gaps, without_speakers
 from fgcme.report.latex import results_latex
 from fgcme.report.page import to_html
@@ -38,7 +37,8 @@ from fgcme.report.spreadsheet import results_csv, speakers_csv
 from fgcme.report.standing import Standing
 from fgcme.report.theme import LIGHT, to_png
 from fgcme.tracking import Tracker, require_store, resolve_uri
-from pipelines import prepare
+from pipelines import prepare, sweep_report
+from pipelines.origins import origin_of
 from pipelines.repetition import Repetition, of_ablation, of_training
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def report(run: str, output: Path | None = None, tracking_uri: str | None = None
     """Write the report of a run into a folder, and keep it with the run.
 
     Args:
-        run: id, beginning of an id, name or `latest`; of `fgcme ablate` or of `fgcme train`.
+        run: id, beginning of an id, name or `latest`; of `fgcme ablate`, `fgcme train` or `fgcme tune`.
         output: the folder; `report-<first letters of the id>` in the working directory by default.
         tracking_uri: where the run is recorded, see `fgcme.tracking.resolve_uri`.
 
@@ -118,7 +118,9 @@ def report(run: str, output: Path | None = None, tracking_uri: str | None = None
     require_store(uri)
     tracker = Tracker(uri)
     found = tracker.find(run)
-    recorded = read(tracker, found)
+    write_into = (
+        _sweep(tracker, found) if found.data.tags.get("fgcme.kind") == sweep_report.KIND else _results(tracker, found)
+    )
     folder = Path(f"report-{found.info.run_id[:8]}") if output is None else output
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -126,20 +128,51 @@ def report(run: str, output: Path | None = None, tracking_uri: str | None = None
             pass
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}); set another with --output") from None
-    print(f"{found.info.run_name}: intervals of {count(len(recorded.variants), 'variant')}", flush=True)
-    content = gather(tracker, recorded)
-    print("figures", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         # Whatever else lies in the user's folder is not to be kept with the run.
         made = Path(scratch) / ARTIFACTS
-        write(made, content, recorded.repetition)
-        shutil.copytree(made, folder, dirs_exist_ok=True)
+        write_into(made)
+        try:
+            shutil.copytree(made, folder, dirs_exist_ok=True)
+        except (OSError, shutil.Error) as error:
+            raise UserError(f"{folder}: cannot be written to ({_first(error)}); set another with --output") from None
         tracker.artifact(found.info.run_id, made, ARTIFACTS)
     page = folder / "index.html"
-    if content.spoken_note:
-        print(f"  {content.spoken_note}")
     print(f"{page}, and with run {found.info.run_id} under {ARTIFACTS}/; open it in a browser")
     return page
+
+
+def _sweep(tracker: Tracker, run: Run) -> Callable[[Path], None]:
+    """What writes the report of a sweep into a new folder."""
+    recorded = sweep_report.read_sweep(tracker, run)
+
+    def write_into(folder: Path) -> None:
+        print(f"{run.info.run_name}: figures of {recorded.sweep.census}", flush=True)
+        sweep_report.write_sweep(folder, recorded)
+
+    return write_into
+
+
+def _results(tracker: Tracker, run: Run) -> Callable[[Path], None]:
+    """What writes the report of an ablation or a cross-validation into a new folder."""
+    recorded = read(tracker, run)
+
+    def write_into(folder: Path) -> None:
+        print(f"{run.info.run_name}: intervals of {count(len(recorded.variants), 'variant')}", flush=True)
+        content = gather(tracker, recorded)
+        print("figures", flush=True)
+        write(folder, content, recorded.repetition)
+        if content.spoken_note:
+            print(f"  {content.spoken_note}")
+
+    return write_into
+
+
+def _first(error: OSError) -> str:
+    """Why something could not be copied; of several files, the first."""
+    if isinstance(error, shutil.Error):
+        return str(error.args[0][0][2]).partition("] ")[2].partition(":")[0]
+    return str(error.strerror)
 
 
 def read(tracker: Tracker, run: Run) -> Recorded:
@@ -153,7 +186,9 @@ def read(tracker: Tracker, run: Run) -> Recorded:
     if kind not in ("ablation", "cross_validation"):
         parent = run.data.tags.get("mlflow.parentRunId")
         belongs = f"; it belongs to run {parent}" if parent else ""
-        raise UserError(f"{title} has nothing to report: name a run of `fgcme ablate` or `fgcme train`{belongs}")
+        raise UserError(
+            f"{title} has nothing to report: name a run of `fgcme ablate`, `fgcme train` or `fgcme tune`{belongs}"
+        )
     verb = "ablate" if kind == "ablation" else "train"
     if run.info.status != "FINISHED":
         raise UserError(f"{title} is {run.info.status}: complete it with `fgcme {verb}` and --resume")
@@ -252,7 +287,7 @@ def gather(tracker: Tracker, recorded: Recorded) -> Content:
     both = {"dev", "test"} <= set(recorded.predictions)
     spoken, note = _spoken(tracker, recorded)
     return Content(
-        origin=_origin(recorded),
+        origin=origin_of(recorded.run, recorded.experiment, [*recorded.repetition.commands, "fgcme report latest"]),
         results=results,
         untuned=untuned,
         gaps=selection_gaps(recorded.predictions["test"], recorded.predictions["dev"], recorded.classes)
@@ -282,26 +317,6 @@ def write(folder: Path, content: Content, repetition: Repetition) -> None:
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-
-
-def _origin(recorded: Recorded) -> Origin:
-    run, tags = recorded.run, recorded.run.data.tags
-    commit = tags.get("fgcme.commit", "unknown")
-    checkout = [] if commit == "unknown" or commit.endswith("-dirty") else [f"git checkout {commit}"]
-    prefix = "fgcme.version."
-    return Origin(
-        run=run.info.run_id,
-        # A run is called what it is of, and the verb that made it.
-        title=run.info.run_name.rpartition(" ")[0] or run.info.run_name,
-        kind=tags["fgcme.kind"],
-        begun=_date(run.info.start_time),
-        ended=_date(run.info.end_time),
-        corpus=tags.get("fgcme.corpus", recorded.experiment.corpus.kind),
-        corpus_hash=tags.get("fgcme.corpus_hash", "unknown"),
-        commit=commit,
-        versions={key.removeprefix(prefix): value for key, value in sorted(tags.items()) if key.startswith(prefix)},
-        commands=[*checkout, *recorded.repetition.commands, "fgcme report latest"],
-    )
 
 
 def _learning(tracker: Tracker, recorded: Recorded, variant: str) -> Learning:
@@ -387,7 +402,3 @@ def _read_by(
         fold=row["fold"],
         seed=row["seed"],
     )
-
-
-def _date(milliseconds: int) -> str:
-    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M} UTC"

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from fgcme import ablation
+from fgcme import space as spaces
 from fgcme.experiment import Experiment, load
 from pipelines import cli, shipped
-from pipelines.repetition import Repetition, of_ablation, of_training
+from pipelines.repetition import Repetition, of_ablation, of_sweep, of_training
 from tests import small_corpus
 
 
@@ -123,3 +124,34 @@ def test_long_commands_are_broken_between_words(lines: int) -> None:
     assert len(command.splitlines()) == lines
     assert all(len(line) <= 100 for line in command.splitlines())
     assert shlex.split(command.replace("\\\n", " "))[3:] == overrides[: 2 * lines - 1]
+
+
+def test_a_sweep_over_a_shipped_space_is_named_and_its_best_is_trained_next() -> None:
+    experiment = demo("tune.trials=8")
+    space = spaces.load(shipped.space_file("joint"), experiment)
+    assert of_sweep(experiment, "joint", space, None).commands == [
+        "fgcme prepare demo",
+        "fgcme tune demo --space joint tune.trials=8",
+    ]
+    best = experiment.model_copy(update={"name": "demo-joint"})
+    repetition = of_sweep(experiment, "joint", space, best)
+    assert repetition.commands[-1] == "fgcme train best.yaml"
+    assert "name: demo-joint" in repetition.files["best.yaml"]
+
+
+def test_another_space_is_a_file_that_is_read_back_the_same(tmp_path: Path) -> None:
+    experiment = small_corpus.experiment()
+    path = tmp_path / "given.yaml"
+    path.write_text(
+        "parameters:\n"
+        "  training.gradient_clip: {choice: [null, 1e-5]}\n"
+        "  training.learning_rate: {float: [1e-6, 1e-2], log: true, when: {training.gradient_clip: [null]}}\n"
+        "  model.fusion.hidden: {int: [4, 8], step: 2}\n"
+        "first: [{training.gradient_clip: 1e-5, model.fusion.hidden: 8}]\n"
+    )
+    space = spaces.load(path, experiment)
+    # The name alone does not make it the shipped one.
+    repetition = of_sweep(experiment, "pooling", space, None)
+    assert repetition.commands[-1] == "fgcme tune experiment.yaml --space pooling.yaml"
+    (tmp_path / "pooling.yaml").write_text(repetition.files["pooling.yaml"])
+    assert spaces.load(tmp_path / "pooling.yaml", experiment) == space

@@ -32,7 +32,7 @@ def started(tracker: Tracker, kind: str, status: str = "FINISHED") -> str:
 @pytest.mark.parametrize(
     ("kind", "status", "sentence"),
     [
-        ("sweep", "FINISHED", "has nothing to report: name a run of `fgcme ablate` or `fgcme train`"),
+        ("model", "FINISHED", "has nothing to report: name a run of `fgcme ablate`, `fgcme train` or `fgcme tune`"),
         ("ablation", "FAILED", "is FAILED: complete it with `fgcme ablate` and --resume"),
         ("ablation", "RUNNING", "is RUNNING: complete it with `fgcme ablate`"),
         ("cross_validation", "KILLED", "is KILLED: complete it with `fgcme train`"),

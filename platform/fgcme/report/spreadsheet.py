@@ -21,13 +21,13 @@ def results_csv(results: Iterable[Findings]) -> str:
         header += [f"{metric}_difference{part}" for part in ("", "_low", "_high", "_p", "_p_holm", "_effect")]
     header += [f"mcnemar_{part}" for part in ("gained", "lost", "p", "p_holm", "odds_ratio")]
     header += ["speakers", "utterances", "seeds"]
-    return _written(header, (row for findings in results for row in _results(findings)))
+    return written(header, (row for findings in results for row in _results(findings)))
 
 
 def speakers_csv(results: Iterable[Findings]) -> str:
     """One row a speaker, variant and selection rule; metrics are means over seeds."""
     header = ["protocol", "selection", "caveats", "variant", "speaker", "utterances", *_METRICS]
-    return _written(header, (row for findings in results for row in _speakers(findings)))
+    return written(header, (row for findings in results for row in _speakers(findings)))
 
 
 def _results(findings: Findings) -> Iterator[list[object]]:
@@ -64,7 +64,8 @@ def _standing(findings: Findings, variant: str) -> list[object]:
     return [standing.protocol, standing.selection, " ".join([*standing.caveats, *([f"{remark}."] if remark else [])])]
 
 
-def _written(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def written(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Rows under their header, as CSV."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(header)

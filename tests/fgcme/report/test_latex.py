@@ -36,6 +36,19 @@ def test_no_special_character_of_a_name_is_left_bare() -> None:
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
 
 
+def test_what_is_begun_is_ended_in_order_and_dollars_come_in_pairs() -> None:
+    for made in (MADE, findings(TEST, ON_TEST), alone()):
+        text = results_latex(made)
+        open_ones = []
+        for verb, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
+            if verb == "begin":
+                open_ones.append(name)
+            else:
+                assert open_ones.pop() == name
+        assert open_ones == []
+        assert all(len(re.findall(r"(?<!\\)\$", line)) % 2 == 0 for line in text.splitlines())
+
+
 def test_rows_hold_the_table_s_numbers() -> None:
     cells = body(results_latex(MADE))
     assert [row[0] for row in cells] == ["fgcme", r"mean\_max", r"by\_speaker (uses unlabelled test audio)"]

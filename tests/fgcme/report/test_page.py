@@ -3,7 +3,6 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
@@ -13,32 +12,7 @@ from fgcme.report.phrases import percent, points
 from fgcme.report.standing import Standing
 from fgcme.report.theme import LIGHT, to_png
 from tests.fgcme.report.made import alone, content, findings, learning, origin, spoken
-
-Attributes = dict[str, str | None]
-
-
-class Page(HTMLParser):
-    """What a page holds: elements with their attributes, in order, and the text without its style sheet."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, Attributes]] = []
-        self.source = text
-        self.text = ""
-        self._inside = ""
-        self.feed(text)
-        self.text = " ".join(self.text.split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self._inside = tag
-
-    def handle_data(self, data: str) -> None:
-        if self._inside != "style":
-            self.text += data
-
-    def all(self, *tags: str) -> list[Attributes]:
-        return [attributes for tag, attributes in self.elements if tag in tags]
+from tests.fgcme.report.page_text import Page
 
 
 def rendered(made: Content) -> Page:

@@ -1,0 +1,45 @@
+"""Where the numbers of a recorded run come from, for a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from fgcme.experiment import Experiment
+from fgcme.report.content import Origin
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+_VERSION = "fgcme.version."
+
+
+def origin_of(run: Run, experiment: Experiment, commands: Sequence[str]) -> Origin:
+    """The origin of a run.
+
+    Args:
+        run: it.
+        experiment: what was run.
+        commands: that repeat it, from the commit that made it if that is known.
+    """
+    tags = run.data.tags
+    commit = tags.get("fgcme.commit", "unknown")
+    checkout = [] if commit == "unknown" or commit.endswith("-dirty") else [f"git checkout {commit}"]
+    return Origin(
+        run=run.info.run_id,
+        # A run is called what it is of, and the verb that made it.
+        title=run.info.run_name.rpartition(" ")[0] or run.info.run_name,
+        kind=tags["fgcme.kind"],
+        begun=_date(run.info.start_time),
+        ended=_date(run.info.end_time) if run.info.end_time else f"not yet ({run.info.status.lower()})",
+        corpus=tags.get("fgcme.corpus", experiment.corpus.kind),
+        corpus_hash=tags.get("fgcme.corpus_hash", "unknown"),
+        commit=commit,
+        versions={key.removeprefix(_VERSION): value for key, value in sorted(tags.items()) if key.startswith(_VERSION)},
+        commands=[*checkout, *commands],
+    )
+
+
+def _date(milliseconds: int) -> str:
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,143 @@
+"""The report of a sweep, finished or not, and the pictures that it keeps with its run."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fgcme import experiment as experiments
+from fgcme.errors import UserError
+from fgcme.report.sweep import State, Sweep, Trial
+from fgcme.report.sweep_page import SweepPictures, sweep_html, sweep_pictures
+from fgcme.report.sweep_spreadsheet import trials_csv
+from fgcme.report.theme import LIGHT, to_png
+from fgcme.space import Space
+from fgcme.tracking import Tracker
+from pipelines import records
+from pipelines.origins import origin_of
+from pipelines.repetition import Repetition, of_sweep
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+KIND = "sweep"
+
+
+@dataclass(frozen=True)
+class RecordedSweep:
+    """A sweep, read back.
+
+    Attributes:
+        sweep: its trials.
+        repetition: what repeats it; with its best configuration if that is written already.
+    """
+
+    sweep: Sweep
+    repetition: Repetition
+
+
+def pictures_of_sweep(tracker: Tracker, run: str) -> None:
+    """Keep pictures of a sweep and a table of its trials with its run: `figures/*.png`, `trials.csv`.
+
+    What cannot be drawn, for want of trials or of scores, is said in a line each. So it is if the store cannot be read:
+    a sweep does not fail for want of pictures, which `fgcme report` makes at any time.
+
+    Args:
+        tracker: where the run is recorded.
+        run: id of the sweep's run.
+    """
+    try:
+        sweep = read_sweep(tracker, tracker.find(run)).sweep
+    except UserError as error:
+        print(f"no pictures of the sweep ({error}); make them with `fgcme report {run}`", flush=True)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        _draw(folder, sweep)
+        tracker.artifact(run, folder)
+
+
+def read_sweep(tracker: Tracker, run: Run) -> RecordedSweep:
+    """Read a sweep back, in whatever state it is.
+
+    Raises:
+        UserError: its experiment or its space is not kept with the run.
+    """
+    experiment = experiments.parse(tracker.yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = tracker.fetch(run.info.run_id, "space.json", Path(folder))
+        space = Space.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    best = None
+    if tracker.holds(run.info.run_id, "best.yaml"):
+        best = experiments.parse(tracker.yaml(run.info.run_id, "best.yaml"), f"run {run.info.run_id}, best.yaml")
+    title = run.data.tags.get("fgcme.space", run.info.run_name)
+    repetition = of_sweep(experiment, title.removeprefix(f"{experiment.name}-"), space, best)
+    empty = Sweep(
+        origin=origin_of(run, experiment, [*repetition.commands, "fgcme report latest"]),
+        protocol=records.protocol(experiment),
+        space=space,
+        settings=experiment.flat(),
+        trials=[],
+        cost=run.data.tags.get("fgcme.cost", ""),
+    )
+    return RecordedSweep(replace(empty, trials=_trials(empty, tracker, run)), repetition)
+
+
+def write_sweep(folder: Path, recorded: RecordedSweep) -> None:
+    """Write the page, its figures and the files that go with it into a new folder."""
+    folder.mkdir(parents=True)
+    made, light = _draw(folder, recorded.sweep)
+    page = sweep_html(recorded.sweep, made, light, "best.yaml" in recorded.repetition.files)
+    for name, text in {"index.html": page, **recorded.repetition.files}.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _draw(folder: Path, sweep: Sweep) -> tuple[SweepPictures, dict[str, bytes]]:
+    """Write the table of trials and the figures, and say which of them there are none of."""
+    made = sweep_pictures(sweep)
+    light = {picture.name: to_png(picture, LIGHT) for picture in made}
+    (folder / "figures").mkdir()
+    for name, picture in light.items():
+        (folder / "figures" / f"{name}.png").write_bytes(picture)
+    (folder / "trials.csv").write_text(trials_csv(sweep), encoding="utf-8")
+    for sentence in made.missing.values():
+        print(f"  {sentence}", flush=True)
+    return made, light
+
+
+def _trials(sweep: Sweep, tracker: Tracker, run: Run) -> list[Trial]:
+    """The trials of a sweep, in the order in which they began."""
+    children = [child for child in tracker.children(run.info.run_id) if child.data.tags.get("fgcme.kind") == "trial"]
+    # A trial that was proposed just before the sweep was killed may have been proposed anew, under the same number.
+    latest = {child.data.tags.get("fgcme.trial", child.info.run_id): child.info.run_id for child in children}
+    kept = [child for child in children if child.info.run_id in latest.values()]
+    return [_trial(sweep, tracker, child, run.info.status == "RUNNING") for child in kept]
+
+
+def _trial(sweep: Sweep, tracker: Tracker, run: Run, going_on: bool) -> Trial:
+    texts = run.data.params
+    history = tracker.history(run.info.run_id, "dev/objective")
+    epochs = max((step for step, _ in history), default=0)
+    most = int(texts.get("training.epochs", sweep.settings["training.epochs"]))
+    states: dict[str, State] = {
+        "FINISHED": "finished" if epochs >= most else "stopped early",
+        "FAILED": "failed",
+        "KILLED": "interrupted",
+    }
+    state = states.get(run.info.status, "running" if going_on else "interrupted")
+    scores = [value for _, value in history if math.isfinite(value)]
+    return Trial(
+        name=run.info.run_name,
+        run=run.info.run_id,
+        state=state,
+        configuration=sweep.drawn(texts),
+        score=max(scores) if scores and state != "failed" else None,
+        epochs=epochs,
+        seconds=(run.info.end_time - run.info.start_time) / 1000 if run.info.end_time else None,
+        cost=run.data.metrics.get("cost"),
+        reason=run.data.tags.get("fgcme.failure", ""),
+    )

@@ -1,0 +1,83 @@
+"""What a sweep comes to, in a few sentences, and what its scores are not."""
+
+from __future__ import annotations
+
+from fgcme.report.phrases import count, listing, percent
+from fgcme.report.sweep import Sweep, cost_of, cost_text, score_of
+from fgcme.report.sweep_importances import Importances
+
+_NAMED = 3
+
+
+def summarise_sweep(sweep: Sweep, importances: Importances | str) -> list[str]:
+    """The sentences, most important first."""
+    return [_best(sweep), *_own(sweep), *_front(sweep), *_states(sweep), _importances(importances)]
+
+
+def caveats(sweep: Sweep) -> list[str]:
+    """What has to be said beside every score."""
+    folds = f"{'fold' if len(sweep.folds) == 1 else 'folds'} {listing([str(fold) for fold in sweep.folds])}"
+    seed = sweep.settings["training.seeds"][0]
+    return [
+        f"All scores are dev scores: {sweep.measure} on the dev parts of {folds} at each trial's best epoch so far"
+        f"{', averaged' if len(sweep.folds) > 1 else ''}, trained once with seed {seed}. No trial has seen a "
+        "test part.",
+        "The best of many such scores is optimistic by selection, and small differences between good trials are "
+        "noise. The honest number is what fgcme train best.yaml measures: it tests every fold, and tells the result "
+        "with and without the speakers by whose dev scores the configuration was chosen.",
+    ]
+
+
+def _best(sweep: Sweep) -> str:
+    best = sweep.best
+    if best is None:
+        return "No trial has a score."
+    return (
+        f"The best of {count(len(sweep.scored), 'trial')} with a score, {best.name}, has a dev score of "
+        f"{percent(score_of(best))} % ({sweep.measure}), optimistic by selection."
+    )
+
+
+def _own(sweep: Sweep) -> list[str]:
+    own = sweep.own
+    if own is None or sweep.best is None:
+        return []
+    if own is sweep.best:
+        return ["That is the experiment as it was: no trial is better."]
+    return [
+        f"The experiment as it was has {percent(score_of(own))} % ({own.name}), "
+        f"{percent(score_of(sweep.best) - score_of(own))} points less."
+    ]
+
+
+def _front(sweep: Sweep) -> list[str]:
+    if not sweep.front:
+        return []
+    cheapest = sweep.front[0]
+    return [
+        f"{count(len(sweep.front), 'trial')} {'is' if len(sweep.front) == 1 else 'are'} beaten by no other in both "
+        f"score and {sweep.cost_title}; the cheapest, {cheapest.name}, has {percent(score_of(cheapest))} % at "
+        f"{cost_text(cost_of(cheapest))}."
+    ]
+
+
+def _states(sweep: Sweep) -> list[str]:
+    sentences = []
+    if (waiting := sweep.planned - len(sweep.trials)) > 0:
+        sentences.append(f"{count(waiting, 'trial')} of {sweep.planned} had not begun.")
+    failed = [trial for trial in sweep.trials if trial.state == "failed"]
+    if failed:
+        reasons = sorted({trial.reason for trial in failed if trial.reason})
+        why = f": {'; '.join(reasons[:_NAMED])}" if reasons else ""
+        sentences.append(f"{count(len(failed), 'trial')} failed{why}.")
+    return sentences
+
+
+def _importances(importances: Importances | str) -> str:
+    if isinstance(importances, str):
+        return importances
+    beyond = importances.beyond_chance
+    if not beyond:
+        return "No parameter decided more than chance would make it seem to."
+    told = [f"{name} ({percent(importances.shares[name])} %)" for name in beyond]
+    return f"What decided beyond chance which trials were good: {listing(told)}."
