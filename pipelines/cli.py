@@ -122,7 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     tune.add_argument("--space", metavar="NAME", required=True, help="name or path of a search space")
     tune.add_argument("--trials", metavar="N", type=int, help="configurations to try (tune.trials)")
-    tune.add_argument("--resume", action="store_true", help="go on with the latest sweep over this space")
+    way = tune.add_mutually_exclusive_group()
+    way.add_argument("--resume", action="store_true", help="go on with the latest sweep over this space")
+    way.add_argument("--dry-run", action="store_true", help="say what it would take, and start nothing")
     ablate = experiment_verb(
         "ablate",
         _ablate,
@@ -222,7 +224,10 @@ def _tune(options: argparse.Namespace) -> None:
     experiment = _load(options, [f"tune.trials={options.trials}"] if options.trials is not None else [])
     from pipelines import tune
 
-    tune.run(experiment, options.space, options.resume)
+    if options.dry_run:
+        tune.preview(experiment, options.space)
+    else:
+        tune.run(experiment, options.space, options.resume)
 
 
 def _ablate(options: argparse.Namespace) -> None:

@@ -1,38 +1,83 @@
-"""Tune: a sweep over a search space with Ray Tune, Optuna's TPE and ASHA.
+"""Tune: a sweep over a search space, each trial the experiment with a drawn configuration.
 
-A trial trains on a few folds at once, epoch by epoch, in a process that is reused from trial to trial. What it reports
-is the mean over these folds of the best dev score so far; the test parts are never looked at. The driver owns all
-MLflow runs: one for the sweep, one below it for each trial.
+Optuna proposes configurations (`search`), Ray Tune runs them side by side in processes that are reused (`trial`) and
+stops bad ones early; MLflow gets a run for the sweep and one below it for each trial (`recorder`). Decided on dev parts
+alone. A sweep can be killed at any moment and gone on with: see `docs/cluster.md` for what is kept where.
 """
 
 from __future__ import annotations
 
-import functools
+import errno
+import fcntl
 import json
 import math
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
 import torch
 from ray import tune
-from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler
-from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search import Searcher
 
 from fgcme import space as spaces
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment import Experiment, digest
 from fgcme.fold import divide
-from fgcme.learning import Epoch, Fit, Workers
+from fgcme.learning import Fit
 from fgcme.protocol import Assignment, apply, split
-from fgcme.space import Space, Suggests
+from fgcme.space import Space
 from fgcme.tracking import Tracker
-from fgcme.whole_file import replacing, write_text
-from pipelines import engine, prepare, records, shipped
+from fgcme.whole_file import write_text
+from pipelines import engine, prepare, records, search, shipped, snapshot
+from pipelines.failure import reason
+from pipelines.progress import clock
+from pipelines.recorder import Failures, Recorder
+from pipelines.search import settings_of
 from pipelines.storage import writable
+from pipelines.sweep_report import pictures_of_sweep
+from pipelines.trial import FAILURE, Kept, Sweep, trial
+
+# What may change between the beginning of a sweep and its going on, besides what never matters.
+_FREE = ("tune.max_failures", "tune.epoch_minutes", "storage.path")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep that can start: everything in it has been checked.
+
+    Attributes:
+        experiment: what is varied.
+        space: how.
+        title: experiment and space, as runs and folders are called.
+        corpus, folder: the prepared corpus, and where it lies.
+        assignment: who is in which fold.
+        first: configurations to try before any is drawn.
+        total: trials in all.
+    """
+
+    experiment: Experiment
+    space: Space
+    title: str
+    corpus: SpeechCorpus
+    folder: Path
+    assignment: Assignment
+    first: list[dict[str, Any]]
+    total: int
+
+    @property
+    def identity(self) -> str:
+        """Of all that decides a trial's result."""
+        settings = {
+            key: value
+            for key, value in self.experiment.flat().items()
+            if key.startswith(("model.", "training.", "protocol.", "tune.folds", "tune.objective", "tune.cost"))
+        }
+        return digest([settings, as_json(self.space), self.corpus.description.corpus_hash])
 
 
 def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
@@ -47,267 +92,120 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
         The best configuration as an experiment file that `fgcme train` accepts.
 
     Raises:
-        UserError: the corpus is not prepared, the space does not fit the experiment, or no trial ended well.
+        UserError: the corpus is not prepared, the space does not fit the experiment, another driver is at this sweep,
+            more trials failed than may, or none ended well.
     """
     storage = writable(experiment)
-    space = spaces.load(shipped.space_file(space_name), experiment)
-    corpus_folder = prepare.locate(experiment)
-    corpus = SpeechCorpus(corpus_folder)
-    assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
-    tuned_on = dev_speakers(corpus, assignment, experiment)
-    if experiment.scaling.workers > 1:
-        raise UserError("scaling.workers: a trial trains in one process; set it to 0 or 1 to tune")
+    planned = plan(experiment, space_name)
     tracker = records.open_store(experiment, storage)
-    title = f"{experiment.name}-{Path(space_name).stem}"
-    sweeps = storage / "sweeps" / title
-    if resume:
-        parent = _latest(sweeps)
-        records.refuse_changes(tracker, parent, experiment, corpus)
-        if tracker.yaml(parent, "space.json") != _as_json(space):
-            raise UserError(f"run {parent} was started with another search space; resume it with the same one")
-        tracker.reopen(parent)
-    else:
-        parent = _begin(tracker, experiment, space, title, corpus, assignment)
-    print(
-        f"{title}: {experiment.tune.trials} trials on the dev part of fold(s) "
-        f"{', '.join(map(str, experiment.tune.folds))} of {records.protocol(experiment)}; test parts are not looked at"
-    )
-    with tracker.ending(parent), engine.session():
-        engine.require(experiment.scaling.cpus_per_worker, experiment.scaling.gpus_per_worker, "one trial")
-        results = _search(experiment, space, corpus_folder, sweeps / parent, tracker, resume)
-        configuration, score = _best(results)
-        path = _write_best(experiment, configuration, score, len(results), title, tuned_on, sweeps / parent)
-        tracker.artifact(parent, path)
-        tracker.log(parent, {"dev/best_score": score}, 0)
-    print(f"\nbest of {len(results)} trials: dev score {score:.4f} with")
-    for name, value in configuration.items():
-        print(f"  {name}: {value}")
+    sweeps = storage / "sweeps" / planned.title
+    known = _latest(sweeps) if resume else None
+    if known is not None:
+        records.refuse_changes(tracker, known, experiment, planned.corpus, but=_FREE)
+        if tracker.yaml(known, "space.json") != as_json(planned.space):
+            raise UserError(f"run {known} was started with another search space; resume it with the same one")
+    with engine.session():
+        slots = _slots(experiment)
+        proposing = _searcher(planned)
+        parent = known or _begin(tracker, planned)
+        with _alone(sweeps / parent):
+            if known is not None:
+                records.drop_unknown(tracker, known, sweeps / known)
+                tracker.reopen(known)
+            print(describe(planned))
+            with tracker.ending(parent):
+                failures = Failures(experiment.tune.max_failures)
+                if known is not None and snapshot.give_back(sweeps / parent):
+                    tuner = _resumed(planned, sweeps / parent)
+                else:
+                    tuner = _tuner(planned, sweeps / parent, tracker, slots, proposing, failures)
+                results = _fit(planned, tuner, sweeps / parent, tracker)
+                path = _conclude(planned, results, sweeps / parent, tracker)
+                pictures_of_sweep(tracker, parent)
     print(f"\nrun {parent}; next: fgcme train {path}")
     return path
 
 
-def trial(configuration: dict[str, Any], experiment: Experiment, corpus_folder: Path, states: Path) -> None:
-    """One trial: the experiment with a drawn configuration, trained on the tuning folds in step.
+def plan(experiment: Experiment, space_name: str) -> Plan:
+    """Check everything that can be checked before anything starts.
 
-    Args:
-        configuration: dotted settings and their values.
-        experiment: what they change.
-        corpus_folder: the prepared corpus.
-        states: folder in which the trial keeps where it is. Not a checkpoint of Ray Tune's: a sweep that is killed
-            remembers one that was replaced since, and could not go on.
+    Raises:
+        UserError: the corpus is not prepared, or the space, the folds, the search or the workers do not fit.
     """
-    experiment = spaces.apply(experiment, configuration)
-    torch.set_num_threads(max(1, int(experiment.scaling.cpus_per_worker)))
-    corpus = _corpus(corpus_folder)
+    path = shipped.space_file(space_name)
+    space = spaces.load(path, experiment)
+    folder = prepare.locate(experiment)
+    corpus = SpeechCorpus(folder)
     assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
-    device = torch.device("cuda" if experiment.scaling.gpus_per_worker else "cpu")
-    path = states / f"{tune.get_context().get_trial_id()}.pt"
-    last = torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
-    if last is not None:
-        # It may have been killed before this was heard.
-        tune.report(last["report"])
-    fits = []
-    for position, fold in enumerate(experiment.tune.folds):
-        parts = divide(corpus, assignment, fold, "dev", experiment.model, experiment.training)
-        seed = experiment.training.seeds[0]
-        state = last["states"][position] if last is not None else None
-        fits.append(Fit(parts, experiment.model, experiment.training, seed, Workers(device=device), state))
-    for epochs in zip(*(fit.epochs() for fit in fits), strict=True):
-        report = _report(epochs, fits)
-        with replacing(path) as partial:
-            torch.save({"report": report, "states": [epoch.state() for epoch in epochs]}, partial)
-        tune.report(report)
+    for fold in experiment.tune.folds:
+        split(assignment, fold)
+    search.scheduler(experiment, space)
+    if experiment.tune.scheduler == "pbt" and experiment.scaling.workers > 1:
+        raise UserError("tune.scheduler pbt: its trials are of one process each; set scaling.workers to 0 or 1")
+    whole = experiment.tune.search == "grid"
+    first = list(space.grid(experiment.flat())) if whole else _first(space, experiment)
+    total = len(first) if whole else experiment.tune.trials
+    return Plan(experiment, space, f"{experiment.name}-{path.stem}", corpus, folder, assignment, first, total)
 
 
-class Recorder(tune.Callback):
-    """Keeps MLflow and the terminal in step with the sweep, from the driver.
+def describe(plan: Plan) -> str:
+    """A sweep on one line."""
+    folds = ", ".join(map(str, plan.experiment.tune.folds))
+    return (
+        f"{plan.title}: {plan.total} trials on the dev part of fold(s) {folds} of "
+        f"{records.protocol(plan.experiment)}; test parts are not looked at"
+    )
 
-    A resumed sweep gets this object as it was pickled when the sweep began, so nothing that changes is kept here: which
-    run belongs to which trial is in the sweep's folder, and what is done is read off Ray Tune's list of trials.
+
+def preview(experiment: Experiment, space_name: str) -> None:
+    """Print what a sweep would take, and start no trial: resources, trials, and its time, from an epoch that is timed.
+
+    Raises:
+        UserError: as `run`.
     """
-
-    def __init__(self, tracker: Tracker, study: str, parent: str, experiment: Experiment, folder: Path) -> None:
-        self._tracker = tracker
-        self._study = study
-        self._parent = parent
-        self._experiment = experiment
-        self._folder = folder
-
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Make the trial's run, or open it again."""
-        marker = self._marker(trial)
-        if marker.exists():
-            self._tracker.reopen(marker.read_text(encoding="utf-8"))
-            return
-        run_id = self._tracker.start(
-            self._study,
-            f"trial {trial.trial_id}",
-            parent=self._parent,
-            tags={"fgcme.kind": "trial", "fgcme.trial": trial.trial_id, "fgcme.selection": "dev"},
-            parameters=spaces.apply(self._experiment, trial.config).flat(),
+    writable(experiment)
+    planned = plan(experiment, space_name)
+    print(describe(planned))
+    for name, parameter in as_json(planned.space)["parameters"].items():
+        print(f"  {name}: {json.dumps(parameter)}")
+    scaling = experiment.scaling
+    with engine.session():
+        slots, has = _slots(experiment), engine.resources()
+    cpus, gpus = _takes(experiment)
+    print(
+        f"a trial takes {cpus:g} CPUs and {gpus:g} GPUs; Ray has {has.get('CPU', 0):g} and {has.get('GPU', 0):g}: "
+        f"{slots} at once"
+    )
+    if planned.experiment.tune.search not in ("grid", "random") and 4 * slots > planned.total:
+        print(
+            f"{slots} of {planned.total} trials are proposed before any has ended, so the search learns little: "
+            "try more of them, or fewer at once (scaling.parallel)"
         )
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        write_text(marker, run_id)
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
-        """Record an epoch."""
-        metrics = {name: value for name, value in result.items() if name.startswith(("train/", "dev/"))}
-        self._tracker.log(self._run(trial), metrics | {"dev/objective": result["objective"]}, result["epoch"])
-
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """End the trial's run."""
-        self._tracker.finish(self._run(trial), "FINISHED")
-        (self._folder / "states" / f"{trial.trial_id}.pt").unlink(missing_ok=True)
-        epochs = trial.last_result.get("epoch", 0)
-        stopped = " (stopped early)" if epochs < self._experiment.training.epochs else ""
-        self._say(
-            f"trial {trial.trial_id}: dev score {_objective(trial):.4f} after {epochs} epochs{stopped}", trial, trials
-        )
-
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """End the trial's run as failed."""
-        self._tracker.finish(self._run(trial), "FAILED")
-        self._say(f"trial {trial.trial_id} failed", trial, trials)
-
-    def _say(self, message: str, just_ended: Trial, trials: list[Trial]) -> None:
-        # Ray Tune calls back before it marks the trial as ended.
-        ended = [trial for trial in trials if trial is just_ended or trial.status in (Trial.TERMINATED, Trial.ERROR)]
-        best = max(_objective(trial) for trial in ended)
-        print(f"{message}, best {best:.4f}  [{len(ended)}/{self._experiment.tune.trials}]", flush=True)
-
-    def _marker(self, trial: Trial) -> Path:
-        return self._folder / "runs" / trial.trial_id
-
-    def _run(self, trial: Trial) -> str:
-        return self._marker(trial).read_text(encoding="utf-8")
+    epoch, epochs = _time_epoch(planned), experiment.training.epochs
+    # Workers share an epoch's work; what they say to each other is not counted.
+    rounds = math.ceil(planned.total / slots) / max(scaling.workers, 1)
+    least = min(experiment.tune.grace_epochs, epochs)
+    print(
+        f"an epoch on fold(s) {', '.join(map(str, experiment.tune.folds))} took {epoch:.1f} s here, as the experiment "
+        f"is: {clock(rounds * least * epoch)} if every trial ends after {least} epochs, "
+        f"{clock(rounds * epochs * epoch)} if none is stopped before {epochs}"
+    )
 
 
-def _objective(trial: Trial) -> float:
-    return float(trial.last_result.get("objective", -math.inf))
-
-
-def draw(trial: Suggests, space: Space, settings: dict[str, Any]) -> dict[str, Any]:
-    """One configuration, for Optuna."""
-    return dict(space.draw(trial, settings))
-
-
-def dev_speakers(corpus: SpeechCorpus, assignment: Assignment, experiment: Experiment) -> list[str]:
+def dev_speakers(plan: Plan) -> list[str]:
     """The speakers whose dev scores decide between configurations."""
     return sorted(
         {
-            corpus.members.speakers[utterance]
-            for fold in experiment.tune.folds
-            for utterance in split(assignment, fold).dev
+            plan.corpus.members.speakers[utterance]
+            for fold in plan.experiment.tune.folds
+            for utterance in split(plan.assignment, fold).dev
         }
     )
 
 
-@functools.lru_cache(maxsize=2)
-def _corpus(folder: Path) -> SpeechCorpus:
-    """Mapped once in a process that runs many trials."""
-    return SpeechCorpus(folder)
-
-
-def _report(epochs: tuple[Epoch, ...], fits: list[Fit]) -> dict[str, Any]:
-    report: dict[str, Any] = {
-        name: sum(epoch.metrics[name] for epoch in epochs) / len(epochs) for name in epochs[0].metrics
-    }
-    return report | {"objective": sum(fit.best_score for fit in fits) / len(fits), "epoch": epochs[0].number}
-
-
-def _begin(
-    tracker: Tracker, experiment: Experiment, space: Space, title: str, corpus: SpeechCorpus, assignment: Assignment
-) -> str:
-    """Make the sweep's run."""
-    run_id = tracker.start(
-        tracker.experiment(experiment.name),
-        f"{title} tune",
-        tags=records.tags(experiment, corpus, assignment)
-        | {"fgcme.kind": "sweep", "fgcme.space": title, "fgcme.selection": "dev"},
-        parameters=experiment.flat(),
-    )
-    tracker.text(run_id, experiment.to_yaml(), "experiment.yaml")
-    tracker.text(run_id, json.dumps(_as_json(space), indent=2), "space.json")
-    return run_id
-
-
-def _as_json(space: Space) -> Any:
+def as_json(space: Space) -> Any:
+    """A space as it is kept with a run, and compared with another."""
     return space.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-
-
-def _search(
-    experiment: Experiment, space: Space, corpus_folder: Path, folder: Path, tracker: Tracker, resume: bool
-) -> tune.ResultGrid:
-    # One line for each trial is ours to print; Ray's and Optuna's reports would drown it.
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # Ray's own default of 10 s or more between snapshots would let a killed sweep run finished trials again.
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
-    recorder = Recorder(tracker, tracker.experiment(experiment.name), folder.name, experiment, folder)
-    (folder / "states").mkdir(parents=True, exist_ok=True)
-    try:
-        results = _tuner(experiment, space, corpus_folder, folder, recorder, resume).fit()
-    finally:
-        left = _end_what_is_left(tracker, folder)
-    if left or len(results) < experiment.tune.trials:
-        # Ray Tune takes Ctrl-C for a wish to see what there is so far.
-        raise KeyboardInterrupt
-    return results
-
-
-def _tuner(
-    experiment: Experiment, space: Space, corpus_folder: Path, folder: Path, recorder: Recorder, resume: bool
-) -> tune.Tuner:
-    scaling, settings = experiment.scaling, experiment.tune
-    trainable = tune.with_resources(
-        tune.with_parameters(trial, experiment=experiment, corpus_folder=corpus_folder, states=folder / "states"),
-        {"CPU": scaling.cpus_per_worker, "GPU": scaling.gpus_per_worker},
-    )
-    if resume:
-        return tune.Tuner.restore(str(folder), trainable=trainable, resume_unfinished=True, restart_errored=True)
-    searcher = OptunaSearch(
-        functools.partial(draw, space=space, settings=experiment.flat()),
-        metric="objective",
-        mode="max",
-        points_to_evaluate=_first(space, experiment) or None,
-        seed=settings.seed,
-    )
-    scheduler = ASHAScheduler(
-        time_attr="epoch",
-        max_t=experiment.training.epochs,
-        grace_period=min(settings.grace_epochs, experiment.training.epochs),
-        reduction_factor=settings.reduction,
-    )
-    return tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            metric="objective",
-            mode="max",
-            search_alg=searcher,
-            scheduler=scheduler,
-            num_samples=settings.trials,
-            max_concurrent_trials=scaling.parallel,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name=folder.name,
-            storage_path=str(folder.parent),
-            callbacks=[recorder],
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=2),
-        ),
-    )
-
-
-def _end_what_is_left(tracker: Tracker, folder: Path) -> int:
-    """End the runs of trials that were left in the middle as KILLED, and count them."""
-    runs = [marker.read_text(encoding="utf-8") for marker in (folder / "runs").glob("*") if not marker.suffix]
-    left = [run_id for run_id in runs if tracker.client.get_run(run_id).info.status == "RUNNING"]
-    for run_id in left:
-        tracker.finish(run_id, "KILLED")
-    return len(left)
 
 
 def _first(space: Space, experiment: Experiment) -> list[dict[str, Any]]:
@@ -317,42 +215,238 @@ def _first(space: Space, experiment: Experiment) -> list[dict[str, Any]]:
     return [dict(point) for index, point in enumerate(points) if point not in points[:index]]
 
 
-def _best(results: tune.ResultGrid) -> tuple[dict[str, Any], float]:
-    ended_well = [
-        result
-        for result in (results[index] for index in range(len(results)))
-        if result.metrics and math.isfinite(result.metrics.get("objective", math.nan))
-    ]
-    if not ended_well:
-        raise UserError(
-            f"none of {len(results)} trials ended well; {results.errors[0] if results.errors else ''}".strip()
-        )
-    objectives = [float((result.metrics or {})["objective"]) for result in ended_well]
-    best = objectives.index(max(objectives))
-    return dict(ended_well[best].config or {}), objectives[best]
+def _begin(tracker: Tracker, plan: Plan) -> str:
+    """Make the sweep's run."""
+    settings = plan.experiment.tune
+    tags = {"fgcme.kind": "sweep", "fgcme.space": plan.title, "fgcme.selection": "dev"}
+    if settings.cost != "none":
+        tags["fgcme.cost"] = settings.cost
+    run_id = tracker.start(
+        tracker.experiment(plan.experiment.name),
+        f"{plan.title} tune",
+        tags=records.tags(plan.experiment, plan.corpus, plan.assignment) | tags,
+        parameters=plan.experiment.flat(),
+    )
+    tracker.text(run_id, plan.experiment.to_yaml(), "experiment.yaml")
+    tracker.text(run_id, json.dumps(as_json(plan.space), indent=2), "space.json")
+    return run_id
 
 
 def _latest(sweeps: Path) -> str:
-    runs = sorted(sweeps.glob("*/tuner.pkl"), key=lambda path: path.stat().st_mtime)
+    runs = sorted(sweeps.glob("*/lock"), key=lambda path: path.stat().st_mtime)
     if not runs:
         raise UserError(f"{sweeps}: no sweep to resume; start one without --resume")
     return runs[-1].parent.name
 
 
-def _write_best(
-    experiment: Experiment,
-    configuration: dict[str, Any],
-    score: float,
-    trials: int,
-    title: str,
-    tuned_on: list[str],
-    folder: Path,
-) -> Path:
-    best = spaces.apply(experiment, configuration)
-    protocol = best.protocol.model_copy(update={"tuned_on": tuned_on})
-    best = best.model_copy(update={"name": title, "protocol": protocol})
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a sweep for this driver; what holds it goes with the process, however that ends.
+
+    Raises:
+        UserError: another driver holds it.
+    """
+    (folder / "trials").mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"sweep {folder.name} is being run by another driver: wait until it has ended, or end it"
+            ) from None
+        yield
+
+
+def _takes(experiment: Experiment) -> tuple[float, float]:
+    """CPUs and GPUs of a trial, all its workers together."""
+    scaling = experiment.scaling
+    workers = max(scaling.workers, 1)
+    gpus = workers * scaling.gpus_per_worker if scaling.gpus_per_trial is None else scaling.gpus_per_trial
+    return workers * scaling.cpus_per_worker, gpus
+
+
+def _slots(experiment: Experiment) -> int:
+    """How many trials run at once.
+
+    Raises:
+        UserError: not even one fits.
+    """
+    cpus, gpus = _takes(experiment)
+    workers = max(experiment.scaling.workers, 1)
+    engine.require(cpus / workers, gpus / workers, "one trial", workers)
+    has = engine.resources()
+    fitting = int(has["CPU"] // cpus)
+    if gpus:
+        fitting = min(fitting, int(has["GPU"] / gpus + 1e-9))
+    return min(fitting, experiment.scaling.parallel or fitting)
+
+
+def _searcher(plan: Plan) -> Searcher | None:
+    """What proposes configurations; population-based training does without."""
+    if plan.experiment.tune.scheduler == "pbt":
+        return None
+    return search.searcher(plan.experiment, plan.space, plan.first, plan.title, plan.identity)
+
+
+def _fit(plan: Plan, tuner: tune.Tuner, folder: Path, tracker: Tracker) -> tune.ResultGrid:
+    """Run all trials that have not ended yet.
+
+    Raises:
+        KeyboardInterrupt: somebody wants it to stop.
+        UserError: more trials failed than may, or the disk is full.
+    """
+    # One line for each trial is ours to print; Ray's and Optuna's reports would drown it.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Ray's own default of 10 s or more between snapshots would let a killed sweep run finished trials again.
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
+    trials = folder / "trials"
+    try:
+        results = tuner.fit()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"{folder}: the disk is full; make room, and go on with --resume") from None
+    finally:
+        left = _end_what_is_left(tracker, trials)
+    reasons, most = _failures(results, trials), plan.experiment.tune.max_failures
+    if len(reasons) > most:
+        raise UserError(
+            f"{len(reasons)} trials failed, more than tune.max_failures={most} (the last: {reasons[-1]}); "
+            "go on with --resume tune.max_failures=N"
+        )
+    if left or len(results) < plan.total:
+        # Ray Tune takes Ctrl-C for a wish to see what there is so far.
+        raise KeyboardInterrupt
+    return results
+
+
+def _tuner(
+    plan: Plan, folder: Path, tracker: Tracker, slots: int, proposing: Searcher | None, failures: Failures
+) -> tune.Tuner:
+    experiment, sweep = plan.experiment, _sweep(plan, folder)
+    scheduler = search.scheduler(experiment, plan.space)
+    study = tracker.experiment(experiment.name)
+    recorder = Recorder(tracker, study, folder.name, sweep, plan.total, failures, scheduler)
+    drawn: dict[str, Any] = {}
+    if proposing is None:
+        drawn = {name: search.domain(parameter) for name, parameter in search.mutable(plan.space).items()}
+        drawn[search.NUMBER] = tune.grid_search(list(range(plan.total)))
+    return tune.Tuner(
+        _trainable(sweep),
+        param_space=drawn,
+        tune_config=tune.TuneConfig(
+            search_alg=proposing,
+            scheduler=scheduler,
+            num_samples=plan.total if proposing else 1,
+            # A configuration that is proposed before there is room for it does not know of those that end meanwhile.
+            max_concurrent_trials=slots,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name=folder.name,
+            storage_path=str(folder.parent),
+            callbacks=[recorder],
+            stop=failures,
+            verbose=0,
+            # Nodes may be lost as often as they like: a trial that gets nowhere ends itself.
+            failure_config=tune.FailureConfig(max_failures=-1),
+        ),
+    )
+
+
+def _resumed(plan: Plan, folder: Path) -> tune.Tuner:
+    sweep = _sweep(plan, folder)
+    for path in sweep.folder.glob("*/starts.json"):
+        # What killed the driver was not the trials' doing.
+        path.unlink()
+    trainable = _trainable(sweep)
+    return tune.Tuner.restore(str(folder), trainable=trainable, resume_unfinished=True, restart_errored=True)
+
+
+def _sweep(plan: Plan, folder: Path) -> Sweep:
+    """What the trials need: an experiment whose workers take their share of the trial's GPUs."""
+    scaling = plan.experiment.scaling
+    _, gpus = _takes(plan.experiment)
+    scaling = scaling.model_copy(update={"gpus_per_worker": gpus / max(scaling.workers, 1)})
+    return Sweep(plan.experiment.model_copy(update={"scaling": scaling}), plan.folder, folder / "trials")
+
+
+def _trainable(sweep: Sweep) -> Any:
+    scaling = sweep.experiment.scaling
+    resources: dict[str, float] = {"CPU": scaling.cpus_per_worker, "GPU": scaling.gpus_per_worker}
+    if scaling.workers > 1:
+        # The trial itself computes nothing: its workers ask for what they need, and never more trials wait than fit.
+        resources = {"CPU": 0, "node:__internal_head__": 0.001}
+    return tune.with_resources(tune.with_parameters(trial, sweep=sweep), resources)
+
+
+def _end_what_is_left(tracker: Tracker, trials: Path) -> int:
+    """End the runs of trials that were left in the middle as KILLED, and count them."""
+    left = [Kept(opened.parent) for opened in trials.glob("*/open")]
+    for kept in left:
+        tracker.finish(kept.run.read_text(encoding="utf-8"), "KILLED")
+        kept.open.unlink()
+    return len(left)
+
+
+def _failures(results: tune.ResultGrid, trials: Path) -> list[str]:
+    """Why trials failed, as far as they did."""
+    said = [str(last[FAILURE]) for path in trials.glob("*") if (last := Kept(path).ended()) and FAILURE in last]
+    return said + [reason(error) for error in results.errors]
+
+
+def _conclude(plan: Plan, results: tune.ResultGrid, folder: Path, tracker: Tracker) -> Path:
+    """Print the best trial, and write it as an experiment."""
+    ended_well = [
+        result
+        for result in (results[index] for index in range(len(results)))
+        if result.metrics and FAILURE not in result.metrics and math.isfinite(result.metrics.get("objective", math.nan))
+    ]
+    if not ended_well:
+        raise UserError(
+            f"none of {len(results)} trials ended well: {(_failures(results, folder / 'trials') or [''])[0]}"
+        )
+    best = max(ended_well, key=lambda result: float((result.metrics or {})["objective"]))
+    score, drawn = float((best.metrics or {})["objective"]), settings_of(best.config or {})
+    path = _write_best(plan, drawn, score, len(results), folder)
+    tracker.artifact(folder.name, path)
+    tracker.log(folder.name, {"dev/best_score": score}, 0)
+    if plan.experiment.tune.cost != "none":
+        _print_front(plan.experiment.tune.cost, [(result.metrics or {}, result.config or {}) for result in ended_well])
+    print(f"\nbest of {len(results)} trials: dev {plan.experiment.tune.objective} {score:.4f} with")
+    for name, value in drawn.items():
+        print(f"  {name}: {value}")
+    return path
+
+
+def _print_front(cost: str, trials: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    """The trials that no other one beats in objective and cost at once."""
+    print(f"\nbest for what they cost ({'parameters' if cost == 'parameters' else 'ms an utterance'}):")
+    for index in search.front([(metrics["objective"], metrics["cost"]) for metrics, _ in trials]):
+        metrics, configuration = trials[index]
+        drawn = ", ".join(f"{name}={value}" for name, value in settings_of(configuration).items())
+        print(f"  {metrics['objective']:.4f}  {metrics['cost']:g}  {drawn}")
+
+
+def _write_best(plan: Plan, drawn: dict[str, Any], score: float, trials: int, folder: Path) -> Path:
+    best = spaces.apply(plan.experiment, drawn)
+    protocol = best.protocol.model_copy(update={"tuned_on": dev_speakers(plan)})
+    best = best.model_copy(update={"name": plan.title, "protocol": protocol})
     path = folder / "best.yaml"
     write_text(
         path, f"# The best of {trials} trials, dev score {score:.4f}. Run: fgcme train {path}\n" + best.to_yaml()
     )
     return path
+
+
+def _time_epoch(plan: Plan) -> float:
+    """Seconds of one epoch on all tuning folds, in this process."""
+    experiment, seconds = plan.experiment, 0.0
+    torch.set_num_threads(max(1, int(experiment.scaling.cpus_per_worker)))
+    for fold in experiment.tune.folds:
+        parts = divide(plan.corpus, plan.assignment, fold, "dev", experiment.model, experiment.training)
+        fit = Fit(parts, experiment.model, experiment.training, experiment.training.seeds[0])
+        started = time.monotonic()
+        next(fit.epochs())
+        seconds += time.monotonic() - started
+    return seconds

@@ -292,6 +292,9 @@ class ScalingSettings(Settings):
     workers: Natural = Field(0, description="Ray Train workers of one training; 0 trains in the fold's own process")
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+    gpus_per_trial: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="of a sweep's trial, e.g. 0.125: eight share a GPU; by default what its workers need"
+    )
     parallel: Positive | None = Field(None, description="trainings at once; by default as many as fit")
 
 
@@ -300,15 +303,42 @@ class TuneSettings(Settings):
 
     trials: Positive = 16
     folds: Distinct = Field([0], description="folds whose dev parts decide")
+    objective: Literal["score", "ua", "wa", "macro_f1"] = Field(
+        "score", description="dev metric of the best epoch, mean over the folds; `score` is training.score's"
+    )
+    cost: Literal["none", "parameters", "latency"] = Field(
+        "none", description="what is to be small besides: parameters, or ms to classify a dev utterance"
+    )
+    search: Literal["tpe", "random", "grid", "cmaes", "nsga2"] = Field(
+        "tpe", description="`grid` tries all that the space holds, whatever `trials` says"
+    )
+    scheduler: Literal["asha", "hyperband", "median", "none", "pbt"] | None = Field(
+        None, description="what stops bad trials; by default asha, and none beside a cost"
+    )
     seed: Natural = 0
     grace_epochs: Positive = Field(3, description="epochs every trial may run before it can be stopped")
     reduction: Annotated[int, Field(ge=2)] = Field(3, description="of this many trials, one goes on")
+    max_failures: Natural = Field(3, description="failed trials that a sweep goes on after")
+    epoch_minutes: Annotated[float, Field(gt=0)] = Field(60, description="an epoch that takes longer hangs")
+
+    @model_validator(mode="after")
+    def _agree(self) -> TuneSettings:
+        if self.search == "nsga2" and self.cost == "none":
+            raise ValueError("`search: nsga2` weighs two objectives: say which `cost`, parameters or latency")
+        if self.cost != "none" and self.search in ("cmaes", "grid"):
+            raise ValueError(f"`search: {self.search}` has one objective: set `cost: none`, or search by tpe or nsga2")
+        if self.scheduler == "pbt" and (self.search != "random" or self.cost != "none"):
+            raise ValueError("`scheduler: pbt` changes trials as they run: it goes with `search: random`, `cost: none`")
+        return self
 
 
 class StorageSettings(Settings):
     """Where results go: a folder that all nodes share."""
 
     path: str = "storage"
+    study: str | None = Field(
+        None, description="Optuna's database, e.g. sqlite:///study.db, which drivers share and optuna-dashboard opens"
+    )
 
 
 class TrackingSettings(Settings):

@@ -260,6 +260,9 @@ class Fit:
         self._epoch = state["epoch"]
         self.model.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
+        # A state may be gone on with under another setting, as the learning rate, which is set at every step.
+        for group in self._optimiser.param_groups:
+            group["weight_decay"] = self.training.weight_decay
         self.best_score = state["best_score"]
         self._best_epoch = state["best_epoch"]
         self._best = state["best"]

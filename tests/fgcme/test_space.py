@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import optuna
@@ -6,7 +7,8 @@ import pytest
 from fgcme.errors import UserError
 from fgcme.experiment import load as load_experiment
 from fgcme.experiment import parse
-from fgcme.space import apply, load
+from fgcme.model import build
+from fgcme.space import Space, apply, load
 from pipelines.shipped import EXPERIMENTS, SEARCH_SPACES
 
 EXPERIMENT = parse({"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}})
@@ -23,14 +25,74 @@ SPACES = [path for path in sorted(SEARCH_SPACES.glob("*.yaml")) if not path.stem
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda path: path.stem)
 @pytest.mark.parametrize("experiment", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_space_draws_what_every_shipped_experiment_accepts(space: Path, experiment: Path) -> None:
+def test_every_shipped_space_draws_what_every_shipped_experiment_accepts_and_builds(
+    space: Path, experiment: Path
+) -> None:
     base = load_experiment(experiment)
     loaded = load(space, base)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for point in loaded.first:
-        apply(base, point)
-    for _ in range(200):
-        apply(base, loaded.draw(study.ask(), base.flat()))
+    drawn = [loaded.draw(study.ask(), base.flat()) for _ in range(200)]
+    assert len({tuple(row.items()) for row in drawn}) > 150
+    accepted = [apply(base, row) for row in [*loaded.first, *drawn]]
+    for made in accepted[: len(loaded.first) + 3]:
+        network = build(made.model, frame_size=40, vocabulary_size=10, classes=4)
+        assert sum(parameter.numel() for parameter in network.parameters()) > 0
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda path: path.stem)
+def test_the_published_configuration_is_among_those_that_a_shipped_space_tries_first(space: Path) -> None:
+    # The run scripts of the published code drive the acoustic side by word.
+    published = apply(EXPERIMENT, {"model.excitement.driver": "word"})
+    loaded = load(space, EXPERIMENT)
+    assert loaded.point(published.flat()) in loaded.first
+
+
+def test_what_the_experiment_makes_of_a_value_is_what_is_drawn(tmp_path: Path) -> None:
+    # To YAML, 1e-4 is a text.
+    text = (
+        "parameters:\n"
+        "  training.learning_rate: {choice: [1e-4, 1]}\n"
+        "  training.weight_decay: {float: [1e-6, 1e-2], log: true, when: {training.learning_rate: [1e-4]}}\n"
+        "first: [{training.learning_rate: 1e-4, training.weight_decay: 1e-3}]\n"
+    )
+    space = load(write(tmp_path, text), EXPERIMENT)
+    assert [repr(value) for value in space.parameters["training.learning_rate"].ends()] == ["0.0001", "1.0"]
+    assert space.parameters["training.weight_decay"].number == [1e-6, 1e-2]
+    assert space.parameters["training.weight_decay"].when == {"training.learning_rate": [0.0001]}
+    assert space.first == [{"training.learning_rate": 0.0001, "training.weight_decay": 0.001}]
+
+
+def test_it_is_the_same_after_a_way_through_json(tmp_path: Path) -> None:
+    space = load(SEARCH_SPACES / "joint.yaml", EXPERIMENT)
+    assert Space.model_validate(json.loads(space.model_dump_json(by_alias=True, exclude_defaults=True))) == space
+
+
+def test_a_grid_holds_every_configuration_once_and_its_size_is_known_without_it(tmp_path: Path) -> None:
+    text = (
+        "parameters:\n"
+        "  model.pooling.kind: {choice: [mean, lse, utterance]}\n"
+        "  model.pooling.temperature: {float: [0.5, 1.5], step: 0.5, when: {model.pooling.kind: [lse]}}\n"
+        "  model.pooling.margin: {int: [0, 4], step: 2, when: {model.pooling.kind: [mean, lse]}}\n"
+        "  training.batch_size: {int: [7, 8]}\n"
+        "  model.excitement.driver: {choice: [features, word], when: {model.excitement.acoustic: [none]}}\n"
+    )
+    space = load(write(tmp_path, text), EXPERIMENT)
+    made = list(space.grid(EXPERIMENT.flat()))
+    # mean: 3 margins; lse: 3 temperatures of 3 margins; utterance: one; each with 2 sizes, and never a driver.
+    assert len(made) == space.grid_size(EXPERIMENT.flat()) == 2 * (3 + 9 + 1)
+    assert len({tuple(sorted(row.items())) for row in made}) == len(made)
+    assert made[0] == {"model.pooling.kind": "mean", "model.pooling.margin": 0, "training.batch_size": 7}
+    assert {row["model.pooling.temperature"] for row in made if row["model.pooling.kind"] == "lse"} == {0.5, 1.0, 1.5}
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    assert all(space.draw(study.ask(), EXPERIMENT.flat()) in made for _ in range(50))
+
+
+def test_a_range_without_steps_has_no_grid_and_is_named(tmp_path: Path) -> None:
+    text = "parameters:\n  training.epochs: {int: [1, 3]}\n  training.learning_rate: {float: [0.1, 0.2]}\n"
+    space = load(write(tmp_path, text), EXPERIMENT)
+    for ask in (space.grid, space.grid_size):
+        with pytest.raises(UserError, match=r"training\.learning_rate has no grid: give its range a `step`"):
+            ask(EXPERIMENT.flat())
 
 
 def test_draws_stay_in_their_ranges_and_on_their_steps(tmp_path: Path) -> None:
@@ -107,7 +169,10 @@ def test_the_experiment_s_own_configuration_is_a_point_of_the_space_if_it_lies_i
         ("parameters:\n  training.epochs: {int: [5, 1]}\n", "the lower bound comes first"),
         ("parameters:\n  training.learning_rate: {float: [0.0, 1.0], log: true}\n", "logarithmic range is above 0"),
         ("parameters:\n  training.learning_rate: {float: [0.1, 1.0], choice: [1]}\n", "exactly one of"),
-        ("parameters:\n  training.learning_rate: {uniform: [0.1, 1.0]}\n", "uniform"),
+        (
+            "parameters:\n  training.learning_rate: {uniform: [0.1, 1.0]}\n",
+            "uniform: no such key; allowed here: choice, int",
+        ),
         ("parameters: {}\n", "parameters"),
         ("parameters:\n  prepare.features.bins: {int: [20, 80]}\n", "cannot vary between trials"),
         (
@@ -117,6 +182,84 @@ def test_the_experiment_s_own_configuration_is_a_point_of_the_space_if_it_lies_i
         ),
         ("parameters:\n  training.epochs: {int: [1, 5]}\nfirst: [{training.epochs: 9}]\n", "lies outside the space"),
         ("parameters:\n  training.epochs: {int: [1, 5]}\nfirst: [{}]\n", "give training.epochs too"),
+        ("parameters:\n  training.epochs: {int: [1, 5]}\nfirst: [5]\n", "first, configuration 1: give"),
+        (
+            "parameters:\n  training.epochs: {int: [1, 5]}\nfirst: [{training.epoch: 5}]\n",
+            "training.epoch is not a parameter of this space; did you mean training.epochs?",
+        ),
+        (
+            "parameters:\n  model.fusion.dropout: {float: [0.0, 0.4], step: 0.2}\n"
+            "first: [{model.fusion.dropout: 0.3}]\n",
+            "first, configuration 1: model.fusion.dropout=0.3 lies outside",
+        ),
+        (
+            "parameters:\n  model.pooling.kind: {choice: [mean, lse]}\n"
+            "  model.pooling.temperature: {float: [1, 2], when: {model.pooling.kind: [lse]}}\n"
+            "first: [{model.pooling.kind: mean, model.pooling.temperature: 1}]\n",
+            "leave out model.pooling.temperature, whose condition does not hold",
+        ),
+        (
+            "parameters:\n  model.pooling.kind: {choice: [mean, max]}\n"
+            "  model.pooling.temperature: {float: [1, 2], when: {model.pooling.kind: [lse]}}\n",
+            "model.pooling.temperature: when: model.pooling.kind never is lse in this space",
+        ),
+        (
+            "parameters:\n  training.epochs: {int: [1, 5], when: {model.pooling.kind: [median]}}\n",
+            "training.epochs: when: model.pooling.kind: 'median' is refused",
+        ),
+        (
+            "parameters:\n  training.epochs: {int: [1, 5], when: {model.poling.kind: [mean]}}\n",
+            "training.epochs: when: model.poling is not a setting; did you mean model.pooling?",
+        ),
+        (
+            "parameters:\n  training.epochs: {int: [1, 5], when: {model.pooling.kind: mean}}\n",
+            "training.epochs.when: model.pooling.kind: 'mean' is no list",
+        ),
+        (
+            "parameters:\n  training.epochs: {int: [1, 5], when: {training.loss: [ctc]}}\n",
+            "no condition holds under this experiment",
+        ),
+        (
+            "parameters:\n  training.learning_rate: {float: [.nan, 1.0]}\n",
+            "learning_rate.float: nan is no finite number",
+        ),
+        ("parameters:\n  training.learning_rate: {float: [0.1, .inf]}\n", "inf is no finite number"),
+        ("parameters:\n  training.learning_rate: {float: [low, 1.0]}\n", "'low' is no finite number"),
+        ("parameters:\n  training.learning_rate: {float: [0.1]}\n", "[0.1] is no range"),
+        ("parameters:\n  training.epochs: {int: [1.5, 4]}\n", "training.epochs.int: 1.5 is no whole number"),
+        ("parameters:\n  training.epochs: {int: [true, 4]}\n", "True is no whole number"),
+        (
+            "parameters:\n  training.epochs: {float: [1, 4]}\n",
+            "training.epochs is a whole number: write its range with",
+        ),
+        ("parameters:\n  model.acoustic.layer_normalisation: {int: [0, 1]}\n", "is true or false: write `choice`"),
+        (
+            "parameters:\n  model.pooling: {choice: [mean]}\n",
+            "model.pooling is a section of settings: name one of kind,",
+        ),
+        ("parameters:\n  training.epochs: 5\n", "training.epochs: 5 does not say how it varies"),
+        ("parameters:\n  model.pooling.kind: {choice: []}\n", "model.pooling.kind.choice: [] is no list of choices"),
+        ("parameters:\n  model.pooling.kind: {choice: [mean, max, mean]}\n", "kind: choice: mean is there twice"),
+        ("parameters:\n  training.learning_rate: {choice: [1, 1.0]}\n", "1.0 is there twice"),
+        ("parameters:\n  model.acoustic.kernels: {choice: [[5, 2, 2]]}\n", "[5, 2, 2] cannot be drawn"),
+        ("parameters:\n  training.learning_rate: {choice: [.nan]}\n", "nan cannot be drawn"),
+        ("parameters:\n  training.epochs: {int: [1, 4], step: 0}\n", "0 is no step"),
+        ("parameters:\n  training.epochs: {int: [1, 4], step: 1.5}\n", "leaves the whole numbers"),
+        ("parameters:\n  training.epochs: {int: [1, 4], step: 2}\n", "never meet 4: end at 3 or 5"),
+        (
+            "parameters:\n  model.fusion.dropout: {float: [0.0, 0.5], step: 0.2}\n",
+            "model.fusion.dropout: steps of 0.2 from 0 never meet 0.5: end at 0.4 or 0.6",
+        ),
+        ("parameters:\n  training.epochs: {int: [1, 4], log: 1}\n", "1 is neither true nor false"),
+        # Both ends are accepted, what lies between them is not.
+        ("parameters:\n  model.baseline.heads: {int: [1, 4]}\n", "model.baseline: `heads` must divide"),
+        # Each is accepted alone, both together are not.
+        (
+            "parameters:\n  training.loss: {choice: [cross_entropy, focal]}\n"
+            "  training.label_smoothing: {float: [0.0, 0.1]}\n",
+            "training.label_smoothing goes with training.loss cross_entropy",
+        ),
+        ("parametres: {}\n", "parametres: no such key; allowed here: parameters, first"),
         ("parameters: [\n", "cannot be read as YAML"),
     ],
 )

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
+import optuna
 import pytest
 
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, load
 from fgcme.tracking import Tracker
 from pipelines import train, tune
-from tests.integration.conftest import Make, kill, program, wait_for
+from tests.integration.conftest import Make
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
 
+RATE = "training.learning_rate"
 SPACE = """\
 parameters:
   model.pooling.kind: {choice: [mean_max, mean, max]}
@@ -83,23 +84,19 @@ def test_a_bad_trial_is_stopped_before_its_last_epoch(sweep: Make, tracker: Trac
     assert min(epochs) < 6
 
 
-def test_the_same_seed_tries_the_same_configurations(sweep: Make, tracker: Tracker, space: str) -> None:
-    def tried() -> list[tuple[str, str]]:
-        tune.run(sweep(training={"epochs": 1}, scaling={"parallel": 1}), space)
-        trials = tracker.children(tracker.find("latest").info.run_id)
-        return [
-            (trial.data.params["model.pooling.kind"], trial.data.params["training.learning_rate"]) for trial in trials
-        ]
-
-    assert tried() == tried()
-
-
 @pytest.mark.parametrize(
     ("sections", "text", "sentence"),
     [
         ({}, SPACE.replace("pooling", "poling"), "did you mean model.pooling"),
         ({"tune": {"folds": [7]}}, SPACE, "fold 7 does not exist"),
-        ({"scaling": {"workers": 3}}, SPACE, "one process"),
+        ({"scaling": {"workers": 3}}, SPACE, "one trial needs 3 CPUs at once and Ray has"),
+        ({"tune": {"search": "grid"}}, SPACE, r"training\.learning_rate has no grid"),
+        (
+            {"tune": {"search": "random", "scheduler": "pbt"}},
+            SPACE,
+            r"model\.pooling\.kind cannot change in the middle",
+        ),
+        ({"storage": {"study": "nosuch://database"}}, SPACE, r"storage\.study: nosuch://database cannot be used"),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_trial_starts(
@@ -109,7 +106,8 @@ def test_what_cannot_work_is_refused_before_any_trial_starts(
     path.write_text(text)
     with pytest.raises(UserError, match=sentence):
         tune.run(sweep(**sections), str(path))
-    assert not list(Path(tmp_path / "storage" / "sweeps").glob("*/*/runs/*"))
+    with pytest.raises(UserError, match="no runs are recorded"):
+        tracker.find("latest")
 
 
 def test_resuming_without_a_sweep_is_refused(sweep: Make, tracker: Tracker, space: str) -> None:
@@ -117,51 +115,102 @@ def test_resuming_without_a_sweep_is_refused(sweep: Make, tracker: Tracker, spac
         tune.run(sweep(), space, resume=True)
 
 
-def test_a_killed_sweep_is_completed_by_resume(
-    sweep: Make, tracker: Tracker, space: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def tried(tracker: Tracker, run: str) -> dict[str, dict[str, str]]:
+    """What each trial of a sweep drew, by its number."""
+    return {
+        trial.data.tags["fgcme.trial"]: {name: trial.data.params[name] for name in ("model.pooling.kind", RATE)}
+        for trial in tracker.children(run)
+    }
+
+
+@pytest.mark.parametrize(
+    ("search", "scheduler"), [("random", "median"), ("cmaes", "hyperband"), ("tpe", "none"), ("grid", "asha")]
+)
+def test_each_way_of_searching_gives_every_trial_an_end(
+    sweep: Make, tracker: Tracker, tmp_path: Path, search: str, scheduler: str
 ) -> None:
-    slow = sweep(training={"epochs": 4, "batch_size": 1}, tune={"trials": 6, "grace_epochs": 4})
-    path = tmp_path / "experiment.yaml"
-    path.write_text(slow.to_yaml())
-    with program(tmp_path, "tune", str(path), "--space", space) as driver:
-        assert driver.stdout is not None
-        assert any("[2/6]" in line for line in driver.stdout)
-        kill(driver)
-    with pytest.raises(UserError, match=r"tune\.trials \(6 then, 7 now\)"):
-        tune.run(
-            sweep(training={"epochs": 4, "batch_size": 1}, tune={"trials": 7, "grace_epochs": 4}), space, resume=True
-        )
-    tune.run(slow, space, resume=True)
-    found = tracker.find("latest")
-    trials = tracker.children(found.info.run_id)
-    assert found.info.status == "FINISHED"
-    assert len(trials) == 6
+    path = tmp_path / "steps.yaml"
+    path.write_text(
+        "parameters:\n"
+        "  model.pooling.kind: {choice: [mean, lse]}\n"
+        "  model.pooling.temperature: {float: [0.5, 1.5], step: 0.5, when: {model.pooling.kind: [lse]}}\n"
+    )
+    tune.run(
+        sweep(training={"epochs": 2}, tune={"trials": 4, "search": search, "scheduler": scheduler, "folds": [0]}),
+        str(path),
+    )
+    trials = tracker.children(tracker.find("latest").info.run_id)
     assert {trial.info.status for trial in trials} == {"FINISHED"}
-    assert all(max(step for step, _ in tracker.history(trial.info.run_id, "dev/objective")) == 4 for trial in trials)
-    # It goes on counting where it was, and knows the best so far.
+    drawn = [
+        trial.data.params["model.pooling.kind"] + trial.data.params["model.pooling.temperature"] for trial in trials
+    ]
+    # The grid holds `mean`, which leaves the temperature as it is, and three kinds of `lse`.
+    assert len(trials) == 4
+    assert search != "grid" or sorted(drawn) == ["lse0.5", "lse1.0", "lse1.5", "mean1.0"]
+
+
+def test_two_objectives_give_every_trial_a_cost_and_stop_none(
+    sweep: Make, tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "sizes.yaml"
+    path.write_text("parameters:\n  model.fusion.hidden: {int: [2, 16], step: 2}\n")
+    settings = {"trials": 6, "search": "nsga2", "cost": "parameters", "folds": [0]}
+    tune.run(sweep(training={"epochs": 2}, tune=settings), str(path))
+    found = tracker.find("latest")
+    assert found.data.tags["fgcme.cost"] == "parameters"
+    costs = {
+        int(trial.data.params["model.fusion.hidden"]): trial.data.metrics["cost"]
+        for trial in tracker.children(found.info.run_id)
+    }
+    assert sorted(costs, key=lambda hidden: costs[hidden]) == sorted(costs)
+    assert "best for what they cost" in capsys.readouterr().out
+
+
+def test_population_based_training_changes_trials_as_they_run(sweep: Make, tracker: Tracker, tmp_path: Path) -> None:
+    path = tmp_path / "rates.yaml"
+    path.write_text("parameters:\n  training.learning_rate: {float: [1.0e-6, 3.0e-2], log: true}\n")
+    settings = {"trials": 4, "search": "random", "scheduler": "pbt", "grace_epochs": 2, "folds": [0]}
+    best = tune.run(sweep(training={"epochs": 8}, tune=settings), str(path))
+    trials = tracker.children(tracker.find("latest").info.run_id)
+    assert {trial.info.status for trial in trials} == {"FINISHED"} and len(trials) == 4
+    # A bad one went on as a changed copy of a good one; its run says when.
+    assert any(len({value for _, value in tracker.history(trial.info.run_id, RATE)}) > 1 for trial in trials)
+    assert load(best).training.learning_rate > 1e-4
+
+
+def test_trials_of_two_workers_each_train_by_ray_train(sweep: Make, tracker: Tracker, space: str) -> None:
+    scaling = {"workers": 2, "cpus_per_worker": 0.5}
+    tune.run(sweep(training={"epochs": 2}, tune={"trials": 3, "folds": [0]}, scaling=scaling), space)
+    trials = tracker.children(tracker.find("latest").info.run_id)
+    assert {trial.info.status for trial in trials} == {"FINISHED"} and len(trials) == 3
+    assert all(len(tracker.history(trial.info.run_id, "dev/objective")) == 2 for trial in trials)
+
+
+def test_sweeps_share_a_study_of_the_same_things(sweep: Make, tracker: Tracker, space: str, tmp_path: Path) -> None:
+    study = f"sqlite:///{tmp_path}/study.db"
+
+    def settings(epochs: int) -> dict[str, dict[str, object]]:
+        return {"training": {"epochs": epochs}, "tune": {"trials": 2}, "storage": {"study": study}}
+
+    for _ in range(2):
+        tune.run(sweep(**settings(1)), space)
+    [summary] = optuna.get_all_study_summaries(study)
+    assert (summary.study_name, summary.n_trials) == ("small-small", 4)
+    known = optuna.load_study(study_name="small-small", storage=study)
+    assert {trial.state for trial in known.trials} == {optuna.trial.TrialState.COMPLETE}
+    # The second driver goes on numbering, and does not try again what the first had tried.
+    assert set(tried(tracker, tracker.find("latest").info.run_id)) == {"2", "3"}
+    with pytest.raises(UserError, match="has a study small-small of another space, corpus or experiment"):
+        tune.run(sweep(**settings(2)), space)
+
+
+def test_a_preview_says_what_a_sweep_would_take_and_starts_nothing(
+    sweep: Make, tracker: Tracker, space: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tune.preview(sweep(), space)
     printed = capsys.readouterr().out
-    assert "[1/6]" not in printed
-    assert "[6/6]" in printed
-
-
-def test_an_interrupted_sweep_leaves_no_run_running(sweep: Make, tracker: Tracker, space: str, tmp_path: Path) -> None:
-    path = tmp_path / "experiment.yaml"
-    path.write_text(sweep(training={"epochs": 100, "batch_size": 1}, tune={"trials": 4, "grace_epochs": 100}).to_yaml())
-
-    def begun() -> str | None:
-        """The sweep, once a trial of it has logged an epoch."""
-        try:
-            run = tracker.find("latest").info.run_id
-        except UserError:
-            return None
-        trials = tracker.children(run)
-        return run if any(tracker.history(trial.info.run_id, "dev/objective") for trial in trials) else None
-
-    with program(tmp_path, "tune", str(path), "--space", space) as driver:
-        run = wait_for(begun)
-        driver.send_signal(signal.SIGINT)
-        assert driver.wait(timeout=60) == 130
-        assert driver.stderr is not None
-        assert "go on with --resume" in driver.stderr.read()
-    assert tracker.find(run).info.status == "KILLED"
-    assert {trial.info.status for trial in tracker.children(run)} == {"KILLED"}
+    assert "4 trials on the dev part of fold(s) 0, 2" in printed
+    assert "a trial takes 1 CPUs and 0 GPUs" in printed
+    assert "if every trial ends after 2 epochs" in printed
+    with pytest.raises(UserError, match="no runs are recorded"):
+        tracker.find("latest")

@@ -11,6 +11,14 @@ def test_shipped_experiments_and_spaces_are_found_by_name() -> None:
     assert space_file("pooling").name == "pooling.yaml"
 
 
+def test_every_question_that_a_sweep_is_shipped_for_has_its_space() -> None:
+    for name in ("pooling", "excitement", "optimisation", "joint", "augmentation", "front_end"):
+        text = space_file(name).read_text(encoding="utf-8")
+        # It begins with what it is for, and says how it is used.
+        assert text.startswith("# ")
+        assert f"# Use: fgcme tune ravdess --space {name} --trials " in text
+
+
 def test_others_are_found_by_path(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("name: mine\n")

@@ -1,0 +1,234 @@
+"""Keeps MLflow, the trials' folders and the terminal in step with a sweep on Ray Tune, from the driver."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from fgcme import space as spaces
+from fgcme.tracking import Tracker
+from fgcme.whole_file import write_text
+from pipelines import snapshot
+from pipelines.board import Board, Row, Standing, Summary
+from pipelines.failure import TAG, reason
+from pipelines.search import settings_of
+from pipelines.trial import FAILURE, Kept, Sweep
+
+# Of a report, what is neither Ray Tune's own nor the configuration.
+_OWN = ("train/", "dev/", "objective", "cost", "epoch", "seconds", FAILURE)
+
+_OF_THIS_PROCESS = ("_board", "_started", "_before", "_kept_at", "_logged")
+
+
+class Failures(tune.Stopper):
+    """Ends a sweep when more trials have failed than it may go on after.
+
+    Args:
+        most: so many may fail.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.count = 0
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is stopped for what it reports itself."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether it is enough."""
+        return self.count > self.most
+
+
+class Recorder(tune.Callback):
+    """Ray Tune's callbacks of a sweep.
+
+    A resumed sweep gets this object as it was pickled when the sweep began, so nothing that lasts is kept here: which
+    run belongs to which trial is in the trials' folders, and what is done is read off Ray Tune's list of trials.
+
+    Args:
+        tracker: where the trials' runs are recorded.
+        study: id of the MLflow experiment.
+        parent: id of the sweep's run.
+        sweep: what the trials have in common.
+        total: trials in all.
+        failures: is told of each trial that fails.
+        scheduler: that stops the sweep's trials.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        study: str,
+        parent: str,
+        sweep: Sweep,
+        total: int,
+        failures: Failures,
+        scheduler: TrialScheduler,
+    ) -> None:
+        self._tracker = tracker
+        self._study = study
+        self._parent = parent
+        self._sweep = sweep
+        self._total = total
+        self._failures = failures
+        self._scheduler = scheduler
+        self._begin()
+
+    def _begin(self) -> None:
+        self._board = Board(self._sweep.experiment.training.epochs)
+        self._started = time.monotonic()
+        self._before: int | None = None
+        self._kept_at = 0.0
+        # The last epoch that was recorded of each trial.
+        self._logged: dict[str, int] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what belongs to this process: the terminal and the clock."""
+        return {name: value for name, value in vars(self).items() if name not in _OF_THIS_PROCESS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """As it was, at a terminal of its own."""
+        vars(self).update(state)
+        self._failures.count = 0
+        self._begin()
+
+    def setup(
+        self, stop: Any = None, num_samples: int | None = None, total_num_samples: int | None = None, **info: Any
+    ) -> None:
+        """Go on from what the sweep knew when it was killed."""
+        snapshot.remember(self._sweep.folder.parent, self._scheduler)
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Make the trial's run, or open it again."""
+        kept, settings = self._kept(trial), settings_of(trial.config)
+        drawn = kept.folder / "configuration.json"
+        known = json.loads(drawn.read_text(encoding="utf-8")) if kept.run.exists() else settings
+        if known != settings and not self._sweep.populating:
+            # Of a trial that was proposed just before the driver was killed, and that nobody remembers.
+            self._close(kept, "KILLED")
+            kept.forget()
+        if kept.run.exists():
+            run_id = kept.run.read_text(encoding="utf-8")
+            self._tracker.reopen(run_id)
+            if kept.folder.name not in self._logged:
+                steps = [step for step, _ in self._tracker.history(run_id, "dev/objective")]
+                self._logged[kept.folder.name] = max(steps, default=0)
+        else:
+            kept.folder.mkdir(parents=True, exist_ok=True)
+            run_id = self._tracker.start(
+                self._study,
+                f"trial {kept.folder.name}",
+                parent=self._parent,
+                tags={"fgcme.kind": "trial", "fgcme.trial": kept.folder.name, "fgcme.selection": "dev"},
+                parameters=spaces.apply(self._sweep.experiment, settings).flat(),
+            )
+            write_text(drawn, json.dumps(settings))
+            write_text(kept.run, run_id)
+        kept.open.touch()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Record an epoch."""
+        kept = self._kept(trial)
+        # A trial that goes on may train epochs again that were trained, but not saved, before.
+        if FAILURE in result or result["epoch"] <= self._logged.get(kept.folder.name, 0):
+            return
+        self._logged[kept.folder.name] = result["epoch"]
+        metrics = {name: value for name, value in result.items() if name.startswith(("train/", "dev/"))}
+        metrics["dev/objective"] = result["objective"]
+        for name in ("cost", "seconds", "seconds_to_first_step"):
+            if name in result:
+                metrics[name] = result[name]
+        if self._sweep.populating:
+            # What changes as it trains cannot be a parameter of its run.
+            settings = settings_of(trial.config)
+            metrics |= {name: float(value) for name, value in settings.items() if isinstance(value, int | float)}
+        self._tracker.log(kept.run.read_text(encoding="utf-8"), metrics, result["epoch"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """End the trial's run: as failed if it said why it cannot be trained."""
+        kept = self._kept(trial)
+        last = {name: value for name, value in trial.last_result.items() if name.startswith(_OWN)}
+        kept.end(last)
+        name = f"trial {kept.folder.name}"
+        if (why := last.get(FAILURE)) is not None:
+            self._fail(kept, why)
+            self._say(f"{name} failed: {why}", trial, trials)
+            return
+        self._close(kept, "FINISHED")
+        stopped = " (stopped early)" if _standing(trial, self._sweep.experiment.training.epochs) == "stopped" else ""
+        epochs, objective = last.get("epoch", 0), last.get("objective", math.nan)
+        self._say(f"{name}: dev score {objective:.4f} after {epochs} epochs{stopped}", trial, trials)
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Say that a trial goes on after what befell it."""
+        kept = self._kept(trial)
+        self._board.say(f"trial {kept.folder.name} was lost with its process, and goes on from its last epoch")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """End the trial's run as failed; what it needs to go on stays, for `--resume`."""
+        kept = self._kept(trial)
+        why = reason(trial.get_pickled_error() or RuntimeError("it was lost"))
+        self._fail(kept, why)
+        self._say(f"trial {kept.folder.name} failed: {why}", trial, trials)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Bring the table up to date, and keep what Ray Tune has just written down."""
+        self._board.show(self._summary(trials))
+        if trials:
+            staging = Path(trials[0].local_experiment_path)
+            written = max((path.stat().st_mtime for path in staging.glob("experiment_state-*.json")), default=0.0)
+            if written > self._kept_at:
+                snapshot.take(self._sweep.folder.parent, staging, self._scheduler)
+                self._kept_at = written
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """Take the table away."""
+        self._board.close()
+
+    def _kept(self, trial: Trial) -> Kept:
+        return self._sweep.kept(trial.trial_id, trial.config)
+
+    def _fail(self, kept: Kept, why: str) -> None:
+        self._failures.count += 1
+        self._tracker.tag(kept.run.read_text(encoding="utf-8"), {TAG: why})
+        self._close(kept, "FAILED")
+
+    def _close(self, kept: Kept, status: Any) -> None:
+        self._tracker.finish(kept.run.read_text(encoding="utf-8"), status)
+        kept.open.unlink(missing_ok=True)
+
+    def _say(self, message: str, just_ended: Trial, trials: list[Trial]) -> None:
+        summary = self._summary(trials, just_ended)
+        best = f", best {summary.best.objective:.4f}" if summary.best else ""
+        self._board.say(f"{message}{best}  {summary.progress()}")
+
+    def _summary(self, trials: list[Trial], just_ended: Trial | None = None) -> Summary:
+        epochs = self._sweep.experiment.training.epochs
+        rows = []
+        for trial in trials:
+            standing = _standing(trial, epochs, trial is just_ended)
+            objective = trial.last_result.get("objective")
+            rows.append(Row(self._kept(trial).folder.name, standing, trial.last_result.get("epoch", 0), objective))
+        if self._before is None:
+            self._before = sum(row.standing in ("ended", "stopped", "failed") for row in rows) - bool(just_ended)
+        return Summary(self._total, rows, time.monotonic() - self._started, self._before)
+
+
+def _standing(trial: Trial, epochs: int, just_ended: bool = True) -> Standing:
+    """How a trial stands; Ray Tune calls back before it marks a trial as ended."""
+    last = trial.last_result
+    if FAILURE in last or trial.status == Trial.ERROR:
+        return "failed"
+    if just_ended or trial.status == Trial.TERMINATED:
+        return "ended" if last.get("epoch", 0) >= epochs else "stopped"
+    return "running" if trial.status == Trial.RUNNING else "waiting"

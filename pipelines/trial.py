@@ -1,0 +1,331 @@
+"""One trial of a sweep: an experiment with a drawn configuration, trained on the tuning folds in step.
+
+A trial keeps all it needs to go on in a folder of its own, in the storage that all nodes share, and nothing in Ray
+Tune's checkpoints: a sweep that is killed remembers one that was replaced since, and could not go on. So it goes on
+from its last epoch wherever it is started again: in another process, on another node, by a resumed sweep.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import functools
+import json
+import math
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from fgcme import space as spaces
+from fgcme.dataset import SpeechCorpus
+from fgcme.errors import UserError
+from fgcme.experiment import Experiment
+from fgcme.fold import divide
+from fgcme.learning import Epoch, Fit, Workers
+from fgcme.protocol import apply
+from fgcme.whole_file import replacing, write_text
+from pipelines.jobs import cause
+from pipelines.search import NUMBER, PROPOSED, settings_of
+from pipelines.training import in_workers, place
+
+# So often in a row may a trial be started after the same epoch: whatever ends it then is its own doing.
+_STARTS = 3
+# The share of the time that may go into saving where a trial is.
+_SAVING = 0.05
+# The metric of a report that says why a trial cannot be trained.
+FAILURE = "failure"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a trial keeps in a folder of its own.
+
+    Attributes:
+        folder: named by the trial.
+    """
+
+    folder: Path
+
+    @property
+    def run(self) -> Path:
+        """The id of its MLflow run."""
+        return self.folder / "run"
+
+    @property
+    def open(self) -> Path:
+        """There as long as its MLflow run has not been ended."""
+        return self.folder / "open"
+
+    @property
+    def state(self) -> Path:
+        """Everything needed to go on after its last epoch."""
+        return self.folder / "state.pt"
+
+    @property
+    def starts(self) -> Path:
+        """How often it was started since it last got anywhere, and where that was."""
+        return self.folder / "starts.json"
+
+    @property
+    def last(self) -> Path:
+        """The last report of a trial that has ended, which is all that is needed of it then."""
+        return self.folder / "last.json"
+
+    def hang(self, rank: int = 0) -> Path:
+        """Where one of its processes was when it was found hanging; empty or missing if it never was."""
+        return self.folder / f"hang-{rank}"
+
+    def hung(self) -> bool:
+        """Whether one of its processes was found hanging."""
+        return any(path.stat().st_size for path in self.folder.glob("hang-*"))
+
+    def start(self, epoch: int) -> int:
+        """Count a start after so many epochs; returns how many there were in a row."""
+        known = json.loads(self.starts.read_text(encoding="utf-8")) if self.starts.exists() else {}
+        count = known.get("count", 0) + 1 if known.get("epoch") == epoch else 1
+        write_text(self.starts, json.dumps({"epoch": epoch, "count": count}))
+        return count
+
+    def ended(self) -> dict[str, Any] | None:
+        """Its last report, or None if it has not ended."""
+        if not self.last.exists():
+            return None
+        report: dict[str, Any] = json.loads(self.last.read_text(encoding="utf-8"))
+        return report
+
+    def end(self, report: Mapping[str, Any]) -> None:
+        """Say that it has ended, and drop what it would have needed to go on."""
+        write_text(self.last, json.dumps(dict(report)))
+        self.state.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "train", ignore_errors=True)
+
+    def forget(self) -> None:
+        """Drop all of it."""
+        shutil.rmtree(self.folder)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What all trials of a sweep have in common.
+
+    Attributes:
+        experiment: what their configurations change.
+        corpus: folder of the prepared corpus.
+        folder: of the trials' own folders.
+    """
+
+    experiment: Experiment
+    corpus: Path
+    folder: Path
+
+    @property
+    def populating(self) -> bool:
+        """Whether trials are a population, of which those that do well are copied and changed as they train."""
+        return self.experiment.tune.scheduler == "pbt"
+
+    def kept(self, trial_id: str, configuration: Mapping[str, Any]) -> Kept:
+        """Where a trial keeps its things: by its number, which a search that was killed gives out again.
+
+        Population-based training copies configurations, numbers and all, from trial to trial.
+        """
+        name = trial_id if self.populating else configuration[NUMBER]
+        return Kept(self.folder / str(name))
+
+
+def trial(configuration: dict[str, Any], sweep: Sweep) -> None:
+    """Train a configuration, and report every epoch to Ray Tune.
+
+    A trial that cannot be trained, because it diverges, does not fit into memory or hangs, reports its failure and
+    ends: it would fail again. Whatever else ends it, a killed process or a lost node, is Ray Tune's to repeat, until it
+    has got nowhere a few times in a row.
+    """
+    experiment = spaces.apply(sweep.experiment, settings_of(configuration))
+    kept = sweep.kept(tune.get_context().get_trial_id(), configuration)
+    if (last := kept.ended()) is not None:
+        # It had ended when the sweep was killed, which had not heard of it yet.
+        tune.report(last)
+        return
+    kept.folder.mkdir(parents=True, exist_ok=True)
+    proposed = configuration.get(PROPOSED)
+    config: dict[str, Any] = {"experiment": experiment, "corpus": sweep.corpus, "kept": kept, "proposed": proposed}
+    if experiment.scaling.workers > 1:
+        reporting = TuneReportCallback()  # type: ignore[no-untyped-call]
+        in_workers(_in_worker, config, experiment.scaling, kept.folder, [reporting])
+        return
+    workers = Workers(device=torch.device("cuda" if experiment.scaling.gpus_per_worker else "cpu"))
+    last_state = _load(_copied_state() if sweep.populating else kept.state)
+    if last_state is not None and not sweep.populating:
+        # It may have been killed before this was heard.
+        tune.report(last_state["report"])
+    saved, took = time.monotonic(), 0.0
+    for report, state in _epochs(**config, workers=workers, last=last_state):
+        if sweep.populating and state is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                torch.save(state, Path(folder) / "state.pt")
+                tune.report(report, checkpoint=tune.Checkpoint.from_directory(folder))
+            continue
+        # A slow disk is not to slow the training down; Hyperband sends trials to sleep after any epoch.
+        asleep = experiment.tune.scheduler == "hyperband"
+        if state is not None and (asleep or took < _SAVING * (time.monotonic() - saved)):
+            begun = time.monotonic()
+            with replacing(kept.state) as partial:
+                torch.save(state, partial)
+            saved = time.monotonic()
+            took = saved - begun
+        tune.report(report)
+
+
+def _in_worker(config: dict[str, Any]) -> None:
+    """What each worker of a trial of several does, under Ray Train, which keeps the states as its checkpoints."""
+    workers = place(config["experiment"])
+    checkpoint = ray.train.get_checkpoint()
+    last = None
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            last = _load(Path(folder) / "state.pt")
+    for report, state in _epochs(**config, workers=workers, last=last):
+        with tempfile.TemporaryDirectory() as folder:
+            kept = None
+            if workers.rank == 0 and state is not None:
+                torch.save(state, Path(folder) / "state.pt")
+                kept = ray.train.Checkpoint.from_directory(folder)
+            ray.train.report(report, checkpoint=kept)
+
+
+def _epochs(
+    experiment: Experiment,
+    corpus: Path,
+    kept: Kept,
+    proposed: float | None,
+    workers: Workers,
+    last: Mapping[str, Any] | None,
+) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """The report of each epoch, and the state to go on from; one without a state if the trial cannot be trained."""
+    settings = experiment.tune
+    torch.set_num_threads(max(1, int(experiment.scaling.cpus_per_worker)))
+    reached = int(last["report"]["epoch"]) if last else 0
+    starts = kept.start(reached) if workers.rank == 0 else 1
+    try:
+        if kept.hung():
+            raise UserError(
+                f"an epoch took longer than tune.epoch_minutes={settings.epoch_minutes:g}: see {kept.hang()}"
+            )
+        if starts > _STARTS:
+            raise UserError(f"its process died {_STARTS} times after epoch {reached}: is it out of memory?")
+        with _watched(kept.hang(workers.rank), 60 * settings.epoch_minutes) as alive:
+            fits = _fits(experiment, corpus, workers, last)
+            objectives: list[float] = list(last["objectives"]) if last else [-math.inf] * len(fits)
+            started, first = time.monotonic(), None if last or proposed is None else time.time() - proposed
+            for epochs in zip(*(fit.epochs() for fit in fits), strict=True):
+                for position, epoch in enumerate(epochs):
+                    if epoch.best:
+                        objectives[position] = epoch.metrics[f"dev/{settings.objective}"]
+                report = _report(epochs, objectives, settings.folds) | {"seconds": time.monotonic() - started}
+                if settings.cost != "none":
+                    report["cost"] = _cost(fits, settings.cost)
+                if first is not None:
+                    report["seconds_to_first_step"], first = first, None
+                reached = report["epoch"]
+                states = [epoch.state() for epoch in epochs]
+                yield report, {"report": report, "states": states, "objectives": objectives}
+                alive()
+                started = time.monotonic()
+    except Exception as error:
+        reason = _failure(error) or (cause(error) if starts == _STARTS else None)
+        if reason is None:
+            raise
+        # The worst there is: a search that is told nothing would look there again.
+        failed = {"objective": 0.0, "epoch": reached + 1, FAILURE: reason}
+        yield failed | ({} if settings.cost == "none" else {"cost": math.inf}), None
+
+
+def _failure(error: Exception) -> str | None:
+    """Why a trial cannot be trained, on one line; None if it may be tried again."""
+    if isinstance(error, UserError):
+        return str(error)
+    # PyTorch's allocator of ordinary memory has no error of its own.
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return f"out of memory: {str(error).partition(chr(10))[0]}".rstrip(": ")
+    return None
+
+
+@contextmanager
+def _watched(path: Path, seconds: float) -> Iterator[Callable[[], None]]:
+    """End this process, from outside of Python, if it does not say for so long that it is alive.
+
+    Args:
+        path: where its stack is written then.
+        seconds: patience.
+    """
+    with path.open("w") as file:
+
+        def alive() -> None:
+            faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+
+        alive()
+        try:
+            yield alive
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+def _fits(experiment: Experiment, corpus_folder: Path, workers: Workers, last: Mapping[str, Any] | None) -> list[Fit]:
+    corpus = _corpus(corpus_folder)
+    assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
+    fits = []
+    for position, fold in enumerate(experiment.tune.folds):
+        parts = divide(corpus, assignment, fold, "dev", experiment.model, experiment.training)
+        seed, state = experiment.training.seeds[0], last["states"][position] if last else None
+        fits.append(Fit(parts, experiment.model, experiment.training, seed, workers, state))
+    return fits
+
+
+def _report(epochs: tuple[Epoch, ...], objectives: list[float], folds: list[int]) -> dict[str, Any]:
+    """Means over the folds, and the objective of each fold beside their mean."""
+    report: dict[str, Any] = {
+        name: sum(epoch.metrics[name] for epoch in epochs) / len(epochs) for name in epochs[0].metrics
+    }
+    report |= {f"dev/objective/fold-{fold}": value for fold, value in zip(folds, objectives, strict=True)}
+    return report | {
+        "objective": sum(objectives) / len(objectives),
+        "epoch": epochs[0].number,
+    }
+
+
+def _cost(fits: list[Fit], kind: str) -> float:
+    """Parameters of the model, or milliseconds that it needs for a dev utterance (the median of three passes)."""
+    if kind == "parameters":
+        return float(sum(parameter.numel() for parameter in fits[0].model.parameters()))
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        fits[0].evaluate(fits[0].parts.dev)
+        seconds.append(time.perf_counter() - started)
+    return 1000 * statistics.median(seconds) / len(fits[0].parts.dev.labels)
+
+
+def _copied_state() -> Path:
+    """The state that population-based training hands a trial: its own, or that of a better one."""
+    checkpoint = tune.get_checkpoint()
+    return Path(checkpoint.to_directory()) / "state.pt" if checkpoint is not None else Path("nowhere")
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    return dict(torch.load(path, map_location="cpu", weights_only=True)) if path.exists() else None
+
+
+@functools.lru_cache(maxsize=2)
+def _corpus(folder: Path) -> SpeechCorpus:
+    """Mapped once in a process that runs many trials."""
+    return SpeechCorpus(folder)

@@ -1,0 +1,181 @@
+"""What befalls a sweep on machines that fail, done for real: nothing is lost, nothing repeated, all of it said."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fgcme.errors import UserError
+from fgcme.experiment import Experiment
+from fgcme.tracking import Tracker
+from pipelines import tune
+from tests.integration.conftest import Make, kill, program, wait_for
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
+
+SPACE = """\
+parameters:
+  model.pooling.kind: {choice: [mean_max, mean, max]}
+  training.learning_rate: {float: [1.0e-3, 3.0e-2], log: true}
+"""
+NAMES = ("model.pooling.kind", "training.learning_rate")
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> str:
+    path = tmp_path / "small.yaml"
+    path.write_text(SPACE)
+    return str(path)
+
+
+@pytest.fixture
+def slow(experiment: Make) -> Make:
+    """Makes sweeps whose trials take a while, one at a time."""
+
+    def make(**sections: dict[str, Any]) -> Experiment:
+        content: dict[str, dict[str, Any]] = {
+            "training": {"epochs": 4, "batch_size": 1},
+            "tune": {"trials": 5, "grace_epochs": 4, "folds": [0]},
+            "scaling": {"parallel": 1},
+        }
+        return experiment(
+            **{name: {**content.get(name, {}), **sections.get(name, {})} for name in {*content, *sections}}
+        )
+
+    return make
+
+
+def outcome(tracker: Tracker, run: str) -> dict[str, tuple[Any, ...]]:
+    """What each trial of a sweep drew and gave, epoch by epoch, by its number."""
+    return {
+        trial.data.tags["fgcme.trial"]: (
+            trial.info.status,
+            *(trial.data.params[name] for name in NAMES),
+            *tracker.history(trial.info.run_id, "dev/objective"),
+        )
+        for trial in tracker.children(run)
+    }
+
+
+def test_a_killed_driver_resumed_ends_as_if_nothing_had_happened(
+    slow: Make, tracker: Tracker, space: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tune.run(slow(), space)
+    undisturbed = tracker.find("latest").info.run_id
+    path = tmp_path / "experiment.yaml"
+    path.write_text(slow().to_yaml())
+    with program(tmp_path, "tune", str(path), "--space", space) as driver:
+        assert driver.stdout is not None
+        assert any("[2/5" in line for line in driver.stdout)
+        with pytest.raises(UserError, match="is being run by another driver"):
+            tune.run(slow(), space, resume=True)
+        kill(driver)
+    killed = tracker.find("latest").info.run_id
+    assert killed != undisturbed and tracker.find(killed).info.status == "RUNNING"
+    with pytest.raises(UserError, match=r"tune\.trials \(5 then, 7 now\)"):
+        tune.run(slow(tune={"trials": 7}), space, resume=True)
+    Path(space).write_text(SPACE.replace("mean_max, ", ""))
+    with pytest.raises(UserError, match="was started with another search space"):
+        tune.run(slow(), space, resume=True)
+    Path(space).write_text(SPACE)
+    capsys.readouterr()
+    tune.run(slow(), space, resume=True)
+    # It goes on counting where it was; what it proposes, and what comes of it, is what it would have been.
+    printed = capsys.readouterr().out
+    assert "[1/5" not in printed and "[5/5" in printed
+    assert tracker.find(killed).info.status == "FINISHED"
+    assert outcome(tracker, killed) == outcome(tracker, undisturbed)
+    assert len(outcome(tracker, killed)) == 5
+
+
+def test_an_interrupted_sweep_leaves_no_run_running(slow: Make, tracker: Tracker, space: str, tmp_path: Path) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(slow(training={"epochs": 100}, tune={"grace_epochs": 100}).to_yaml())
+
+    def begun() -> str | None:
+        """The sweep, once a trial of it has logged an epoch."""
+        try:
+            run = tracker.find("latest").info.run_id
+        except UserError:
+            return None
+        trials = tracker.children(run)
+        return run if any(tracker.history(trial.info.run_id, "dev/objective") for trial in trials) else None
+
+    with program(tmp_path, "tune", str(path), "--space", space) as driver:
+        run = wait_for(begun)
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(timeout=60) == 130
+        assert driver.stderr is not None
+        assert "go on with --resume" in driver.stderr.read()
+    assert tracker.find(run).info.status == "KILLED"
+    assert {trial.info.status for trial in tracker.children(run)} == {"KILLED"}
+
+
+def test_a_killed_worker_s_trial_goes_on_from_its_last_epoch(
+    slow: Make, tracker: Tracker, space: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(slow(training={"epochs": 30}, tune={"trials": 1, "grace_epochs": 30}).to_yaml())
+    with program(tmp_path, "tune", str(path), "--space", space) as driver:
+        states = wait_for(lambda: list((tmp_path / "storage").glob("sweeps/*/*/trials/0/state.pt")))
+        workers = [
+            process
+            for process in psutil.Process(driver.pid).children(recursive=True)
+            if "ray::ImplicitFunc" in " ".join(process.cmdline())
+        ]
+        assert len(workers) == 1
+        os.kill(workers[0].pid, signal.SIGKILL)
+        said, _ = driver.communicate(timeout=120)
+        assert driver.returncode == 0
+    assert "trial 0 was lost with its process, and goes on from its last epoch" in said
+    [trial] = tracker.children(tracker.find("latest").info.run_id)
+    assert trial.info.status == "FINISHED"
+    # No epoch is missing, and none was trained twice.
+    assert [epoch for epoch, _ in tracker.history(trial.info.run_id, "dev/objective")] == list(range(1, 31))
+    assert not states[0].exists()
+
+
+def test_trials_that_cannot_be_trained_are_marked_with_the_reason_and_the_sweep_goes_on(
+    experiment: Make, tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A file that nobody writes to: whoever reads it waits for ever.
+    hanging = tmp_path / "vectors.txt"
+    os.mkfifo(hanging)
+    path = tmp_path / "bad.yaml"
+    path.write_text(f"""\
+parameters:
+  training.learning_rate: {{choice: [0.01, 1.0e+30]}}
+  model.fusion.hidden: {{choice: [8, 10000000]}}
+  model.semantic.vectors: {{choice: [null, {hanging}]}}
+first:
+  - {{training.learning_rate: 1.0e+30, model.fusion.hidden: 8, model.semantic.vectors: null}}
+  - {{training.learning_rate: 0.01, model.fusion.hidden: 10000000, model.semantic.vectors: null}}
+  - {{training.learning_rate: 0.01, model.fusion.hidden: 8, model.semantic.vectors: {hanging}}}
+""")
+    settings = {"trials": 4, "folds": [0], "epoch_minutes": 0.1}
+    tune.run(experiment(tune=settings), str(path))
+    trials = tracker.children(tracker.find("latest").info.run_id)
+    reasons = {trial.data.tags["fgcme.trial"]: trial.data.tags.get("fgcme.failure") for trial in trials}
+    assert {trial.data.tags["fgcme.trial"]: trial.info.status for trial in trials} == {
+        "0": "FINISHED",
+        "1": "FAILED",
+        "2": "FAILED",
+        "3": "FAILED",
+    }
+    assert reasons["0"] is None
+    assert "the loss is not a number" in str(reasons["1"])
+    assert "out of memory" in str(reasons["2"])
+    assert "took longer than tune.epoch_minutes=0.1" in str(reasons["3"])
+    printed = capsys.readouterr().out
+    assert "trial 1 failed: the loss is not a number" in printed and "[4/4]" in printed
+    # As many as that are too many for somebody who allows two.
+    with pytest.raises(UserError, match=r"3 trials failed, more than tune\.max_failures=2"):
+        tune.run(experiment(tune={**settings, "trials": 8, "max_failures": 2}), str(path))
+    found = tracker.find("latest")
+    assert found.info.status == "FAILED"
+    assert not {"RUNNING"} & {trial.info.status for trial in tracker.children(found.info.run_id)}
