@@ -160,7 +160,8 @@ def _join(address: str) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         cause = str(error).partition("\n")[0]
         raise UserError(
-            f"RAY_ADDRESS={address}: cannot join this cluster ({cause}); unset RAY_ADDRESS to run on this machine"
+            f"RAY_ADDRESS={address}: cannot join this cluster ({cause}); if it has a token, set RAY_AUTH_MODE=token "
+            "and RAY_AUTH_TOKEN; or unset RAY_ADDRESS to run on this machine"
         ) from None
 
 

@@ -1,19 +1,28 @@
-"""The same commands on a cluster: two nodes, simulated on this machine, joined by `RAY_ADDRESS` as a real one is."""
+"""The same commands on a cluster: four nodes, simulated on this machine, joined by `RAY_ADDRESS` as a real one is."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from fgcme.tracking import Tracker
+from fgcme.errors import UserError
+from fgcme.tracking import Tracker, prepare_store
+from tests import small_corpus
+from tests.integration.conftest import program, wait_for
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
 
 pytestmark = pytest.mark.integration
 
+ROOT = Path(__file__).parent.parent.parent
 TINY = [
     "corpus.utterances=64",
     "training.epochs=2",
@@ -21,10 +30,39 @@ TINY = [
     "model.acoustic.channels=[16, 16]",
     "model.acoustic.kernels=[5, 2]",
 ]
+EPOCHS, TRIALS = 80, 6
+
+# What a worker process says of the code that it was sent, from a working directory that has a folder `platform`.
+ON_A_NODE = """\
+import json, sys
+from pathlib import Path
+import ray
+
+@ray.remote(num_cpus=1)
+def look():
+    import platform
+    import fgcme.experiment, pipelines.cli
+    return {
+        "node": ray.util.get_node_ip_address(),
+        "platform": platform.__file__,
+        "system": platform.system(),
+        "fgcme": fgcme.experiment.__file__,
+        "pipelines": pipelines.cli.__file__,
+        "files": [str(path) for path in Path().rglob("*") if path.is_file()],
+    }
+
+root = Path(sys.argv[1])
+ray.init(runtime_env={"working_dir": str(root), "py_modules": [str(root / "platform" / "fgcme")]}, log_to_driver=False)
+elsewhere = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+    next(node["NodeID"] for node in ray.nodes() if node["NodeManagerAddress"] == "127.0.0.2"), soft=False
+)
+print(json.dumps(ray.get(look.options(scheduling_strategy=elsewhere).remote())))
+"""
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def cluster() -> Iterator[Cluster]:
+    """A head and three workers, of one CPU each, on loopback addresses of their own."""
     with pytest.MonkeyPatch.context() as patch:
         # Ray reads its token once in a process: another module may have begun with one, and others go on with this.
         os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
@@ -36,12 +74,16 @@ def address() -> Iterator[str]:
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
 
-        loopback = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
-        cluster = Cluster(initialize_head=True, head_node_args={**loopback, "dashboard_host": "127.0.0.1"})
+        # Without a port for the dashboard, the next one that is free.
+        head = {"node_ip_address": "127.0.0.1", "dashboard_host": "127.0.0.1", "dashboard_port": None}
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **head})
         try:
-            cluster.add_node(**loopback)
+            for last in (2, 3, 4):
+                # Addresses of their own: a driver joins by the node of its own address, which is the head.
+                cluster.add_node(num_cpus=1, node_ip_address=f"127.0.0.{last}")
             assert cluster.address.startswith("127.0.0.1:")
-            yield cluster.address
+            patch.setenv("RAY_ADDRESS", cluster.address)
+            yield cluster
         finally:
             cluster.shutdown()
 
@@ -51,28 +93,96 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cluster")
 
 
-def fgcme(folder: Path, address: str, *arguments: str) -> str:
-    environment = {
-        **os.environ,
-        "RAY_ADDRESS": address,
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/tracking/mlflow.db",
-    }
+def fgcme(folder: Path, *arguments: str) -> str:
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/tracking/mlflow.db"}
     command = [sys.executable, "-m", "pipelines.cli", *arguments, *TINY, f"storage.path={folder}/shared"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def test_prepare_train_and_tune_run_on_a_cluster_of_two_nodes(address: str, folder: Path) -> None:
-    assert "utterances: 64" in fgcme(folder, address, "prepare", "demo")
-    # Each node has one CPU: two workers of one CPU are one on either node, exchanging gradients.
-    trained = fgcme(folder, address, "train", "demo", "--fold", "0", "scaling.workers=2")
+def test_preparing_and_training_run_on_a_cluster(cluster: Cluster, folder: Path) -> None:
+    assert "utterances: 64" in fgcme(folder, "prepare", "demo")
+    # Each node has one CPU: two workers of one CPU are on two nodes, exchanging gradients.
+    trained = fgcme(folder, "train", "demo", "--fold", "0", "scaling.workers=2")
     assert "1 trainings" in trained
-    tuned = fgcme(folder, address, "tune", "demo", "--space", "pooling", "--trials", "2")
-    assert "best of 2 trials" in tuned
     # Only what was set decides where things go: the shared folder and the tracking server.
     assert {path.name for path in folder.iterdir()} == {"shared", "tracking"}
     tracker = Tracker(f"sqlite:///{folder}/tracking/mlflow.db")
-    sweep = tracker.find("demo-pooling tune")
-    assert sweep.info.status == "FINISHED"
-    assert len(tracker.children(sweep.info.run_id)) == 2
+    assert tracker.find("demo train").info.status == "FINISHED"
+
+
+def test_code_sent_by_a_runtime_environment_works_and_platform_shadows_nothing(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ON_A_NODE, str(ROOT)], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["node"] == "127.0.0.2"
+    # The worker stands in a copy of the checkout, folder `platform` and all, and has the standard library's module.
+    assert "platform/fgcme/experiment.py" in seen["files"]
+    assert seen["system"] == "Linux"
+    assert Path(seen["platform"]).name == "platform.py"
+    # Both packages are the ones that were sent, not those that happen to be installed on the node.
+    for package in ("fgcme", "pipelines"):
+        assert "runtime_resources" in seen[package]
+        assert not seen[package].startswith(str(ROOT))
+    # What git ignores is not sent: the environment, results, corpora. Nor is the history.
+    assert not {file for file in seen["files"] if file.startswith((".venv/", ".git/", "storage/", "mlflow.db"))}
+
+
+def test_a_sweep_that_loses_two_of_four_nodes_finishes_every_trial_once(
+    cluster: Cluster, prepared: Path, tmp_path: Path
+) -> None:
+    tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db")
+    prepare_store(tracker.uri)
+    experiment, space = tmp_path / "small.yaml", tmp_path / "rates.yaml"
+    experiment.write_text(
+        small_corpus.experiment(
+            prepare={"folder": str(prepared)},
+            storage={"path": str(tmp_path / "storage")},
+            tracking={"uri": tracker.uri},
+            training={"epochs": EPOCHS},
+            tune={"grace_epochs": EPOCHS},
+        ).to_yaml()
+    )
+    space.write_text("parameters:\n  training.learning_rate: {float: [1.0e-3, 3.0e-2], log: true}\n")
+
+    def epochs() -> dict[str, list[int]]:
+        """The epochs of each trial, in the order in which they were recorded."""
+        trials = tracker.children(tracker.find("small-rates tune").info.run_id)
+        return {
+            trial.data.tags["fgcme.trial"]: [
+                value.step
+                for value in sorted(
+                    tracker.client.get_metric_history(trial.info.run_id, "dev/objective"),
+                    key=lambda value: (value.timestamp, value.step),
+                )
+            ]
+            for trial in trials
+        }
+
+    def four_in_the_middle() -> bool:
+        try:
+            reached = [max(steps) for steps in epochs().values() if steps]
+        except UserError:
+            # The sweep's run has not been made yet.
+            return False
+        return sum(2 < epoch < EPOCHS - 20 for epoch in reached) == 4
+
+    with program(tmp_path, "tune", str(experiment), "--space", str(space), "--trials", str(TRIALS)) as sweep:
+        wait_for(four_in_the_middle, 240)
+        # Each node has room for one trial, so two of these four are lost with their nodes.
+        for node in list(cluster.worker_nodes)[:2]:
+            cluster.remove_node(node, allow_graceful=False)
+        out, errors = sweep.communicate(timeout=240)
+    assert sweep.returncode == 0, out + errors
+    assert f"best of {TRIALS} trials" in out
+    assert out.count("goes on from its last epoch") == 2
+    run = tracker.find("small-rates tune")
+    assert run.info.status == "FINISHED"
+    assert [trial.info.status for trial in tracker.children(run.info.run_id)] == ["FINISHED"] * TRIALS
+    # Each trial once, and each of its epochs once, in order: those that were lost did not begin anew.
+    assert list(epochs().values()) == [list(range(1, EPOCHS + 1))] * TRIALS
