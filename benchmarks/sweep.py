@@ -1,0 +1,102 @@
+"""How busy a sweep keeps its machine: the share of the slots' time that goes into training, not into waiting.
+
+Prepares the demo corpus, then runs a sweep of short trials and, beside it, a plain loop that starts `fgcme train` for
+one fold after the other, as one would without this platform. *Busy* is the time inside training and evaluation, summed
+over the trials, over slots x wall time: of the sweep from when Ray is up to the end of the last trial, of the loop
+from its start to its end. *First step* is the time from the proposal of a configuration to the first step of its
+training, of the trials that found a warm process. The last line is JSON.
+
+    python benchmarks/sweep.py [--trials 32] [--epochs 8] [--trainings 4]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SPACE = """\
+parameters:
+  training.learning_rate: {float: [2.0e-4, 2.0e-3], log: true}
+  model.fusion.readout: {choice: [max, mean, attention]}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--trainings", type=int, default=4, help="of the plain loop")
+    arguments = parser.parse_args()
+    # One thread a slot, here and in whatever is started.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        fgcme("prepare", "demo")
+        figures = sweep(arguments.trials, arguments.epochs) | loop(arguments.trainings, arguments.epochs)
+    print(f"\n{'':24}{'busy':>8}{'first step, median':>22}")
+    print(f"{'sweep, warm processes':24}{figures['slots_busy']:8.2f}{figures['first_step_median_s']:20.2f} s")
+    print(f"{'loop of fgcme train':24}{figures['loop_busy']:8.2f}")
+    print(json.dumps(figures))
+
+
+def sweep(trials: int, epochs: int) -> dict[str, float]:
+    """Busy slots and first steps of a sweep in this process."""
+    from fgcme.experiment import load
+    from fgcme.tracking import Tracker
+    from pipelines import engine, tune
+    from pipelines.shipped import experiment_file
+
+    Path("space.yaml").write_text(SPACE)
+    settings = [f"training.epochs={epochs}", f"tune.trials={trials}", "tune.scheduler=none"]
+    experiment = load(experiment_file("demo"), settings)
+    with engine.session():
+        slots = int(engine.resources()["CPU"])
+        tune.run(experiment, "space.yaml")
+    tracker = Tracker(f"sqlite:///{Path('mlflow.db').absolute()}")
+    run = tracker.find("latest")
+    children = tracker.children(run.info.run_id)
+    wall = (max(child.info.end_time for child in children) - run.info.start_time) / 1000
+    trained = sum(seconds for child in children for _, seconds in tracker.history(child.info.run_id, "seconds"))
+    first_steps = [child.data.metrics["seconds_to_first_step"] for child in children]
+    return {
+        "slots": slots,
+        "trials": len(children),
+        "trial_median_s": round(trained / len(children), 2),
+        "slots_busy": round(trained / (slots * wall), 3),
+        # The first in each slot waits for its process to start.
+        "first_step_median_s": round(statistics.median(sorted(first_steps)[: len(first_steps) - slots]), 3),
+        "first_step_cold_s": round(max(first_steps), 2),
+    }
+
+
+def loop(trainings: int, epochs: int) -> dict[str, float]:
+    """Busy time of one `fgcme train` after the other."""
+    from fgcme.tracking import Tracker
+
+    started = time.monotonic()
+    for seed in range(trainings):
+        fgcme("train", "demo", "--fold", "0", f"training.epochs={epochs}", f"training.seeds=[{seed}]", "name=loop")
+    wall = time.monotonic() - started
+    tracker = Tracker(f"sqlite:///{Path('mlflow.db').absolute()}")
+    experiment = tracker.client.get_experiment_by_name("loop")
+    runs = tracker.client.search_runs([experiment.experiment_id], "tags.`fgcme.kind` = 'fold'")
+    assert len(runs) == trainings
+    return {"loop_busy": round(sum(run.data.metrics["seconds"] for run in runs) / wall, 3)}
+
+
+def fgcme(*arguments: str) -> None:
+    """Run the program; what it says is shown if it fails."""
+    done = subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
+
+
+if __name__ == "__main__":
+    main()
