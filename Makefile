@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo ablation test check install lock clean
+.PHONY: demo ablation test survival check install lock clean
 
 demo: install
 	$(BIN)/fgcme demo
@@ -16,7 +16,11 @@ ablation: install
 test: install
 	# Two at a time, a module of tests by one process: they wait for Ray more than they compute. On one thread each, lest
 	# the threads of one wait for those of the other.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not survival"
+
+# Processes, nodes, servers and disks are taken from sweeps that run.
+survival: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m survival tests/integration
 
 check: install
 	$(BIN)/ruff check .

@@ -105,6 +105,9 @@ class Recorder(tune.Callback):
     ) -> None:
         """Go on from what the sweep knew when it was killed."""
         snapshot.remember(self._sweep.folder.parent, self._scheduler)
+        # Asked now, while the store is known to answer, and not when a trial is started again.
+        for path in self._sweep.folder.glob("*/run"):
+            self._logged[path.parent.name] = self._last_epoch(Kept(path.parent))
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Make the trial's run, or open it again."""
@@ -115,12 +118,9 @@ class Recorder(tune.Callback):
             # Of a trial that was proposed just before the driver was killed, and that nobody remembers.
             self._close(kept, "KILLED")
             kept.forget()
+            self._logged.pop(kept.folder.name, None)
         if kept.run.exists():
-            run_id = kept.run.read_text(encoding="utf-8")
-            self._tracker.reopen(run_id)
-            if kept.folder.name not in self._logged:
-                steps = [step for step, _ in self._tracker.history(run_id, "dev/objective")]
-                self._logged[kept.folder.name] = max(steps, default=0)
+            self._tracker.reopen(kept.run.read_text(encoding="utf-8"))
         else:
             kept.folder.mkdir(parents=True, exist_ok=True)
             run_id = self._tracker.start(
@@ -197,6 +197,13 @@ class Recorder(tune.Callback):
 
     def _kept(self, trial: Trial) -> Kept:
         return self._sweep.kept(trial.trial_id, trial.config)
+
+    def _last_epoch(self, kept: Kept) -> int:
+        """The last epoch that was recorded of a trial."""
+        if (last := kept.ended()) is not None:
+            return int(last.get("epoch", 0))
+        steps = self._tracker.history(kept.run.read_text(encoding="utf-8"), "dev/objective")
+        return max((step for step, _ in steps), default=0)
 
     def _fail(self, kept: Kept, why: str) -> None:
         self._failures.count += 1

@@ -179,8 +179,11 @@ def trial(configuration: dict[str, Any], sweep: Sweep) -> None:
         asleep = experiment.tune.scheduler == "hyperband"
         if state is not None and (asleep or took < _SAVING * (time.monotonic() - saved)):
             begun = time.monotonic()
-            with replacing(kept.state) as partial:
-                torch.save(state, partial)
+            try:
+                _save(state, kept.state)
+            except OSError as error:
+                tune.report(report | {FAILURE: f"its state cannot be kept: {error}"})
+                return
             saved = time.monotonic()
             took = saved - begun
         tune.report(report)
@@ -313,6 +316,17 @@ def _cost(fits: list[Fit], kind: str) -> float:
         fits[0].evaluate(fits[0].parts.dev)
         seconds.append(time.perf_counter() - started)
     return 1000 * statistics.median(seconds) / len(fits[0].parts.dev.labels)
+
+
+def _save(state: Mapping[str, Any], path: Path) -> None:
+    """Write a state, whole or not at all.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    with replacing(path) as partial, partial.open("wb") as file:
+        # By a file of Python's own: to a path PyTorch's writer does not say what is wrong with the disk.
+        torch.save(state, file)
 
 
 def _copied_state() -> Path:

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from ray import tune
+from ray.tune.error import TuneError
 from ray.tune.search import Searcher
 
 from fgcme import space as spaces
@@ -302,10 +303,10 @@ def _fit(plan: Plan, tuner: tune.Tuner, folder: Path, tracker: Tracker) -> tune.
     trials = folder / "trials"
     try:
         results = tuner.fit()
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(f"{folder}: the disk is full; make room, and go on with --resume") from None
+    except (OSError, TuneError) as error:
+        if any(isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT) for each in _causes(error)):
+            raise UserError(f"{folder}: the disk is full; make room, and go on with --resume") from None
+        raise
     finally:
         left = _end_what_is_left(tracker, trials)
     reasons, most = _failures(results, trials), plan.experiment.tune.max_failures
@@ -318,6 +319,13 @@ def _fit(plan: Plan, tuner: tune.Tuner, folder: Path, tracker: Tracker) -> tune.
         # Ray Tune takes Ctrl-C for a wish to see what there is so far.
         raise KeyboardInterrupt
     return results
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it came of: Ray Tune raises one of its own for whatever a callback raises."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _tuner(

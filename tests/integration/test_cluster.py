@@ -133,6 +133,7 @@ def test_code_sent_by_a_runtime_environment_works_and_platform_shadows_nothing(
     assert not {file for file in seen["files"] if file.startswith((".venv/", ".git/", "storage/", "mlflow.db"))}
 
 
+@pytest.mark.survival
 def test_a_sweep_that_loses_two_of_four_nodes_finishes_every_trial_once(
     cluster: Cluster, prepared: Path, tmp_path: Path
 ) -> None:

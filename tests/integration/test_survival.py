@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,9 @@ from fgcme.experiment import Experiment
 from fgcme.tracking import Tracker
 from pipelines import tune
 from tests.integration.conftest import Make, kill, program, wait_for
+from tests.store import Server, make_tracker, serving
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
+pytestmark = [pytest.mark.integration, pytest.mark.survival, pytest.mark.usefixtures("ray_session")]
 
 SPACE = """\
 parameters:
@@ -62,6 +66,11 @@ def outcome(tracker: Tracker, run: str) -> dict[str, tuple[Any, ...]]:
     }
 
 
+def wait_for_line(lines: Iterable[str], text: str) -> None:
+    """Read what a program prints up to a line that holds a text."""
+    assert any(text in line for line in lines), f"it ended before {text}"
+
+
 def test_a_killed_driver_resumed_ends_as_if_nothing_had_happened(
     slow: Make, tracker: Tracker, space: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,7 +80,7 @@ def test_a_killed_driver_resumed_ends_as_if_nothing_had_happened(
     path.write_text(slow().to_yaml())
     with program(tmp_path, "tune", str(path), "--space", space) as driver:
         assert driver.stdout is not None
-        assert any("[2/5" in line for line in driver.stdout)
+        wait_for_line(driver.stdout, "[2/5")
         with pytest.raises(UserError, match="is being run by another driver"):
             tune.run(slow(), space, resume=True)
         kill(driver)
@@ -120,7 +129,7 @@ def test_a_killed_worker_s_trial_goes_on_from_its_last_epoch(
     slow: Make, tracker: Tracker, space: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "experiment.yaml"
-    path.write_text(slow(training={"epochs": 30}, tune={"trials": 1, "grace_epochs": 30}).to_yaml())
+    path.write_text(slow(training={"epochs": 15}, tune={"trials": 1, "grace_epochs": 15}).to_yaml())
     with program(tmp_path, "tune", str(path), "--space", space) as driver:
         states = wait_for(lambda: list((tmp_path / "storage").glob("sweeps/*/*/trials/0/state.pt")))
         workers = [
@@ -136,8 +145,77 @@ def test_a_killed_worker_s_trial_goes_on_from_its_last_epoch(
     [trial] = tracker.children(tracker.find("latest").info.run_id)
     assert trial.info.status == "FINISHED"
     # No epoch is missing, and none was trained twice.
-    assert [epoch for epoch, _ in tracker.history(trial.info.run_id, "dev/objective")] == list(range(1, 31))
+    assert [epoch for epoch, _ in tracker.history(trial.info.run_id, "dev/objective")] == list(range(1, 16))
     assert not states[0].exists()
+
+
+def test_a_server_that_goes_away_stops_nothing_and_misses_nothing(slow: Make, space: str, tmp_path: Path) -> None:
+    path, storage = tmp_path / "experiment.yaml", tmp_path / "storage"
+    with serving(Server(tmp_path, make_tracker(tmp_path).uri, str(tmp_path / "kept"))) as server:
+        path.write_text(slow(tracking={"uri": server.address}).to_yaml())
+        with program(tmp_path, "tune", str(path), "--space", space) as driver:
+            assert driver.stdout is not None and driver.stderr is not None
+            wait_for_line(driver.stdout, "[1/5")
+            server.stop()
+            wait_for_line(driver.stdout, "[2/5")
+            server.start()
+            wait_for_line(driver.stdout, "[3/5")
+            # For good, as far as the sweep is concerned.
+            server.stop()
+            said, complained = driver.communicate(timeout=120)
+            assert driver.returncode == 0 and "next: fgcme train" in said
+        assert complained.count("The work goes on") >= 1
+        assert f"`fgcme sync --storage {storage}`" in complained
+        server.start()
+        with program(tmp_path, "sync", "--storage", str(storage)) as sync:
+            assert "writes of" in sync.communicate(timeout=60)[0] and sync.returncode == 0
+        tracker = Tracker(server.address)
+        sweep = tracker.find("latest")
+        assert (sweep.info.status, "dev/best_score" in sweep.data.metrics) == ("FINISHED", True)
+        trials = outcome(tracker, sweep.info.run_id)
+        assert sorted(trials) == ["0", "1", "2", "3", "4"]
+        for status, _, _, *history in trials.values():
+            assert (status, [epoch for epoch, _ in history]) == ("FINISHED", [1, 2, 3, 4])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of a few megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a file system takes rights that are not there")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_sweep_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
+    slow: Make, tracker: Tracker, space: str, small_disk: Path, tmp_path: Path
+) -> None:
+    path, ballast = tmp_path / "experiment.yaml", small_disk / "ballast"
+    path.write_text(slow(storage={"path": str(small_disk)}).to_yaml())
+    with program(tmp_path, "tune", str(path), "--space", space) as driver:
+        assert driver.stdout is not None
+        wait_for_line(driver.stdout, "[2/5")
+        with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+            while True:
+                file.write(bytes(4096))
+        said, complained = driver.communicate(timeout=120)
+        assert driver.returncode == 2, said + complained
+    assert "the disk is full; make room, and go on with --resume" in complained
+    assert "Traceback" not in said + complained
+    ballast.unlink()
+    with program(tmp_path, "tune", str(path), "--space", space, "--resume") as driver:
+        said, complained = driver.communicate(timeout=120)
+        assert driver.returncode == 0, said + complained
+    sweep = tracker.find("latest")
+    trials = outcome(tracker, sweep.info.run_id)
+    assert sweep.info.status == "FINISHED" and sorted(trials) == ["0", "1", "2", "3", "4"]
+    for status, _, _, *history in trials.values():
+        assert (status, [epoch for epoch, _ in history]) == ("FINISHED", [1, 2, 3, 4])
 
 
 def test_trials_that_cannot_be_trained_are_marked_with_the_reason_and_the_sweep_goes_on(
