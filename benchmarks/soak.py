@@ -1,6 +1,6 @@
 """A sweep whose driver is killed at random moments, round after round, and gone on with: what is lost or repeated?
 
-Each round starts a small sweep, kills its driver and all that it started with SIGKILL after a random while, resumes it,
+Each round starts a small sweep, kills its driver and all that it started with SIGKILL at a random moment, resumes it,
 kills it again or not, and completes it. Then the trials are counted: every one has ended exactly once, MLflow shows no
 run RUNNING and none twice, every epoch of a trial is there once, and one trial at a time proposed what an undisturbed
 sweep with the same seed proposes. Prints a line for each round; the last line is JSON.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import random
 import subprocess
@@ -47,27 +48,23 @@ def main() -> None:
         os.chdir(folder)
         Path("space.yaml").write_text(SPACE)
         corpus(Path("corpus").absolute())
-        started = time.monotonic()
-        run("--space", "space.yaml")
-        length = time.monotonic() - started
+        _, length = run()
         undisturbed = outcome()
         passed = kills = 0
         for number in range(arguments.rounds):
-            times = [moments.uniform(0.3, 1.0) * length for _ in range(moments.randint(1, 2))]
-            survived = [
-                run("--space", "space.yaml", *(["--resume"] if kill else []), seconds=seconds)
-                for kill, seconds in enumerate(times)
-            ]
-            kills += survived.count(None)
-            if survived[-1] is None:
-                run("--space", "space.yaml", "--resume")
+            said = []
+            for resumed in range(moments.randint(1, 2)):
+                killed, after = run(*["--resume"] * bool(resumed), kill_after=moments.uniform(0, length))
+                kills += killed
+                said.append(f"killed after {after:.1f} s" if killed else f"ended after {after:.1f} s")
+                if not killed:
+                    break
+            if killed:
+                run("--resume")
             same = outcome() == undisturbed
             passed += same
-            print(
-                f"round {number}: killed after {', '.join(f'{seconds:.1f} s' for seconds in times)}: "
-                f"{'as undisturbed' if same else f'DIFFERS: {outcome()} instead of {undisturbed}'}",
-                flush=True,
-            )
+            verdict = "as undisturbed" if same else f"DIFFERS: {outcome()} instead of {undisturbed}"
+            print(f"round {number}: {', '.join(said)}: {verdict}", flush=True)
     print(json.dumps({"rounds": arguments.rounds, "kills": kills, "passed": passed}))
     sys.exit(passed < arguments.rounds)
 
@@ -88,26 +85,26 @@ def corpus(folder: Path) -> None:
     Path("small.yaml").write_text(experiment.to_yaml())
 
 
-def run(*options: str, seconds: float | None = None) -> int | None:
-    """A sweep's driver: its exit status, or None if it was killed after so many seconds."""
-    command = [sys.executable, "-m", "pipelines.cli", "tune", "small.yaml", *options]
-    with Path("driver.log").open("a") as log:
+def run(*options: str, kill_after: float = math.inf) -> tuple[bool, float]:
+    """A sweep's driver: whether it was killed, and how many seconds after it had set out."""
+    command = [sys.executable, "-u", "-m", "pipelines.cli", "tune", "small.yaml", "--space", "space.yaml", *options]
+    with Path("driver.log").open("w") as log:
         driver = subprocess.Popen(command, stdout=log, stderr=log)
+        while driver.poll() is None and "trials on the dev part" not in Path("driver.log").read_text():
+            time.sleep(0.01)
+        started = time.monotonic()
         try:
-            status = driver.wait(timeout=seconds)
+            status = driver.wait(timeout=None if math.isinf(kill_after) else kill_after)
         except subprocess.TimeoutExpired:
             everything = psutil.Process(driver.pid)
             for process in [*everything.children(recursive=True), everything]:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
             driver.wait()
-            return None
-    if status and "no sweep to resume" in Path("driver.log").read_text().splitlines()[-1]:
-        # It was killed before there was anything to resume.
-        return run("--space", "space.yaml", seconds=seconds)
+            return True, kill_after
     if status:
         sys.exit(Path("driver.log").read_text())
-    return status
+    return False, time.monotonic() - started
 
 
 def outcome() -> dict[str, Any]:
