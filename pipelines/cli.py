@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fgcme.errors import UserError
+from fgcme.errors import UserError, without_passwords
 
 if TYPE_CHECKING:
     from fgcme.experiment import Experiment
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options) or 0
     except UserError as error:
-        print(f"fgcme: {error}", file=sys.stderr)
+        print(f"fgcme: {without_passwords(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fgcme.courier import Courier
-from fgcme.errors import UserError
+from fgcme.errors import UserError, without_passwords
 from fgcme.outbox import Outbox, outboxes
 from pipelines.records import OUTBOX
 
@@ -43,9 +43,9 @@ def _send(outbox: Outbox) -> str | None:
     """Send what waits for one store; returns what is left, and why, if anything is."""
     sent = Courier(outbox).send(wait=True)
     if sent.writes:
-        print(f"{outbox.address}: {sent.writes} writes of {len(sent.runs)} runs sent", flush=True)
+        print(f"{without_passwords(outbox.address)}: {sent.writes} writes of {len(sent.runs)} runs sent", flush=True)
     for sentence in sent.refused:
-        print(sentence)
+        print(without_passwords(sentence))
     left = outbox.runs()
     if not left:
         return None

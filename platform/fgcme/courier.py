@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fgcme.errors import UserError
+from fgcme.errors import UserError, without_passwords
 from fgcme.mlflow_store import PATIENCE_SECONDS, attended, cause, client, insist, problem, refuses, turn, within
 from fgcme.outbox import Entry, Outbox
 
@@ -277,7 +277,7 @@ def found_by_local_id(store: MlflowClient, local: str, experiments: list[str]) -
 
 def say(sentence: str) -> None:
     """Tell the user something that is no result."""
-    print(f"fgcme: {sentence}", file=sys.stderr, flush=True)
+    print(f"fgcme: {without_passwords(sentence)}", file=sys.stderr, flush=True)
 
 
 def _start(store: MlflowClient, local: str, entry: Entry, outbox: Outbox | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Literal
 
 Stage = Literal["list", "read", "align", "feature"]
@@ -30,3 +31,12 @@ class DataError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+def without_passwords(text: str) -> str:
+    """A text for a person, in which no address shows its password.
+
+    >>> without_passwords("postgresql://fgcme:secret@database:5432/runs does not answer")
+    'postgresql://fgcme:...@database:5432/runs does not answer'
+    """
+    return re.sub(r"(://[^/:@\s]*):[^/@\s]*@", r"\1:...@", text)
