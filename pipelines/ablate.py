@@ -152,7 +152,7 @@ def _latest(folder: Path) -> str:
 
 def _with_recorded(tracker: Tracker, run: str, selections: Sequence[Selection]) -> list[Selection]:
     """The selection rules of a run and some more, in the order in which their trainings begin."""
-    recorded = tracker.yaml(run, "ablation.json")["selections"]
+    recorded = tracker.json(run, "ablation.json")["selections"]
     return [rule for rule in RULES if rule in recorded or rule in selections]
 
 

@@ -6,7 +6,6 @@ pictures of single utterances need the prepared corpus; without it the page says
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -204,16 +203,12 @@ def read(tracker: Tracker, run: Run) -> Recorded:
 
 
 def _ablation(tracker: Tracker, run: Run, experiment: Experiment) -> Recorded:
+    description, results = (tracker.json(run.info.run_id, name) for name in ("ablation.json", "results.json"))
+    variants = {
+        name: experiments.parse(settings, f"run {run.info.run_id}, variant {name}")
+        for name, settings in description["variants"].items()
+    }
     with tempfile.TemporaryDirectory() as folder:
-
-        def content(name: str) -> Any:
-            return json.loads(tracker.fetch(run.info.run_id, name, Path(folder)).read_text(encoding="utf-8"))
-
-        description, results = content("ablation.json"), content("results.json")
-        variants = {
-            name: experiments.parse(settings, f"run {run.info.run_id}, variant {name}")
-            for name, settings in description["variants"].items()
-        }
         kept = tracker.fetch(run.info.run_id, "predictions", Path(folder))
         selections: list[Selection] = sorted(description["selections"])
         predictions = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from dataclasses import dataclass, replace
@@ -68,9 +67,7 @@ def read_sweep(tracker: Tracker, run: Run) -> RecordedSweep:
         UserError: its experiment or its space is not kept with the run.
     """
     experiment = experiments.parse(tracker.yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
-    with tempfile.TemporaryDirectory() as folder:
-        path = tracker.fetch(run.info.run_id, "space.json", Path(folder))
-        space = Space.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    space = Space.model_validate(tracker.json(run.info.run_id, "space.json"))
     best = None
     if tracker.holds(run.info.run_id, "best.yaml"):
         best = experiments.parse(tracker.yaml(run.info.run_id, "best.yaml"), f"run {run.info.run_id}, best.yaml")

@@ -103,7 +103,7 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
     known = _latest(sweeps) if resume else None
     if known is not None:
         records.refuse_changes(tracker, known, experiment, planned.corpus, but=_FREE)
-        if tracker.yaml(known, "space.json") != as_json(planned.space):
+        if tracker.json(known, "space.json") != as_json(planned.space):
             raise UserError(f"run {known} was started with another search space; resume it with the same one")
     with engine.session():
         slots = _slots(experiment)

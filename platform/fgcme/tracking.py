@@ -8,6 +8,7 @@ goes on while the store is away, and nothing of its record is lost.
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 import subprocess
@@ -355,6 +356,18 @@ class Tracker:
                 return yaml.safe_load(self.fetch(run_id, path, Path(folder)).read_text(encoding="utf-8"))
             except (UnicodeDecodeError, yaml.YAMLError) as error:
                 raise UserError(f"run {run_id}: artifact {path!r} is not YAML ({cause(error)})") from None
+
+    def json(self, run_id: str, path: str) -> Any:
+        """What a JSON artifact of a run says; not by way of YAML, for which 1e-05 is no number.
+
+        Raises:
+            UserError: the run has no such artifact, or it is not JSON.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                return json.loads(self.fetch(run_id, path, Path(folder)).read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise UserError(f"run {run_id}: artifact {path!r} is not JSON ({cause(error)})") from None
 
     def _artifact_location(self, name: str) -> str | None:
         if self.artifacts is None or not self.uri.startswith("sqlite:"):

@@ -173,6 +173,10 @@ def test_artifacts_come_back_as_they_went(tracker: Tracker, experiment: str, tmp
     (tmp_path / "copies").mkdir()
     assert (tracker.fetch(run, "model", tmp_path / "copies") / "weights").read_bytes() == b"\x00\x01"
     assert tracker.yaml(run, "experiment.yaml") == {"training": {"epochs": 3}}
+    tracker.text(run, "[1e-05, null]", "space.json")
+    assert tracker.json(run, "space.json") == [1e-5, None]
+    with pytest.raises(UserError, match=r"artifact 'experiment\.yaml' is not JSON"):
+        tracker.json(run, "experiment.yaml")
     assert tracker.holds(run, "model/weights")
     assert tracker.holds(run, "table.csv")
     assert not tracker.holds(run, "model/biases")

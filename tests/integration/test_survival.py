@@ -26,6 +26,7 @@ SPACE = """\
 parameters:
   model.pooling.kind: {choice: [mean_max, mean, max]}
   training.learning_rate: {float: [1.0e-3, 3.0e-2], log: true}
+  training.weight_decay: {choice: [0.0, 1.0e-5]}
 """
 NAMES = ("model.pooling.kind", "training.learning_rate")
 
