@@ -72,6 +72,8 @@ def searcher(
         UserError: the database cannot be used, or its study is of something else.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A trial that goes on reports its last epoch again.
+    warnings.filterwarnings("ignore", message="The reported value is ignored")
     settings = experiment.tune
     storage = None
     if experiment.storage.study is not None:
