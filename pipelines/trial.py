@@ -107,7 +107,9 @@ class Kept:
     def end(self, report: Mapping[str, Any]) -> None:
         """Say that it has ended, and drop what it would have needed to go on."""
         write_text(self.last, json.dumps(dict(report)))
-        self.state.unlink(missing_ok=True)
+        nothing = [path for path in self.folder.glob("hang-*") if not path.stat().st_size]
+        for path in (self.state, self.starts, *nothing):
+            path.unlink(missing_ok=True)
         shutil.rmtree(self.folder / "train", ignore_errors=True)
 
     def forget(self) -> None:

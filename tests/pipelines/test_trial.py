@@ -28,9 +28,12 @@ def test_a_trial_that_has_ended_keeps_its_report_and_nothing_to_go_on_from(kept:
     assert kept.ended() is None
     kept.state.write_bytes(b"state")
     (kept.folder / "train").mkdir()
+    kept.start(2)
+    kept.hang(0).touch()
+    kept.hang(1).write_text("where it was")
     kept.end({"objective": 0.5, "epoch": 3})
     assert kept.ended() == {"objective": 0.5, "epoch": 3}
-    assert not kept.state.exists() and not (kept.folder / "train").exists()
+    assert sorted(path.name for path in kept.folder.iterdir()) == ["hang-1", "last.json"]
 
 
 def test_a_trial_hung_if_any_of_its_processes_did(kept: Kept) -> None:
