@@ -122,16 +122,39 @@ def _start(folder: Path) -> None:
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         # Otherwise Ray writes a token into the home folder. It stays for the process: Ray reads it only once.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    ray.init(
-        address="local",
-        # Ray Train asks the dashboard's process which placement groups a stopped trial left behind.
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        _node_ip_address="127.0.0.1",
-        _temp_dir=str(folder),
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
+    with _known_to_its_own():
+        ray.init(
+            address="local",
+            # Ray Train asks the dashboard's process whether a trial was stopped that has left resources behind.
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(folder),
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+
+
+@contextmanager
+def _known_to_its_own() -> Iterator[None]:
+    """Let the processes of a Ray that is started in this block know its address.
+
+    Where two run on one machine, what asks for "the" Ray there gets an error, and what stopped trials of several
+    workers have left behind would then be kept from others for ever.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    given = {name: os.environ.get(name) for name in ("RAY_GCS_SERVER_PORT", "RAY_ADDRESS")}
+    os.environ.update({"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"127.0.0.1:{port}"})
+    try:
+        yield
+    finally:
+        for name, value in given.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _stay_on_loopback() -> None:
