@@ -32,7 +32,7 @@ from fgcme.report.latex import results_latex
 from fgcme.report.page import to_html
 from fgcme.report.phrases import count
 from fgcme.report.spoken import Spoken
-from fgcme.report.spreadsheet import results_csv, speakers_csv
+from fgcme.report.spreadsheet import confusions_csv, results_csv, speakers_csv
 from fgcme.report.standing import Standing
 from fgcme.report.theme import LIGHT, to_png
 from fgcme.tracking import Tracker, require_store, resolve_uri
@@ -307,6 +307,7 @@ def write(folder: Path, content: Content, repetition: Repetition) -> None:
         "index.html": to_html(content, drawn, light),
         "results.csv": results_csv(results),
         "speakers.csv": speakers_csv(results),
+        "confusions.csv": confusions_csv(results),
         **{f"results-{findings.standing.file_name}.tex": results_latex(findings) for findings in results},
         **repetition.files,
     }

@@ -2,26 +2,30 @@
 
 What is independent and what is not:
 
-- Speakers are. They are drawn, swapped and counted as wholes here; their number is the sample size.
+- Speakers are. They are drawn, swapped and counted as wholes here; their number is the sample size. (Where two of them
+  talk to each other, as in IEMOCAP, they share topics and mood; that is not accounted for.)
 - Utterances of one speaker are not: a voice that is hard to read is hard in all of them. Counting them as independent
   makes intervals too narrow and p-values too small.
 - Seeds are not: they repeat a training on the same data, so their deviation is the noise of training alone. Metrics
   are means over seeds, and no seed counts as further data.
-- Folds are not: any two of them share most of their training data, and all test speakers of a fold are answered by the
-  same models. What is shared that way is in no interval and no p-value: these speak of other speakers for the models
-  that were trained. Only more seeds, and other corpora, say more.
+- All test speakers of a fold are answered by the same models: what chance does to one training, it does to all of them
+  alike, and speakers do not tell it from a true difference. Seeds do. So with two seeds or more, intervals and p-values
+  count how much a fold's result varies from seed to seed beside how much it varies from speaker to speaker (see
+  `spread`). With one seed nothing is known of it, and they speak only of the very models that were trained.
+- Folds are not: any two of them share most of their training data. What that does is in no interval and no p-value;
+  only other corpora say more.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.special import expit, logit, stdtrit
+from scipy.special import expit, logit, stdtr, stdtrit
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
@@ -29,6 +33,8 @@ from fgcme.errors import UserError
 from fgcme.metrics import confusion
 
 CONFIDENCE = 0.95
+# Swapping the predictions of a speaker changes the sign of what it adds to a difference in these, and nothing else.
+TESTED = ("ua", "wa")
 
 # Sums of fractions of one size differ by rounding; the metrics' own steps are far larger.
 ROUNDING = 1e-12
@@ -41,6 +47,7 @@ class Answers:
     Attributes:
         ids: [n] of the utterances, sorted.
         speakers: [n].
+        folds: [n].
         labels: [n] class indices.
         seeds: [R], sorted.
         predictions: [R, n] class indices.
@@ -48,6 +55,7 @@ class Answers:
 
     ids: np.ndarray
     speakers: np.ndarray
+    folds: np.ndarray
     labels: np.ndarray
     seeds: np.ndarray
     predictions: np.ndarray
@@ -63,7 +71,7 @@ class Answers:
 
         Raises:
             UserError: there is no prediction, a class is not one of `classes`, a seed does not answer every utterance
-                once, or an utterance has another label or speaker under another seed.
+                once, or an utterance has another label, speaker or fold under another seed.
         """
         if not predictions.num_rows:
             raise UserError(f"variant {name}: there is no prediction; train it first")
@@ -93,13 +101,14 @@ class Answers:
 
         labels = class_index("label")
         speakers = by_seed(np.array(predictions["speaker"].to_pylist()))
-        for what, values in (("label", labels), ("speaker", speakers)):
+        folds = by_seed(predictions["fold"].to_numpy())
+        for what, values in (("label", labels), ("speaker", speakers), ("fold", folds)):
             if wrong := int((values != values[0]).any(0).sum()):
                 raise UserError(
                     f"variant {name}: the {what} of {wrong} utterances differs from seed to seed; train it anew on one "
                     "prepared corpus"
                 )
-        return cls(ids, speakers[0], labels[0], seeds, class_index("prediction"))
+        return cls(ids, speakers[0], folds[0], labels[0], seeds, class_index("prediction"))
 
 
 @dataclass(frozen=True)
@@ -119,14 +128,35 @@ class Counts:
     @classmethod
     def by_speaker(cls, answers: Answers, class_count: int) -> Counts:
         """Counts of each speaker, [S, R, K], speakers sorted."""
+        return cls._by(answers.speakers, answers, class_count)
+
+    @classmethod
+    def by_fold(cls, answers: Answers, class_count: int) -> Counts:
+        """Counts of each fold, [F, R, K], folds sorted."""
+        return cls._by(answers.folds, answers, class_count)
+
+    @classmethod
+    def _by(cls, groups: np.ndarray, answers: Answers, class_count: int) -> Counts:
         matrices = np.array(
             [
                 [confusion(answers.labels[own], predictions[own], class_count) for predictions in answers.predictions]
-                for own in (answers.speakers == speaker for speaker in np.unique(answers.speakers))
+                for own in (groups == group for group in np.unique(groups))
             ],
             float,
         )
         return cls(np.diagonal(matrices, axis1=-2, axis2=-1), matrices[:, :1].sum(-1), matrices.sum(-2))
+
+    def one_group_a_seed(self) -> Counts:
+        """Sums [G, R, K] over the groups whose counts these are: of group g as seed r has it, and of the others' means.
+
+        How a metric of these varies along r is how much seeds make it vary by the answers to group g alone.
+        """
+
+        def each(part: np.ndarray) -> np.ndarray:
+            means = part.mean(1, keepdims=True)
+            return means.sum(0) - means + part
+
+        return Counts(each(self.correct), each(self.support), each(self.predicted))
 
     def weighted(self, weights: np.ndarray) -> Counts:
         """Sums over speakers [..., R, K], each speaker taken as often as its weight, [..., S], says."""
@@ -147,6 +177,34 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """How far a value may be from the true one.
+
+    Attributes:
+        error: its standard error.
+        freedom: degrees of freedom of Student's t that go with it.
+    """
+
+    error: float
+    freedom: float
+
+    @property
+    def reach(self) -> float:
+        """How far to either side an interval goes that covers the true value in 95 of 100 experiments."""
+        return float(stdtrit(self.freedom, (1 + CONFIDENCE) / 2) * self.error)
+
+    def p_value(self, difference: float) -> float:
+        """Of the two-sided t-test that a difference is none; below 0.05 where the interval leaves 0 out.
+
+        >>> Spread(1.0, 10.0).p_value(0.0), round(Spread(1.0, 10.0).p_value(-2.228), 3), Spread(0.0, 1.0).p_value(0.1)
+        (1.0, 0.05, 0.0)
+        """
+        if abs(difference) <= ROUNDING:
+            return 1.0
+        return float(2 * stdtr(self.freedom, -abs(difference) / self.error)) if self.error > ROUNDING else 0.0
+
+
+@dataclass(frozen=True)
 class Interval:
     """What covers the true value in 95 of 100 experiments with as many other speakers."""
 
@@ -161,7 +219,7 @@ class Estimate:
     Attributes:
         mean: over seeds, of the pooled out-of-fold predictions of each.
         deviation: sample deviation over seeds, 0 with one seed; the noise of training.
-        interval: of the mean, over speakers; the noise of who was recorded.
+        interval: of the mean; the noise of who was recorded, and with several seeds that of training too.
     """
 
     mean: float
@@ -175,9 +233,10 @@ class Difference:
 
     Attributes:
         mean: over seeds; 0.01 is one point.
-        interval: of the mean, over speakers.
-        p_value: of the paired permutation test over speakers, two-sided.
-        p_holm: the same, corrected for all differences of the table.
+        interval: of the mean; the noise of who was recorded, and with several seeds that of training too.
+        p_value: two-sided, the larger of two: that of the paired permutation test over speakers, and that of the t-test
+            which belongs to the interval. So what is below 0.05 has an interval that leaves 0 out.
+        p_holm: the same, corrected for all variants of the table; of each metric by itself.
         effect: Cohen's d_z over speakers: each speaker's own difference (of the mean over seeds), their mean divided by
             their sample deviation. 0 if there is no difference, infinite if all speakers' are one and the same.
     """
@@ -223,7 +282,7 @@ class Comparison:
     """A variant against the reference.
 
     Attributes:
-        differences: metric, `ua` or `wa` -> its difference.
+        differences: metric, one of `TESTED` -> its difference.
         mcnemar: the test that has utterances for units.
     """
 
@@ -239,8 +298,8 @@ class Table:
         reference: the variant that the others are compared with.
         estimates: variant, the reference too -> metric (`wa`, `ua`, `macro_f1`) -> estimate.
         comparisons: variant, the reference not -> its comparison.
-        smallest_p: no `p_holm` of a difference can fall below it, whatever the predictions: where it is above 0.05
-            there are too few speakers for so many variants to tell any of them apart.
+        smallest_p: the smallest `p_holm` of a difference can be no less, whatever the predictions: where this is above
+            0.05 there are too few speakers for so many variants to tell any of them apart.
         speakers, utterances, seeds: how many of each.
     """
 
@@ -258,31 +317,36 @@ def compare_table(
     reference: str,
     classes: Sequence[str],
     resamples: int = 10_000,
+    swaps: int = 100_000,
     seed: int = 0,
 ) -> Table:
     """Estimates of all variants, and comparisons of each with the reference.
 
     Intervals are of the cluster bootstrap: whole speakers are drawn with replacement, with all their utterances and
-    seeds, the same speakers for all variants (see `interval`).
+    seeds, the same speakers for all variants; what differs from seed to seed comes on top (see `spread`).
 
-    A difference is tested by swapping the predictions of the two variants, whole speakers at a time: if it does not
-    matter which of the two answered, each of the swapped tables was as likely as the real one. All swaps are tried
-    if there are no more than `resamples`, else that many random ones (see `sign_flips`).
+    A difference is tested twice, and has to pass both. By swapping the predictions of the two variants, whole speakers
+    at a time: if it does not matter which of the two answered, each of the swapped tables was as likely as the real
+    one. All swaps are tried if there are no more than `swaps`, else that many random ones (see `sign_flips`). And by
+    the t-test of its interval, which knows of the noise of training. In simulations of 24 speakers in 6 folds, where
+    trainings moved a fold's UA by 3 to 4 points and no difference was true, swaps alone claimed one in 7 to 12 of 100
+    tables of 6 comparisons, and in 50 of 100 where speakers were much alike; both tests together in 4 to 6.
 
-    The differences of all variants in UA and WA together are one family of Holm (1979), McNemar's tests another: with
-    no true difference in the table, the chance that any `p_holm` of a family is at or below 0.05 is at most 0.05, if
-    the family's tests are valid. S speakers can give no p-value below 2^(1 - S) (see `Table.smallest_p`).
+    The differences of all variants in UA are one family of Holm (1979), those in WA another, McNemar's tests a third:
+    with no true difference in the table, the chance that any `p_holm` of a family is at or below 0.05 is at most 0.05,
+    if the family's tests are valid. S speakers can give no p-value below 2^(1 - S) (see `Table.smallest_p`).
 
     Args:
         variants: name -> predictions of all folds and seeds, schema `fgcme.crossvalidation.PREDICTIONS`.
         reference: one of the names.
         classes: class names.
-        resamples: draws of the bootstrap, and random swaps.
+        resamples: draws of the bootstrap.
+        swaps: of speakers, at most.
         seed: of the draws and the swaps; the same seed gives the same table.
 
     Raises:
-        UserError: the reference is not there; variants differ in utterances, labels, speakers or seeds; there are
-            fewer than two speakers; or the predictions of a variant are not whole (see `Answers.of`).
+        UserError: the reference is not there; variants differ in utterances, labels, speakers, folds or seeds; there
+            are fewer than two speakers; or the predictions of a variant are not whole (see `Answers.of`).
     """
     if reference not in variants:
         raise UserError(f"reference {reference}: there is no such variant; choose one of {', '.join(variants)}")
@@ -295,7 +359,7 @@ def compare_table(
 
     generator = np.random.default_rng(seed)
     weights = generator.multinomial(speakers, np.full(speakers, 1 / speakers), resamples).astype(float)
-    flips = sign_flips(speakers, resamples, generator)
+    flips = sign_flips(speakers, swaps, generator)
 
     counts = {name: Counts.by_speaker(each, len(classes)) for name, each in answers.items()}
     measured = {name: each.weighted(np.ones(speakers)).measure() for name, each in counts.items()}
@@ -304,17 +368,28 @@ def compare_table(
         for name, each in counts.items()
     }
 
-    others = [name for name in answers if name != reference]
-    tested = {name: contributions(counts[name], counts[reference]) for name in others}
-    tests = [(name, metric) for name in others for metric in tested[name]]
-    p_values = [permutation_p(tested[name][metric], flips) for name, metric in tests]
-    corrected = dict(zip(tests, zip(p_values, holm(p_values), strict=True), strict=True))
+    by_fold = {name: Counts.by_fold(each, len(classes)).one_group_a_seed().measure() for name, each in answers.items()}
+    by_speaker = {name: each.one_group_a_seed().measure() for name, each in counts.items()}
 
-    def difference(name: str, metric: str) -> Difference:
+    others = [name for name in answers if name != reference]
+
+    def difference(name: str, metric: str, swapped: np.ndarray) -> Difference:
         mean = float(measured[name][metric].mean() - measured[reference][metric].mean())
-        spread = replicates[name][metric] - replicates[reference][metric]
+        around = spread(
+            replicates[name][metric] - replicates[reference][metric],
+            speakers,
+            by_fold[name][metric] - by_fold[reference][metric],
+            by_speaker[name][metric] - by_speaker[reference][metric],
+        )
         own = counts[name].measure()[metric].mean(-1) - counts[reference].measure()[metric].mean(-1)
-        return Difference(mean, interval(mean, spread, speakers), *corrected[name, metric], standardised(own))
+        p_value = max(permutation_p(swapped, flips), around.p_value(mean))
+        return Difference(mean, interval(mean, around), p_value, p_value, standardised(own))
+
+    differences: dict[str, dict[str, Difference]] = {name: {} for name in others}
+    for metric in TESTED:
+        found = [difference(name, metric, contributions(counts[name], counts[reference])[metric]) for name in others]
+        for name, each, p_holm in zip(others, found, holm([each.p_value for each in found]), strict=True):
+            differences[name][metric] = replace(each, p_holm=p_holm)
 
     utterance_tests = _mcnemars({name: answers[name] for name in others}, answers[reference])
     return Table(
@@ -324,47 +399,65 @@ def compare_table(
                 metric: Estimate(
                     mean=float(values.mean()),
                     deviation=float(values.std(ddof=1)) if len(values) > 1 else 0.0,
-                    interval=metric_interval(float(values.mean()), replicates[name][metric], speakers),
+                    interval=metric_interval(
+                        float(values.mean()),
+                        spread(replicates[name][metric], speakers, by_fold[name][metric], by_speaker[name][metric]),
+                    ),
                 )
                 for metric, values in metrics.items()
             }
             for name, metrics in measured.items()
         },
-        comparisons={
-            name: Comparison({metric: difference(name, metric) for metric in tested[name]}, utterance_tests[name])
-            for name in others
-        },
-        smallest_p=min(1.0, smallest_p(flips) * max(1, len(tests))),
+        comparisons={name: Comparison(differences[name], utterance_tests[name]) for name in others},
+        smallest_p=min(1.0, smallest_p(flips) * max(1, len(others))),
         speakers=speakers,
         utterances=len(answers[reference].ids),
         seeds=len(answers[reference].seeds),
     )
 
 
-def interval(value: float, replicates: np.ndarray, clusters: int) -> Interval:
-    """Interval of a value from its cluster bootstrap: Student's t with the bootstrap's standard error.
+def spread(replicates: np.ndarray, clusters: int, by_fold: np.ndarray, by_cluster: np.ndarray) -> Spread:
+    """How far a value may be from the true one, by its cluster bootstrap and by what trainings do to clusters alike.
 
-    The standard error is the deviation of the replicates times sqrt(S / (S - 1)), as a bootstrap of S clusters is
-    narrow by that factor (Efron and Tibshirani 1993; Hesterberg 2015), and t has S - 1 degrees of freedom, as is due
-    with few clusters (Cameron, Gelbach and Miller 2008).
+    The standard error over clusters is the deviation of the replicates times sqrt(S / (S - 1)), as a bootstrap of S
+    clusters is narrow by that factor (Efron and Tibshirani 1993; Hesterberg 2015), and t has S - 1 degrees of freedom,
+    as is due with few clusters (Cameron, Gelbach and Miller 2008). To its square is added what one training does to the
+    clusters of its fold alike, which the bootstrap takes for independent: the variance over seeds by folds less that by
+    clusters, each divided by R, as in clustering two ways (Cameron, Gelbach and Miller 2011); nothing where that is
+    below 0. It has F (R - 1) degrees of freedom, and the sum those of Welch and Satterthwaite (1946).
 
-    The kind was chosen by simulation: twelve settings of 3,000 tables each, 3 to 24 speakers, alike and unlike. For
-    differences with 10 speakers the percentile interval covered the true value in 89 to 92 % and the bias-corrected
-    accelerated one (BCa) in no more, with 3 speakers in 74 % and 70 %: neither widens for few clusters. The studentised
-    bootstrap covered 93 to 96 % with 10 and 24, but becomes infinite with 3, and whenever a resample may hold no
-    speaker on whom two variants differ. This one covered 94 to 96 % with 10 and 24, and 95 % with 3. No kind helps
-    where two variants differ in a handful of utterances only: there it covered 88 % with 10 speakers.
+    The kind was chosen by simulation. Without noise of training, in twelve settings of 3,000 tables each, 3 to 24
+    speakers, alike and unlike: for differences with 10 speakers the percentile interval covered the true value in 89 to
+    92 % and the bias-corrected accelerated one (BCa) in no more, with 3 speakers in 74 % and 70 %: neither widens for
+    few clusters. The studentised bootstrap covered 93 to 96 % with 10 and 24, but becomes infinite with 3, and whenever
+    a resample may hold no speaker on whom two variants differ. This one covered 94 to 96 % with 10 and 24, and 95 %
+    with 3. No kind helps where two variants differ in a handful of utterances only: there it covered 88 % with 10
+    speakers. With noise of training that moves a fold's UA by 3 to 4 points, the part over clusters alone covered 69 to
+    94 %, the whole 94 to 95 %.
 
     Args:
-        value: in the sample itself.
         replicates: [B] values in resamples of the clusters.
         clusters: S, at least two.
+        by_fold, by_cluster: [F, R] and [S, R] the value with one fold, or cluster, as seed r has it, see
+            `Counts.one_group_a_seed`.
     """
-    reach = _reach(replicates, clusters)
-    return Interval(value - reach, value + reach)
+    over_clusters = float(replicates.var(ddof=1)) * clusters / (clusters - 1)
+    folds, seeds = by_fold.shape
+    shared = 0.0
+    if seeds > 1:
+        shared = float(by_fold.var(1, ddof=1).sum() - by_cluster.var(1, ddof=1).sum()) / seeds
+    if shared <= ROUNDING**2:
+        return Spread(math.sqrt(over_clusters), clusters - 1)
+    terms = over_clusters**2 / (clusters - 1) + shared**2 / (folds * (seeds - 1))
+    return Spread(math.sqrt(over_clusters + shared), (over_clusters + shared) ** 2 / terms)
 
 
-def metric_interval(value: float, replicates: np.ndarray, clusters: int) -> Interval:
+def interval(value: float, around: Spread) -> Interval:
+    """Interval of a value, by Student's t."""
+    return Interval(value - around.reach, value + around.reach)
+
+
+def metric_interval(value: float, around: Spread) -> Interval:
     """`interval` of a metric between 0 and 1, made on the logit scale so that it stays between them.
 
     Near 1 the distribution is skewed: at an accuracy of 0.95 with 10 speakers this covered 93 % in simulation, without
@@ -372,14 +465,8 @@ def metric_interval(value: float, replicates: np.ndarray, clusters: int) -> Inte
     """
     if not 0 < value < 1:
         return Interval(value, value)
-    reach = _reach(replicates, clusters) / (value * (1 - value))
-    centre = logit(value)
+    reach, centre = around.reach / (value * (1 - value)), logit(value)
     return Interval(float(expit(centre - reach)), float(expit(centre + reach)))
-
-
-def _reach(replicates: np.ndarray, clusters: int) -> float:
-    error = replicates.std(ddof=1) * math.sqrt(clusters / (clusters - 1))
-    return float(stdtrit(clusters - 1, (1 + CONFIDENCE) / 2) * error)
 
 
 def contributions(variant: Counts, reference: Counts) -> dict[str, np.ndarray]:
@@ -394,24 +481,24 @@ def contributions(variant: Counts, reference: Counts) -> dict[str, np.ndarray]:
     return {"ua": (gained[:, present] / support[present]).mean(1), "wa": gained.sum(1) / support.sum()}
 
 
-def sign_flips(speakers: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
-    """Ways to swap speakers, [F, S] of -1 (swapped) and 1, the one that swaps none among them.
+def sign_flips(speakers: int, swaps: int, generator: np.random.Generator) -> np.ndarray:
+    """Ways to swap speakers, [W, S] of -1 (swapped) and 1, the one that swaps none among them.
 
-    All 2^S if there are no more than `resamples`; else so many random ones and the one that swaps none, which keeps a
-    Monte Carlo test valid: its p-value is (hits + 1) / (resamples + 1) (Phipson and Smyth 2010).
+    All 2^S if there are no more than `swaps`; else so many random ones and the one that swaps none, which keeps a
+    Monte Carlo test valid: its p-value is (hits + 1) / (swaps + 1) (Phipson and Smyth 2010).
 
     >>> sign_flips(2, 10, np.random.default_rng()).tolist()
     [[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]]
     """
-    if 2**speakers <= resamples:
+    if 2**speakers <= swaps:
         swapped = np.arange(2**speakers)[:, None] >> np.arange(speakers) & 1
     else:
-        swapped = np.vstack([np.zeros(speakers, int), generator.integers(0, 2, (resamples, speakers))])
+        swapped = np.vstack([np.zeros(speakers, int), generator.integers(0, 2, (swaps, speakers))])
     return np.where(swapped, -1.0, 1.0)
 
 
 def permutation_p(contributions: np.ndarray, flips: np.ndarray) -> float:
-    """Two-sided p-value of a sum [S] under sign flips [F, S]: how many of these sums are as far from 0.
+    """Two-sided p-value of a sum [S] under sign flips [W, S]: how many of these sums are as far from 0.
 
     >>> permutation_p(np.array([0.1, 0.2, 0.3]), sign_flips(3, 10, np.random.default_rng()))
     0.25
@@ -421,7 +508,7 @@ def permutation_p(contributions: np.ndarray, flips: np.ndarray) -> float:
 
 
 def smallest_p(flips: np.ndarray) -> float:
-    """The least p-value that sign flips [F, S] can give: that of speakers who all gain alike."""
+    """The least p-value that sign flips [W, S] can give: that of speakers who all gain alike."""
     return permutation_p(np.ones(flips.shape[1]), flips)
 
 
@@ -470,7 +557,7 @@ def _refuse_unlike(name: str, answers: Answers, reference: str, expected: Answer
             f"variant {name}: {differing} utterances are only in it or only in {reference}; train both with one "
             "protocol on one prepared corpus"
         )
-    for what in ("labels", "speakers"):
+    for what in ("labels", "speakers", "folds"):
         if differing := int((getattr(answers, what) != getattr(expected, what)).sum()):
             raise UserError(
                 f"variant {name}: the {what} of {differing} utterances are not those of {reference}; train both with "

@@ -24,6 +24,7 @@ from fgcme.statistics import (
     metric_interval,
     permutation_p,
     sign_flips,
+    spread,
     standardised,
 )
 
@@ -39,9 +40,12 @@ def _little_garbage() -> Iterator[None]:
 
 
 def predictions(
-    speakers: Sequence[int], labels: np.ndarray, answers: np.ndarray, classes: Sequence[str] = CLASSES
+    speakers: Sequence[int], labels: np.ndarray, answers: np.ndarray, classes: Sequence[str] = CLASSES, folds: int = 3
 ) -> pa.Table:
-    """A table of schema PREDICTIONS: labels [n] and answers [R, n] as class indices, seeds 0 to R - 1."""
+    """A table of schema PREDICTIONS: labels [n] and answers [R, n] as class indices, seeds 0 to R - 1.
+
+    Speakers take turns in belonging to one of the folds.
+    """
     seeds, count = answers.shape
     names = np.array(classes)
     columns = {
@@ -50,7 +54,7 @@ def predictions(
         "label": np.tile(names[labels], seeds),
         "prediction": names[answers].ravel(),
         "probabilities": pa.nulls(answers.size),
-        "fold": np.zeros(answers.size),
+        "fold": np.tile(np.array(speakers) % folds, seeds),
         "seed": np.repeat(np.arange(seeds), count),
     }
     return pa.table([pa.array(columns[field.name]).cast(field.type) for field in PREDICTIONS], PREDICTIONS)
@@ -112,31 +116,35 @@ def test_measures_of_counts_are_those_of_the_confusion_matrix(rows: list[tuple[i
         assert {metric: values[0, seed] for metric, values in measured.items()} == pytest.approx(expected)
 
 
-def test_intervals_are_those_of_a_loop_that_draws_whole_speakers() -> None:
-    tables = {name: ablation(np.random.default_rng(1))[name] for name in ("plain", "variant2")}
-    table = compare_table(tables, "plain", CLASSES, resamples=200, seed=7)
-
-    weights = np.random.default_rng(7).multinomial(5, [0.2] * 5, 200)
-    drawn: dict[str, list[float]] = {name: [] for name in tables}
+def drawn_by_a_loop(answers: Answers, weights: np.ndarray) -> np.ndarray:
+    """UA, mean over seeds, of the utterances of whole speakers, each taken as often as its weight says."""
+    speakers = np.unique(answers.speakers)
+    drawn = []
     for weight in weights:
-        for name, predicted in tables.items():
-            answers = Answers.of(name, predicted, CLASSES)
-            rows = np.concatenate(
-                [
-                    np.flatnonzero(answers.speakers == speaker)
-                    for speaker, times in zip(np.unique(answers.speakers), weight, strict=True)
-                    for _ in range(times)
-                ]
-            )
-            by_seed = [measure(confusion(answers.labels[rows], row[rows], 3))["ua"] for row in answers.predictions]
-            drawn[name].append(float(np.mean(by_seed)))
+        rows = np.concatenate(
+            [
+                np.flatnonzero(answers.speakers == speaker)
+                for speaker, times in zip(speakers, weight, strict=True)
+                for _ in range(times)
+            ]
+        )
+        by_seed = [measure(confusion(answers.labels[rows], row[rows], 3))["ua"] for row in answers.predictions]
+        drawn.append(float(np.mean(by_seed)))
+    return np.array(drawn)
+
+
+def test_intervals_are_those_of_a_loop_that_draws_whole_speakers() -> None:
+    tables = {name: ablation(np.random.default_rng(1), seeds=1)[name] for name in ("plain", "variant2")}
+    table = compare_table(tables, "plain", CLASSES, resamples=200, seed=7)
+    weights = np.random.default_rng(7).multinomial(5, [0.2] * 5, 200)
+    drawn = {name: drawn_by_a_loop(Answers.of(name, each, CLASSES), weights) for name, each in tables.items()}
 
     # Student's t of 4 degrees of freedom, and the correction sqrt(5 / 4) of a bootstrap of five.
     widening = 2.7764451 * math.sqrt(5 / 4)
-    spread = np.std(np.subtract(drawn["variant2"], drawn["plain"]), ddof=1)
+    deviation = np.std(drawn["variant2"] - drawn["plain"], ddof=1)
     difference = table.comparisons["variant2"].differences["ua"]
-    assert difference.interval.low == pytest.approx(difference.mean - widening * spread)
-    assert difference.interval.high == pytest.approx(difference.mean + widening * spread)
+    assert difference.interval.low == pytest.approx(difference.mean - widening * deviation)
+    assert difference.interval.high == pytest.approx(difference.mean + widening * deviation)
 
     estimate = table.estimates["plain"]["ua"]
     odds = estimate.mean / (1 - estimate.mean)
@@ -145,10 +153,81 @@ def test_intervals_are_those_of_a_loop_that_draws_whole_speakers() -> None:
     assert estimate.interval.high == pytest.approx(odds * factor / (1 + odds * factor))
 
 
+def test_intervals_are_wider_by_what_trainings_do_to_the_speakers_of_a_fold_alike() -> None:
+    seeds = 3
+    tables = {name: ablation(np.random.default_rng(2), seeds=seeds)[name] for name in ("plain", "variant2")}
+    table = compare_table(tables, "plain", CLASSES, resamples=200, seed=7)
+    weights = np.random.default_rng(7).multinomial(5, [0.2] * 5, 200)
+    answers = {name: Answers.of(name, each, CLASSES) for name, each in tables.items()}
+
+    def gap(groups: np.ndarray, seed_of_group: Sequence[int]) -> float:
+        """With the answers to each group of utterances by one seed."""
+        ua = {}
+        for name, each in answers.items():
+            answered = each.predictions[np.array(seed_of_group)[groups], np.arange(len(each.ids))]
+            ua[name] = measure(confusion(each.labels, answered, 3))["ua"]
+        return ua["variant2"] - ua["plain"]
+
+    def over_seeds(groups: np.ndarray) -> float:
+        """What seeds make the mean vary by each group alone, summed, by a loop over all ways to mix them."""
+        variance, count = 0.0, groups.max() + 1
+        gaps = {chosen: gap(groups, chosen) for chosen in itertools.product(range(seeds), repeat=count)}
+        for group in range(count):
+            means = [
+                np.mean([value for chosen, value in gaps.items() if chosen[group] == seed]) for seed in range(seeds)
+            ]
+            variance += float(np.var(means, ddof=1)) / seeds
+        return variance
+
+    speakers = np.unique(answers["plain"].speakers, return_inverse=True)[1]
+    shared = over_seeds(answers["plain"].folds) - over_seeds(speakers)
+    assert shared > 0
+    drawn = [drawn_by_a_loop(answers[name], weights) for name in ("variant2", "plain")]
+    over_speakers = float(np.var(drawn[0] - drawn[1], ddof=1)) * 5 / 4
+    freedom = (over_speakers + shared) ** 2 / (over_speakers**2 / 4 + shared**2 / 6)
+
+    difference = table.comparisons["variant2"].differences["ua"]
+    reach = stats.t.ppf(0.975, freedom) * math.sqrt(over_speakers + shared)
+    assert difference.interval.low == pytest.approx(difference.mean - reach)
+    assert difference.interval.high == pytest.approx(difference.mean + reach)
+
+
+def test_the_spread_by_hand() -> None:
+    # Over clusters 2 x 4/3 with 3 degrees of freedom; over seeds (2 + 8) / 2 by folds, (2 + 2) / 2 by clusters, so
+    # shared are 3, with 2 folds x 1.
+    by_fold = np.array([[0.0, 2.0], [1.0, 5.0]])
+    by_cluster = np.array([[0.0, 2.0], [1.0, 3.0], [1.0, 1.0], [0.0, 0.0]])
+    around = spread(np.array([0.0, 2.0]), 4, by_fold, by_cluster)
+    over_clusters, shared = 2 * 4 / 3, 3.0
+    assert around.error == pytest.approx(math.sqrt(over_clusters + shared))
+    assert around.freedom == pytest.approx((over_clusters + shared) ** 2 / (over_clusters**2 / 3 + shared**2 / 2))
+
+
+@pytest.mark.parametrize(
+    ("by_fold", "by_cluster"),
+    [([[0.0], [1.0]], [[0.0], [0.5], [0.5], [0.0]]), ([[1.0, 1.0]], [[0.0, 1.0], [1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])],
+    ids=["one seed", "seeds that do to one speaker what they undo to another"],
+)
+def test_the_spread_is_that_over_clusters_where_trainings_do_nothing_to_them_alike(
+    by_fold: list[list[float]], by_cluster: list[list[float]]
+) -> None:
+    around = spread(np.array([0.0, 2.0]), 4, np.array(by_fold), np.array(by_cluster))
+    assert (around.error, around.freedom) == (pytest.approx(math.sqrt(2 * 4 / 3)), 3)
+
+
+def test_a_fold_as_a_seed_has_it_keeps_the_other_folds_as_they_are_in_the_mean() -> None:
+    # Two folds of two utterances, two seeds; right are 0 and 2 in fold 0, 1 and 1 in fold 1.
+    labels = np.zeros(4, int)
+    answers = np.array([[1, 1, 0, 1], [0, 0, 0, 1]])
+    counts = Counts.by_fold(Answers.of("", predictions([0, 0, 1, 1], labels, answers), CLASSES), 3)
+    assert counts.one_group_a_seed().correct[:, :, 0].tolist() == [[0 + 1, 2 + 1], [1 + 1, 1 + 1]]
+    assert counts.one_group_a_seed().support[:, :, 0].tolist() == [[4], [4]]
+
+
 @given(st.integers(0, 5000), st.lists(st.floats(0, 1), min_size=2, max_size=9))
 def test_intervals_of_metrics_hold_the_metric_and_stay_between_zero_and_one(right: int, drawn: list[float]) -> None:
     value = right / 5000
-    around = metric_interval(value, np.array(drawn), 5)
+    around = metric_interval(value, spread(np.array(drawn), 5, np.zeros((1, 1)), np.zeros((5, 1))))
     assert 0 <= around.low <= value + 1e-12
     assert value - 1e-12 <= around.high <= 1
 
@@ -166,27 +245,66 @@ def test_a_difference_is_of_the_means_over_seeds() -> None:
             assert difference.interval.low <= difference.mean <= difference.interval.high
 
 
-def test_the_p_value_is_that_of_swapping_the_predictions_of_whole_speakers() -> None:
-    tables = ablation(np.random.default_rng(3))
-    table = compare_table(tables, "plain", CLASSES, resamples=100)
-    reference, variant = (Answers.of(name, tables[name], CLASSES) for name in ("plain", "variant2"))
+def test_the_p_value_is_the_larger_of_swapping_whole_speakers_and_of_the_interval() -> None:
+    for number in range(4):
+        tables = ablation(np.random.default_rng(number))
+        table = compare_table(tables, "plain", CLASSES, resamples=100)
+        reference, variant = (Answers.of(each, tables[each], CLASSES) for each in ("plain", "variant2"))
+        for metric, found in table.comparisons["variant2"].differences.items():
+            by_swapping = swapping(variant, reference, metric)
+            reaches_zero = abs(found.mean) <= found.interval.high - found.mean
+            assert (found.p_value >= 0.05) == (reaches_zero or by_swapping >= 0.05)
+            assert found.p_value >= by_swapping
 
-    def gap(first: np.ndarray, second: np.ndarray, metric: str) -> float:
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_what_is_found_has_an_interval_that_leaves_zero_out(seeds: int) -> None:
+    found = 0
+    for number in range(8):
+        table = compare_table(ablation(np.random.default_rng(number), 12, seeds=seeds), "plain", CLASSES, 200, 2000)
+        for comparison in table.comparisons.values():
+            for difference in comparison.differences.values():
+                if difference.p_value < 0.05:
+                    found += 1
+                    assert difference.interval.low > 0 or difference.interval.high < 0
+    assert found > 8
+
+
+def swapping(variant: Answers, reference: Answers, metric: str) -> float:
+    """The p-value of swapping the predictions of whole speakers, by a loop."""
+
+    def gap(first: np.ndarray, second: np.ndarray) -> float:
         def mean(rows: np.ndarray) -> float:
             return float(np.mean([measure(confusion(variant.labels, row, 3))[metric] for row in rows]))
 
         return mean(first) - mean(second)
 
-    for metric in ("ua", "wa"):
-        observed = gap(variant.predictions, reference.predictions, metric)
-        hits = 0
-        for swapped in itertools.product([False, True], repeat=5):
-            chosen = {speaker for speaker, swap in zip(np.unique(variant.speakers), swapped, strict=True) if swap}
-            other = np.array([speaker in chosen for speaker in variant.speakers])
-            first = np.where(other, reference.predictions, variant.predictions)
-            second = np.where(other, variant.predictions, reference.predictions)
-            hits += abs(gap(first, second, metric)) >= abs(observed) - 1e-12
-        assert table.comparisons["variant2"].differences[metric].p_value == hits / 32
+    observed = gap(variant.predictions, reference.predictions)
+    speakers, hits = np.unique(variant.speakers), 0
+    for swapped in itertools.product([False, True], repeat=len(speakers)):
+        chosen = {speaker for speaker, swap in zip(speakers, swapped, strict=True) if swap}
+        other = np.array([speaker in chosen for speaker in variant.speakers])
+        first = np.where(other, reference.predictions, variant.predictions)
+        second = np.where(other, variant.predictions, reference.predictions)
+        hits += abs(gap(first, second)) >= abs(observed) - 1e-12
+    return hits / 2 ** len(speakers)
+
+
+def test_what_only_some_trainings_of_a_fold_gain_is_no_difference() -> None:
+    # Twelve speakers in three folds; of one fold's three trainings one is right in all, the others in nothing.
+    labels = np.zeros(12, int)
+    plain = predictions(range(12), labels, np.ones((3, 12), int))
+    lucky = np.ones((3, 12), int)
+    for seed in range(3):
+        lucky[seed, np.arange(12) % 3 == seed] = 0
+    comparison = compare_table({"plain": plain, "lucky": predictions(range(12), labels, lucky)}, "plain", CLASSES, 500)
+    difference = comparison.comparisons["lucky"].differences["ua"]
+    assert permutation_p(np.full(12, 1 / 36), sign_flips(12, 4096, np.random.default_rng())) < 0.001
+    assert difference.mean == pytest.approx(1 / 3)
+    # By folds 3 x (1/3)^2 / 3 over seeds, by speakers 12 x (1/12)^2 / 3, each divided by the three seeds; 6 degrees of
+    # freedom. Speakers are all alike.
+    shared = (3 * (1 / 3) ** 2 / 3 - 12 * (1 / 12) ** 2 / 3) / 3
+    assert difference.p_value == pytest.approx(2 * stats.t.sf((1 / 3) / math.sqrt(shared), 6))
 
 
 def test_the_exact_p_value_by_hand() -> None:
@@ -231,11 +349,12 @@ def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
-def test_all_differences_of_the_table_are_one_family() -> None:
+def test_all_differences_of_the_table_in_one_metric_are_a_family() -> None:
     comparisons = compare_table(ablation(np.random.default_rng(6), speakers=9), "plain", CLASSES, 600).comparisons
-    differences = [difference for each in comparisons.values() for difference in each.differences.values()]
-    assert len(differences) == 4
-    assert [each.p_holm for each in differences] == pytest.approx(holm([each.p_value for each in differences]))
+    for metric in ("ua", "wa"):
+        differences = [each.differences[metric] for each in comparisons.values()]
+        assert len(differences) == 2
+        assert [each.p_holm for each in differences] == pytest.approx(holm([each.p_value for each in differences]))
     tests = [each.mcnemar for each in comparisons.values()]
     assert [each.p_holm for each in tests] == pytest.approx(holm([each.p_value for each in tests]))
 
@@ -245,12 +364,18 @@ def test_a_gain_of_all_of_ten_speakers_is_found() -> None:
     difference = table.comparisons["variant1"].differences["ua"]
     assert difference.mean == 1
     assert difference.p_value == 2 / 2**10
-    assert difference.p_holm == table.smallest_p == 4 / 2**10
+    assert difference.p_holm == table.smallest_p == 2 / 2**10
 
 
 def test_the_smallest_p_shows_that_four_speakers_are_too_few() -> None:
-    table = compare_table(one_utterance_a_speaker("0000", "1111"), "plain", CLASSES, resamples=50)
+    table = compare_table(one_utterance_a_speaker("0000", "1111", "0111"), "plain", CLASSES, resamples=50)
     assert table.smallest_p == 2 * 2 / 2**4
+
+
+def test_ten_speakers_are_enough_to_tell_eighteen_variants_from_the_reference() -> None:
+    right = ["0" * 10, *["1" * 10] * 18]
+    table = compare_table(one_utterance_a_speaker(*right), "plain", CLASSES, resamples=50)
+    assert table.smallest_p == 18 * 2 / 2**10 <= 0.05
 
 
 # McNemar
@@ -397,7 +522,7 @@ def test_other_utterances_are_refused_with_their_number(tables: dict[str, pa.Tab
     assert "variant variant1: 4 utterances are only in it or only in plain" in refused({**tables, "variant1": other})
 
 
-def test_other_labels_and_speakers_are_refused_with_their_number(tables: dict[str, pa.Table]) -> None:
+def test_other_labels_speakers_and_folds_are_refused_with_their_number(tables: dict[str, pa.Table]) -> None:
     count = tables["plain"].num_rows // 2
     label = tables["plain"]["label"][0].as_py()
     other = next(name for name in CLASSES if name != label)
@@ -405,6 +530,8 @@ def test_other_labels_and_speakers_are_refused_with_their_number(tables: dict[st
     assert "variant variant1: the labels of 1 utterances" in refused({**tables, "variant1": relabelled})
     moved = changed(tables["variant1"], "speaker", {0: "s004", count: "s004"})
     assert "variant variant1: the speakers of 1 utterances" in refused({**tables, "variant1": moved})
+    folded = changed(tables["variant1"], "fold", {0: 9, count: 9})
+    assert "variant variant1: the folds of 1 utterances" in refused({**tables, "variant1": folded})
 
 
 def test_other_seeds_are_refused(tables: dict[str, pa.Table]) -> None:
@@ -449,12 +576,14 @@ class World:
 
     A speaker shows class k in 3 + Poisson(size) utterances, its size varying tenfold among speakers. The chance that
     an utterance is answered right is a mean of Beta variates: one of the speaker, one of the speaker and class (both
-    shared by all variants), one of the speaker, class and variant, and one of these and the seed. Wrong answers are
-    any other class.
+    shared by all variants), one of the speaker, class and variant, one of these and the seed, and one of the training,
+    which all speakers of its fold share: it moves a fold's recalls by 3 points. Wrong answers are any other class.
     """
 
     sizes = np.array([4.0, 8.0, 12.0])
     shared = ((6, 4), (5, 5))
+    training = (5, 5)
+    folds = 5
 
     def __init__(self, own: Sequence[tuple[float, float]]) -> None:
         """`own`: parameters of the Beta variates of each variant."""
@@ -463,7 +592,7 @@ class World:
     def truth(self, variant: int) -> dict[str, float]:
         """What a variant reaches over all speakers."""
         own = self.own[variant]
-        recall = np.mean([a / (a + b) for a, b in (*self.shared, own, own)])
+        recall = np.mean([a / (a + b) for a, b in (*self.shared, own, own, self.training)])
         support = 3 + self.sizes
         wrong = support * (1 - recall) / 2
         f1 = 2 * support * recall / (support + support * recall + wrong.sum() - wrong)
@@ -477,10 +606,11 @@ class World:
         tables = {}
         for variant, own in enumerate(self.own):
             both = common + generator.beta(*own, (speakers, 3))
-            chance = (both + generator.beta(*own, (seeds, speakers, 3))).reshape(seeds, -1)[:, cell] / 4
+            trained = generator.beta(*self.training, (seeds, self.folds, 1))[:, np.arange(speakers) % self.folds]
+            chance = (both + generator.beta(*own, (seeds, speakers, 3)) + trained).reshape(seeds, -1)[:, cell] / 5
             wrong = (cell + generator.integers(1, 3, chance.shape)) % 3
             answers = np.where(generator.random(chance.shape) < chance, cell % 3, wrong)
-            tables[str(variant)] = predictions(cell // 3, cell % 3, answers)
+            tables[str(variant)] = predictions(cell // 3, cell % 3, answers, folds=self.folds)
         return tables
 
 
@@ -491,10 +621,11 @@ def test_without_a_true_difference_a_table_claims_one_in_at_most_five_of_a_hundr
     generator = np.random.default_rng(speakers)
     claimed = by_utterance = 0
     for simulation in range(SIMULATIONS):
-        table = compare_table(world.record(generator, speakers), "0", CLASSES, resamples=1024, seed=simulation)
+        tables = world.record(generator, speakers)
+        table = compare_table(tables, "0", CLASSES, resamples=1024, swaps=1024, seed=simulation)
         comparisons = table.comparisons.values()
-        claimed += any(each.p_holm <= 0.05 for comparison in comparisons for each in comparison.differences.values())
-        by_utterance += any(comparison.mcnemar.p_holm <= 0.05 for comparison in comparisons)
+        claimed += any(each.differences["ua"].p_holm <= 0.05 for each in comparisons)
+        by_utterance += any(each.mcnemar.p_holm <= 0.05 for each in comparisons)
     print(f"{speakers} speakers: {claimed} tables with a difference, {by_utterance} by McNemar's test")
     # At a rate of just 5 % the count is above this with a chance of less than 0.001: 73 of 1,000.
     most = stats.binom.ppf(0.999, SIMULATIONS, 0.05)
@@ -513,7 +644,8 @@ def test_intervals_cover_the_true_value_in_nearly_95_of_100_experiments(speakers
     generator = np.random.default_rng(speakers)
     covered: dict[str, int] = {}
     for simulation in range(SIMULATIONS):
-        table = compare_table(world.record(generator, speakers), "0", CLASSES, resamples=1000, seed=simulation)
+        tables = world.record(generator, speakers)
+        table = compare_table(tables, "0", CLASSES, resamples=1000, swaps=1000, seed=simulation)
         inside = {f"{metric} of 1": (truth[1][metric], each.interval) for metric, each in table.estimates["1"].items()}
         for metric, each in table.comparisons["1"].differences.items():
             inside[f"{metric} of 1 less 0"] = (truth[1][metric] - truth[0][metric], each.interval)
@@ -534,7 +666,7 @@ def test_percentile_intervals_of_ten_speakers_cover_too_seldom() -> None:
         replicates = weights @ sample
         low, high = np.quantile(replicates, [0.025, 0.975])
         percentile += low <= 4 <= high
-        around = interval(sample.mean(), replicates, 10)
+        around = interval(sample.mean(), spread(replicates, 10, np.zeros((1, 1)), np.zeros((10, 1))))
         chosen += around.low <= 4 <= around.high
     print(f"percentile {percentile}, chosen {chosen} of {SIMULATIONS}")
     assert percentile < 0.92 * SIMULATIONS < chosen

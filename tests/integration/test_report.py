@@ -93,7 +93,12 @@ def test_numbers_are_those_of_the_predictions_that_the_run_keeps(made: Reported,
 
 def test_everything_lies_in_the_folder_and_with_the_run(made: Reported, tmp_path: Path) -> None:
     folder = made.page.parent
-    expected = {"index.html", "results.csv", "speakers.csv", "results-dev.tex", "results-test-optimistic.tex"}
+    expected = {
+        "index.html",
+        *(f"{table}.csv" for table in ("results", "speakers", "confusions")),
+        "results-dev.tex",
+        "results-test-optimistic.tex",
+    }
     expected |= {"experiment.yaml", "parts.yaml", "figures"}
     assert {path.name for path in folder.iterdir()} == expected
     figures = {path.stem for path in (folder / "figures").iterdir()}

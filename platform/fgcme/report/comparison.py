@@ -34,14 +34,21 @@ def to_text(table: Table) -> str:
         lines.append("  ".join(row))
     lines += [
         f"  {table.utterances} utterances of {table.speakers} speakers, {table.seeds} seed(s): mean ± deviation over",
-        "  seeds, intervals over speakers; p of the permutation test over speakers, Holm-corrected for the whole",
-        "  table: * at most 0.05, ** 0.01, *** 0.001",
+        f"  seeds; intervals and p {_scope(table)}; p",
+        "  Holm-corrected over the variants: * at most 0.05, ** 0.01, *** 0.001",
     ]
     if table.smallest_p > 0.05:
         lines.append(
             f"  no p can fall below {table.smallest_p:.2f} here: too few speakers to tell so many variants apart"
         )
     return "\n".join(lines)
+
+
+def _scope(table: Table) -> str:
+    """What intervals and p-values speak of."""
+    if table.seeds > 1:
+        return "are of other speakers and other seeds"
+    return "are of other speakers for these very trainings: one seed says nothing of others"
 
 
 def _interval(interval: Interval) -> str:

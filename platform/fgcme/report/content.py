@@ -167,7 +167,7 @@ def _estimates(findings: Findings) -> Picture:
         f"estimates-{findings.standing.file_name}",
         partial(estimates_figure, findings),
         _said(findings, describe_estimates(findings)),
-        f"Left: UA with its 95 % interval over speakers; the diamond and the dashed line are {findings.reference}, the "
+        f"Left: UA with its 95 % interval; the diamond and the dashed line are {findings.reference}, the "
         "reference. Right: the difference from it, with stars where the corrected p is small.",
     )
 

@@ -82,9 +82,9 @@ def _caption(findings: Findings) -> str:
     ]
     if table.comparisons:
         sentences.append(
-            f"Differences in UA are from {findings.reference}, in points, with intervals over speakers; p-values of "
-            "the permutation test over speakers are Holm-corrected for all differences in UA and WA (* at most 0.05, "
-            "** 0.01, *** 0.001)."
+            f"Differences in UA are from {findings.reference}, in points; intervals and p-values are over speakers"
+            f"{' and seeds' if table.seeds > 1 else ', for the models of this one seed'}, p Holm-corrected over the "
+            "variants (* at most 0.05, ** 0.01, *** 0.001)."
         )
     return escape(" ".join(sentences)).replace("±", r"$\pm$")
 

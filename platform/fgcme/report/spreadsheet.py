@@ -30,6 +30,19 @@ def speakers_csv(results: Iterable[Findings]) -> str:
     return written(header, (row for findings in results for row in _speakers(findings)))
 
 
+def confusions_csv(results: Iterable[Findings]) -> str:
+    """One row a true class, variant and selection rule: answers of all seeds, by the class that was answered."""
+    results = list(results)
+    header = ["protocol", "selection", "caveats", "variant", "true", *(f"as_{name}" for name in results[0].classes)]
+    return written(header, (row for findings in results for row in _confusions(findings)))
+
+
+def _confusions(findings: Findings) -> Iterator[list[object]]:
+    for name in findings.variants:
+        for true, answers in zip(findings.classes, findings.matrices[name].tolist(), strict=True):
+            yield [*_standing(findings, name), name, true, *answers]
+
+
 def _results(findings: Findings) -> Iterator[list[object]]:
     table = findings.table
     for name, estimate in table.estimates.items():

@@ -55,10 +55,11 @@ def changed(p_holm: float, low: float, high: float) -> Table:
 
 
 @pytest.mark.parametrize(
-    ("p_holm", "low", "high", "differs"),
-    [(0.04, 0.01, 0.1, True), (0.06, 0.01, 0.1, False), (0.04, -0.01, 0.1, False), (0.001, -0.2, -0.1, True)],
+    ("p_holm", "low", "high", "differs"), [(0.04, 0.01, 0.1, True), (0.06, 0.01, 0.1, False), (0.001, -0.2, -0.1, True)]
 )
-def test_a_variant_differs_only_if_p_and_interval_say_so(p_holm: float, low: float, high: float, differs: bool) -> None:
+def test_a_variant_differs_only_if_the_corrected_p_says_so(
+    p_holm: float, low: float, high: float, differs: bool
+) -> None:
     assert replace(MADE, table=changed(p_holm, low, high)).differs("mean_max") is differs
 
 

@@ -101,8 +101,8 @@ def test_tables_hold_the_numbers_of_both_rules(ablation: Page) -> None:
             assert percent(made.table.estimates[name]["ua"].mean) in ablation.text
         for comparison in made.table.comparisons.values():
             assert points(comparison.differences["ua"].mean) in ablation.text
-    # Estimates and differences by two rules, the gap, speakers, times.
-    assert len(ablation.all("table")) == 7
+    # Estimates and differences by two rules, the gap, recalls, speakers, times.
+    assert len(ablation.all("table")) == 8
 
 
 def test_optimistic_numbers_are_marked_where_they_stand(ablation: Page) -> None:

@@ -3,9 +3,10 @@ from __future__ import annotations
 import csv
 import io
 
+import numpy as np
 import pytest
 
-from fgcme.report.spreadsheet import results_csv, speakers_csv
+from fgcme.report.spreadsheet import confusions_csv, results_csv, speakers_csv
 from tests.fgcme.report.made import ON_TEST, SPEAKERS, TEST, alone, findings
 
 MADE, OPTIMISTIC = findings(), findings(TEST, ON_TEST)
@@ -53,11 +54,20 @@ def test_the_reference_is_not_compared_with_itself() -> None:
     assert [row["variant"] for row in rows(results_csv([alone()]))] == ["fgcme"]
 
 
-@pytest.mark.parametrize("write", [results_csv, speakers_csv])
+@pytest.mark.parametrize("write", [results_csv, speakers_csv, confusions_csv])
 def test_optimistic_numbers_say_so_in_their_own_row(write) -> None:  # type: ignore[no-untyped-def]
     for row in rows(write([MADE, OPTIMISTIC])):
         assert ("Optimistic: the epoch" in row["caveats"]) == (row["selection"] == "test")
         assert ("uses unlabelled test audio" in row["caveats"]) == (row["variant"] == "by_speaker")
+
+
+def test_confusions_are_the_answers_of_all_seeds() -> None:
+    written = rows(confusions_csv([MADE]))
+    assert [(row["variant"], row["true"]) for row in written] == [
+        (name, true) for name in MADE.variants for true in MADE.classes
+    ]
+    answers = [[int(row[f"as_{name}"]) for name in MADE.classes] for row in written]
+    assert np.array_equal(answers, np.concatenate([MADE.matrices[name] for name in MADE.variants]))
 
 
 def test_every_speaker_has_a_row_under_every_variant() -> None:

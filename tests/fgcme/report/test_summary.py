@@ -39,10 +39,9 @@ def test_what_is_significant_is_said_with_its_direction_interval_and_p() -> None
 
 
 def test_nothing_is_claimed_of_a_difference_that_chance_may_have_made() -> None:
-    for made in (having(0.2, 0.02, 0.06), having(0.03, -0.01, 0.09)):
-        text = " ".join(summarise_findings(made))
-        assert "Significantly" not in text
-        assert "It is not shown that mean_max differs from it, nor that the two are equal" in text
+    text = " ".join(summarise_findings(having(0.2, -0.01, 0.09)))
+    assert "Significantly" not in text
+    assert "It is not shown that mean_max differs from it, nor that the two are equal" in text
     assert "room for differences of −1.0 to +9.0 points" in text
 
 
