@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,13 +25,18 @@ Found = TypeVar("Found")
 Make = Callable[..., Experiment]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _on_this_machine() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def ray_session() -> Iterator[None]:
     """Ray on this machine, stopped after the module's last test."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        with engine.session():
-            yield
+    with engine.session():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +70,16 @@ def experiment(prepared: Path, tracker: Tracker, tmp_path: Path) -> Make:
 
 @contextmanager
 def program(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The program `fgcme`, running; it and all that it started are gone at the end of the block."""
+    """The program `fgcme`, running; it and all that it started are gone at the end of the block, or if it hangs."""
     command = [sys.executable, "-u", "-m", "pipelines.cli", *arguments]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # So that nobody reads for ever what it prints.
+    limit = threading.Timer(500, kill, [process])
+    limit.start()
     try:
         yield process
     finally:
+        limit.cancel()
         kill(process)
         process.communicate(timeout=30)
 
@@ -78,13 +88,25 @@ def kill(process: subprocess.Popen[str]) -> None:
     """End a program and all that it started at once, as when a machine loses its power."""
     with contextlib.suppress(psutil.NoSuchProcess):
         driver = psutil.Process(process.pid)
-        for one in [*driver.children(recursive=True), driver]:
+        # The driver first, lest it see what it started end, and act on it.
+        for one in [driver, *driver.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
 
 
-def wait_for(look: Callable[[], Found | None], seconds: float = 120) -> Found:
-    """What `look` finds, as soon as it finds anything.
+def descendants(process: int, named: str = "") -> list[psutil.Process]:
+    """The processes that a process has started, and those that they have, whose command line holds a text."""
+    found = []
+    for one in psutil.Process(process).children(recursive=True):
+        # It may end while one looks.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if named in " ".join(one.cmdline()):
+                found.append(one)
+    return found
+
+
+def wait_for(look: Callable[[], Found | None], seconds: float = 120, every: float = 0.1) -> Found:
+    """What `look` finds, as soon as it finds anything; it is asked again after `every` seconds.
 
     Raises:
         AssertionError: nothing was found in time.
@@ -93,5 +115,5 @@ def wait_for(look: Callable[[], Found | None], seconds: float = 120) -> Found:
     while time.monotonic() < deadline:
         if found := look():
             return found
-        time.sleep(0.1)
+        time.sleep(every)
     raise AssertionError(f"nothing was found within {seconds:g} s")

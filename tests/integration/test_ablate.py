@@ -6,14 +6,12 @@ import contextlib
 import io
 import json
 import os
-import signal
-import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -22,7 +20,7 @@ from fgcme.experiment import Experiment
 from fgcme.tracking import Tracker
 from pipelines import ablate
 from tests import small_corpus
-from tests.integration.conftest import kill, program, wait_for
+from tests.integration.conftest import descendants, kill, program, wait_for
 from tests.store import make_tracker
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
@@ -142,7 +140,7 @@ def test_a_killed_ablation_resumed_by_the_other_rule_is_one_by_both_that_nothing
     path.write_text(whole.to_yaml())
     begun = Path(whole.storage.path) / "ablations" / "small-small_ablation"
     with program(place.folder, "ablate", str(path), "--space", place.space(TWO)) as driver:
-        done = wait_for(lambda: files if len(files := list(begun.glob("*/*/dev/*/result.json"))) >= 2 else None)
+        wait_for(lambda: len(list(begun.glob("*/*/dev/*/result.json"))) >= 2, every=0.01)
         kill(driver)
     (folder,) = begun.iterdir()
     assert place.tracker.find(folder.name).info.status == "RUNNING"
@@ -173,12 +171,12 @@ def test_what_fails_is_tried_again_only_if_its_process_died_and_then_completed(
             starts[training.variant, training.job.fold] += 1
 
     monkeypatch.setattr(ablate, "Recorder", Counting)
-    killer = threading.Thread(target=kill_the_worker, args=(begun, "fgcme-*/dev/fold-1-seed-0/state.pt"))
-    killer.start()
     broken = FGCME + "  lost: {model.semantic.vectors: nowhere.txt}\n  wild: {training.learning_rate: 1.0e+30}\n"
-    with pytest.raises(UserError) as refusal:
-        ablate.run(whole, place.space(broken))
-    killer.join()
+    with ThreadPoolExecutor() as threads:
+        killing = threads.submit(kill_the_worker, begun, "fgcme-*/dev/fold-1-seed-0/state.pt")
+        with pytest.raises(UserError) as refusal:
+            ablate.run(whole, place.space(broken))
+    killing.result()
     message = str(refusal.value)
     assert "\n" not in message and message.startswith("6 of 9 trainings failed (3 of lost: ")
     assert "nowhere.txt" in message and "3 of wild: the loss is not a number after epoch 1: lower" in message
@@ -212,11 +210,9 @@ def test_what_fails_is_tried_again_only_if_its_process_died_and_then_completed(
 
 def kill_the_worker(begun: Path, state: str) -> None:
     """Kill what trains, once it has left a state to go on from."""
-    wait_for(lambda: list(begun.glob(f"*/{state}")))
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if "ray::ImplicitFunc" in " ".join(process.cmdline()):
-                os.kill(process.pid, signal.SIGKILL)
+    wait_for(lambda: list(begun.glob(f"*/{state}")), every=0.01)
+    for process in descendants(os.getpid(), "ray::ImplicitFunc"):
+        process.kill()
 
 
 def test_what_cannot_be_resumed_is_refused(place: Place, undisturbed: Undisturbed, tmp_path: Path) -> None:

@@ -10,17 +10,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.tracking import Tracker
-from pipelines import tune
-from tests.integration.conftest import Make, kill, program, wait_for
+from pipelines import engine, tune
+from tests.integration.conftest import Make, descendants, kill, program, wait_for
 from tests.store import Server, make_tracker, serving
 
-pytestmark = [pytest.mark.integration, pytest.mark.survival, pytest.mark.usefixtures("ray_session")]
+pytestmark = [pytest.mark.integration, pytest.mark.survival]
 
 SPACE = """\
 parameters:
@@ -29,6 +28,13 @@ parameters:
   training.weight_decay: {choice: [0.0, 1.0e-5]}
 """
 NAMES = ("model.pooling.kind", "training.learning_rate")
+
+
+@pytest.fixture
+def ray_session() -> Iterator[None]:
+    """Ray in this process, for one test: to the others it would be a second one, beside that of their program."""
+    with engine.session():
+        yield
 
 
 @pytest.fixture
@@ -72,6 +78,7 @@ def wait_for_line(lines: Iterable[str], text: str) -> None:
     assert any(text in line for line in lines), f"it ended before {text}"
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_a_killed_driver_resumed_ends_as_if_nothing_had_happened(
     slow: Make, tracker: Tracker, space: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,14 +139,9 @@ def test_a_killed_worker_s_trial_goes_on_from_its_last_epoch(
     path = tmp_path / "experiment.yaml"
     path.write_text(slow(training={"epochs": 15}, tune={"trials": 1, "grace_epochs": 15}).to_yaml())
     with program(tmp_path, "tune", str(path), "--space", space) as driver:
-        states = wait_for(lambda: list((tmp_path / "storage").glob("sweeps/*/*/trials/0/state.pt")))
-        workers = [
-            process
-            for process in psutil.Process(driver.pid).children(recursive=True)
-            if "ray::ImplicitFunc" in " ".join(process.cmdline())
-        ]
-        assert len(workers) == 1
-        os.kill(workers[0].pid, signal.SIGKILL)
+        states = wait_for(lambda: list((tmp_path / "storage").glob("sweeps/*/*/trials/0/state.pt")), every=0.01)
+        [worker] = descendants(driver.pid, "ray::ImplicitFunc")
+        worker.kill()
         said, _ = driver.communicate(timeout=120)
         assert driver.returncode == 0
     assert "trial 0 was lost with its process, and goes on from its last epoch" in said
@@ -216,6 +218,7 @@ def test_a_sweep_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
         assert (status, [epoch for epoch, _ in history]) == ("FINISHED", [1, 2, 3, 4])
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_trials_that_cannot_be_trained_are_marked_with_the_reason_and_the_sweep_goes_on(
     experiment: Make, tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
 import ray
@@ -17,7 +16,7 @@ from fgcme.experiment import Experiment
 from fgcme.tracking import Tracker
 from pipelines import cli, train
 from tests import small_corpus
-from tests.integration.conftest import Make, program, wait_for
+from tests.integration.conftest import Make, descendants, program, wait_for
 from tests.store import make_tracker
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
@@ -114,23 +113,21 @@ def test_a_killed_worker_resumes_from_its_last_checkpoint(experiment: Make, trac
     # Long enough to be met in the middle; what an undisturbed training gives is known from one in process.
     training = {"epochs": 12, "batch_size": 1}
     expected = train.run(experiment(training=training), folds=[0])
-    killed: list[int] = []
 
-    def kill_a_worker() -> None:
+    def kill_the_worker() -> int:
+        """The epochs that it had trained."""
         run = wait_for(lambda: begun(place / "storage", "train"))
         wait_for(lambda: len(history(tracker, run, "train/loss")) >= 3)
-        for process in psutil.Process().children(recursive=True):
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                os.kill(process.pid, signal.SIGKILL)
-                killed.append(len(history(tracker, run, "train/loss")))
-                return
+        workers = descendants(os.getpid(), "RayTrainWorker")
+        for worker in workers:
+            worker.kill()
+        assert workers, "no worker was killed while training"
+        return len(history(tracker, run, "train/loss"))
 
-    killer = threading.Thread(target=kill_a_worker)
-    killer.start()
-    run = train.run(experiment(training=training, scaling={"workers": 1}), folds=[0])
-    killer.join()
-    assert killed, "no worker was killed while training"
-    assert killed[0] < 12
+    with ThreadPoolExecutor() as threads:
+        killing = threads.submit(kill_the_worker)
+        run = train.run(experiment(training=training, scaling={"workers": 1}), folds=[0])
+    assert killing.result() < 12
     # No epoch is skipped, none starts over, and those that were done again gave what they gave before.
     losses = history(tracker, run, "train/loss")
     assert sorted({step for step, _ in losses}) == list(range(1, 13))
