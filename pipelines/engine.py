@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import logging
 import os
 import secrets
@@ -101,6 +102,15 @@ def resources() -> dict[str, float]:
     return has
 
 
+def free_port() -> int:
+    """A port of the loopback address that nobody has, and that is not among those which whoever asks for any gets."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 def _set_environment() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
@@ -122,7 +132,7 @@ def _start(folder: Path) -> None:
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         # Otherwise Ray writes a token into the home folder. It stays for the process: Ray reads it only once.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    with _known_to_its_own():
+    with _known_to_its_own(), _agent_on_any_port():
         ray.init(
             address="local",
             # Ray Train asks the dashboard's process whether a trial was stopped that has left resources behind.
@@ -142,9 +152,7 @@ def _known_to_its_own() -> Iterator[None]:
     Where two run on one machine, what asks for "the" Ray there gets an error, and what stopped trials of several
     workers have left behind would then be kept from others for ever.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     given = {name: os.environ.get(name) for name in ("RAY_GCS_SERVER_PORT", "RAY_ADDRESS")}
     os.environ.update({"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"127.0.0.1:{port}"})
     try:
@@ -155,6 +163,22 @@ def _known_to_its_own() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _agent_on_any_port() -> Iterator[None]:
+    """Let the dashboard's agent of a Ray that is started in this block listen wherever there is room.
+
+    `ray.init` has no parameter for it: its agents have one port, for which a second Ray of a machine waits for seconds.
+    """
+    from ray._private import parameter
+
+    given = parameter.RayParams
+    parameter.RayParams = functools.partial(given, dashboard_agent_listen_port=0)  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        parameter.RayParams = given  # type: ignore[misc]
 
 
 def _stay_on_loopback() -> None:

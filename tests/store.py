@@ -8,7 +8,6 @@ import functools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fgcme.tracking import Tracker, prepare_store
+from pipelines.engine import free_port
 from tests.fitted_model import save_fitted
 
 
@@ -89,9 +89,7 @@ class Server:
     def __init__(
         self, folder: Path, database: str, artifacts: str, environment: Mapping[str, str] | None = None
     ) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = str(free.getsockname()[1])
+        self._port = str(free_port())
         self.address = f"http://127.0.0.1:{self._port}"
         self._log = folder / "server.log"
         self._arguments = ["--backend-store-uri", database, "--artifacts-destination", artifacts]

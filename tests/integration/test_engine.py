@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 
 from fgcme.errors import UserError
 from pipelines import engine
+from tests.integration.conftest import descendants
 
 pytestmark = pytest.mark.integration
 
@@ -52,16 +55,25 @@ def test_a_session_inside_another_leaves_it_running(ray_session: None) -> None:
 
 
 def test_nothing_listens_beyond_this_machine(ray_session: None) -> None:
-    ours = psutil.Process().children(recursive=True)
-    listening = [
-        connection.laddr.ip.removeprefix("::ffff:")
-        for process in ours
-        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    listening = set()
+    for process in descendants(os.getpid()):
+        # What has ended meanwhile listens nowhere.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            listening |= {
+                connection.laddr.ip.removeprefix("::ffff:")
+                for connection in process.net_connections("tcp")
+                if connection.status == psutil.CONN_LISTEN
+            }
     assert listening
-    assert set(listening) <= {"127.0.0.1", "::1"}
+    assert listening <= {"127.0.0.1", "::1"}
+
+
+def test_another_ray_on_this_machine_need_not_wait_for_a_port_of_ours(ray_session: None) -> None:
+    from ray._private import ray_constants
+    from ray._private.worker import global_worker
+
+    fixed = ray_constants.DEFAULT_DASHBOARD_AGENT_LISTEN_PORT
+    assert 0 < global_worker.node.dashboard_agent_listen_port != fixed
 
 
 def test_ray_leaves_no_file_behind(tmp_path: Path) -> None:
@@ -69,8 +81,15 @@ def test_ray_leaves_no_file_behind(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment["HOME"] = str(tmp_path)
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
     )
     assert float(done.stdout) >= 1
-    assert done.stderr == ""
+    # Of a busy machine Ray's core may complain, in its own form.
+    assert [line for line in done.stderr.splitlines() if not re.match(r"\[.+ [IWE] \d+ \d+\] \S+\.cc:\d+", line)] == []
     assert list(tmp_path.rglob("*")) == []

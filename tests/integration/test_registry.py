@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import pytest
 from fgcme import audio
 from fgcme.serving import Classifier
 from fgcme.tracking import Tracker, prepare_store
+from pipelines.engine import free_port
 from pipelines.predict import predict
 from pipelines.register import register
 from tests.fitted_model import write_audio
@@ -34,9 +34,7 @@ pytestmark = pytest.mark.integration
 @contextmanager
 def _server(folder: Path, health: str, *arguments: str, **environment: str) -> Iterator[str]:
     """Run `mlflow ARGUMENTS` on a free port until the block ends; gives its address once it is healthy."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
