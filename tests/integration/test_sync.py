@@ -134,7 +134,7 @@ def test_a_sweep_goes_on_while_its_server_is_away_for_a_while(
 ) -> None:
     study = tracker.experiment("interrupted")
     parent = tracker.start(study, "sweep")
-    trials, ended, back = 10, tmp_path / "ended", tmp_path / "back"
+    trials, ended, away, back = 10, tmp_path / "ended", tmp_path / "away", tmp_path / "back"
     given, done = PROCESSES.SimpleQueue(), PROCESSES.SimpleQueue()
 
     def worker() -> None:
@@ -149,8 +149,9 @@ def test_a_sweep_goes_on_while_its_server_is_away_for_a_while(
     def driver() -> None:
         with tracker.ending(parent):
             for trial in range(trials):
-                if trial == trials - 2:
-                    wait_for(back.exists)
+                # The server goes in the middle of trial 2 and is back for the last two, however slow this process is.
+                if trial in (3, trials - 2):
+                    wait_for((away if trial == 3 else back).exists)
                 run = tracker.start(study, f"trial {trial}", parent, parameters={"number": trial})
                 given.put((run, trial))
                 done.get()
@@ -161,8 +162,9 @@ def test_a_sweep_goes_on_while_its_server_is_away_for_a_while(
             assert done.get() < mlflow_store.PATIENCE_SECONDS + 6
 
     with process(worker), process(driver) as driving:
-        wait_for(lambda: ended.exists() and ended.stat().st_size >= 2)
+        wait_for(lambda: ended.exists() and ended.stat().st_size >= 2, every=0.01)
         server.stop()
+        away.touch()
         wait_for(lambda: ended.stat().st_size == trials - 2)
         said = wait_for(lambda: capfd.readouterr().err)
         server.start()
@@ -218,7 +220,7 @@ def test_what_a_server_that_is_gone_for_good_has_missed_is_sent_by_sync(
     for share in (2, 8):
         # Killed in the middle.
         with process(lambda: sync(tracker)) as sending:
-            wait_for(lambda share=share: len(recorded(folder, study)) >= share)  # type: ignore[misc]
+            wait_for(lambda share=share: len(recorded(folder, study)) >= share, every=0.01)  # type: ignore[misc]
             os.kill(sending.pid or 0, signal.SIGKILL)
     assert outbox.runs(), "it was killed too late"
     with process(lambda: os._exit(sync(tracker))) as one, process(lambda: os._exit(sync(tracker))) as another:
