@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -17,9 +19,17 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 _READS, _WRITES = 3, 4
 
 
+@functools.cache
 def program() -> str | None:
-    """Where the browser is, or None."""
-    return next((found for name in NAMES if (found := shutil.which(name))), None)
+    """Where the browser is, or None: what only tells how to install one, or cannot start, is none."""
+    return next((found for name in NAMES if (found := shutil.which(name)) and _starts(found)), None)
+
+
+def _starts(browser: str) -> bool:
+    try:
+        return subprocess.run([browser, "--version"], capture_output=True, timeout=60, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 class Tab:
@@ -35,6 +45,7 @@ class Tab:
         self._unread = b""
         self._count = 0
         self._session: str | None = None
+        self._loaded = False
         self.complaints: list[dict[str, Any]] = []
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -48,10 +59,10 @@ class Tab:
         self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600
         )
+        self._loaded = False
         self._call("Page.navigate", url=page.absolute().as_uri())
-        self.evaluate(
-            "new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', () => done()))"
-        )
+        while not self._loaded:
+            self._hear(self._next())
         self.evaluate("Promise.all([...document.images].map(image => image.decode()))")
 
     def evaluate(self, expression: str) -> Any:
@@ -72,16 +83,23 @@ class Tab:
                 assert "error" not in answer, answer
                 result: dict[str, Any] = answer["result"]
                 return result
-            if answer.get("method") in (
-                "Runtime.exceptionThrown",
-                "Runtime.consoleAPICalled",
-                "Log.entryAdded",
-                "Network.loadingFailed",
-            ):
-                self.complaints.append(answer["params"])
+            self._hear(answer)
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        method = event.get("method")
+        if method == "Page.loadEventFired":
+            self._loaded = True
+        elif method in (
+            "Runtime.exceptionThrown",
+            "Runtime.consoleAPICalled",
+            "Log.entryAdded",
+            "Network.loadingFailed",
+        ):
+            self.complaints.append(event["params"])
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._unread:
+            assert select.select([self._read], [], [], 120)[0], "the browser has fallen silent"
             read = os.read(self._read, 1 << 16)
             assert read, "the browser has ended"
             self._unread += read
