@@ -15,8 +15,8 @@ ablation: install
 
 test: install
 	# Two at a time, a module of tests by one process: they wait for Ray more than they compute. On one thread each, lest
-	# the threads of one wait for those of the other.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not survival"
+	# the threads of one wait for those of the other. In the order of collection, which begins with what takes long.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not survival"
 
 # Processes, nodes, servers and disks are taken from sweeps that run.
 survival: install

@@ -25,6 +25,11 @@ Found = TypeVar("Found")
 Make = Callable[..., Experiment]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first: at the end, no process then waits for another's last module."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _on_this_machine() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
