@@ -33,7 +33,8 @@ def open_store(experiment: Experiment, storage: Path) -> Tracker:
 
 def tags(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment) -> dict[str, str]:
     """Tags of a run: code, corpus, protocol, selection rule, and whatever makes its result optimistic."""
-    made = provenance() | {
+    made = {
+        **provenance(),
         "fgcme.corpus": corpus.description.corpus,
         "fgcme.corpus_hash": corpus.description.corpus_hash,
         "fgcme.protocol": protocol(experiment),
@@ -65,7 +66,7 @@ def refuse_changes(
         raise UserError(
             f"run {run} was started with other settings: {', '.join(changed)}; resume it with the same ones"
         )
-    if tracker.client.get_run(run).data.tags["fgcme.corpus_hash"] != corpus.description.corpus_hash:
+    if tracker.find(run).data.tags["fgcme.corpus_hash"] != corpus.description.corpus_hash:
         raise UserError(f"run {run} was started on another state of the corpus, which has changed since; start anew")
 
 
@@ -80,7 +81,7 @@ def drop_unknown(tracker: Tracker, parent: str, folder: Path) -> None:
     known = {path.read_text(encoding="utf-8") for path in folder.rglob("run") if path.is_file()}
     for child in tracker.children(parent):
         if child.info.status == "RUNNING" and not known & {child.info.run_id, child.data.tags.get(LOCAL_TAG)}:
-            tracker.client.delete_run(child.info.run_id)
+            tracker.drop(child.info.run_id)
 
 
 def protocol(experiment: Experiment) -> str:

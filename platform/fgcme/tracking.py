@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
@@ -200,6 +201,11 @@ class Tracker:
     def finish(self, run_id: str, status: Status) -> None:
         """Say that a run has ended, and how."""
         self._write(run_id, {"kind": "ended", "status": status, "time": _now()})
+
+    def drop(self, run_id: str) -> None:
+        """Delete a run."""
+        run = self._resolve(run_id)
+        self._ask(lambda: self.client.delete_run(run))
 
     @contextmanager
     def ending(self, run_id: str) -> Iterator[None]:
@@ -440,7 +446,8 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def provenance() -> dict[str, str]:
+@functools.cache
+def provenance() -> Mapping[str, str]:
     """Tags that say which code made a run: the git commit and the versions of packages; nothing of host or user.
 
     `fgcme.commit` ends in `-dirty` when files differ from the commit, and is `unknown` outside a git checkout.
@@ -451,7 +458,7 @@ def provenance() -> dict[str, str]:
             versions[f"fgcme.version.{package}"] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[f"fgcme.version.{package}"] = "not installed"
-    return {"fgcme.commit": _commit(Path(__file__).parent)} | versions
+    return MappingProxyType({"fgcme.commit": _commit(Path(__file__).parent)} | versions)
 
 
 def _commit(folder: Path) -> str:

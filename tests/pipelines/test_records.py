@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from fgcme.courier import LOCAL_TAG
 from fgcme.dataset import SpeechCorpus
+from fgcme.errors import UserError
 from fgcme.protocol import apply
 from pipelines import records
 from tests import small_corpus
@@ -35,3 +37,23 @@ def test_a_run_that_was_made_but_never_begun_is_dropped_and_no_other(tmp_path: P
     records.drop_unknown(tracker, parent, tmp_path / "kept")
     left = {child.info.run_id for child in tracker.children(parent)}
     assert left == {tracker.find(run).info.run_id for run in (known, elsewhere)} and orphan not in left
+
+
+def test_a_run_that_goes_by_a_local_id_is_gone_on_with_as_any_other(tmp_path: Path) -> None:
+    tracker, experiment = make_tracker(tmp_path), small_corpus.experiment()
+    corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus"))
+    assignment = apply(experiment.protocol, "demo", corpus.members)
+    study = tracker.experiment("records")
+    run = tracker.start(study, "begun", tags=records.tags(experiment, corpus, assignment))
+    tracker.text(run, experiment.to_yaml(), "experiment.yaml")
+    child = tracker.start(study, "never begun", parent=run)
+    # What its driver knew it by while the server was away.
+    local = tracker.find(run).data.tags[LOCAL_TAG]
+    records.refuse_changes(tracker, local, experiment, corpus)
+    records.drop_unknown(tracker, local, tmp_path / "nothing")
+    assert child not in {each.info.run_id for each in tracker.children(local)}
+    with pytest.raises(UserError, match=r"training\.epochs \(3 then, 9 now\)"):
+        records.refuse_changes(tracker, local, small_corpus.experiment(training={"epochs": 9}), corpus)
+    tracker.tag(run, {"fgcme.corpus_hash": "of another state"})
+    with pytest.raises(UserError, match="another state of the corpus"):
+        records.refuse_changes(tracker, local, experiment, corpus)
