@@ -91,17 +91,23 @@ def train_worker(config: dict[str, Any]) -> None:
         raise UserError(f"{job.corpus}: was prepared again while this training was under way; start it anew")
     assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
     parts = divide(corpus, assignment, job.fold, experiment.protocol.selection, experiment.model, experiment.training)
-    fit = Fit(parts, experiment.model, experiment.training, job.seed, workers, _last_state(job))
+    state = _last_state(job)
+    # Before a restart; a state may be older than the keeping of it.
+    earlier = 0.0 if state is None else state.get("seconds", 0.0)
+
+    def elapsed() -> float:
+        return earlier + time.monotonic() - started
+
+    fit = Fit(parts, experiment.model, experiment.training, job.seed, workers, state)
     for epoch in fit.epochs():
         if workers.rank == 0:
             job.tracker.log(job.run, epoch.metrics, epoch.number)
-        _keep(job, epoch.state(), epoch.metrics, workers)
+        _keep(job, {**epoch.state(), "seconds": elapsed()}, epoch.metrics, workers)
     best_epoch = fit.restore_best()
     dev, test = fit.evaluate(parts.dev), fit.evaluate(parts.test)
     if workers.rank == 0:
-        seconds = time.monotonic() - started
         result = Result(
-            job.fold, job.seed, best_epoch, experiment.training.epochs, dev.metrics(), test.metrics(), seconds
+            job.fold, job.seed, best_epoch, experiment.training.epochs, dev.metrics(), test.metrics(), elapsed()
         )
         _publish(job, fit, corpus, assignment, test, result)
         # Last of all: a training is finished when its result is there.

@@ -1,0 +1,47 @@
+"""One training in its own process: what it takes, over all starts that it needed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from fgcme.dataset import SpeechCorpus
+from pipelines.jobs import Job, Result, finished
+from pipelines.training import train
+from tests import small_corpus
+from tests.store import make_tracker
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    corpus = small_corpus.write(tmp_path / "corpus", each=4)
+    tracker = make_tracker(tmp_path)
+    run = tracker.start(tracker.experiment("small"), "fold 0, seed 0")
+    corpus_hash = SpeechCorpus(corpus).description.corpus_hash
+    (tmp_path / "kept").mkdir()
+    experiment = small_corpus.experiment(training={"epochs": 1})
+    return Job(experiment, corpus, corpus_hash, 0, 0, tmp_path / "kept", tracker, run)
+
+
+def again(job: Job) -> Result:
+    """Train, from the state that was left if there is one; checks that all says how long it took."""
+    train(job)
+    result = finished(job.folder)
+    assert result is not None
+    assert job.tracker.find(job.run).data.metrics["seconds"] == pytest.approx(result.seconds, abs=1)
+    assert json.loads((job.folder / "result.json").read_text())["seconds"] == result.seconds
+    return result
+
+
+def test_a_training_counts_the_time_of_all_its_starts(job: Job) -> None:
+    assert 0 < again(job).seconds < 900
+    kept = torch.load(job.folder / "state.pt", weights_only=True)
+    assert 0 < kept["seconds"] < 900
+    torch.save({**kept, "seconds": 1000.0}, job.folder / "state.pt")
+    assert 1000 < again(job).seconds < 1900
+    # Of a state that does not say it nothing is known.
+    torch.save({name: value for name, value in kept.items() if name != "seconds"}, job.folder / "state.pt")
+    assert 0 < again(job).seconds < 900
