@@ -28,18 +28,26 @@ from fgcme import ablation, statistics
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, digest
-from fgcme.protocol import Assignment, Selection, apply
-from fgcme.report.comparison import to_text
+from fgcme.fold import reads_test_audio
+from fgcme.protocol import Selection, apply
+from fgcme.report.comparison import to_metrics, to_text
+from fgcme.report.findings import without_speakers
 from fgcme.tracking import Tracker
 from fgcme.whole_file import write_text
 from pipelines import engine, failure, prepare, records, shipped
-from pipelines.jobs import Job, conclude, finished, line, with_run
+from pipelines.jobs import Job, conclude, conclude_late, finished, line, recorded_run, with_run
 from pipelines.progress import Progress
 from pipelines.storage import writable
 from pipelines.training import train
 
 KIND = "ablation"
 RULES: Sequence[Selection] = ("dev", "test")
+# What may change when an ablation is resumed, and the tags that say it: MLflow's parameters stay what they are.
+CHANGEABLE = {
+    "protocol.selection": "fgcme.selection",
+    "protocol.tuned_on": "fgcme.tuned_on",
+    "training.seeds": "fgcme.seeds",
+}
 # Of the reasons why trainings failed, as many as one line can hold.
 _REASONS = 3
 
@@ -61,28 +69,34 @@ class Training:
         """How its epoch is chosen."""
         return self.job.experiment.protocol.selection
 
+    @property
+    def label(self) -> str:
+        """Its variant, with what has to be said beside its numbers."""
+        return self.variant if self.selection == "dev" else f"{self.variant} (epoch chosen on test: optimistic)"
+
 
 def run(
-    experiment: Experiment, space_name: str, selections: Sequence[Selection] = ("dev",), resume: bool = False
+    experiment: Experiment, space_name: str, selections: Sequence[Selection] | None = None, resume: bool = False
 ) -> str:
     """Train all variants of an ablation and compare them.
 
     Args:
         experiment: what the variants change.
         space_name: an ablation's name, or its path.
-        selections: the rules by which epochs are chosen, each with trainings of its own.
-        resume: go on with the latest ablation of this experiment and space; variants and seeds may have been added. The
-            rules that it had before stay part of it.
+        selections: the rules by which epochs are chosen, each with trainings of its own; the experiment's by default,
+            or, of an ablation that is resumed, those that it had.
+        resume: go on with the latest ablation of this experiment and space. What it had before stays part of it: rules,
+            seeds, and speakers that the configuration was tuned on.
 
     Returns:
         The id of the MLflow run.
 
     Raises:
-        UserError: the corpus is not prepared, the ablation does not fit the experiment, or trainings failed.
+        UserError: the corpus is not prepared, the ablation does not fit the experiment, the rules contradict the
+            experiment's, or trainings failed.
     """
     storage = writable(experiment)
     path = shipped.space_file(space_name)
-    reference, variants = ablation.load(path, experiment)
     if experiment.scaling.workers > 1:
         raise UserError("scaling.workers: trainings of an ablation are of one process each; set it to 0 or 1")
     corpus_folder = prepare.locate(experiment)
@@ -91,16 +105,29 @@ def run(
     tracker = records.open_store(experiment, storage)
     title = f"{experiment.name}-{path.stem}"
     folder = storage / "ablations" / title
-    if resume:
-        parent = _latest(folder)
-        records.refuse_changes(tracker, parent, experiment, corpus, but=("training.seeds", "protocol.selection"))
-        records.drop_unknown(tracker, parent, folder / parent)
-        selections = _with_recorded(tracker, parent, selections)
-        tracker.reopen(parent)
+    latest = _latest(folder) if resume else None
+    recorded = _recorded(tracker, latest) if latest is not None else None
+    rules = _rules(experiment.protocol.selection, selections, recorded["selections"] if recorded else [])
+    experiment = _selecting(_with_recorded(experiment, recorded) if recorded else experiment, rules[0])
+    reference, variants = ablation.load(path, experiment)
+    if latest is not None and recorded is not None:
+        records.refuse_changes(tracker, latest, experiment, corpus, but=tuple(CHANGEABLE))
+    tags = records.tags(experiment, corpus, assignment) | {
+        "fgcme.kind": KIND,
+        "fgcme.space": title,
+        "fgcme.selection": records.rules(rules),
+        "fgcme.seeds": ", ".join(map(str, experiment.training.seeds)),
+    }
+    if latest is None:
+        parent = _begin(tracker, experiment, title, tags)
+        (folder / parent).mkdir(parents=True)
     else:
-        parent = _begin(tracker, experiment, title, corpus, assignment)
-    (folder / parent).mkdir(parents=True, exist_ok=True)
-    tracker.text(parent, json.dumps(_description(reference, variants, selections), indent=2), "ablation.json")
+        parent = latest
+        records.drop_unknown(tracker, parent, folder / parent)
+        tracker.reopen(parent)
+        # The code that began it, and trained most of it perhaps, stays named.
+        changed = {key: value for key, value in tags.items() if key in CHANGEABLE.values()}
+        tracker.tag(parent, changed if recorded else tags)
     trainings = [
         Training(
             name,
@@ -115,32 +142,28 @@ def run(
                 run="",
             ),
         )
-        for selection in selections
+        for selection in rules
         for seed in experiment.training.seeds
         for name, changed in ((name, _selecting(variant, selection)) for name, variant in variants.items())
         for fold in range(assignment.fold_count)
     ]
-    print(
-        f"{title} on {records.protocol(experiment)}: {len(variants)} variants x {len(selections)} selection rule(s) "
-        f"({', '.join(selections)}) x {assignment.fold_count} folds x {len(experiment.training.seeds)} seeds = "
-        f"{len(trainings)} trainings"
+    plan = (
+        f"{len(variants)} variants x {len(rules)} selection rule(s) ({', '.join(rules)}) x "
+        f"{assignment.fold_count} folds x {len(experiment.training.seeds)} seeds = {len(trainings)} trainings"
     )
-    with tracker.ending(parent), engine.session():
+    print(f"{title} on " + "\n".join(records.describe(experiment, corpus, assignment, plan)))
+    with tracker.ending(parent):
+        tracker.text(parent, experiment.to_yaml(), "experiment.yaml")
+        tracker.text(parent, json.dumps(_description(reference, variants, rules), indent=2), "ablation.json")
         _train_all(trainings, tracker.experiment(experiment.name), parent)
         _conclude(tracker, parent, experiment, reference, trainings, assignment.protocol.classes)
     print(f"\nrun {parent}; next: fgcme report {parent}")
     return parent
 
 
-def _begin(tracker: Tracker, experiment: Experiment, title: str, corpus: SpeechCorpus, assignment: Assignment) -> str:
-    parent = tracker.start(
-        tracker.experiment(experiment.name),
-        f"{title} ablate",
-        tags=records.tags(experiment, corpus, assignment) | {"fgcme.kind": KIND, "fgcme.space": title},
-        parameters=experiment.flat(),
-    )
-    tracker.text(parent, experiment.to_yaml(), "experiment.yaml")
-    return parent
+def _begin(tracker: Tracker, experiment: Experiment, title: str, tags: Mapping[str, str]) -> str:
+    parameters = {key: value for key, value in experiment.flat().items() if key not in CHANGEABLE}
+    return tracker.start(tracker.experiment(experiment.name), f"{title} ablate", tags=tags, parameters=parameters)
 
 
 def _latest(folder: Path) -> str:
@@ -150,16 +173,49 @@ def _latest(folder: Path) -> str:
     return started[-1].name
 
 
-def _with_recorded(tracker: Tracker, run: str, selections: Sequence[Selection]) -> list[Selection]:
-    """The selection rules of a run and some more, in the order in which their trainings begin."""
-    recorded = tracker.json(run, "ablation.json")["selections"]
-    return [rule for rule in RULES if rule in recorded or rule in selections]
+def _recorded(tracker: Tracker, run: str) -> dict[str, Any] | None:
+    """What a run says of its ablation; None if it was killed before it could, and so before it trained anything."""
+    if not tracker.holds(run, "ablation.json"):
+        return None
+    recorded: dict[str, Any] = tracker.json(run, "ablation.json")
+    return recorded
 
 
-def _description(reference: str, variants: Mapping[str, Experiment], selections: Sequence[Selection]) -> dict[str, Any]:
+def _rules(own: Selection, asked: Sequence[Selection] | None, recorded: Sequence[Selection]) -> list[Selection]:
+    """The selection rules of an ablation, in the order in which their trainings begin.
+
+    Args:
+        own: the experiment's, `dev` unless somebody has said otherwise.
+        asked: those of the command, if it names any.
+        recorded: those that a run that is resumed has.
+
+    Raises:
+        UserError: the experiment and the command contradict each other.
+    """
+    if asked is None:
+        asked = [] if recorded and own == "dev" else [own]
+    elif own == "test" and own not in asked:
+        raise UserError("--selection dev, but protocol.selection is test: leave one of them away, or say both")
+    return [rule for rule in RULES if rule in recorded or rule in asked]
+
+
+def _with_recorded(experiment: Experiment, recorded: Mapping[str, Any]) -> Experiment:
+    """The experiment with the seeds, and the speakers that it was tuned on, that a run of it says it has."""
+    before = next(iter(recorded["variants"].values()))
+    seeds = dict.fromkeys([*before["training"]["seeds"], *experiment.training.seeds])
+    tuned_on = dict.fromkeys([*before["protocol"]["tuned_on"], *experiment.protocol.tuned_on])
+    return experiment.model_copy(
+        update={
+            "training": experiment.training.model_copy(update={"seeds": list(seeds)}),
+            "protocol": experiment.protocol.model_copy(update={"tuned_on": list(tuned_on)}),
+        }
+    )
+
+
+def _description(reference: str, variants: Mapping[str, Experiment], rules: Sequence[Selection]) -> dict[str, Any]:
     return {
         "reference": reference,
-        "selections": list(selections),
+        "selections": list(rules),
         "variants": {name: variant.model_dump(mode="json") for name, variant in variants.items()},
     }
 
@@ -177,15 +233,19 @@ def _identity(experiment: Experiment) -> str:
 
 def _train_all(trainings: Sequence[Training], study: str, parent: str) -> None:
     """Train what is not trained yet, as much at once as fits."""
-    waiting = []
+    waiting: list[Training] = []
+    done: list[Training] = []
     for training in trainings:
-        if finished(training.job.folder) is None:
-            waiting.append(training)
-        else:
-            # The driver may have been killed between a training's end and its saying so.
-            conclude(_with_run(training, study, parent).job)
-    if not waiting:
-        return
+        (waiting if finished(training.job.folder) is None else done).append(training)
+    conclude_late([training.job for training in done], parent)
+    progress = Progress("training", [training.variant for training in waiting], already=len(done))
+    if waiting:
+        with engine.session():
+            _train(waiting, study, parent, progress)
+        _refuse_gaps(trainings)
+
+
+def _train(waiting: Sequence[Training], study: str, parent: str, progress: Progress) -> None:
     scaling = waiting[0].job.experiment.scaling
     engine.require(scaling.cpus_per_worker, scaling.gpus_per_worker, "one training")
     # One line for each training is ours to print; Ray's reports and stack traces would drown it.
@@ -196,7 +256,6 @@ def _train_all(trainings: Sequence[Training], study: str, parent: str) -> None:
     shutil.rmtree(grid, ignore_errors=True)
     assigned = grid / "assigned"
     assigned.mkdir(parents=True)
-    progress = Progress(len(trainings), "training", len(trainings) - len(waiting))
     tune.Tuner(
         tune.with_resources(
             tune.with_parameters(trial, jobs=[training.job for training in waiting], assigned=assigned),
@@ -214,7 +273,6 @@ def _train_all(trainings: Sequence[Training], study: str, parent: str) -> None:
         ),
     ).fit()
     shutil.rmtree(grid, ignore_errors=True)
-    _refuse_gaps(trainings)
 
 
 def _refuse_gaps(trainings: Sequence[Training]) -> None:
@@ -227,14 +285,14 @@ def _refuse_gaps(trainings: Sequence[Training]) -> None:
     left = [training for training in trainings if finished(training.job.folder) is None]
     untried = [training for training in left if failure.noted(training.job) is None]
     for training in untried:
-        if (marker := training.job.folder / "run").exists():
-            training.job.tracker.finish(marker.read_text(encoding="utf-8"), "KILLED")
+        if (training.job.folder / "run").exists():
+            training.job.tracker.finish(recorded_run(training.job), "KILLED")
     if untried:
         # Ray Tune takes Ctrl-C for a wish to see what there is so far.
         raise KeyboardInterrupt
     if left:
-        reasons = Counter((training.variant, failure.noted(training.job)) for training in left)
-        shown = [f"{count} of {variant}: {why}" for (variant, why), count in reasons.most_common(_REASONS)]
+        reasons = Counter((training.label, failure.noted(training.job)) for training in left)
+        shown = [f"{count} of {label}: {why}" for (label, why), count in reasons.most_common(_REASONS)]
         more = [f"and {len(reasons) - _REASONS} other reasons"] if len(reasons) > _REASONS else []
         raise UserError(
             f"{len(left)} of {len(trainings)} trainings failed ({'; '.join(shown + more)}); complete them with --resume"
@@ -245,7 +303,7 @@ def trial(configuration: dict[str, Any], jobs: Sequence[Job], assigned: Path) ->
     """One training: the one that the driver has assigned to this trial just before, with a run made for it."""
     job = jobs[int((assigned / tune.get_context().get_trial_id()).read_text(encoding="utf-8"))]
     try:
-        train(replace(job, run=(job.folder / "run").read_text(encoding="utf-8")))
+        train(replace(job, run=recorded_run(job)))
     except UserError as error:
         # It would happen again just so; Ray Tune tries whatever raises again.
         failure.note(job, str(error))
@@ -284,8 +342,8 @@ class Recorder(tune.Callback):
         training = self._of(trial)
         if (result := finished(training.job.folder)) is not None:
             conclude(training.job)
-            selection = "" if training.selection == "dev" else " (epoch chosen on test: optimistic)"
-            self._progress.step(f"{training.variant}{selection}, {line(result)}")
+            beside = sum(other is not trial and other.status == Trial.RUNNING for other in trials)
+            self._progress.step(f"{training.label}, {line(result)}", training.variant, result.seconds, beside)
         elif (why := failure.noted(training.job)) is not None:
             self._fail(training, why)
 
@@ -299,7 +357,7 @@ class Recorder(tune.Callback):
 
     def _fail(self, training: Training, why: str) -> None:
         failure.record(training.job, why)
-        self._progress.say(f"{_title(training)} failed: {why}")
+        self._progress.fail(f"{_title(training)} failed: {why}", training.variant)
 
     def _of(self, trial: Trial) -> Training:
         """The training of a trial, which has its run; of a trial that is new, the next one."""
@@ -320,7 +378,7 @@ def _error(trial: Trial) -> Exception:
 
 
 def _title(training: Training) -> str:
-    return f"{training.variant}, fold {training.job.fold}, seed {training.job.seed}"
+    return f"{training.label}, fold {training.job.fold}, seed {training.job.seed}"
 
 
 def _with_run(training: Training, study: str, parent: str) -> Training:
@@ -343,23 +401,44 @@ def _conclude(
         for training in trainings:
             result = finished(training.job.folder)
             assert result is not None, "all trainings have ended well"
-            run = (training.job.folder / "run").read_text(encoding="utf-8")
-            results.append({"variant": training.variant, "selection": training.selection, "run": run, **asdict(result)})
+            which = {"variant": training.variant, "selection": training.selection, "run": recorded_run(training.job)}
+            results.append(which | asdict(result))
         for selection in dict.fromkeys(training.selection for training in trainings):
-            tables = _predictions([training for training in trainings if training.selection == selection])
+            chosen = [training for training in trainings if training.selection == selection]
+            tables = _predictions(chosen)
             folder = Path(scratch) / "predictions" / selection
             folder.mkdir(parents=True)
             for name, table in tables.items():
                 pq.write_table(table, folder / f"{name}.parquet")
-            table = statistics.compare_table(tables, reference, classes)
             print(f"\n{records.protocol(experiment)}, selection {records.rule(selection)}, in per cent:")
-            print(to_text(table))
-            prefix = "test" if selection == "dev" else "test_selected_on_test"
-            for name, estimates in table.estimates.items():
-                # What a metric's name may hold in MLflow.
-                tracker.log(parent, {f"{prefix}/{name}/{key}": each.mean for key, each in estimates.items()}, 0)
+            prefix = records.measured(selection)
+            _compare(tracker, parent, prefix, tables, reference, classes)
+            if tuned_on := experiment.protocol.tuned_on:
+                print(records.TUNED_ON)
+                left = without_speakers(tables, tuned_on)
+                if len(left[reference]["speaker"].unique()) > 1:
+                    _compare(tracker, parent, f"{prefix}_untuned", left, reference, classes)
+                else:
+                    print("  too few speakers are left")
+            if hearing := {each.variant: None for each in chosen if reads_test_audio(each.job.experiment.model)}:
+                print(f"  using unlabelled test audio: {', '.join(hearing)}")
         (Path(scratch) / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
         tracker.artifact(parent, Path(scratch))
+
+
+def _compare(
+    tracker: Tracker,
+    parent: str,
+    prefix: str,
+    predictions: Mapping[str, pa.Table],
+    reference: str,
+    classes: Sequence[str],
+) -> None:
+    """Print the table of some predictions, and keep its numbers with the run as `<prefix>/<variant>/<number>`."""
+    table = statistics.compare_table(predictions, reference, classes)
+    print(to_text(table))
+    for name, numbers in to_metrics(table).items():
+        tracker.log(parent, {f"{prefix}/{name}/{key}": value for key, value in numbers.items()}, 0)
 
 
 def _predictions(trainings: Sequence[Training]) -> dict[str, pa.Table]:

@@ -135,8 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     ablate.add_argument(
         "--selection",
         choices=["dev", "test", "both"],
-        default="dev",
-        help="how epochs are chosen; `test` is the published code's rule, and optimistic",
+        help="how epochs are chosen (protocol.selection); `test` is the published code's rule, and optimistic",
     )
     ablate.add_argument("--resume", action="store_true", help="go on with the latest ablation over this space")
     report = verb(
@@ -234,12 +233,9 @@ def _ablate(options: argparse.Namespace) -> None:
     experiment = _load(options)
     from pipelines import ablate
 
-    ablate.run(
-        experiment,
-        options.space,
-        ("dev", "test") if options.selection == "both" else (options.selection,),
-        options.resume,
-    )
+    asked = options.selection
+    selections = None if asked is None else ablate.RULES if asked == "both" else (asked,)
+    ablate.run(experiment, options.space, selections, options.resume)
 
 
 def _report(options: argparse.Namespace) -> None:

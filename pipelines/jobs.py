@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from fgcme.courier import LOCAL_TAG
 from fgcme.experiment import Experiment
-from fgcme.tracking import Tracker
+from fgcme.tracking import Tracker, provenance
 from fgcme.whole_file import write_text
 from pipelines import records
 
@@ -46,7 +47,7 @@ class Result:
         best_epoch: whose weights were kept.
         epochs: epochs that were run.
         dev, test: metrics of those weights.
-        seconds: wall time.
+        seconds: wall time, that of starts which were cut short included.
     """
 
     fold: int
@@ -65,18 +66,23 @@ def finished(folder: Path) -> Result | None:
 
 
 def with_run(job: Job, study: str, parent: str, title: str, tags: Mapping[str, str] = MappingProxyType({})) -> Job:
-    """The job with its MLflow run: a new one, or the one that an interrupted training left."""
+    """The job with its MLflow run: a new one, or the one that an interrupted training left.
+
+    The run says which code begins it, and which goes on with it.
+    """
     job.folder.mkdir(parents=True, exist_ok=True)
     marker = job.folder / "run"
     if marker.exists():
         run_id = marker.read_text(encoding="utf-8")
         job.tracker.reopen(run_id)
+        job.tracker.tag(run_id, {records.RESUMED: provenance()[records.COMMIT]})
     else:
         run_id = job.tracker.start(
             study,
             title,
             parent=parent,
             tags={
+                **provenance(),
                 **tags,
                 "fgcme.kind": "fold",
                 "fgcme.fold": str(job.fold),
@@ -91,10 +97,39 @@ def with_run(job: Job, study: str, parent: str, title: str, tags: Mapping[str, s
 
 
 def conclude(job: Job) -> None:
-    """End the run of a training that has its result, and drop its checkpoints."""
-    job.tracker.finish(job.run, "FINISHED")
+    """Drop the checkpoints of a training that has its result, and end its run."""
     shutil.rmtree(job.folder / "train", ignore_errors=True)
     (job.folder / "state.pt").unlink(missing_ok=True)
+    job.tracker.finish(job.run, "FINISHED")
+
+
+def conclude_late(jobs: Sequence[Job], parent: str) -> None:
+    """Conclude what was not, of trainings that have their results: the driver was killed in between.
+
+    Args:
+        jobs: with or without their runs.
+        parent: the run that theirs belong to.
+    """
+    if not jobs:
+        return
+    concluded = {
+        name
+        for child in jobs[0].tracker.children(parent)
+        if child.info.status == "FINISHED"
+        for name in (child.info.run_id, child.data.tags.get(LOCAL_TAG))
+    }
+    for job in jobs:
+        if (run := recorded_run(job)) not in concluded:
+            conclude(replace(job, run=run))
+
+
+def recorded_run(job: Job) -> str:
+    """The id of the run that a training was given.
+
+    Raises:
+        FileNotFoundError: it was given none yet.
+    """
+    return (job.folder / "run").read_text(encoding="utf-8")
 
 
 def cause(error: Exception) -> str:

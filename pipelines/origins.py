@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fgcme.experiment import Experiment
 from fgcme.report.content import Origin
+from pipelines.records import COMMIT, RESUMED
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -15,17 +16,23 @@ if TYPE_CHECKING:
 _VERSION = "fgcme.version."
 
 
-def origin_of(run: Run, experiment: Experiment, commands: Sequence[str]) -> Origin:
+def origin_of(run: Run, experiment: Experiment, commands: Sequence[str], trainings: Sequence[Run] = ()) -> Origin:
     """The origin of a run.
 
     Args:
         run: it.
         experiment: what was run.
-        commands: that repeat it, from the commit that made it if that is known.
+        commands: that repeat it, from the commit that made it if that is known, and made all of it.
+        trainings: the runs below it that its numbers are of; those that do not say by what code they were made, and
+            gone on with, were made by the run's.
     """
     tags = run.data.tags
-    commit = tags.get("fgcme.commit", "unknown")
-    checkout = [] if commit == "unknown" or commit.endswith("-dirty") else [f"git checkout {commit}"]
+    own = tags.get(COMMIT, "unknown")
+    made_by = [tags.get(COMMIT, own) for tags in (each.data.tags for each in trainings)]
+    gone_on_with = [each.data.tags[RESUMED] for each in trainings if RESUMED in each.data.tags]
+    commits = list(dict.fromkeys([own, *made_by, *gone_on_with]))
+    known = len(commits) == 1 and own != "unknown" and not own.endswith("-dirty")
+    checkout = [f"git checkout {own}"] if known else []
     return Origin(
         run=run.info.run_id,
         # A run is called what it is of, and the verb that made it.
@@ -35,7 +42,7 @@ def origin_of(run: Run, experiment: Experiment, commands: Sequence[str]) -> Orig
         ended=_date(run.info.end_time) if run.info.end_time else f"not yet ({run.info.status.lower()})",
         corpus=tags.get("fgcme.corpus", experiment.corpus.kind),
         corpus_hash=tags.get("fgcme.corpus_hash", "unknown"),
-        commit=commit,
+        commit=", ".join(commits),
         versions={key.removeprefix(_VERSION): value for key, value in sorted(tags.items()) if key.startswith(_VERSION)},
         commands=[*checkout, *commands],
     )

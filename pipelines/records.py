@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fgcme import experiment as experiments
@@ -15,6 +16,9 @@ from fgcme.tracking import Tracker, prepare_store, provenance, resolve_uri
 
 # In the storage folder, which all nodes share.
 OUTBOX = "outbox"
+# Tags: the code that a run was begun with, and that it was last gone on with.
+COMMIT, RESUMED = "fgcme.commit", "fgcme.commit.resumed"
+TUNED_ON = "  optimistic: this configuration was chosen on speakers that are test speakers here; without them:"
 # How the work is spread over machines, and where the corpus lies, do not decide its result.
 _IRRELEVANT = ("scaling.", "tracking.", "prepare.folder", "corpus.root")
 
@@ -29,6 +33,18 @@ def open_store(experiment: Experiment, storage: Path) -> Tracker:
     tracker = Tracker(uri, storage / "artifacts", storage / OUTBOX)
     tracker.deliver()
     return tracker
+
+
+def describe(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment, plan: str) -> Iterator[str]:
+    """What is trained on, before it is: a line with the `plan` of it, and one for all that is left out or allowed."""
+    yield (
+        f"{protocol(experiment)}: {int((assignment.folds >= 0).sum())} of {len(corpus)} utterances, "
+        f"{len(assignment.protocol.classes)} classes; {plan}"
+    )
+    for reason, count in assignment.left_out.items():
+        yield f"  left out: {count} x {reason}"
+    for mismatch in assignment.mismatches:
+        yield f"  allowed: {mismatch}"
 
 
 def tags(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment) -> dict[str, str]:
@@ -92,6 +108,22 @@ def protocol(experiment: Experiment) -> str:
     """
     name = experiment.protocol.name
     return f"{name}, speaker-normalised (uses unlabelled test audio)" if reads_test_audio(experiment.model) else name
+
+
+def rules(selections: Sequence[Selection]) -> str:
+    """The tag of a run that has trainings by these rules.
+
+    >>> rules(["dev"]), rules(["test"]), rules(["dev", "test"])
+    ('dev', 'test (optimistic)', 'both (test: optimistic)')
+    """
+    if len(selections) > 1:
+        return "both (test: optimistic)"
+    return "dev" if selections[0] == "dev" else "test (optimistic)"
+
+
+def measured(selection: Selection) -> str:
+    """What the names of an ablation's test metrics begin with: `<this>/<variant>/ua`."""
+    return "test" if selection == "dev" else "test_selected_on_test"
 
 
 def rule(selection: Selection) -> str:

@@ -71,7 +71,7 @@ def of_ablation(
         named = f"{space}.yaml"
         files[named] = _space(experiment, reference, compared)
     rule = "both" if len(selections) > 1 else selections[0]
-    selection = [] if rule == "dev" else ["--selection", rule]
+    selection = [] if rule == experiment.protocol.selection else ["--selection", rule]
     commands = [
         _prepare(experiment, argument, overrides),
         _command("fgcme", "ablate", argument, "--space", named, *selection, *overrides),

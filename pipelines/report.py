@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from fgcme import experiment as experiments
 from fgcme import fitted
+from fgcme.courier import LOCAL_TAG
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
@@ -279,10 +280,17 @@ def gather(tracker: Tracker, recorded: Recorded) -> Content:
         if protocol.tuned_on and len(set(left[recorded.reference]["speaker"].to_pylist())) > 1:
             standing = standing.without_tuned_on()
             untuned.append(Findings.of(left, recorded.reference, recorded.classes, standing, remarks))
+    runs = {training.run for training in recorded.trainings}
+    below = [
+        child
+        for child in tracker.children(recorded.run.info.run_id)
+        if runs & {child.info.run_id, child.data.tags.get(LOCAL_TAG)}
+    ]
+    commands = [*recorded.repetition.commands, "fgcme report latest"]
     both = {"dev", "test"} <= set(recorded.predictions)
     spoken, note = _spoken(tracker, recorded)
     return Content(
-        origin=origin_of(recorded.run, recorded.experiment, [*recorded.repetition.commands, "fgcme report latest"]),
+        origin=origin_of(recorded.run, recorded.experiment, commands, below),
         results=results,
         untuned=untuned,
         gaps=selection_gaps(recorded.predictions["test"], recorded.predictions["dev"], recorded.classes)

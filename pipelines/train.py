@@ -26,7 +26,7 @@ from fgcme.protocol import Assignment, apply, split
 from fgcme.report.confusion import confusion_figure
 from fgcme.tracking import Tracker
 from pipelines import engine, failure, prepare, records
-from pipelines.jobs import Job, Result, conclude, finished, line, with_run
+from pipelines.jobs import Job, Result, conclude, conclude_late, finished, line, with_run
 from pipelines.progress import Progress
 from pipelines.storage import writable
 from pipelines.training import train_fold
@@ -72,7 +72,8 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
         for seed in experiment.training.seeds
         for fold in range(assignment.fold_count)
     ]
-    _describe(experiment, corpus, assignment, len(chosen))
+    plan = f"{len(chosen)} folds x {len(experiment.training.seeds)} seeds"
+    print("\n".join(records.describe(experiment, corpus, assignment, plan)))
     with tracker.ending(parent), engine.session():
         _train_all([job for job in jobs if job.fold in chosen], study, parent)
         # Folds that were trained before, by a run that is now completed, count as well.
@@ -136,14 +137,12 @@ def _open(
 def _train_all(jobs: list[Job], study: str, parent: str) -> None:
     """Train what is not trained yet, as much at once as fits."""
     done = [job for job in jobs if finished(job.folder) is not None]
-    for job in done:
-        # The driver may have been killed between a training's end and its saying so.
-        conclude(_with_run(job, study, parent))
+    conclude_late(done, parent)
     waiting = [job for job in jobs if job not in done]
     if not waiting:
         return
     scaling, at_once = waiting[0].experiment.scaling, _at_once(waiting[0].experiment)
-    progress = Progress(len(jobs), "training", already=len(done))
+    progress = Progress("training", ["fold"] * len(waiting), already=len(done))
     running: dict[Any, Job] = {}
     failed: list[str] = []
     try:
@@ -165,12 +164,12 @@ def _train_all(jobs: list[Job], study: str, parent: str) -> None:
             except ray.exceptions.RayError as error:
                 failure.record(job, failure.reason(error))
                 failed.append(f"fold {job.fold}, seed {job.seed}: {failure.noted(job)}")
-                progress.say(failed[-1])
+                progress.fail(failed[-1], "fold")
                 continue
             result = finished(job.folder)
             assert result is not None, "a training that ended well has left its result"
             conclude(job)
-            progress.step(line(result))
+            progress.step(line(result), "fold", result.seconds, beside=len(running))
     finally:
         for reference, job in running.items():
             ray.cancel(reference, force=True)
@@ -198,17 +197,6 @@ def _at_once(experiment: Experiment) -> int:
     if gpus:
         fitting = min(fitting, int(has["GPU"] // gpus))
     return min(fitting, scaling.parallel or fitting)
-
-
-def _describe(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment, folds: int) -> None:
-    print(
-        f"{records.protocol(experiment)}: {int((assignment.folds >= 0).sum())} of {len(corpus)} utterances, "
-        f"{len(assignment.protocol.classes)} classes; {folds} folds x {len(experiment.training.seeds)} seeds"
-    )
-    for reason, count in assignment.left_out.items():
-        print(f"  left out: {count} x {reason}")
-    for mismatch in assignment.mismatches:
-        print(f"  allowed: {mismatch}")
 
 
 def _record(tracker: Tracker, parent: str, outcome: Outcome) -> None:
@@ -247,7 +235,7 @@ def _conclude(outcome: Outcome, results: list[Result], parent: str) -> None:
     )
     print(f"  {metrics(summary)}  ({summary.utterances} utterances a seed)")
     if experiment.protocol.tuned_on:
-        print("  optimistic: this configuration was chosen on speakers that are test speakers here; without them:")
+        print(records.TUNED_ON)
         print(f"  {metrics(outcome.untuned)}" if outcome.untuned else "  no speaker is left")
     print(f"  {len(results)} trainings, {sum(result.seconds for result in results):.0f} s of training time")
     print(f"\nrun {parent}; next: fgcme register {parent} --name fgcme-{experiment.name} --alias champion")

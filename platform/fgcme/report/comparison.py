@@ -1,4 +1,4 @@
-"""The table of an ablation, for a terminal."""
+"""The table of an ablation, for a terminal and for MLflow."""
 
 from __future__ import annotations
 
@@ -49,6 +49,33 @@ def _scope(table: Table) -> str:
     if table.seeds > 1:
         return "are of other speakers and other seeds"
     return "are of other speakers for these very trainings: one seed says nothing of others"
+
+
+def to_metrics(table: Table) -> dict[str, dict[str, float]]:
+    """Variant -> name -> number: `ua`, its `ua_deviation` over seeds, and the ends of its interval, `ua_low` and
+    `ua_high`; but for the reference, the difference from it likewise, `ua_difference`, with its corrected `ua_p_holm`.
+    The same of `wa` and `macro_f1`.
+    """
+    numbers: dict[str, dict[str, float]] = {name: {} for name in table.estimates}
+    for name, estimates in table.estimates.items():
+        for metric, estimate in estimates.items():
+            numbers[name] |= {
+                metric: estimate.mean,
+                f"{metric}_deviation": estimate.deviation,
+                **_ends(metric, estimate.interval),
+            }
+    for name, comparison in table.comparisons.items():
+        for metric, difference in comparison.differences.items():
+            numbers[name] |= {
+                f"{metric}_difference": difference.mean,
+                **_ends(f"{metric}_difference", difference.interval),
+                f"{metric}_p_holm": difference.p_holm,
+            }
+    return numbers
+
+
+def _ends(name: str, interval: Interval) -> dict[str, float]:
+    return {f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def _interval(interval: Interval) -> str:

@@ -42,7 +42,8 @@ class Origin:
         kind: `ablation` or `cross_validation`.
         begun, ended: date and time, for a reader.
         corpus, corpus_hash: what was trained on, and the state of it.
-        commit: of the code; `unknown` outside a checkout, and with `-dirty` where files differed from it.
+        commit: of the code, all of them where trainings were made by several; `unknown` outside a checkout, and with
+            `-dirty` where files differed from it.
         versions: package -> version.
         commands: that repeat it.
     """
