@@ -24,6 +24,8 @@ from fgcme import variants
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 
+# How alike two names are, from 0 to 1, of which one is a guess at the other, or is meant to be the other.
+_GUESS, _SLIP = 0.6, 0.85
 # It becomes part of file names and of MLflow's metric names.
 Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 
@@ -91,10 +93,13 @@ def _explain(item: Any) -> str:
 
 def _variant(experiment: Experiment, name: str, own: Mapping[str, Any]) -> Experiment:
     content = experiment.model_dump(mode="json")
+    # With settings of its own almost any name will do, as `mean_wider`; but a slip of the pen would make it FG-CME.
+    close = difflib.get_close_matches(name, variants.all_named(), n=1, cutoff=_SLIP if own else _GUESS)
     if name in variants.all_named():
         variants.merge(content["model"], variants.named(name))
+    elif own and close and not name.startswith(close[0]):
+        raise UserError(f"not a named variant; did you mean {close[0]}? else choose a name that is less like it")
     elif not own:
-        close = difflib.get_close_matches(name, variants.all_named(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise UserError(
             f"not a named variant, and without settings of its own; {hint}(named are {', '.join(variants.all_named())})"

@@ -52,6 +52,11 @@ def test_a_variant_is_the_experiment_with_what_makes_it_differ(tmp_path: Path) -
         assert variant.protocol == EXPERIMENT.protocol
 
 
+def test_a_variant_s_own_name_may_begin_as_a_named_one_does(tmp_path: Path) -> None:
+    path = write(tmp_path, "reference: mean2\nvariants:\n  mean2: {model.pooling.margin: 2}\n  mean:\n")
+    assert load(path, EXPERIMENT)[1]["mean2"].model.pooling.kind == "mean_max"
+
+
 def test_every_named_variant_can_be_compared(tmp_path: Path) -> None:
     names = "".join(f"  {name}:\n" for name in variants.all_named())
     _, made = load(write(tmp_path, f"reference: fgcme\nvariants:\n{names}"), EXPERIMENT)
@@ -72,6 +77,14 @@ def test_every_named_variant_can_be_compared(tmp_path: Path) -> None:
         ("parameters: {}\n", "a search space, not an ablation: use it with fgcme tune"),
         ("reference: mean\nvariants:\n  fgcme:\n", "reference: mean is none of fgcme"),
         ("reference: fgcme\nvariants:\n  fgcme:\n  utterence:\n", "variant utterence: .*did you mean utterance?"),
+        (
+            "reference: fgcme\nvariants:\n  fgcme:\n  mean:\n  fgcme: {model.pooling.margin: 3}\n",
+            "line 5: `fgcme` is",
+        ),
+        (
+            "reference: fgcme\nvariants:\n  fgcme:\n  acoustic_alon: {training.batch_size: 16}\n",
+            "variant acoustic_alon: .*did you mean acoustic_alone. else choose a name",
+        ),
         ("reference: fgcme\nvariants:\n  fgcme:\n  mean: {model.pooling.margn: 3}\n", "model.pooling.margin"),
         (
             "reference: fgcme\nvariants:\n  fgcme:\n  mean: {model.pooling.margin: -3}\n",

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment, load, parse, setting_type
+from fgcme.experiment import Experiment, load, parse, read_yaml, setting_type
 from pipelines.shipped import EXPERIMENTS
 
 MINIMAL = {"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}}
@@ -95,6 +95,26 @@ def test_a_file_that_is_no_experiment_is_refused_by_name(tmp_path: Path, content
     path.write_text(content)
     with pytest.raises(UserError, match=r"broken\.yaml"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("name: x\ncorpus: {kind: demo}\nname: y\n", "line 3: `name` is there twice"),
+        ("name: x\nmodel:\n  pooling: {kind: mean}\n  kind: fgcme\n  pooling: {margin: 3}\n", "line 5: `pooling` is"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused_with_its_line(tmp_path: Path, content: str, line: str) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=rf"twice\.yaml: {line}.*keep one"):
+        load(path)
+
+
+def test_what_a_section_inherits_it_may_override(tmp_path: Path) -> None:
+    path = tmp_path / "inheriting.yaml"
+    path.write_text("first: &f {a: 1, b: 2}\nsecond: {<<: *f, b: 3, 1: x, '1': y}\n")
+    assert read_yaml(path)["second"] == {"a": 1, "b": 3, 1: "x", "1": "y"}
 
 
 def test_a_written_experiment_reads_back_equal(file: Path, tmp_path: Path) -> None:
