@@ -25,16 +25,15 @@ from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 
 from fgcme import ablation, statistics
-from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, digest
 from fgcme.fold import reads_test_audio
-from fgcme.protocol import Selection, apply
+from fgcme.protocol import Selection
 from fgcme.report.comparison import to_metrics, to_text
 from fgcme.report.findings import without_speakers
 from fgcme.tracking import Tracker
 from fgcme.whole_file import write_text
-from pipelines import engine, failure, prepare, records, shipped
+from pipelines import engine, failure, participants, records, shipped
 from pipelines.jobs import Job, conclude, conclude_late, finished, line, recorded_run, with_run
 from pipelines.progress import Progress
 from pipelines.storage import writable
@@ -99,9 +98,7 @@ def run(
     path = shipped.space_file(space_name)
     if experiment.scaling.workers > 1:
         raise UserError("scaling.workers: trainings of an ablation are of one process each; set it to 0 or 1")
-    corpus_folder = prepare.locate(experiment)
-    corpus = SpeechCorpus(corpus_folder)
-    assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
+    corpus_folder, corpus, assignment = participants.of(experiment)
     tracker = records.open_store(experiment, storage)
     title = f"{experiment.name}-{path.stem}"
     folder = storage / "ablations" / title

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
-import pyarrow.parquet as pq
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -49,7 +47,7 @@ def run(experiment: Experiment) -> int:
         console.print(_counts(protocol.group, list(protocol.expected_by_group), by_group, protocol.expected_by_group))
     for reason, count in assignment.left_out.items():
         say(f"left out: {count} x {reason}")
-    for line in _rejected(folder):
+    for line in prepared.rejection_lines(folder):
         say(line)
     console.print(_folds(corpus, assignment, experiment.protocol.selection))
     methods = Counter(corpus.alignments[index] for index in taking_part).most_common()
@@ -68,15 +66,6 @@ def _verdict(mismatches: int, allowed: bool, counted: bool) -> str:
     if allowed:
         return f"mismatches: {mismatches}, allowed by protocol.allow_missing; all results carry them as a tag"
     return f"mismatches: {mismatches}; complete the corpus, or set protocol.allow_missing=true"
-
-
-def _rejected(folder: Path) -> Iterator[str]:
-    """What could not be prepared, a line for each reason, with an example."""
-    parts = [pq.ParquetFile(path).read().to_pylist() for path in sorted((folder / "rejected").glob("*.parquet"))]
-    rows = [row for part in parts for row in part]
-    for reason, count in prepared.rejections(folder).items():
-        first = next(row for row in rows if row["reason"] == reason)
-        yield f"not prepared: {count} x {reason}, such as {first['id']}: {first['message']}"
 
 
 def _counts(kind: str, names: list[str], found: Mapping[str, int], expected: Mapping[str, int] | None) -> Table:

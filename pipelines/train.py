@@ -22,10 +22,10 @@ from fgcme.crossvalidation import Summary, summarise
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
-from fgcme.protocol import Assignment, apply, split
+from fgcme.protocol import Assignment, split
 from fgcme.report.confusion import confusion_figure
 from fgcme.tracking import Tracker
-from pipelines import engine, failure, prepare, records
+from pipelines import engine, failure, participants, records
 from pipelines.jobs import Job, Result, conclude, conclude_late, finished, line, with_run
 from pipelines.progress import Progress
 from pipelines.storage import writable
@@ -47,9 +47,7 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
         UserError: the corpus is not prepared or does not fit the protocol, or Ray has less than one training needs.
     """
     storage = writable(experiment)
-    corpus_folder = prepare.locate(experiment)
-    corpus = SpeechCorpus(corpus_folder)
-    assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
+    corpus_folder, corpus, assignment = participants.of(experiment)
     chosen = sorted(set(range(assignment.fold_count) if folds is None else folds))
     for fold in chosen:
         split(assignment, fold)

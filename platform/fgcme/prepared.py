@@ -170,6 +170,15 @@ def rejections(folder: Path) -> dict[str, int]:
     return dict(counts.most_common())
 
 
+def rejection_lines(folder: Path) -> Iterator[str]:
+    """What could not be prepared, a line for each reason, most frequent first, with an example."""
+    tables = (_read(path, list(REJECTED.names)) for path in sorted((folder / "rejected").glob("*.parquet")))
+    rows = [row for table in tables for row in table.to_pylist()]
+    for reason, count in rejections(folder).items():
+        first = next(row for row in rows if row["reason"] == reason)
+        yield f"not prepared: {count} x {reason}, such as {first['id']}: {first['message']}"
+
+
 def retain(folder: Path, wanted: Mapping[str, str]) -> set[str]:
     """Drop every prepared row that is not wanted, or is there twice; only the parts that hold such rows are rewritten.
 

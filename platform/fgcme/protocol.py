@@ -67,6 +67,10 @@ class Protocol(BaseModel):
         return [] if isinstance(self.folds, int) else [group for members in self.folds for group in members]
 
 
+class MismatchError(UserError):
+    """A corpus has other counts than its protocol, or lacks groups, and may not."""
+
+
 @dataclass(frozen=True)
 class Members:
     """What a protocol needs to know of a corpus, one entry an utterance."""
@@ -166,8 +170,9 @@ def assign(protocol: Protocol, members: Members, allow_missing: bool = False) ->
     Where `allow_missing` is set, a fold of which the corpus has nothing is left away, and the later ones move up.
 
     Raises:
-        UserError: no utterance takes part; counts differ from the protocol's or groups are missing, and `allow_missing`
-            is not set; there are fewer groups than folds, or fewer than three folds; or a speaker is in two folds.
+        MismatchError: counts differ from the protocol's or groups are missing, and `allow_missing` is not set.
+        UserError: no utterance takes part; there are fewer groups than folds, or fewer than three folds; or a speaker
+            is in two folds.
     """
     left_out: Counter[str] = Counter()
     classes = {name: index for index, name in enumerate(protocol.classes)}
@@ -194,7 +199,7 @@ def assign(protocol: Protocol, members: Members, allow_missing: bool = False) ->
     _require_some(protocol, labels, left_out)
     mismatches = _mismatches(protocol, labels, sizes)
     if mismatches and not allow_missing:
-        raise UserError(
+        raise MismatchError(
             f"{protocol.name}: {'; '.join(mismatches)}; complete the corpus, or set protocol.allow_missing=true"
         )
     if fold_count < _FOLDS:

@@ -94,7 +94,7 @@ def test_rules_are_those_of_the_command_or_else_the_experiment_s_and_none_is_los
 
 
 def test_a_command_that_contradicts_the_experiment_is_refused(place: Place) -> None:
-    with pytest.raises(UserError, match="--selection dev, but protocol.selection is test"):
+    with pytest.raises(UserError, match=r"--selection dev, but protocol\.selection is test"):
         place.ablate(place.experiment({"selection": "test"}), ["dev"])
 
 

@@ -1,0 +1,30 @@
+"""The numbers of an ablation's table by their names."""
+
+from __future__ import annotations
+
+import re
+
+from fgcme.report.comparison import to_metrics
+from tests.fgcme.report.made import findings
+
+
+def test_every_number_of_the_table_has_a_name_of_its_own() -> None:
+    table = findings().table
+    numbers = to_metrics(table)
+    assert list(numbers) == list(table.estimates)
+    for name, estimates in table.estimates.items():
+        for metric, estimate in estimates.items():
+            assert numbers[name][metric] == estimate.mean
+            assert numbers[name][f"{metric}_deviation"] == estimate.deviation
+            assert numbers[name][f"{metric}_low"] == estimate.interval.low < numbers[name][f"{metric}_high"]
+    difference = table.comparisons["mean_max"].differences["ua"]
+    assert numbers["mean_max"]["ua_difference"] == difference.mean > 0
+    assert numbers["mean_max"]["ua_p_holm"] == difference.p_holm
+    ends = (numbers["mean_max"]["ua_difference_low"], numbers["mean_max"]["ua_difference_high"])
+    assert ends == (difference.interval.low, difference.interval.high)
+
+
+def test_the_reference_differs_from_nothing_and_names_are_such_as_mlflow_takes() -> None:
+    numbers = to_metrics(findings().table)
+    assert not [name for name in numbers["fgcme"] if "difference" in name or "holm" in name]
+    assert all(re.fullmatch(r"[\w.-]+", name) for each in numbers.values() for name in each)
