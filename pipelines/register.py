@@ -15,11 +15,19 @@ from fgcme import fitted
 from fgcme.errors import UserError
 from fgcme.registry import add_version, check_names, log_model
 from fgcme.tracking import Tracker, require_store, resolve_uri
+from pipelines.records import measured
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _MEASURES = ("ua", "wa")
+# What a run may say of itself besides, by the tag that says it.
+_WHERE_THERE = {
+    "variant": "fgcme.variant",
+    "ablation": "fgcme.space",
+    "tuned_on": "fgcme.tuned_on",
+    "allow_missing": "fgcme.allow_missing",
+}
 
 
 @dataclass(frozen=True)
@@ -46,13 +54,13 @@ def register(run: str, name: str, alias: str | None = None, tracking_uri: str | 
     """Register the model of a run.
 
     Args:
-        run: id, beginning of an id, name or `latest`; a cross-validation, or one of its folds.
+        run: id, beginning of an id, name or `latest`; a cross-validation, or a training of one or of an ablation.
         name: of the registered model.
         alias: to point at the new version.
         tracking_uri: where the run is recorded, see `fgcme.tracking.resolve_uri`.
 
     Raises:
-        UserError: there is no such run, it keeps no model, or a name is refused.
+        UserError: there is no such run, it keeps no model or models of several kinds, or a name is refused.
     """
     check_names(name, alias)
     uri = resolve_uri(tracking_uri)
@@ -62,7 +70,7 @@ def register(run: str, name: str, alias: str | None = None, tracking_uri: str | 
     fold = _choose(tracker, found)
     parent_id = fold.data.tags.get("mlflow.parentRunId")
     parent = tracker.client.get_run(parent_id) if parent_id else None
-    folds = _finished_folds(tracker, parent.info.run_id) if parent else [fold]
+    folds = _alike(fold, _finished_folds(tracker, parent.info.run_id)) if parent else [fold]
     with tempfile.TemporaryDirectory() as folder:
         model_folder = tracker.fetch(fold.info.run_id, "model", Path(folder))
         _, card = fitted.load(model_folder)
@@ -86,17 +94,19 @@ def describe(facts: dict[str, str], metrics: dict[str, float], classes: list[str
     """What a person reads about a version on the registry's page, in Markdown.
 
     Args:
-        facts: protocol, selection, corpus, corpus_hash, commit, fold, seed and source_run.
+        facts: protocol, selection, corpus, corpus_hash, commit, fold, seed and source_run; of a training of an
+            ablation its variant, and the ablation.
         metrics: shares, under `fold.dev_ua` and the like; those of the whole cross-validation may be missing.
         classes: that the model tells apart.
         folds: finished trainings that the cross-validation has.
     """
+    variant = f"Variant {facts['variant']} of the ablation {facts['ablation']}. " if "variant" in facts else ""
     lines = [
         f"Speech emotion recognition from a recording and its transcript: {', '.join(classes)}.",
         "",
-        f"Fold {facts['fold']}, seed {facts['seed']} of protocol {facts['protocol']} on corpus {facts['corpus']} "
-        f"(prepared corpus {facts['corpus_hash']}); one of {folds} finished trainings; code {facts['commit']}, "
-        f"run {facts['source_run']}.",
+        f"{variant}Fold {facts['fold']}, seed {facts['seed']} of protocol {facts['protocol']} on corpus "
+        f"{facts['corpus']} (prepared corpus {facts['corpus_hash']}); one of {folds} finished trainings; "
+        f"code {facts['commit']}, run {facts['source_run']}.",
         "",
     ]
     if "optimistic" in facts["selection"]:
@@ -132,6 +142,8 @@ def _choose(tracker: Tracker, found: Run) -> Run:
                 f"{title} keeps no model, it is {found.info.status}: register a finished run of `fgcme train`"
             )
         return found
+    if kind == "ablation":
+        raise UserError(f"{title} compares models of several kinds: name the training of it that is to be registered")
     if kind != "cross_validation":
         raise UserError(
             f"{title} keeps no model: train the configuration it found with `fgcme train`, and register that run"
@@ -153,6 +165,15 @@ def _finished_folds(tracker: Tracker, parent: str) -> list[Run]:
     ]
 
 
+def _alike(fold: Run, folds: list[Run]) -> list[Run]:
+    """Those of an ablation's trainings, or of a cross-validation's, that are of one fold's variant and rule."""
+
+    def which(run: Run) -> list[str | None]:
+        return [run.data.tags.get(key) for key in ("fgcme.variant", "fgcme.selection")]
+
+    return [run for run in folds if which(run) == which(fold)]
+
+
 def _dev_score(tracker: Tracker, run: Run) -> float:
     """The score of the epoch whose weights were kept: the highest of all."""
     return max((value for _, value in tracker.history(run.info.run_id, "dev/score")), default=float("-inf"))
@@ -167,21 +188,26 @@ def _facts(origin: dict[str, object], fold: Run, parent: Run | None) -> dict[str
     facts = {key: fact(key) for key in ("protocol", "selection", "corpus", "corpus_hash", "commit", "fold", "seed")}
     if facts["selection"] == "test":
         facts["selection"] = "test (optimistic)"
-    facts |= {key: tags[f"fgcme.{key}"] for key in ("tuned_on", "allow_missing") if f"fgcme.{key}" in tags}
+    facts |= {key: tags[tag] for key, tag in _WHERE_THERE.items() if tag in tags}
     return facts | {"source_run": fold.info.run_id}
 
 
 def _metrics(fold: Run, parent: Run | None, folds: list[Run]) -> dict[str, float]:
     metrics = {}
+    # An ablation has metrics of each variant and rule, a cross-validation its own.
+    variant, whole, below = fold.data.tags.get("fgcme.variant"), "test", ""
+    if variant is not None:
+        whole = measured("test" if fold.data.tags["fgcme.selection"] == "test" else "dev")
+        below = f"{variant}/"
     for measure in _MEASURES:
         for part, key in (("dev", f"best/dev/{measure}"), ("test", f"test/{measure}")):
             if key in fold.data.metrics:
                 metrics[f"fold.{part}_{measure}"] = fold.data.metrics[key]
-        # A cross-validation gets its own metrics when all of it is done.
-        if parent is not None and f"test/{measure}" in parent.data.metrics:
-            metrics[f"cross_validation.test_{measure}"] = parent.data.metrics[f"test/{measure}"]
-            if f"test_untuned/{measure}" in parent.data.metrics:
-                metrics[f"cross_validation.untuned_{measure}"] = parent.data.metrics[f"test_untuned/{measure}"]
+        # They come when all of it is done.
+        if parent is not None and f"{whole}/{below}{measure}" in parent.data.metrics:
+            metrics[f"cross_validation.test_{measure}"] = parent.data.metrics[f"{whole}/{below}{measure}"]
+            if (untuned := f"{whole}_untuned/{below}{measure}") in parent.data.metrics:
+                metrics[f"cross_validation.untuned_{measure}"] = parent.data.metrics[untuned]
             dev = [
                 run.data.metrics[f"best/dev/{measure}"] for run in folds if f"best/dev/{measure}" in run.data.metrics
             ]
@@ -192,7 +218,8 @@ def _metrics(fold: Run, parent: Run | None, folds: list[Run]) -> dict[str, float
 
 def _conclude(registered: Registered, facts: dict[str, str], metrics: dict[str, float], among: int) -> None:
     chosen = f", of {among} folds the one with the highest dev score" if among > 1 else ""
-    print(f"{registered.name} version {registered.version}: fold {facts['fold']}, seed {facts['seed']}{chosen}")
+    which = [*([facts["variant"]] if "variant" in facts else []), f"fold {facts['fold']}", f"seed {facts['seed']}"]
+    print(f"{registered.name} version {registered.version}: {', '.join(which)}{chosen}")
     print(f"  {facts['protocol']} on {facts['corpus']}, selection {facts['selection']}, run {registered.run}")
     for key, value in metrics.items():
         print(f"  {key:<26} {100 * value:.1f} %")

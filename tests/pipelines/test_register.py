@@ -74,6 +74,41 @@ def test_what_was_selected_on_test_is_called_optimistic(tracker: Tracker, tmp_pa
     assert "**Optimistic" in version.description
 
 
+def test_a_training_of_an_ablation_is_told_with_its_variant_and_its_own_cross_validation(
+    tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent, folds = record_cross_validation(tracker, tmp_path, [0.5, 0.7, 0.6, 0.9, 0.8], complete=False)
+    tracker.tag(parent, {"fgcme.kind": "ablation", "fgcme.space": "demo-parts", "fgcme.tuned_on": "s1"})
+    of = [("mean", "dev"), ("mean", "dev"), ("mean", "test"), ("max", "dev"), ("max", "test")]
+    for run, (variant, selection) in zip(folds, of, strict=True):
+        tracker.tag(run, {"fgcme.variant": variant, "fgcme.selection": selection})
+
+    def version(run: str) -> tuple[dict[str, str], str]:
+        number = str(register(run, "variant", None, tracker.uri).version)
+        registered = tracker.client.get_model_version("variant", number)
+        return registered.tags, registered.description
+
+    tags, description = version(folds[1])
+    assert not [key for key in tags if key.startswith("cross_validation")]
+    assert "one of 2 finished trainings" in description and "is not complete" in description
+    measured = {"test": 0.11, "test_untuned": 0.22, "test_selected_on_test": 0.33}
+    for name, value in measured.items():
+        tracker.log(parent, {f"{name}/mean/{each}": value for each in ("ua", "wa")}, 0)
+    tags, description = version(folds[1])
+    assert (tags["variant"], tags["ablation"], tags["tuned_on"]) == ("mean", "demo-parts", "s1")
+    assert "Variant mean of the ablation demo-parts. Fold 1" in description and "not complete" not in description
+    scores = {key.partition(".")[2]: value for key, value in tags.items() if key.startswith("cross_validation")}
+    assert {key: value for key, value in scores.items() if key.endswith("ua")} == {
+        "test_ua": "0.1100",
+        "untuned_ua": "0.2200",
+        "dev_ua": "0.6000",
+    }
+    assert "version 2: mean, fold 1, seed" in capsys.readouterr().out
+    assert version(folds[2])[0]["cross_validation.test_ua"] == "0.3300"
+    with pytest.raises(UserError, match="compares models of several kinds: name the training"):
+        register(parent, "variant", None, tracker.uri)
+
+
 def test_an_incomplete_cross_validation_claims_no_metrics_of_the_whole(tracker: Tracker, tmp_path: Path) -> None:
     parent, _ = record_cross_validation(tracker, tmp_path, [0.5, 0.6], complete=False)
     register(parent, "incomplete", None, tracker.uri)
