@@ -216,9 +216,6 @@ def _ablation(tracker: Tracker, run: Run, experiment: Experiment) -> Recorded:
             selection: {name: pq.read_table(kept / selection / f"{name}.parquet") for name in variants}
             for selection in selections
         }
-    # Seeds may have been added since the run began.
-    seeds = next(iter(variants.values())).training.seeds
-    experiment = experiment.model_copy(update={"training": experiment.training.model_copy(update={"seeds": seeds})})
     space = run.data.tags["fgcme.space"].removeprefix(f"{experiment.name}-")
     return Recorded(
         run=run,

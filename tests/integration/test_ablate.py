@@ -104,6 +104,7 @@ def undisturbed(place: Place) -> Undisturbed:
 def test_all_variants_are_trained_on_the_same_utterances_rule_by_rule(place: Place, undisturbed: Undisturbed) -> None:
     parent = place.tracker.find(undisturbed.run)
     assert parent.info.status == "FINISHED" and parent.data.tags["fgcme.kind"] == "ablation"
+    assert parent.data.tags["fgcme.selection"] == "both (test: optimistic)"
     # An ablation that is interrupted has whole rows of its table: the rule is outermost, then seeds, then variants.
     assert place.trainings(undisturbed.run) == [
         ("FINISHED", rule, "0", variant, str(fold))
@@ -127,7 +128,7 @@ def test_all_variants_are_trained_on_the_same_utterances_rule_by_rule(place: Pla
 
 def test_the_tables_say_by_which_rule_epochs_were_chosen(undisturbed: Undisturbed) -> None:
     head, dev, test = undisturbed.printed.partition("in per cent:")[0], *undisturbed.printed.split("in per cent:")[1:]
-    assert "[12/12" in head and "selection dev (honest)" in head
+    assert "[12/12" in head and " running, " in head and "selection dev (honest)" in head
     assert "selection TEST (optimistic" in dev and "reference" in dev and "reference" in test
     assert head.count("(epoch chosen on test: optimistic)") == 6
 

@@ -14,6 +14,33 @@ def stars(p_value: float) -> str:
     return "*" * sum(p_value <= level for level in (0.05, 0.01, 0.001))
 
 
+def to_metrics(table: Table) -> dict[str, dict[str, float]]:
+    """Variant -> name -> number: `ua`, its `ua_deviation` over seeds, and the ends of its interval, `ua_low` and
+    `ua_high`; but for the reference, the difference from it likewise, `ua_difference`, with its corrected `ua_p_holm`.
+    The same of `wa` and `macro_f1`.
+    """
+    numbers: dict[str, dict[str, float]] = {name: {} for name in table.estimates}
+    for name, estimates in table.estimates.items():
+        for metric, estimate in estimates.items():
+            numbers[name] |= {
+                metric: estimate.mean,
+                f"{metric}_deviation": estimate.deviation,
+                **_ends(metric, estimate.interval),
+            }
+    for name, comparison in table.comparisons.items():
+        for metric, difference in comparison.differences.items():
+            numbers[name] |= {
+                f"{metric}_difference": difference.mean,
+                **_ends(f"{metric}_difference", difference.interval),
+                f"{metric}_p_holm": difference.p_holm,
+            }
+    return numbers
+
+
+def _ends(name: str, interval: Interval) -> dict[str, float]:
+    return {f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
 def to_text(table: Table) -> str:
     """One line a variant: WA, UA and macro-F1 in per cent, UA's interval, and its difference from the reference."""
     width = max(len(name) for name in table.estimates)
@@ -49,33 +76,6 @@ def _scope(table: Table) -> str:
     if table.seeds > 1:
         return "are of other speakers and other seeds"
     return "are of other speakers for these very trainings: one seed says nothing of others"
-
-
-def to_metrics(table: Table) -> dict[str, dict[str, float]]:
-    """Variant -> name -> number: `ua`, its `ua_deviation` over seeds, and the ends of its interval, `ua_low` and
-    `ua_high`; but for the reference, the difference from it likewise, `ua_difference`, with its corrected `ua_p_holm`.
-    The same of `wa` and `macro_f1`.
-    """
-    numbers: dict[str, dict[str, float]] = {name: {} for name in table.estimates}
-    for name, estimates in table.estimates.items():
-        for metric, estimate in estimates.items():
-            numbers[name] |= {
-                metric: estimate.mean,
-                f"{metric}_deviation": estimate.deviation,
-                **_ends(metric, estimate.interval),
-            }
-    for name, comparison in table.comparisons.items():
-        for metric, difference in comparison.differences.items():
-            numbers[name] |= {
-                f"{metric}_difference": difference.mean,
-                **_ends(f"{metric}_difference", difference.interval),
-                f"{metric}_p_holm": difference.p_holm,
-            }
-    return numbers
-
-
-def _ends(name: str, interval: Interval) -> dict[str, float]:
-    return {f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def _interval(interval: Interval) -> str:
