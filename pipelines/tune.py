@@ -30,11 +30,11 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment, digest
 from fgcme.fold import divide
 from fgcme.learning import Fit
-from fgcme.protocol import Assignment, apply, split
+from fgcme.protocol import Assignment, split
 from fgcme.space import Space
 from fgcme.tracking import Tracker
 from fgcme.whole_file import write_text
-from pipelines import engine, prepare, records, search, shipped, snapshot
+from pipelines import engine, participants, records, search, shipped, snapshot
 from pipelines.failure import reason
 from pipelines.progress import clock
 from pipelines.recorder import Failures, Recorder
@@ -135,9 +135,7 @@ def plan(experiment: Experiment, space_name: str) -> Plan:
     """
     path = shipped.space_file(space_name)
     space = spaces.load(path, experiment)
-    folder = prepare.locate(experiment)
-    corpus = SpeechCorpus(folder)
-    assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
+    folder, corpus, assignment = participants.of(experiment)
     for fold in experiment.tune.folds:
         split(assignment, fold)
     search.scheduler(experiment, space)
