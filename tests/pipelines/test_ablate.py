@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.tune.experiment import Trial
 
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.protocol import Selection
 from fgcme.tracking import Tracker
-from pipelines import ablate, report, training
-from pipelines.jobs import conclude
+from fgcme.whole_file import write_text
+from pipelines import ablate, failure, report, training
+from pipelines.jobs import Job, Result, conclude
 from pipelines.origins import origin_of
 from pipelines.progress import Progress
 from tests import small_corpus
@@ -155,6 +158,38 @@ def test_what_was_killed_before_it_had_said_what_it_is_becomes_what_it_is_resume
     assert place.ablate(place.experiment(), ["test"], resume=True) == run
     assert (place.tag(run, "selection"), place.tag(run, "kind")) == ("test (optimistic)", "ablation")
     assert place.tracker.find(run).info.status == "FINISHED"
+
+
+def test_a_recorder_tells_of_each_training_what_it_gave_by_what_rule_and_how_many_run(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = place.experiment({"selection": "test"})
+    study = place.tracker.experiment("small")
+    parent = place.tracker.start(study, "parent")
+    asked = [
+        ablate.Training(
+            variant,
+            Job(experiment, tmp_path / "corpus", "", 0, seed, tmp_path / f"{variant}-{seed}", place.tracker, run=""),
+        )
+        for variant, seed in (("mean", 0), ("mean", 1), ("lost", 0))
+    ]
+    recorder = ablate.Recorder(asked, tmp_path, study, parent, Progress("training", [each.variant for each in asked]))
+    trials = [Trial("training", stub=True) for _ in asked]
+    for trial in trials:
+        trial.set_status(Trial.RUNNING)
+        recorder.on_trial_start(0, trials, trial)
+    result = Result(0, 0, 1, 1, {"ua": 0.5}, {"ua": 0.25, "wa": 0.75}, seconds=2.0)
+    write_text(asked[0].job.folder / "result.json", json.dumps(asdict(result)))
+    recorder.on_trial_complete(0, trials, trials[0])
+    trials[0].set_status(Trial.TERMINATED)
+    failure.note(asked[2].job, "nowhere.txt: no such file")
+    recorder.on_trial_complete(0, trials, trials[2])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("mean (epoch chosen on test: optimistic), fold 0, seed 0: best epoch 1 of 1, dev UA 50.0")
+    assert "  [1/3, 2 running, " in first
+    assert second == "lost (epoch chosen on test: optimistic), fold 0, seed 0 failed: nowhere.txt: no such file"
+    status = {child.info.run_name: child.info.status for child in place.tracker.children(parent)}
+    assert list(status.values()) == ["FINISHED", "RUNNING", "FAILED"]
 
 
 def test_an_origin_names_all_commits_that_trained(place: Place) -> None:
