@@ -51,6 +51,7 @@ def test_overrides_are_typed_by_the_setting(file: Path) -> None:
         ("model=utterence", "model=utterence: no such variant; did you mean utterance?"),
         ("training.augmentation.signal_to_noise=[20, 5]", "starts with the lowest"),
         ("training.precision=float16", "'float16' is refused"),
+        ("tune.objective=uar", "tune.objective: 'uar' is refused: input should be 'score', 'ua', 'wa' or 'macro_f1'"),
     ],
 )
 def test_a_wrong_override_is_refused_in_one_line_that_names_the_key(file: Path, override: str, sentence: str) -> None:

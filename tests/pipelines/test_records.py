@@ -52,8 +52,21 @@ def test_a_run_that_goes_by_a_local_id_is_gone_on_with_as_any_other(tmp_path: Pa
     records.refuse_changes(tracker, local, experiment, corpus)
     records.drop_unknown(tracker, local, tmp_path / "nothing")
     assert child not in {each.info.run_id for each in tracker.children(local)}
-    with pytest.raises(UserError, match=r"training\.epochs \(3 then, 9 now\)"):
-        records.refuse_changes(tracker, local, small_corpus.experiment(training={"epochs": 9}), corpus)
-    tracker.tag(run, {"fgcme.corpus_hash": "of another state"})
-    with pytest.raises(UserError, match="another state of the corpus"):
-        records.refuse_changes(tracker, local, experiment, corpus)
+
+
+def test_a_run_is_gone_on_with_only_by_the_settings_and_the_corpus_it_was_started_with(tmp_path: Path) -> None:
+    tracker, experiment = make_tracker(tmp_path), small_corpus.experiment()
+    corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus"))
+    assignment = apply(experiment.protocol, "demo", corpus.members)
+    run = tracker.start(tracker.experiment("records"), "sweep", tags=records.tags(experiment, corpus, assignment))
+    tracker.text(run, experiment.to_yaml(), "experiment.yaml")
+    records.refuse_changes(tracker, run, experiment, corpus)
+    # Where it is trained does not matter, nor what is excepted.
+    records.refuse_changes(tracker, run, small_corpus.experiment(scaling={"parallel": 2}), corpus)
+    longer = small_corpus.experiment(training={"epochs": 4})
+    records.refuse_changes(tracker, run, longer, corpus, but=("training.epochs",))
+    with pytest.raises(UserError, match=r"training\.epochs \(3 then, 4 now\); resume it with the same"):
+        records.refuse_changes(tracker, run, longer, corpus)
+    changed = SpeechCorpus(small_corpus.write(tmp_path / "changed", seed=1))
+    with pytest.raises(UserError, match=f"run {run} was started on another state of the corpus"):
+        records.refuse_changes(tracker, run, experiment, changed)
