@@ -10,10 +10,11 @@ import secrets
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -67,26 +68,64 @@ def require(cpus: float, gpus: float, purpose: str, workers: int = 1) -> None:
         workers: how many of them are needed at once.
 
     Raises:
-        UserError: the cluster has fewer, or no node is large enough for a worker.
+        UserError: the cluster has fewer, or its nodes have no room for so many workers.
     """
     way_out = "ask for less, or set RAY_ADDRESS to a larger cluster"
     has = resources()
     for name, needed in (("CPU", workers * cpus), ("GPU", workers * gpus)):
         if needed > has.get(name, 0.0):
             raise UserError(f"{purpose} needs {needed:g} {name}s at once and Ray has {has.get(name, 0.0):g}: {way_out}")
-    if not any(node.get("CPU", 0.0) >= cpus and node.get("GPU", 0.0) >= gpus for node in _nodes()):
-        raise UserError(f"{purpose} needs {cpus:g} CPUs and {gpus:g} GPUs on one node, and no node has them: {way_out}")
+    if (fit := room(cpus, gpus)) < workers:
+        raise UserError(
+            f"{purpose} needs {workers} times {cpus:g} CPUs and {gpus:g} GPUs, each on one node, and the nodes have "
+            f"room for {fit}: {way_out}"
+        )
 
 
-def _nodes() -> list[dict[str, float]]:
-    """What each node has, and each kind of node that the cluster may grow by."""
+def room(cpus: float, gpus: float) -> int:
+    """How many workers the cluster has room for at once, or may grow to have.
+
+    Args:
+        cpus, gpus: what one worker needs, on one node.
+    """
     import ray
     from ray._private.state import state
 
-    config = state.get_cluster_config()
-    kinds = [dict(group.resources) for group in config.node_group_configs if group.max_count] if config else []
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node["Resources"] for node in nodes if node["Alive"]] + kinds
+    there = fitting([node["Resources"] for node in nodes if node["Alive"]], cpus, gpus)
+    grown = 0
+    if (config := state.get_cluster_config()) is not None:
+        for kind in config.node_group_configs:
+            # There may be any number of nodes of a kind that counts -1.
+            most = kind.max_count if kind.max_count >= 0 else sys.maxsize
+            grown += most * fitting([dict(kind.resources)], cpus, gpus)
+    # A cluster that grows may also be limited in all that it has.
+    return min(max(there, grown), fitting([resources()], cpus, gpus))
+
+
+def fitting(nodes: Iterable[Mapping[str, float]], cpus: float, gpus: float) -> int:
+    """How many workers fit on some nodes at once; none is spread over two nodes, and no part of one over two GPUs.
+
+    Args:
+        nodes: what each of them has, by resource name.
+        cpus, gpus: what one worker needs.
+
+    >>> fitting([{"CPU": 8, "GPU": 2}], 1, 0.6)
+    2
+    """
+
+    def times(has: float, needed: float) -> int:
+        # A tenth fits three times into three tenths, though not in floating point.
+        return int(has / needed + 1e-9)
+
+    count = 0
+    for node in nodes:
+        room = [times(node.get("CPU", 0.0), cpus)]
+        if gpus:
+            has = node.get("GPU", 0.0)
+            room.append(int(has) * times(1, gpus) if gpus < 1 else times(has, gpus))
+        count += min(room)
+    return count
 
 
 def resources() -> dict[str, float]:

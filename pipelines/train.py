@@ -189,11 +189,7 @@ def _at_once(experiment: Experiment) -> int:
     scaling = experiment.scaling
     size = max(scaling.workers, 1)
     engine.require(scaling.cpus_per_worker, scaling.gpus_per_worker, "one training", size)
-    cpus, gpus = size * scaling.cpus_per_worker, size * scaling.gpus_per_worker
-    has = engine.resources()
-    fitting = int(has["CPU"] // cpus)
-    if gpus:
-        fitting = min(fitting, int(has["GPU"] // gpus))
+    fitting = engine.room(scaling.cpus_per_worker, scaling.gpus_per_worker) // size
     return min(fitting, scaling.parallel or fitting)
 
 

@@ -270,13 +270,10 @@ def _slots(experiment: Experiment) -> int:
     Raises:
         UserError: not even one fits.
     """
-    cpus, gpus = _takes(experiment)
     workers = max(experiment.scaling.workers, 1)
-    engine.require(cpus / workers, gpus / workers, "one trial", workers)
-    has = engine.resources()
-    fitting = int(has["CPU"] // cpus)
-    if gpus:
-        fitting = min(fitting, int(has["GPU"] / gpus + 1e-9))
+    cpus, gpus = (taken / workers for taken in _takes(experiment))
+    engine.require(cpus, gpus, "one trial", workers)
+    fitting = engine.room(cpus, gpus) // workers
     return min(fitting, experiment.scaling.parallel or fitting)
 
 
