@@ -15,7 +15,9 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
-_RECORDS = ("experiment_state-*.json", "search_gen_state-*.json", "searcher-state-*.pkl")
+_SEARCHER = "searcher-state-*.pkl"
+# The last is what proposes a population.
+_RECORDS = ("experiment_state-*.json", "search_gen_state-*.json", _SEARCHER, "basic-variant-state-*.json")
 _SCHEDULER = "scheduler.pkl"
 
 
@@ -61,3 +63,11 @@ def remember(folder: Path, scheduler: TrialScheduler) -> None:
     if path.exists() and isinstance(scheduler, AsyncHyperBandScheduler):
         state: dict[str, Any] = pickle.loads(path.read_bytes())
         vars(scheduler).update(state)
+
+
+def proposed(folder: Path) -> set[int]:
+    """Numbers in the study of all trials that the records know, after `give_back`."""
+    numbers: set[int] = set()
+    for path in folder.glob(_SEARCHER):
+        numbers |= {trial.number for trial in pickle.loads(path.read_bytes())["_ot_trials"].values()}
+    return numbers

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from optuna.storages import BaseStorage
 from ray import tune
 from ray.tune.error import TuneError
-from ray.tune.search import Searcher
+from ray.tune.search import SearchAlgorithm, Searcher
 
 from fgcme import space as spaces
 from fgcme.dataset import SpeechCorpus
@@ -34,7 +35,7 @@ from fgcme.protocol import Assignment, split
 from fgcme.space import Space
 from fgcme.tracking import Tracker
 from fgcme.whole_file import write_text
-from pipelines import engine, participants, records, search, shipped, snapshot
+from pipelines import engine, participants, records, scheduling, search, shipped, snapshot, study
 from pipelines.failure import reason
 from pipelines.progress import clock
 from pipelines.recorder import Failures, Recorder
@@ -107,7 +108,7 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
             raise UserError(f"run {known} was started with another search space; resume it with the same one")
     with engine.session():
         slots = _slots(experiment)
-        proposing = _searcher(planned)
+        shared = _join(planned, going_on=resume)
         parent = known or _begin(tracker, planned)
         with _alone(sweeps / parent):
             if known is not None:
@@ -116,9 +117,13 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
             print(describe(planned))
             with tracker.ending(parent):
                 failures = Failures(experiment.tune.max_failures)
-                if known is not None and snapshot.give_back(sweeps / parent):
+                kept = known is not None and snapshot.give_back(sweeps / parent)
+                if shared is not None and known is not None:
+                    _give_up_forgotten(planned, sweeps / parent, tracker, shared)
+                if kept:
                     tuner = _resumed(planned, sweeps / parent)
                 else:
+                    proposing = _proposing(planned, sweeps / parent, shared)
                     tuner = _tuner(planned, sweeps / parent, tracker, slots, proposing, failures)
                 results = _fit(planned, tuner, sweeps / parent, tracker)
                 path = _conclude(planned, results, sweeps / parent, tracker)
@@ -138,9 +143,14 @@ def plan(experiment: Experiment, space_name: str) -> Plan:
     folder, corpus, assignment = participants.of(experiment)
     for fold in experiment.tune.folds:
         split(assignment, fold)
-    search.scheduler(experiment, space)
+    scheduling.scheduler(experiment, space)
     if experiment.tune.scheduler == "pbt" and experiment.scaling.workers > 1:
         raise UserError("tune.scheduler pbt: its trials are of one process each; set scaling.workers to 0 or 1")
+    if experiment.tune.scheduler == "pbt" and experiment.scaling.parallel is not None:
+        raise UserError(
+            "tune.scheduler pbt: its trials take turns at all that Ray has; leave scaling.parallel out, or give each "
+            "trial more of it (scaling.cpus_per_worker)"
+        )
     whole = experiment.tune.search == "grid"
     first = list(space.grid(experiment.flat())) if whole else _first(space, experiment)
     total = len(first) if whole else experiment.tune.trials
@@ -277,11 +287,39 @@ def _slots(experiment: Experiment) -> int:
     return min(fitting, experiment.scaling.parallel or fitting)
 
 
-def _searcher(plan: Plan) -> Searcher | None:
-    """What proposes configurations; population-based training does without."""
-    if plan.experiment.tune.scheduler == "pbt":
+def _join(plan: Plan, going_on: bool) -> BaseStorage | None:
+    """The storage of the study that drivers share, if they do.
+
+    Raises:
+        UserError: it cannot be used, or a grid is to be searched in a study that has trials already.
+    """
+    experiment, address = plan.experiment, plan.experiment.storage.study
+    if address is None or experiment.tune.scheduler == "pbt":
         return None
-    return search.searcher(plan.experiment, plan.space, plan.first, plan.title, plan.identity)
+    storage = study.join(address, plan.title, plan.identity, search.directions(experiment.tune))
+    if experiment.tune.search == "grid" and not going_on and study.begun(storage, plan.title):
+        raise UserError(
+            f"storage.study: {address} has begun with {plan.title}, and a grid is one driver's alone; "
+            "go on with --resume, or name another database, or another experiment (`name:`)"
+        )
+    return storage
+
+
+def _proposing(plan: Plan, folder: Path, shared: BaseStorage | None) -> Searcher | SearchAlgorithm:
+    """What proposes configurations."""
+    if plan.experiment.tune.scheduler == "pbt":
+        return search.population(plan.experiment, plan.space, plan.first)
+    return search.searcher(plan.experiment, plan.space, plan.first, folder.name, plan.title, shared)
+
+
+def _give_up_forgotten(plan: Plan, folder: Path, tracker: Tracker, shared: BaseStorage) -> None:
+    """Drop the trials that were proposed just before the driver was killed; the study proposes them again."""
+    for number in study.forgotten(shared, plan.title, folder.name, snapshot.proposed(folder)):
+        kept = Kept(folder / "trials" / str(number))
+        if kept.open.exists():
+            tracker.finish(kept.run.read_text(encoding="utf-8"), "KILLED")
+        if kept.folder.exists():
+            kept.forget()
 
 
 def _fit(plan: Plan, tuner: tune.Tuner, folder: Path, tracker: Tracker) -> tune.ResultGrid:
@@ -295,6 +333,8 @@ def _fit(plan: Plan, tuner: tune.Tuner, folder: Path, tracker: Tracker) -> tune.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     # Ray's own default of 10 s or more between snapshots would let a killed sweep run finished trials again.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
+    # Nor is it to warn of that, as it does where old checkpoints are deleted.
+    os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
     trials = folder / "trials"
     try:
         results = tuner.fit()
@@ -324,25 +364,25 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _tuner(
-    plan: Plan, folder: Path, tracker: Tracker, slots: int, proposing: Searcher | None, failures: Failures
+    plan: Plan, folder: Path, tracker: Tracker, slots: int, proposing: Searcher | SearchAlgorithm, failures: Failures
 ) -> tune.Tuner:
     experiment, sweep = plan.experiment, _sweep(plan, folder)
-    scheduler = search.scheduler(experiment, plan.space)
-    study = tracker.experiment(experiment.name)
-    recorder = Recorder(tracker, study, folder.name, sweep, plan.total, failures, scheduler)
-    drawn: dict[str, Any] = {}
-    if proposing is None:
-        drawn = {name: search.domain(parameter) for name, parameter in search.mutable(plan.space).items()}
-        drawn[search.NUMBER] = tune.grid_search(list(range(plan.total)))
+    scheduler = scheduling.scheduler(experiment, plan.space)
+    recorder = Recorder(
+        tracker, tracker.experiment(experiment.name), folder.name, sweep, plan.total, failures, scheduler
+    )
+    grace = min(experiment.tune.grace_epochs, experiment.training.epochs)
     return tune.Tuner(
         _trainable(sweep),
-        param_space=drawn,
+        # Of a population, Ray Tune wants to have heard of all that its members hold.
+        param_space=dict.fromkeys((*plan.space.parameters, search.NUMBER)) if sweep.populating else {},
         tune_config=tune.TuneConfig(
             search_alg=proposing,
             scheduler=scheduler,
-            num_samples=plan.total if proposing else 1,
+            num_samples=plan.total,
             # A configuration that is proposed before there is room for it does not know of those that end meanwhile.
-            max_concurrent_trials=slots,
+            # A population's members are all there from the beginning, and take turns.
+            max_concurrent_trials=None if sweep.populating else slots,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -351,6 +391,9 @@ def _tuner(
             callbacks=[recorder],
             stop=failures,
             verbose=0,
+            # Only population-based training has checkpoints of Ray Tune's. A member is copied as it was up to an
+            # interval ago, and the one copied goes on meanwhile, for an interval at most.
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=3 * (grace + 1)),
             # Nodes may be lost as often as they like: a trial that gets nowhere ends itself.
             failure_config=tune.FailureConfig(max_failures=-1),
         ),

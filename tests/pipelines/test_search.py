@@ -1,20 +1,12 @@
-"""What proposes configurations and what stops trials, as the experiment asks for it."""
+"""What proposes configurations, as the experiment asks for it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import optuna
 import pytest
-from ray.tune.schedulers import (
-    ASHAScheduler,
-    FIFOScheduler,
-    HyperBandScheduler,
-    MedianStoppingRule,
-    PopulationBasedTraining,
-)
+from ray import tune
 
-from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.space import Space
 from pipelines import search
@@ -29,6 +21,7 @@ SPACE = Space.model_validate(
         }
     }
 )
+RATE = "training.learning_rate"
 RATES = Space.model_validate(
     {
         "parameters": {
@@ -43,38 +36,10 @@ def experiment(**settings: Any) -> Experiment:
     return small_corpus.experiment(tune={"grace_epochs": 2, **settings}, training={"epochs": 8})
 
 
-@pytest.mark.parametrize(
-    ("settings", "kind"),
-    [
-        ({}, ASHAScheduler),
-        ({"scheduler": "hyperband"}, HyperBandScheduler),
-        ({"scheduler": "median"}, MedianStoppingRule),
-        ({"scheduler": "none"}, FIFOScheduler),
-        # A trial that is stopped early has no cost and no objective to compare with those of others.
-        ({"search": "nsga2", "cost": "parameters"}, FIFOScheduler),
-    ],
-)
-def test_the_scheduler_is_the_one_that_was_asked_for(settings: dict[str, Any], kind: type) -> None:
-    assert type(search.scheduler(experiment(**settings), SPACE)) is kind
-
-
-def test_population_based_training_takes_only_what_may_change_in_the_middle_of_a_training() -> None:
-    settings = experiment(scheduler="pbt", search="random")
-    with pytest.raises(UserError, match=r"model\.pooling\.kind cannot change in the middle of a training"):
-        search.scheduler(settings, SPACE)
-    assert type(search.scheduler(settings, RATES)) is PopulationBasedTraining
-
-
-def test_a_domain_draws_what_the_parameter_allows() -> None:
-    rate, dropout = (search.domain(parameter) for parameter in RATES.parameters.values())
-    assert all(1e-4 <= rate.sample() <= 1e-2 for _ in range(50))
-    assert {dropout.sample() for _ in range(50)} <= {0.0, 0.25, 0.5}
-
-
 def proposed(kind: str, trials: int = 12) -> list[dict[str, Any]]:
     """What a search proposes where the objective is better the nearer the rate is to 0.001."""
     settings = experiment(search=kind, trials=trials)
-    searcher = search.searcher(settings, SPACE, [{"training.learning_rate": 0.01}], "study", "identity")
+    searcher = search.searcher(settings, SPACE, [{"training.learning_rate": 0.01}], "sweep", "study")
     drawn = []
     for number in range(trials):
         configuration = searcher.suggest(str(number))
@@ -98,14 +63,22 @@ def test_a_temperature_is_proposed_only_where_something_reads_it() -> None:
         assert ("model.pooling.temperature" in each) == (each["model.pooling.kind"] == "lse")
 
 
-def test_drivers_share_a_study_only_of_the_same_things(tmp_path: Any) -> None:
-    address = f"sqlite:///{tmp_path}/study.db"
-    settings = experiment().model_copy(update={"storage": experiment().storage.model_copy(update={"study": address})})
-    search.searcher(settings, SPACE, [{"training.learning_rate": 0.01}], "study", "one")
-    search.searcher(settings, SPACE, [], "study", "one")
-    with pytest.raises(UserError, match="of another space, corpus or experiment"):
-        search.searcher(settings, SPACE, [], "study", "another")
-    assert optuna.load_study(study_name="study", storage=address).user_attrs["fgcme.identity"] == "one"
+def members(**settings: Any) -> list[dict[str, Any]]:
+    made = search.population(experiment(scheduler="pbt", search="random", **settings), RATES, [{RATE: 0.002}])
+    tune.register_trainable("nothing", lambda configuration: None)
+    made.add_configurations({"rates": {"run": "nothing", "config": dict.fromkeys((*RATES.parameters, search.NUMBER))}})
+    return [trial.config for trial in iter(made.next_trial, None)]
+
+
+def test_a_population_is_drawn_from_its_space_by_its_seed() -> None:
+    drawn = members(trials=50)
+    assert [each[search.NUMBER] for each in drawn] == list(range(50))
+    assert all(1e-4 <= each[RATE] <= 1e-2 for each in drawn)
+    # As many below the middle of a logarithmic range as above.
+    assert 15 < sum(each[RATE] < 1e-3 for each in drawn) < 35
+    assert {each["model.fusion.dropout"] for each in drawn} == {0.0, 0.25, 0.5}
+    assert drawn[0][RATE] == 0.002
+    assert members(trials=50) == drawn and members(trials=50, seed=1) != drawn
 
 
 def test_the_front_holds_what_nothing_beats_in_both() -> None:

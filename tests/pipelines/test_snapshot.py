@@ -34,6 +34,15 @@ def test_what_was_kept_replaces_whatever_ray_tune_has_left(tmp_path: Path, stagi
     assert (folder / "experiment_state-1.json").read_text() == "trials of one moment"
 
 
+def test_members_of_a_population_that_have_not_begun_are_kept(tmp_path: Path, staging: Path) -> None:
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    (staging / "basic-variant-state-1.json").write_text("who is still to come")
+    snapshot.take(folder, staging, FIFOScheduler())
+    assert snapshot.give_back(folder)
+    assert (folder / "basic-variant-state-1.json").read_text() == "who is still to come"
+
+
 def test_a_driver_killed_between_two_snapshots_has_the_one_before(tmp_path: Path, staging: Path) -> None:
     folder = tmp_path / "sweep"
     folder.mkdir()
