@@ -19,7 +19,7 @@ from pipelines import snapshot
 from pipelines.board import Board, Row, Standing, Summary
 from pipelines.failure import TAG, reason
 from pipelines.search import settings_of
-from pipelines.trial import FAILURE, Kept, Sweep
+from pipelines.trial import FAILURE, NOTE, Kept, Sweep
 
 # Of a report, what is neither Ray Tune's own nor the configuration.
 _OWN = ("train/", "dev/", "objective", "cost", "epoch", "seconds", FAILURE)
@@ -139,6 +139,8 @@ class Recorder(tune.Callback):
     ) -> None:
         """Record an epoch."""
         kept = self._kept(trial)
+        if NOTE in result:
+            self._board.say(f"trial {kept.folder.name}: {result[NOTE]}")
         # A trial that goes on may train epochs again that were trained, but not saved, before.
         if FAILURE in result or result["epoch"] <= self._logged.get(kept.folder.name, 0):
             return

@@ -7,7 +7,6 @@ alone. A sweep can be killed at any moment and gone on with: see `docs/cluster.m
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import math
@@ -41,10 +40,12 @@ from pipelines.recorder import Failures, Recorder
 from pipelines.search import settings_of
 from pipelines.storage import writable
 from pipelines.sweep_report import pictures_of_sweep
-from pipelines.trial import FAILURE, Kept, Sweep, trial
+from pipelines.trial import FAILURE, Kept, Sweep, disk_full, trial
 
 # What may change between the beginning of a sweep and its going on, besides what never matters.
 _FREE = ("tune.max_failures", "tune.epoch_minutes", "storage.path")
+# So often may a trial be lost with its process or its machine.
+_LOSSES = 100
 
 
 @dataclass(frozen=True)
@@ -304,7 +305,7 @@ def _fit(plan: Plan, tuner: tune.Tuner, folder: Path, tracker: Tracker) -> tune.
     try:
         results = tuner.fit()
     except (OSError, TuneError) as error:
-        if any(isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT) for each in _causes(error)):
+        if any(disk_full(each) for each in _causes(error)):
             raise UserError(f"{folder}: the disk is full; make room, and go on with --resume") from None
         raise
     finally:
@@ -356,15 +357,15 @@ def _tuner(
             callbacks=[recorder],
             stop=failures,
             verbose=0,
-            # Nodes may be lost as often as they like: a trial that gets nowhere ends itself.
-            failure_config=tune.FailureConfig(max_failures=-1),
+            # A trial that gets nowhere ends itself; one that cannot even be started does not.
+            failure_config=tune.FailureConfig(max_failures=_LOSSES),
         ),
     )
 
 
 def _resumed(plan: Plan, folder: Path) -> tune.Tuner:
     sweep = _sweep(plan, folder)
-    for path in sweep.folder.glob("*/starts.json"):
+    for path in sweep.folder.glob("*/starts"):
         # What killed the driver was not the trials' doing.
         path.unlink()
     trainable = _trainable(sweep)
@@ -376,7 +377,8 @@ def _sweep(plan: Plan, folder: Path) -> Sweep:
     scaling = plan.experiment.scaling
     _, gpus = _takes(plan.experiment)
     scaling = scaling.model_copy(update={"gpus_per_worker": gpus / max(scaling.workers, 1)})
-    return Sweep(plan.experiment.model_copy(update={"scaling": scaling}), plan.folder, folder / "trials")
+    experiment = plan.experiment.model_copy(update={"scaling": scaling})
+    return Sweep(experiment, plan.folder, plan.corpus.description.corpus_hash, folder / "trials")
 
 
 def _trainable(sweep: Sweep) -> Any:

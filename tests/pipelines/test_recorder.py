@@ -30,7 +30,7 @@ def recorder(tracker: Tracker, tmp_path: Path) -> Recorder:
     experiment = small_corpus.experiment(training={"epochs": EPOCHS})
     study = tracker.experiment("recorded")
     parent = tracker.start(study, "sweep")
-    sweep = Sweep(experiment, tmp_path / "corpus", tmp_path / "sweep" / "trials")
+    sweep = Sweep(experiment, tmp_path / "corpus", "hash", tmp_path / "sweep" / "trials")
     return Recorder(tracker, study, parent, sweep, 2, Failures(0), FIFOScheduler())  # type: ignore[no-untyped-call]
 
 
