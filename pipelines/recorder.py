@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.exceptions import ActorDiedError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
@@ -32,11 +34,12 @@ class Failures(tune.Stopper):
 
     Args:
         most: so many may fail.
+        failed: the trials that have, by the names of their folders.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, failed: Iterable[str] = ()) -> None:
         self.most = most
-        self.count = 0
+        self.failed = set(failed)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """No trial is stopped for what it reports itself."""
@@ -44,14 +47,14 @@ class Failures(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether it is enough."""
-        return self.count > self.most
+        return len(self.failed) > self.most
 
 
 class Recorder(tune.Callback):
     """Ray Tune's callbacks of a sweep.
 
-    A resumed sweep gets this object as it was pickled when the sweep began, so nothing that lasts is kept here: which
-    run belongs to which trial is in the trials' folders, and what is done is read off Ray Tune's list of trials.
+    A sweep that goes on has a recorder of its own, so nothing that lasts is kept here: which run belongs to which trial
+    is in the trials' folders, and what is done is read off Ray Tune's list of trials.
 
     Args:
         tracker: where the trials' runs are recorded.
@@ -97,7 +100,6 @@ class Recorder(tune.Callback):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """As it was, at a terminal of its own."""
         vars(self).update(state)
-        self._failures.count = 0
         self._begin()
 
     def setup(
@@ -119,6 +121,7 @@ class Recorder(tune.Callback):
             self._close(kept, "KILLED")
             kept.forget()
             self._logged.pop(kept.folder.name, None)
+            self._failures.failed.discard(kept.folder.name)
         if kept.run.exists():
             self._tracker.reopen(kept.run.read_text(encoding="utf-8"))
         else:
@@ -172,9 +175,13 @@ class Recorder(tune.Callback):
         self._say(f"{name}: dev score {objective:.4f} after {epochs} epochs{stopped}", trial, trials)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Say that a trial goes on after what befell it."""
-        kept = self._kept(trial)
-        self._board.say(f"trial {kept.folder.name} was lost with its process, and goes on from its last epoch")
+        """Say that a trial goes on after what befell it; a lost machine is not the trial's own doing."""
+        kept, error = self._kept(trial), trial.get_pickled_error()
+        with_node = isinstance(error, ActorDiedError) and (error.preempted or "node has died" in str(error))
+        if with_node:
+            kept.got_on()
+        what = "machine" if with_node else "process"
+        self._board.say(f"trial {kept.folder.name} was lost with its {what}, and goes on from its last epoch")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the trial's run as failed; what it needs to go on stays, for `--resume`."""
@@ -186,7 +193,8 @@ class Recorder(tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Bring the table up to date, and keep what Ray Tune has just written down."""
         self._board.show(self._summary(trials))
-        if trials:
+        # When too many have failed, Ray Tune takes all trials for ended: nobody could go on from there.
+        if trials and not self._failures.stop_all():
             staging = Path(trials[0].local_experiment_path)
             written = max((path.stat().st_mtime for path in staging.glob("experiment_state-*.json")), default=0.0)
             if written > self._kept_at:
@@ -208,7 +216,7 @@ class Recorder(tune.Callback):
         return max((step for step, _ in steps), default=0)
 
     def _fail(self, kept: Kept, why: str) -> None:
-        self._failures.count += 1
+        self._failures.failed.add(kept.folder.name)
         self._tracker.tag(kept.run.read_text(encoding="utf-8"), {TAG: why})
         self._close(kept, "FAILED")
 

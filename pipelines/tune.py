@@ -11,6 +11,7 @@ import fcntl
 import json
 import math
 import os
+import pickle
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from fgcme.learning import Fit
 from fgcme.protocol import Assignment, apply, split
 from fgcme.space import Space
 from fgcme.tracking import Tracker
-from fgcme.whole_file import write_text
+from fgcme.whole_file import replacing, write_text
 from pipelines import engine, prepare, records, search, shipped, snapshot
 from pipelines.failure import reason
 from pipelines.progress import clock
@@ -106,6 +107,7 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
         records.refuse_changes(tracker, known, experiment, planned.corpus, but=_FREE)
         if tracker.json(known, "space.json") != as_json(planned.space):
             raise UserError(f"run {known} was started with another search space; resume it with the same one")
+        _refuse_too_many(list(_said(sweeps / known / "trials").values()), experiment.tune.max_failures)
     with engine.session():
         slots = _slots(experiment)
         proposing = _searcher(planned)
@@ -116,11 +118,11 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
                 tracker.reopen(known)
             print(describe(planned))
             with tracker.ending(parent):
-                failures = Failures(experiment.tune.max_failures)
-                if known is not None and snapshot.give_back(sweeps / parent):
-                    tuner = _resumed(planned, sweeps / parent)
-                else:
-                    tuner = _tuner(planned, sweeps / parent, tracker, slots, proposing, failures)
+                failures = Failures(experiment.tune.max_failures, _said(sweeps / parent / "trials"))
+                going_on = known is not None and snapshot.give_back(sweeps / parent)
+                tuner = _tuner(planned, sweeps / parent, tracker, slots, proposing, failures)
+                if going_on:
+                    tuner = _resumed(planned, sweeps / parent, slots)
                 results = _fit(planned, tuner, sweeps / parent, tracker)
                 path = _conclude(planned, results, sweeps / parent, tracker)
                 pictures_of_sweep(tracker, parent)
@@ -310,12 +312,7 @@ def _fit(plan: Plan, tuner: tune.Tuner, folder: Path, tracker: Tracker) -> tune.
         raise
     finally:
         left = _end_what_is_left(tracker, trials)
-    reasons, most = _failures(results, trials), plan.experiment.tune.max_failures
-    if len(reasons) > most:
-        raise UserError(
-            f"{len(reasons)} trials failed, more than tune.max_failures={most} (the last: {reasons[-1]}); "
-            "go on with --resume tune.max_failures=N"
-        )
+    _refuse_too_many(_failures(results, trials), plan.experiment.tune.max_failures)
     if left or len(results) < plan.total:
         # Ray Tune takes Ctrl-C for a wish to see what there is so far.
         raise KeyboardInterrupt
@@ -363,13 +360,28 @@ def _tuner(
     )
 
 
-def _resumed(plan: Plan, folder: Path) -> tune.Tuner:
+def _resumed(plan: Plan, folder: Path, slots: int) -> tune.Tuner:
+    """A tuner that goes on from Ray Tune's records, all else as the last one that was made for this folder."""
+    _forget_limits(folder, slots)
     sweep = _sweep(plan, folder)
     for path in sweep.folder.glob("*/starts"):
         # What killed the driver was not the trials' doing.
         path.unlink()
     trainable = _trainable(sweep)
     return tune.Tuner.restore(str(folder), trainable=trainable, resume_unfinished=True, restart_errored=True)
+
+
+def _forget_limits(folder: Path, slots: int) -> None:
+    """Take out of Ray Tune's records what may be set anew: what ends the sweep, and how many trials run at once."""
+    for path in folder.glob("experiment_state-*.json"):
+        state = json.loads(path.read_text(encoding="utf-8"))
+        state["runner_data"].pop("_stopper", None)
+        write_text(path, json.dumps(state))
+    for path in folder.glob("search_gen_state-*.json"):
+        state = pickle.loads(path.read_bytes())
+        state["name:ConcurrencyLimiter"]["max_concurrent"] = slots
+        with replacing(path) as partial:
+            partial.write_bytes(pickle.dumps(state))
 
 
 def _sweep(plan: Plan, folder: Path) -> Sweep:
@@ -401,8 +413,22 @@ def _end_what_is_left(tracker: Tracker, trials: Path) -> int:
 
 def _failures(results: tune.ResultGrid, trials: Path) -> list[str]:
     """Why trials failed, as far as they did."""
-    said = [str(last[FAILURE]) for path in trials.glob("*") if (last := Kept(path).ended()) and FAILURE in last]
-    return said + [reason(error) for error in results.errors]
+    return [*_said(trials).values(), *(reason(error) for error in results.errors)]
+
+
+def _said(trials: Path) -> dict[str, str]:
+    """Why trials cannot be trained, as far as they said so themselves, by the names of their folders."""
+    ended = {path.name: Kept(path).ended() or {} for path in trials.glob("*")}
+    return {name: str(last[FAILURE]) for name, last in ended.items() if FAILURE in last}
+
+
+def _refuse_too_many(reasons: list[str], most: int) -> None:
+    """Raise a UserError if there are more reasons why trials failed than may be."""
+    if len(reasons) > most:
+        raise UserError(
+            f"{len(reasons)} trials failed, more than tune.max_failures={most} (the last: {reasons[-1]}); "
+            "go on with --resume tune.max_failures=N"
+        )
 
 
 def _conclude(plan: Plan, results: tune.ResultGrid, folder: Path, tracker: Tracker) -> Path:
