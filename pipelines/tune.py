@@ -13,6 +13,7 @@ import math
 import os
 import pickle
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from ray.tune.error import TuneError
 from ray.tune.search import Searcher
 
 from fgcme import space as spaces
+from fgcme.courier import LOCAL_TAG
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, digest
@@ -47,6 +49,8 @@ from pipelines.trial import FAILURE, Kept, Sweep, disk_full, trial
 _FREE = ("tune.max_failures", "tune.epoch_minutes", "storage.path")
 # So often may a trial be lost with its process or its machine.
 _LOSSES = 100
+# The tag by which a run is found of whose id nobody heard.
+_MARK = "fgcme.mark"
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
     storage = writable(experiment)
     planned = plan(experiment, space_name)
     tracker = records.open_store(experiment, storage)
-    sweeps = storage / "sweeps" / planned.title
+    sweeps = writable(experiment, "sweeps", planned.title)
     known = _latest(sweeps) if resume else None
     if known is not None:
         records.refuse_changes(tracker, known, experiment, planned.corpus, but=_FREE)
@@ -111,7 +115,7 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
     with engine.session():
         slots = _slots(experiment)
         proposing = _searcher(planned)
-        parent = known or _begin(tracker, planned)
+        parent = known or _begin(tracker, planned, sweeps)
         with _alone(sweeps / parent):
             if known is not None:
                 records.drop_unknown(tracker, known, sweeps / known)
@@ -219,20 +223,37 @@ def _first(space: Space, experiment: Experiment) -> list[dict[str, Any]]:
     return [dict(point) for index, point in enumerate(points) if point not in points[:index]]
 
 
-def _begin(tracker: Tracker, plan: Plan) -> str:
-    """Make the sweep's run."""
-    settings = plan.experiment.tune
+def _begin(tracker: Tracker, plan: Plan, sweeps: Path) -> str:
+    """Make the sweep's run and its folder.
+
+    A driver that is killed in between leaves a mark, by which the next one finds its run and ends it.
+    """
+    settings, study = plan.experiment.tune, tracker.experiment(plan.experiment.name)
     tags = {"fgcme.kind": "sweep", "fgcme.space": plan.title, "fgcme.selection": "dev"}
     if settings.cost != "none":
         tags["fgcme.cost"] = settings.cost
-    run_id = tracker.start(
-        tracker.experiment(plan.experiment.name),
-        f"{plan.title} tune",
-        tags=records.tags(plan.experiment, plan.corpus, plan.assignment) | tags,
-        parameters=plan.experiment.flat(),
-    )
-    tracker.text(run_id, plan.experiment.to_yaml(), "experiment.yaml")
-    tracker.text(run_id, json.dumps(as_json(plan.space), indent=2), "space.json")
+    with (sweeps / "beginning").open("a+", encoding="utf-8") as marked:
+        # One driver after the other.
+        fcntl.flock(marked, fcntl.LOCK_EX)
+        marked.seek(0)
+        for run in tracker.client.search_runs([study], f"tags.`{_MARK}` = '{marked.read()}'"):
+            names = (run.info.run_id, run.data.tags.get(LOCAL_TAG, run.info.run_id))
+            if not any((sweeps / name / "lock").exists() for name in names):
+                tracker.finish(run.info.run_id, "KILLED")
+        mark = uuid.uuid4().hex
+        marked.truncate(0)
+        marked.write(mark)
+        marked.flush()
+        run_id = tracker.start(
+            study,
+            f"{plan.title} tune",
+            tags=records.tags(plan.experiment, plan.corpus, plan.assignment) | tags | {_MARK: mark},
+            parameters=plan.experiment.flat(),
+        )
+        tracker.text(run_id, plan.experiment.to_yaml(), "experiment.yaml")
+        tracker.text(run_id, json.dumps(as_json(plan.space), indent=2), "space.json")
+        (sweeps / run_id).mkdir()
+        (sweeps / run_id / "lock").touch()
     return run_id
 
 
@@ -248,10 +269,14 @@ def _alone(folder: Path) -> Iterator[None]:
     """Hold a sweep for this driver; what holds it goes with the process, however that ends.
 
     Raises:
-        UserError: another driver holds it.
+        UserError: another driver holds it, or it cannot be written to.
     """
-    (folder / "trials").mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
+    try:
+        (folder / "trials").mkdir(parents=True, exist_ok=True)
+        held = (folder / "lock").open("a")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error.strerror})") from None
+    with held as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from optuna.samplers import RandomSampler
 from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.search_generator import SearchGenerator
 
+from fgcme.errors import UserError
+from fgcme.experiment import Experiment
+from fgcme.tracking import Tracker
 from pipelines import tune
+from tests import small_corpus
+from tests.store import make_tracker
 
 
 def searching(parallel: int) -> ConcurrencyLimiter:
@@ -30,3 +36,52 @@ def test_a_sweep_goes_on_under_the_limits_of_now(tmp_path: Path) -> None:
     after = searching(parallel=5)
     SearchGenerator(after).restore_from_dir(str(tmp_path))
     assert (after.max_concurrent, after.live_trials) == (5, {"one"})
+
+
+@pytest.fixture
+def tracker(tmp_path: Path) -> Tracker:
+    return make_tracker(tmp_path)
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, tracker: Tracker) -> Experiment:
+    return small_corpus.experiment(
+        prepare={"folder": str(small_corpus.write(tmp_path / "corpus"))},
+        storage={"path": str(tmp_path / "storage")},
+        tracking={"uri": tracker.uri},
+    )
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> str:
+    path = tmp_path / "rates.yaml"
+    path.write_text("parameters:\n  training.learning_rate: {choice: [0.01, 0.02]}\n")
+    return str(path)
+
+
+def test_the_run_of_a_driver_that_was_killed_as_it_began_is_ended_by_the_next(
+    experiment: Experiment, space: str, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: object) -> None:
+        raise SystemExit
+
+    planned = tune.plan(experiment, space)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Tracker, "text", killed)
+        tune._begin(tracker, planned, tmp_path)
+    lost = tracker.find("latest").info.run_id
+    runs = [tune._begin(tracker, planned, tmp_path) for _ in range(2)]
+    # It has no folder, so nobody could go on with it; the others wait for that.
+    assert [tracker.find(run).info.status for run in (lost, *runs)] == ["KILLED", "RUNNING", "RUNNING"]
+    assert [(tmp_path / run / "lock").exists() for run in (lost, *runs)] == [False, True, True]
+
+
+def test_a_folder_for_sweeps_that_cannot_be_made_is_one_line_and_no_run(
+    experiment: Experiment, space: str, tracker: Tracker, tmp_path: Path
+) -> None:
+    (tmp_path / "storage").mkdir()
+    (tmp_path / "storage" / "sweeps").write_text("a file")
+    with pytest.raises(UserError, match=r"storage\.path: .*/sweeps/small-rates cannot be written to"):
+        tune.run(experiment, space)
+    with pytest.raises(UserError, match="no runs are recorded"):
+        tracker.find("latest")
