@@ -28,7 +28,7 @@ from ray.tune.search import Searcher
 from fgcme import space as spaces
 from fgcme.courier import LOCAL_TAG
 from fgcme.dataset import SpeechCorpus
-from fgcme.errors import UserError
+from fgcme.errors import UnfinishedError, UserError
 from fgcme.experiment import Experiment, digest
 from fgcme.fold import divide
 from fgcme.learning import Fit
@@ -322,7 +322,7 @@ def _fit(plan: Plan, tuner: tune.Tuner, folder: Path, tracker: Tracker) -> tune.
 
     Raises:
         KeyboardInterrupt: somebody wants it to stop.
-        UserError: more trials failed than may, or the disk is full.
+        UnfinishedError: more trials failed than may, or the disk is full.
     """
     # One line for each trial is ours to print; Ray's and Optuna's reports would drown it.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -333,7 +333,7 @@ def _fit(plan: Plan, tuner: tune.Tuner, folder: Path, tracker: Tracker) -> tune.
         results = tuner.fit()
     except (OSError, TuneError) as error:
         if any(disk_full(each) for each in _causes(error)):
-            raise UserError(f"{folder}: the disk is full; make room, and go on with --resume") from None
+            raise UnfinishedError(f"{folder}: the disk is full; make room") from None
         raise
     finally:
         left = _end_what_is_left(tracker, trials)
@@ -448,11 +448,15 @@ def _said(trials: Path) -> dict[str, str]:
 
 
 def _refuse_too_many(reasons: list[str], most: int) -> None:
-    """Raise a UserError if there are more reasons why trials failed than may be."""
+    """Refuse to go on if there are more reasons why trials failed than there may be.
+
+    Raises:
+        UnfinishedError: there are.
+    """
     if len(reasons) > most:
-        raise UserError(
-            f"{len(reasons)} trials failed, more than tune.max_failures={most} (the last: {reasons[-1]}); "
-            "go on with --resume tune.max_failures=N"
+        raise UnfinishedError(
+            f"{len(reasons)} trials failed, more than tune.max_failures={most} (the last: {reasons[-1]})",
+            f"tune.max_failures={len(reasons)}",
         )
 
 
