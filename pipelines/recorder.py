@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from fgcme import space as spaces
+from fgcme.mlflow_store import cause, refuses
 from fgcme.tracking import Tracker
 from fgcme.whole_file import write_text
 from pipelines import snapshot
@@ -26,7 +27,7 @@ from pipelines.trial import FAILURE, NOTE, Kept, Sweep
 # Of a report, what is neither Ray Tune's own nor the configuration.
 _OWN = ("train/", "dev/", "objective", "cost", "epoch", "seconds", FAILURE)
 
-_OF_THIS_PROCESS = ("_board", "_started", "_before", "_kept_at", "_logged")
+_OF_THIS_PROCESS = ("_board", "_started", "_before", "_kept_at", "_logged", "_refused")
 
 
 class Failures(tune.Stopper):
@@ -92,6 +93,8 @@ class Recorder(tune.Callback):
         self._kept_at = 0.0
         # The last epoch that was recorded of each trial.
         self._logged: dict[str, int] = {}
+        # Trials of whose runs MLflow takes no more.
+        self._refused: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to this process: the terminal and the clock."""
@@ -123,7 +126,7 @@ class Recorder(tune.Callback):
             self._logged.pop(kept.folder.name, None)
             self._failures.failed.discard(kept.folder.name)
         if kept.run.exists():
-            self._tracker.reopen(kept.run.read_text(encoding="utf-8"))
+            self._record(kept, self._tracker.reopen)
         else:
             kept.folder.mkdir(parents=True, exist_ok=True)
             run_id = self._tracker.start(
@@ -157,7 +160,7 @@ class Recorder(tune.Callback):
             # What changes as it trains cannot be a parameter of its run.
             settings = settings_of(trial.config)
             metrics |= {name: float(value) for name, value in settings.items() if isinstance(value, int | float)}
-        self._tracker.log(kept.run.read_text(encoding="utf-8"), metrics, result["epoch"])
+        self._record(kept, lambda run: self._tracker.log(run, metrics, result["epoch"]))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the trial's run: as failed if it said why it cannot be trained."""
@@ -217,12 +220,25 @@ class Recorder(tune.Callback):
 
     def _fail(self, kept: Kept, why: str) -> None:
         self._failures.failed.add(kept.folder.name)
-        self._tracker.tag(kept.run.read_text(encoding="utf-8"), {TAG: why})
+        self._record(kept, lambda run: self._tracker.tag(run, {TAG: why}))
         self._close(kept, "FAILED")
 
     def _close(self, kept: Kept, status: Any) -> None:
-        self._tracker.finish(kept.run.read_text(encoding="utf-8"), status)
+        self._record(kept, lambda run: self._tracker.finish(run, status))
         kept.open.unlink(missing_ok=True)
+
+    def _record(self, kept: Kept, write: Callable[[str], object]) -> None:
+        """Write to a trial's run; what MLflow refuses, because somebody has deleted the run, does not end the sweep."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            write(kept.run.read_text(encoding="utf-8"))
+        except MlflowException as error:
+            if not refuses(error):
+                raise
+            if kept.folder.name not in self._refused:
+                self._refused.add(kept.folder.name)
+                self._board.say(f"trial {kept.folder.name} goes on unrecorded: was its run deleted? ({cause(error)})")
 
     def _say(self, message: str, just_ended: Trial, trials: list[Trial]) -> None:
         summary = self._summary(trials, just_ended)

@@ -163,3 +163,17 @@ def test_what_a_trial_has_to_say_is_said(recorder: Recorder, capsys: pytest.Capt
     recorder.on_trial_start(0, [one], one)
     recorder.on_trial_result(0, [one], one, report(1) | {NOTE: "its state cannot be kept"})
     assert "trial 0: its state cannot be kept" in capsys.readouterr().out
+
+
+def test_a_trial_whose_run_was_deleted_goes_on_unrecorded_and_that_is_said_once(
+    recorder: Recorder, tracker: Tracker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = trial(**report(EPOCHS))
+    recorder.on_trial_start(0, [one], one)
+    tracker.client.delete_run(kept(recorder).run.read_text())
+    for epoch in (1, 2):
+        recorder.on_trial_result(0, [one], one, report(epoch))
+    recorder.on_trial_complete(0, [one], one)
+    said = capsys.readouterr().out
+    assert said.count("trial 0 goes on unrecorded") == 1 and "deleted" in said
+    assert kept(recorder).ended() is not None and not kept(recorder).open.exists()
