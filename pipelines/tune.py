@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
+import sqlalchemy
 import torch
 from ray import tune
 from ray.tune.error import TuneError
@@ -32,9 +34,10 @@ from fgcme.errors import UnfinishedError, UserError
 from fgcme.experiment import Experiment, digest
 from fgcme.fold import divide
 from fgcme.learning import Fit
+from fgcme.mlflow_store import sqlite_path
 from fgcme.protocol import Assignment, apply, split
 from fgcme.space import Space
-from fgcme.tracking import Tracker
+from fgcme.tracking import Tracker, require_store, resolve_uri
 from fgcme.whole_file import replacing, write_text
 from pipelines import engine, prepare, records, search, shipped, snapshot
 from pipelines.failure import reason
@@ -173,6 +176,7 @@ def preview(experiment: Experiment, space_name: str) -> None:
     """
     writable(experiment)
     planned = plan(experiment, space_name)
+    _require_databases(planned)
     print(describe(planned))
     for name, parameter in as_json(planned.space)["parameters"].items():
         print(f"  {name}: {json.dumps(parameter)}")
@@ -198,6 +202,41 @@ def preview(experiment: Experiment, space_name: str) -> None:
         f"is: {clock(rounds * least * epoch)} if every trial ends after {least} epochs, "
         f"{clock(rounds * epochs * epoch)} if none is stopped before {epochs}"
     )
+
+
+def _require_databases(plan: Plan) -> None:
+    """Check the databases that a sweep would write to, and leave nothing in them.
+
+    Raises:
+        UserError: one cannot be used or made, or the study is of something else.
+    """
+    uri, study = resolve_uri(plan.experiment.tracking.uri), plan.experiment.storage.study
+    if _is_there("tracking.uri", uri):
+        require_store(uri)
+    if study is None or not _is_there("storage.study", study):
+        return
+    try:
+        engine = sqlalchemy.create_engine(study)
+        shared = "studies" in sqlalchemy.inspect(engine).get_table_names() and optuna.get_all_study_names(study)
+    except Exception as error:  # noqa: BLE001  SQLAlchemy and each database's driver have errors of their own
+        raise UserError(f"storage.study: {study} cannot be used ({str(error).partition(chr(10))[0]})") from None
+    if shared and plan.title in shared:
+        _searcher(plan)
+
+
+def _is_there(setting: str, address: str) -> bool:
+    """Whether a database is there to be asked, as all are that are no files.
+
+    Raises:
+        UserError: the file is not there, and cannot be made.
+    """
+    path = sqlite_path(address)
+    if path is None or path.is_file():
+        return True
+    parent = next(parent for parent in path.absolute().parents if parent.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"{setting}: {path} cannot be made ({parent} cannot be written to)")
+    return False
 
 
 def dev_speakers(plan: Plan) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.samplers import RandomSampler
 from ray.tune.search import ConcurrencyLimiter
@@ -12,7 +13,7 @@ from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.search_generator import SearchGenerator
 
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment import Experiment, parse
 from fgcme.tracking import Tracker
 from pipelines import tune
 from tests import small_corpus
@@ -85,3 +86,45 @@ def test_a_folder_for_sweeps_that_cannot_be_made_is_one_line_and_no_run(
         tune.run(experiment, space)
     with pytest.raises(UserError, match="no runs are recorded"):
         tracker.find("latest")
+
+
+def changed(experiment: Experiment, **sections: dict[str, str]) -> Experiment:
+    return parse(experiment.model_dump(mode="json") | sections)
+
+
+@pytest.mark.parametrize(
+    ("sections", "sentence"),
+    [
+        ({"storage": {"study": "nosuch://database"}}, r"storage\.study: nosuch://database cannot be used"),
+        ({"storage": {"study": "sqlite:////dev/null/study.db"}}, r"storage\.study: .*study\.db cannot be made"),
+        ({"tracking": {"uri": "sqlite:////dev/null/mlflow.db"}}, r"tracking\.uri: .*mlflow\.db cannot be made"),
+        ({"tracking": {"uri": "http://127.0.0.1:1"}}, "the MLflow server does not answer"),
+    ],
+)
+def test_a_preview_refuses_a_database_that_the_sweep_could_not_use(
+    experiment: Experiment, space: str, tmp_path: Path, sections: dict[str, dict[str, str]], sentence: str
+) -> None:
+    content = {**sections, "storage": {"path": str(tmp_path / "storage"), **sections.get("storage", {})}}
+    with pytest.raises(UserError, match=sentence):
+        tune.preview(changed(experiment, **content), space)
+
+
+def test_a_preview_looks_into_the_study_and_leaves_nothing_in_it(
+    experiment: Experiment, space: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "study.db"
+    sharing = changed(
+        experiment,
+        storage={"path": str(tmp_path / "storage"), "study": f"sqlite:///{path}"},
+        tracking={"uri": f"sqlite:///{tmp_path}/new/mlflow.db"},
+    )
+    planned = tune.plan(sharing, space)
+    tune._require_databases(planned)
+    assert not path.exists() and not (tmp_path / "new").exists()
+    optuna.create_study(storage=f"sqlite:///{path}", study_name="another")
+    tune._require_databases(planned)
+    assert optuna.get_all_study_names(f"sqlite:///{path}") == ["another"]
+    mine = optuna.create_study(storage=f"sqlite:///{path}", study_name=planned.title, direction="maximize")
+    mine.set_user_attr("fgcme.identity", "of something else")
+    with pytest.raises(UserError, match="has a study small-rates of another space, corpus or experiment"):
+        tune._require_databases(planned)
