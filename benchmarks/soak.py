@@ -1,9 +1,10 @@
 """A sweep whose driver is killed at random moments, round after round, and gone on with: what is lost or repeated?
 
-Each round starts a small sweep, kills its driver and all that it started with SIGKILL at a random moment, resumes it,
-kills it again or not, and completes it. Then the trials are counted: every one has ended exactly once, MLflow shows no
-run RUNNING and none twice, every epoch of a trial is there once, and one trial at a time proposed what an undisturbed
-sweep with the same seed proposes. Prints a line for each round; the last line is JSON.
+Each round starts a small sweep, kills its driver and all that it started with SIGKILL at a random moment after the
+process began, resumes it, kills it again or not, and completes it. A driver that was killed before there was a sweep
+leaves nothing to resume, and is started anew. Then the trials are counted: every one has ended exactly once, MLflow
+shows no run RUNNING, of no sweep, and none twice, every epoch of a trial is there once, and one trial at a time
+proposed what an undisturbed sweep with the same seed proposes. Prints a line for each round; the last line is JSON.
 
     python benchmarks/soak.py [--rounds 20] [--seed 0]
 """
@@ -48,19 +49,19 @@ def main() -> None:
         os.chdir(folder)
         Path("space.yaml").write_text(SPACE)
         corpus(Path("corpus").absolute())
-        _, length = run()
+        _, length = run("undisturbed")
         undisturbed = outcome()
         passed = kills = 0
         for number in range(arguments.rounds):
-            said = []
+            storage, said = f"round-{number}", []
             for resumed in range(moments.randint(1, 2)):
-                killed, after = run(*["--resume"] * bool(resumed), kill_after=moments.uniform(0, length))
+                killed, after = run(storage, resumed > 0, kill_after=moments.uniform(0, length))
                 kills += killed
                 said.append(f"killed after {after:.1f} s" if killed else f"ended after {after:.1f} s")
                 if not killed:
                     break
             if killed:
-                run("--resume")
+                run(storage, resume=True)
             same = outcome() == undisturbed
             passed += same
             verdict = "as undisturbed" if same else f"DIFFERS: {outcome()} instead of {undisturbed}"
@@ -76,7 +77,6 @@ def corpus(folder: Path) -> None:
     small_corpus.write(folder, each=16)
     experiment = small_corpus.experiment(
         prepare={"folder": str(folder)},
-        storage={"path": str(Path("storage").absolute())},
         tracking={"uri": f"sqlite:///{Path('mlflow.db').absolute()}"},
         training={"epochs": EPOCHS, "batch_size": 2},
         tune={"trials": TRIALS, "folds": [0]},
@@ -85,14 +85,13 @@ def corpus(folder: Path) -> None:
     Path("small.yaml").write_text(experiment.to_yaml())
 
 
-def run(*options: str, kill_after: float = math.inf) -> tuple[bool, float]:
-    """A sweep's driver: whether it was killed, and how many seconds after it had set out."""
-    command = [sys.executable, "-u", "-m", "pipelines.cli", "tune", "small.yaml", "--space", "space.yaml", *options]
+def run(storage: str, resume: bool = False, kill_after: float = math.inf) -> tuple[bool, float]:
+    """A sweep's driver, with a storage folder: whether it was killed, and how many seconds after it was started."""
+    command = [sys.executable, "-u", "-m", "pipelines.cli", "tune", "small.yaml", "--space", "space.yaml"]
+    command += [f"storage.path={storage}", *["--resume"] * resume]
     with Path("driver.log").open("w") as log:
-        driver = subprocess.Popen(command, stdout=log, stderr=log)
-        while driver.poll() is None and "trials on the dev part" not in Path("driver.log").read_text():
-            time.sleep(0.01)
         started = time.monotonic()
+        driver = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             status = driver.wait(timeout=None if math.isinf(kill_after) else kill_after)
         except subprocess.TimeoutExpired:
@@ -102,13 +101,16 @@ def run(*options: str, kill_after: float = math.inf) -> tuple[bool, float]:
                     process.kill()
             driver.wait()
             return True, kill_after
+    said = Path("driver.log").read_text()
+    if resume and "no sweep to resume" in said:
+        return run(storage, kill_after=kill_after)
     if status:
-        sys.exit(Path("driver.log").read_text())
+        sys.exit(said)
     return False, time.monotonic() - started
 
 
 def outcome() -> dict[str, Any]:
-    """What the latest sweep and its trials came to; times apart."""
+    """What the latest sweep and its trials came to, times apart, and how many runs are left RUNNING, of any sweep."""
     from fgcme.tracking import Tracker
 
     tracker = Tracker(f"sqlite:///{Path('mlflow.db').absolute()}")
@@ -122,7 +124,8 @@ def outcome() -> dict[str, Any]:
         )
         for trial in tracker.children(sweep.info.run_id)
     ]
-    return {"sweep": sweep.info.status, "trials": sorted(trials)}
+    running = tracker.client.search_runs([sweep.info.experiment_id], "attributes.status = 'RUNNING'")
+    return {"sweep": sweep.info.status, "trials": sorted(trials), "running": len(running)}
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fgcme.errors import UserError, without_passwords
+from fgcme.errors import UnfinishedError, UserError, without_passwords
 
 if TYPE_CHECKING:
     from fgcme.experiment import Experiment
@@ -24,32 +25,42 @@ From a folder of speech to a registered model:
   fgcme predict models:/fgcme-ravdess@champion some.wav --text "Kids are talking by the door"
 No corpus at hand: fgcme demo
 """
-_GO_ON = {
-    "prepare": "run it again to go on",
-    "train": "go on with --resume RUN (`--resume latest`)",
-    "tune": "go on with --resume",
-    "ablate": "go on with --resume",
-}
+# What an interrupted verb is given besides, to be gone on with.
+_GO_ON = {"train": ["--resume", "latest"], "tune": ["--resume"], "ablate": ["--resume"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
-    options = parse(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = parse(words)
     run: Callable[[argparse.Namespace], int | None] = options.run
     # A program that is told to end says so in the runs that it began, as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return run(options) or 0
+    except UnfinishedError as error:
+        _complain(f"{error}; {_going_on(options.verb, [*words, *error.settings])}")
+        return 2
     except UserError as error:
-        print(f"fgcme: {without_passwords(str(error))}", file=sys.stderr)
+        _complain(str(error))
         return 2
     except KeyboardInterrupt:
-        print(
-            f"fgcme: interrupted; what is finished is kept: {_GO_ON.get(options.verb, 'run it again')}", file=sys.stderr
-        )
+        _complain(f"interrupted; what is finished is kept; {_going_on(options.verb, words)}")
         return 130
     except BrokenPipeError:
         return 141
+
+
+def _complain(sentence: str) -> None:
+    print(f"fgcme: {without_passwords(sentence)}", file=sys.stderr)
+
+
+def _going_on(verb: str, words: list[str]) -> str:
+    """How to go on with a verb that was called with these words."""
+    if verb not in _GO_ON:
+        return "run it again to go on"
+    resuming = any(word.partition("=")[0] == "--resume" for word in words)
+    return f"go on with `{shlex.join(['fgcme', *words, *([] if resuming else _GO_ON[verb])])}`"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

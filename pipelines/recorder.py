@@ -5,26 +5,29 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.exceptions import ActorDiedError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from fgcme import space as spaces
+from fgcme.mlflow_store import cause, refuses
 from fgcme.tracking import Tracker
 from fgcme.whole_file import write_text
 from pipelines import snapshot
 from pipelines.board import Board, Row, Standing, Summary
 from pipelines.failure import TAG, reason
 from pipelines.search import settings_of
-from pipelines.trial import FAILURE, Kept, Sweep
+from pipelines.trial import FAILURE, NOTE, Kept, Sweep
 
 # Of a report, what is neither Ray Tune's own nor the configuration.
 _OWN = ("train/", "dev/", "objective", "cost", "epoch", "seconds", FAILURE)
 
-_OF_THIS_PROCESS = ("_board", "_started", "_before", "_kept_at", "_logged")
+_OF_THIS_PROCESS = ("_board", "_started", "_before", "_kept_at", "_logged", "_refused")
 
 
 class Failures(tune.Stopper):
@@ -32,11 +35,12 @@ class Failures(tune.Stopper):
 
     Args:
         most: so many may fail.
+        failed: the trials that have, by the names of their folders.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, failed: Iterable[str] = ()) -> None:
         self.most = most
-        self.count = 0
+        self.failed = set(failed)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """No trial is stopped for what it reports itself."""
@@ -44,14 +48,14 @@ class Failures(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether it is enough."""
-        return self.count > self.most
+        return len(self.failed) > self.most
 
 
 class Recorder(tune.Callback):
     """Ray Tune's callbacks of a sweep.
 
-    A resumed sweep gets this object as it was pickled when the sweep began, so nothing that lasts is kept here: which
-    run belongs to which trial is in the trials' folders, and what is done is read off Ray Tune's list of trials.
+    A sweep that goes on has a recorder of its own, so nothing that lasts is kept here: which run belongs to which trial
+    is in the trials' folders, and what is done is read off Ray Tune's list of trials.
 
     Args:
         tracker: where the trials' runs are recorded.
@@ -89,6 +93,8 @@ class Recorder(tune.Callback):
         self._kept_at = 0.0
         # The last epoch that was recorded of each trial.
         self._logged: dict[str, int] = {}
+        # Trials of whose runs MLflow takes no more.
+        self._refused: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to this process: the terminal and the clock."""
@@ -97,7 +103,6 @@ class Recorder(tune.Callback):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """As it was, at a terminal of its own."""
         vars(self).update(state)
-        self._failures.count = 0
         self._begin()
 
     def setup(
@@ -119,8 +124,9 @@ class Recorder(tune.Callback):
             self._close(kept, "KILLED")
             kept.forget()
             self._logged.pop(kept.folder.name, None)
+            self._failures.failed.discard(kept.folder.name)
         if kept.run.exists():
-            self._tracker.reopen(kept.run.read_text(encoding="utf-8"))
+            self._record(kept, self._tracker.reopen)
         else:
             kept.folder.mkdir(parents=True, exist_ok=True)
             run_id = self._tracker.start(
@@ -139,6 +145,8 @@ class Recorder(tune.Callback):
     ) -> None:
         """Record an epoch."""
         kept = self._kept(trial)
+        if NOTE in result:
+            self._board.say(f"trial {kept.folder.name}: {result[NOTE]}")
         # A trial that goes on may train epochs again that were trained, but not saved, before.
         if FAILURE in result or result["epoch"] <= self._logged.get(kept.folder.name, 0):
             return
@@ -152,7 +160,7 @@ class Recorder(tune.Callback):
             # What changes as it trains cannot be a parameter of its run.
             settings = settings_of(trial.config)
             metrics |= {name: float(value) for name, value in settings.items() if isinstance(value, int | float)}
-        self._tracker.log(kept.run.read_text(encoding="utf-8"), metrics, result["epoch"])
+        self._record(kept, lambda run: self._tracker.log(run, metrics, result["epoch"]))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the trial's run: as failed if it said why it cannot be trained."""
@@ -170,9 +178,13 @@ class Recorder(tune.Callback):
         self._say(f"{name}: dev score {objective:.4f} after {epochs} epochs{stopped}", trial, trials)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Say that a trial goes on after what befell it."""
-        kept = self._kept(trial)
-        self._board.say(f"trial {kept.folder.name} was lost with its process, and goes on from its last epoch")
+        """Say that a trial goes on after what befell it; a lost machine is not the trial's own doing."""
+        kept, error = self._kept(trial), trial.get_pickled_error()
+        with_node = isinstance(error, ActorDiedError) and (error.preempted or "node has died" in str(error))
+        if with_node:
+            kept.got_on()
+        what = "machine" if with_node else "process"
+        self._board.say(f"trial {kept.folder.name} was lost with its {what}, and goes on from its last epoch")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the trial's run as failed; what it needs to go on stays, for `--resume`."""
@@ -184,7 +196,8 @@ class Recorder(tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Bring the table up to date, and keep what Ray Tune has just written down."""
         self._board.show(self._summary(trials))
-        if trials:
+        # When too many have failed, Ray Tune takes all trials for ended: nobody could go on from there.
+        if trials and not self._failures.stop_all():
             staging = Path(trials[0].local_experiment_path)
             written = max((path.stat().st_mtime for path in staging.glob("experiment_state-*.json")), default=0.0)
             if written > self._kept_at:
@@ -206,13 +219,26 @@ class Recorder(tune.Callback):
         return max((step for step, _ in steps), default=0)
 
     def _fail(self, kept: Kept, why: str) -> None:
-        self._failures.count += 1
-        self._tracker.tag(kept.run.read_text(encoding="utf-8"), {TAG: why})
+        self._failures.failed.add(kept.folder.name)
+        self._record(kept, lambda run: self._tracker.tag(run, {TAG: why}))
         self._close(kept, "FAILED")
 
     def _close(self, kept: Kept, status: Any) -> None:
-        self._tracker.finish(kept.run.read_text(encoding="utf-8"), status)
+        self._record(kept, lambda run: self._tracker.finish(run, status))
         kept.open.unlink(missing_ok=True)
+
+    def _record(self, kept: Kept, write: Callable[[str], object]) -> None:
+        """Write to a trial's run; what MLflow refuses, because somebody has deleted the run, does not end the sweep."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            write(kept.run.read_text(encoding="utf-8"))
+        except MlflowException as error:
+            if not refuses(error):
+                raise
+            if kept.folder.name not in self._refused:
+                self._refused.add(kept.folder.name)
+                self._board.say(f"trial {kept.folder.name} goes on unrecorded: was its run deleted? ({cause(error)})")
 
     def _say(self, message: str, just_ended: Trial, trials: list[Trial]) -> None:
         summary = self._summary(trials, just_ended)

@@ -21,13 +21,13 @@ def folder(experiment: Experiment) -> Path:
     return Path(path).expanduser().absolute()
 
 
-def writable(experiment: Experiment) -> Path:
-    """The same folder, made if need be.
+def writable(experiment: Experiment, *below: str) -> Path:
+    """The same folder, or one below it, made if need be.
 
     Raises:
         UserError: it cannot be made or written to.
     """
-    path = folder(experiment)
+    path = folder(experiment).joinpath(*below)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

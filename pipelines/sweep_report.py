@@ -132,7 +132,8 @@ def _trial(sweep: Sweep, tracker: Tracker, run: Run, going_on: bool) -> Trial:
         run=run.info.run_id,
         state=state,
         configuration=sweep.drawn(texts),
-        score=max(scores) if scores and state != "failed" else None,
+        # That of the epoch which is the best by training.score, so it may have been higher once.
+        score=scores[-1] if scores and state != "failed" else None,
         epochs=epochs,
         seconds=(run.info.end_time - run.info.start_time) / 1000 if run.info.end_time else None,
         cost=run.data.metrics.get("cost"),

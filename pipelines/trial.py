@@ -7,6 +7,7 @@ from its last epoch wherever it is started again: in another process, on another
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import functools
 import json
@@ -16,10 +17,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray.train
 import ray.train.torch
@@ -30,7 +30,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from fgcme import space as spaces
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment import Experiment, TuneSettings
 from fgcme.fold import divide
 from fgcme.learning import Epoch, Fit, Workers
 from fgcme.protocol import apply
@@ -39,12 +39,16 @@ from pipelines.jobs import cause
 from pipelines.search import NUMBER, PROPOSED, settings_of
 from pipelines.training import in_workers, place
 
-# So often in a row may a trial be started after the same epoch: whatever ends it then is its own doing.
+T = TypeVar("T")
+
+# So often may a trial be started without getting anywhere: whatever ends it then is its own doing.
 _STARTS = 3
 # The share of the time that may go into saving where a trial is.
 _SAVING = 0.05
 # The metric of a report that says why a trial cannot be trained.
 FAILURE = "failure"
+# The metric of a report that has something to say to the user.
+NOTE = "note"
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,8 @@ class Kept:
 
     @property
     def starts(self) -> Path:
-        """How often it was started since it last got anywhere, and where that was."""
-        return self.folder / "starts.json"
+        """A byte for each time that it was started since it last got anywhere."""
+        return self.folder / "starts"
 
     @property
     def last(self) -> Path:
@@ -90,18 +94,22 @@ class Kept:
         """Whether one of its processes was found hanging."""
         return any(path.stat().st_size for path in self.folder.glob("hang-*"))
 
-    def start(self, epoch: int) -> int:
-        """Count a start after so many epochs; returns how many there were in a row."""
-        known = json.loads(self.starts.read_text(encoding="utf-8")) if self.starts.exists() else {}
-        count = known.get("count", 0) + 1 if known.get("epoch") == epoch else 1
-        write_text(self.starts, json.dumps({"epoch": epoch, "count": count}))
-        return count
+    def start(self) -> int:
+        """Count a start; returns how many there were since it last got anywhere."""
+        with self.starts.open("ab") as file:
+            file.write(b".")
+            return file.tell()
+
+    def got_on(self) -> None:
+        """Say that it got somewhere: what ended it before is not counted any more."""
+        self.starts.unlink(missing_ok=True)
 
     def ended(self) -> dict[str, Any] | None:
-        """Its last report, or None if it has not ended."""
-        if not self.last.exists():
+        """Its last report, or None if it has not ended, or left none that can be read."""
+        try:
+            report: dict[str, Any] = json.loads(self.last.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
             return None
-        report: dict[str, Any] = json.loads(self.last.read_text(encoding="utf-8"))
         return report
 
     def end(self, report: Mapping[str, Any]) -> None:
@@ -123,12 +131,13 @@ class Sweep:
 
     Attributes:
         experiment: what their configurations change.
-        corpus: folder of the prepared corpus.
+        corpus, corpus_hash: folder of the prepared corpus, and the state of it that is meant.
         folder: of the trials' own folders.
     """
 
     experiment: Experiment
     corpus: Path
+    corpus_hash: str
     folder: Path
 
     @property
@@ -152,107 +161,168 @@ def trial(configuration: dict[str, Any], sweep: Sweep) -> None:
     ends: it would fail again. Whatever else ends it, a killed process or a lost node, is Ray Tune's to repeat, until it
     has got nowhere a few times in a row.
     """
-    experiment = spaces.apply(sweep.experiment, settings_of(configuration))
     kept = sweep.kept(tune.get_context().get_trial_id(), configuration)
     if (last := kept.ended()) is not None:
         # It had ended when the sweep was killed, which had not heard of it yet.
         tune.report(last)
         return
     kept.folder.mkdir(parents=True, exist_ok=True)
-    proposed = configuration.get(PROPOSED)
-    config: dict[str, Any] = {"experiment": experiment, "corpus": sweep.corpus, "kept": kept, "proposed": proposed}
-    if experiment.scaling.workers > 1:
-        reporting = TuneReportCallback()  # type: ignore[no-untyped-call]
-        in_workers(_in_worker, config, experiment.scaling, kept.folder, [reporting])
-        return
-    workers = Workers(device=torch.device("cuda" if experiment.scaling.gpus_per_worker else "cpu"))
-    last_state = _load(_copied_state() if sweep.populating else kept.state)
-    if last_state is not None and not sweep.populating:
-        # It may have been killed before this was heard.
-        tune.report(last_state["report"])
-    saved, took = time.monotonic(), 0.0
-    for report, state in _epochs(**config, workers=workers, last=last_state):
-        if sweep.populating and state is not None:
-            with tempfile.TemporaryDirectory() as folder:
-                torch.save(state, Path(folder) / "state.pt")
-                tune.report(report, checkpoint=tune.Checkpoint.from_directory(folder))
-            continue
-        # A slow disk is not to slow the training down; Hyperband sends trials to sleep after any epoch.
-        asleep = experiment.tune.scheduler == "hyperband"
-        if state is not None and (asleep or took < _SAVING * (time.monotonic() - saved)):
-            begun = time.monotonic()
-            try:
-                _save(state, kept.state)
-            except OSError as error:
-                tune.report(report | {FAILURE: f"its state cannot be kept: {error}"})
-                return
-            saved = time.monotonic()
-            took = saved - begun
-        tune.report(report)
+    alone = sweep.experiment.scaling.workers <= 1
+
+    def train() -> None:
+        experiment = spaces.apply(sweep.experiment, settings_of(configuration))
+        proposed = configuration.get(PROPOSED)
+        config: dict[str, Any] = {"experiment": experiment, "sweep": sweep, "kept": kept, "proposed": proposed}
+        if alone:
+            _in_process(**config)
+        else:
+            reporting = TuneReportCallback()  # type: ignore[no-untyped-call]
+            in_workers(_in_worker, config, experiment.scaling, kept.folder, [reporting])
+
+    # Several workers count for themselves: Ray Train starts them again on its own.
+    _attempt(train, kept, sweep.experiment.tune, kept.start() if alone else 1, tune.report)
 
 
-def _in_worker(config: dict[str, Any]) -> None:
-    """What each worker of a trial of several does, under Ray Train, which keeps the states as its checkpoints."""
-    workers = place(config["experiment"])
-    checkpoint = ray.train.get_checkpoint()
-    last = None
-    if checkpoint is not None:
-        with checkpoint.as_directory() as folder:
-            last = _load(Path(folder) / "state.pt")
-    for report, state in _epochs(**config, workers=workers, last=last):
-        with tempfile.TemporaryDirectory() as folder:
-            kept = None
-            if workers.rank == 0 and state is not None:
-                torch.save(state, Path(folder) / "state.pt")
-                kept = ray.train.Checkpoint.from_directory(folder)
-            ray.train.report(report, checkpoint=kept)
-
-
-def _epochs(
-    experiment: Experiment,
-    corpus: Path,
+def _attempt(
+    train: Callable[[], None],
     kept: Kept,
-    proposed: float | None,
-    workers: Workers,
-    last: Mapping[str, Any] | None,
-) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
-    """The report of each epoch, and the state to go on from; one without a state if the trial cannot be trained."""
-    settings = experiment.tune
-    torch.set_num_threads(max(1, int(experiment.scaling.cpus_per_worker)))
-    reached = int(last["report"]["epoch"]) if last else 0
-    starts = kept.start(reached) if workers.rank == 0 else 1
+    settings: TuneSettings,
+    starts: int,
+    report: Callable[[dict[str, Any]], object],
+) -> None:
+    """Train, and report what would go wrong again as the trial's failure.
+
+    Args:
+        train: does it.
+        kept: what the trial keeps.
+        settings: of the sweep.
+        starts: how often the trial was started, this time too, since it last got anywhere.
+        report: to Ray.
+
+    Raises:
+        Exception: what may go well another time.
+    """
     try:
         if kept.hung():
             raise UserError(
                 f"an epoch took longer than tune.epoch_minutes={settings.epoch_minutes:g}: see {kept.hang()}"
             )
         if starts > _STARTS:
-            raise UserError(f"its process died {_STARTS} times after epoch {reached}: is it out of memory?")
-        with _watched(kept.hang(workers.rank), 60 * settings.epoch_minutes) as alive:
-            fits = _fits(experiment, corpus, workers, last)
-            objectives: list[float] = list(last["objectives"]) if last else [-math.inf] * len(fits)
-            started, first = time.monotonic(), None if last or proposed is None else time.time() - proposed
-            for epochs in zip(*(fit.epochs() for fit in fits), strict=True):
-                for position, epoch in enumerate(epochs):
-                    if epoch.best:
-                        objectives[position] = epoch.metrics[f"dev/{settings.objective}"]
-                report = _report(epochs, objectives, settings.folds) | {"seconds": time.monotonic() - started}
-                if settings.cost != "none":
-                    report["cost"] = _cost(fits, settings.cost)
-                if first is not None:
-                    report["seconds_to_first_step"], first = first, None
-                reached = report["epoch"]
-                states = [epoch.state() for epoch in epochs]
-                yield report, {"report": report, "states": states, "objectives": objectives}
-                alive()
-                started = time.monotonic()
+            raise UserError(f"its process died {_STARTS} times without an epoch in between: is it out of memory?")
+        train()
     except Exception as error:
+        if disk_full(error):
+            # Nothing of the trial's own, however often.
+            kept.got_on()
+            raise
         reason = _failure(error) or (cause(error) if starts == _STARTS else None)
         if reason is None:
             raise
-        # The worst there is: a search that is told nothing would look there again.
-        failed = {"objective": 0.0, "epoch": reached + 1, FAILURE: reason}
-        yield failed | ({} if settings.cost == "none" else {"cost": math.inf}), None
+        # The worst there is: a search that is told nothing would look there again. And of no epoch, lest a scheduler
+        # compare others with it.
+        failed = {"objective": 0.0, "epoch": 0, FAILURE: reason}
+        report(failed | ({} if settings.cost == "none" else {"cost": math.inf}))
+
+
+def _in_process(experiment: Experiment, sweep: Sweep, kept: Kept, proposed: float | None) -> None:
+    """Train in this process, from where it last saved its state."""
+    workers = Workers(device=torch.device("cuda" if experiment.scaling.gpus_per_worker else "cpu"))
+    source = _copied_state() if sweep.populating else kept.state
+    last = _load(source)
+    note = None if last is not None or not source.exists() else f"{source.name} cannot be read: it begins anew"
+    if last is not None and not sweep.populating:
+        # It may have been killed before this was heard.
+        tune.report(last["report"])
+    saved, took, full = time.monotonic(), 0.0, False
+    for report, state in _epochs(experiment, sweep, kept, proposed, workers, last):
+        if note is not None:
+            report, note = report | {NOTE: note}, None
+        if sweep.populating:
+            with tempfile.TemporaryDirectory() as folder:
+                torch.save(state, Path(folder) / "state.pt")
+                tune.report(report, checkpoint=tune.Checkpoint.from_directory(folder))
+            kept.got_on()
+            continue
+        # A slow disk is not to slow the training down; Hyperband sends trials to sleep after any epoch.
+        asleep = experiment.tune.scheduler == "hyperband"
+        if asleep or took < _SAVING * (time.monotonic() - saved):
+            begun = time.monotonic()
+            try:
+                _save(state, kept.state)
+                kept.got_on()
+                saved = time.monotonic()
+                took, full = saved - begun, False
+            except OSError as error:
+                if not full:
+                    told = f"its state cannot be kept ({error}): it goes on, and tries again after each epoch"
+                    report = report | {NOTE: told}
+                full = True
+        tune.report(report)
+
+
+def _in_worker(config: dict[str, Any]) -> None:
+    """What each worker of a trial of several does, under Ray Train, which keeps the states as its checkpoints."""
+    experiment, kept = config["experiment"], config["kept"]
+    workers = place(experiment)
+
+    def train() -> None:
+        checkpoint = ray.train.get_checkpoint()
+        last = None
+        if checkpoint is not None:
+            with checkpoint.as_directory() as folder:
+                last = _load(Path(folder) / "state.pt")
+        for report, state in _epochs(**config, workers=workers, last=last):
+            with tempfile.TemporaryDirectory() as folder:
+                made = None
+                if workers.rank == 0:
+                    torch.save(state, Path(folder) / "state.pt")
+                    made = ray.train.Checkpoint.from_directory(folder)
+                ray.train.report(report, checkpoint=made)
+            if workers.rank == 0:
+                kept.got_on()
+
+    starts = max(workers.gather(kept.start() if workers.rank == 0 else 0))
+    _attempt(train, kept, experiment.tune, starts, ray.train.report)
+
+
+def _epochs(
+    experiment: Experiment,
+    sweep: Sweep,
+    kept: Kept,
+    proposed: float | None,
+    workers: Workers,
+    last: Mapping[str, Any] | None,
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The report of each epoch, and the state to go on from; a process that is too long about one is ended."""
+    torch.set_num_threads(max(1, int(experiment.scaling.cpus_per_worker)))
+    epochs = _trained(experiment, sweep, proposed, workers, last)
+    return _watched(epochs, kept.hang(workers.rank), 60 * experiment.tune.epoch_minutes)
+
+
+def _trained(
+    experiment: Experiment, sweep: Sweep, proposed: float | None, workers: Workers, last: Mapping[str, Any] | None
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    settings = experiment.tune
+    fits = _fits(experiment, sweep, workers, last)
+    objectives: list[float] = list(last["objectives"]) if last else [-math.inf] * len(fits)
+    started, first = time.monotonic(), None if last or proposed is None else time.time() - proposed
+    for epochs in zip(*(fit.epochs() for fit in fits), strict=True):
+        for position, epoch in enumerate(epochs):
+            if epoch.best:
+                objectives[position] = epoch.metrics[f"dev/{settings.objective}"]
+        report = _report(epochs, objectives, settings.folds) | {"seconds": time.monotonic() - started}
+        if settings.cost != "none":
+            report["cost"] = _cost(fits, settings.cost)
+        if first is not None:
+            report["seconds_to_first_step"], first = first, None
+        states = [epoch.state() for epoch in epochs]
+        yield report, {"report": report, "states": states, "objectives": objectives}
+        started = time.monotonic()
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether it is of a disk that has no room left."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _failure(error: Exception) -> str | None:
@@ -265,28 +335,32 @@ def _failure(error: Exception) -> str | None:
     return None
 
 
-@contextmanager
-def _watched(path: Path, seconds: float) -> Iterator[Callable[[], None]]:
-    """End this process, from outside of Python, if it does not say for so long that it is alive.
+def _watched(steps: Iterator[T], path: Path, seconds: float) -> Iterator[T]:
+    """The same steps; this process is ended, from outside of Python, if one of them takes longer than so many seconds.
+
+    What is done with a step is not counted.
 
     Args:
-        path: where its stack is written then.
+        steps: what is to be done.
+        path: where this process's stack is written then.
         seconds: patience.
     """
     with path.open("w") as file:
-
-        def alive() -> None:
+        while True:
             faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+            try:
+                step = next(steps)
+            except StopIteration:
+                return
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+            yield step
 
-        alive()
-        try:
-            yield alive
-        finally:
-            faulthandler.cancel_dump_traceback_later()
 
-
-def _fits(experiment: Experiment, corpus_folder: Path, workers: Workers, last: Mapping[str, Any] | None) -> list[Fit]:
-    corpus = _corpus(corpus_folder)
+def _fits(experiment: Experiment, sweep: Sweep, workers: Workers, last: Mapping[str, Any] | None) -> list[Fit]:
+    corpus = _corpus(sweep.corpus)
+    if corpus.description.corpus_hash != sweep.corpus_hash:
+        raise UserError(f"{sweep.corpus}: was prepared again while this sweep was under way; start it anew")
     assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
     fits = []
     for position, fold in enumerate(experiment.tune.folds):
@@ -338,7 +412,15 @@ def _copied_state() -> Path:
 
 
 def _load(path: Path) -> dict[str, Any] | None:
-    return dict(torch.load(path, map_location="cpu", weights_only=True)) if path.exists() else None
+    """A state; None if there is none, or none that can be read, as after a machine has lost its power."""
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        if isinstance(error, OSError) or _failure(error):
+            raise
+        return None
 
 
 @functools.lru_cache(maxsize=2)

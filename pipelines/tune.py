@@ -7,18 +7,21 @@ alone. A sweep can be killed at any moment and gone on with: see `docs/cluster.m
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import math
 import os
+import pickle
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
+import sqlalchemy
 import torch
 from optuna.storages import BaseStorage
 from ray import tune
@@ -26,15 +29,17 @@ from ray.tune.error import TuneError
 from ray.tune.search import SearchAlgorithm, Searcher
 
 from fgcme import space as spaces
+from fgcme.courier import LOCAL_TAG
 from fgcme.dataset import SpeechCorpus
-from fgcme.errors import UserError
+from fgcme.errors import UnfinishedError, UserError
 from fgcme.experiment import Experiment, digest
 from fgcme.fold import divide
 from fgcme.learning import Fit
+from fgcme.mlflow_store import sqlite_path
 from fgcme.protocol import Assignment, split
 from fgcme.space import Space
-from fgcme.tracking import Tracker
-from fgcme.whole_file import write_text
+from fgcme.tracking import Tracker, require_store, resolve_uri
+from fgcme.whole_file import replacing, write_text
 from pipelines import engine, participants, records, scheduling, search, shipped, snapshot, study
 from pipelines.failure import reason
 from pipelines.progress import clock
@@ -42,10 +47,14 @@ from pipelines.recorder import Failures, Recorder
 from pipelines.search import settings_of
 from pipelines.storage import writable
 from pipelines.sweep_report import pictures_of_sweep
-from pipelines.trial import FAILURE, Kept, Sweep, trial
+from pipelines.trial import FAILURE, Kept, Sweep, disk_full, trial
 
 # What may change between the beginning of a sweep and its going on, besides what never matters.
 _FREE = ("tune.max_failures", "tune.epoch_minutes", "storage.path")
+# So often may a trial be lost with its process or its machine.
+_LOSSES = 100
+# The tag by which a run is found of whose id nobody heard.
+_MARK = "fgcme.mark"
 
 
 @dataclass(frozen=True)
@@ -100,31 +109,31 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
     storage = writable(experiment)
     planned = plan(experiment, space_name)
     tracker = records.open_store(experiment, storage)
-    sweeps = storage / "sweeps" / planned.title
+    sweeps = writable(experiment, "sweeps", planned.title)
     known = _latest(sweeps) if resume else None
     if known is not None:
         records.refuse_changes(tracker, known, experiment, planned.corpus, but=_FREE)
         if tracker.json(known, "space.json") != as_json(planned.space):
             raise UserError(f"run {known} was started with another search space; resume it with the same one")
+        _refuse_too_many(list(_said(sweeps / known / "trials").values()), experiment.tune.max_failures)
     with engine.session():
         slots = _slots(experiment)
         shared = _join(planned, going_on=resume)
-        parent = known or _begin(tracker, planned)
+        parent = known or _begin(tracker, planned, sweeps)
         with _alone(sweeps / parent):
             if known is not None:
                 records.drop_unknown(tracker, known, sweeps / known)
                 tracker.reopen(known)
             print(describe(planned))
             with tracker.ending(parent):
-                failures = Failures(experiment.tune.max_failures)
-                kept = known is not None and snapshot.give_back(sweeps / parent)
+                failures = Failures(experiment.tune.max_failures, _said(sweeps / parent / "trials"))
+                going_on = known is not None and snapshot.give_back(sweeps / parent)
                 if shared is not None and known is not None:
                     _give_up_forgotten(planned, sweeps / parent, tracker, shared)
-                if kept:
-                    tuner = _resumed(planned, sweeps / parent)
-                else:
-                    proposing = _proposing(planned, sweeps / parent, shared)
-                    tuner = _tuner(planned, sweeps / parent, tracker, slots, proposing, failures)
+                proposing = _proposing(planned, sweeps / parent, shared)
+                tuner = _tuner(planned, sweeps / parent, tracker, slots, proposing, failures)
+                if going_on:
+                    tuner = _resumed(planned, sweeps / parent, slots)
                 results = _fit(planned, tuner, sweeps / parent, tracker)
                 path = _conclude(planned, results, sweeps / parent, tracker)
                 pictures_of_sweep(tracker, parent)
@@ -174,6 +183,7 @@ def preview(experiment: Experiment, space_name: str) -> None:
     """
     writable(experiment)
     planned = plan(experiment, space_name)
+    _require_databases(planned)
     print(describe(planned))
     for name, parameter in as_json(planned.space)["parameters"].items():
         print(f"  {name}: {json.dumps(parameter)}")
@@ -201,6 +211,41 @@ def preview(experiment: Experiment, space_name: str) -> None:
     )
 
 
+def _require_databases(plan: Plan) -> None:
+    """Check the databases that a sweep would write to, and leave nothing in them.
+
+    Raises:
+        UserError: one cannot be used or made, or the study is of something else.
+    """
+    uri, address = resolve_uri(plan.experiment.tracking.uri), plan.experiment.storage.study
+    if _is_there("tracking.uri", uri):
+        require_store(uri)
+    if address is None or not _is_there("storage.study", address):
+        return
+    try:
+        tables = sqlalchemy.inspect(sqlalchemy.create_engine(address)).get_table_names()
+        titles = optuna.get_all_study_names(address) if "studies" in tables else []
+    except Exception as error:  # noqa: BLE001  SQLAlchemy and each database's driver have errors of their own
+        raise UserError(f"storage.study: {address} cannot be used ({str(error).partition(chr(10))[0]})") from None
+    if plan.title in titles:
+        _join(plan, going_on=False)
+
+
+def _is_there(setting: str, address: str) -> bool:
+    """Whether a database is there to be asked, as all are that are no files.
+
+    Raises:
+        UserError: the file is not there, and cannot be made.
+    """
+    path = sqlite_path(address)
+    if path is None or path.is_file():
+        return True
+    parent = next(parent for parent in path.absolute().parents if parent.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"{setting}: {path} cannot be made ({parent} cannot be written to)")
+    return False
+
+
 def dev_speakers(plan: Plan) -> list[str]:
     """The speakers whose dev scores decide between configurations."""
     return sorted(
@@ -224,20 +269,37 @@ def _first(space: Space, experiment: Experiment) -> list[dict[str, Any]]:
     return [dict(point) for index, point in enumerate(points) if point not in points[:index]]
 
 
-def _begin(tracker: Tracker, plan: Plan) -> str:
-    """Make the sweep's run."""
-    settings = plan.experiment.tune
+def _begin(tracker: Tracker, plan: Plan, sweeps: Path) -> str:
+    """Make the sweep's run and its folder.
+
+    A driver that is killed in between leaves a mark, by which the next one finds its run and ends it.
+    """
+    settings, study = plan.experiment.tune, tracker.experiment(plan.experiment.name)
     tags = {"fgcme.kind": "sweep", "fgcme.space": plan.title, "fgcme.selection": "dev"}
     if settings.cost != "none":
         tags["fgcme.cost"] = settings.cost
-    run_id = tracker.start(
-        tracker.experiment(plan.experiment.name),
-        f"{plan.title} tune",
-        tags=records.tags(plan.experiment, plan.corpus, plan.assignment) | tags,
-        parameters=plan.experiment.flat(),
-    )
-    tracker.text(run_id, plan.experiment.to_yaml(), "experiment.yaml")
-    tracker.text(run_id, json.dumps(as_json(plan.space), indent=2), "space.json")
+    with (sweeps / "beginning").open("a+", encoding="utf-8") as marked:
+        # One driver after the other.
+        fcntl.flock(marked, fcntl.LOCK_EX)
+        marked.seek(0)
+        for run in tracker.client.search_runs([study], f"tags.`{_MARK}` = '{marked.read()}'"):
+            names = (run.info.run_id, run.data.tags.get(LOCAL_TAG, run.info.run_id))
+            if not any((sweeps / name / "lock").exists() for name in names):
+                tracker.finish(run.info.run_id, "KILLED")
+        mark = uuid.uuid4().hex
+        marked.truncate(0)
+        marked.write(mark)
+        marked.flush()
+        run_id = tracker.start(
+            study,
+            f"{plan.title} tune",
+            tags=records.tags(plan.experiment, plan.corpus, plan.assignment) | tags | {_MARK: mark},
+            parameters=plan.experiment.flat(),
+        )
+        tracker.text(run_id, plan.experiment.to_yaml(), "experiment.yaml")
+        tracker.text(run_id, json.dumps(as_json(plan.space), indent=2), "space.json")
+        (sweeps / run_id).mkdir()
+        (sweeps / run_id / "lock").touch()
     return run_id
 
 
@@ -253,10 +315,14 @@ def _alone(folder: Path) -> Iterator[None]:
     """Hold a sweep for this driver; what holds it goes with the process, however that ends.
 
     Raises:
-        UserError: another driver holds it.
+        UserError: another driver holds it, or it cannot be written to.
     """
-    (folder / "trials").mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
+    try:
+        (folder / "trials").mkdir(parents=True, exist_ok=True)
+        held = (folder / "lock").open("a")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error.strerror})") from None
+    with held as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -327,7 +393,7 @@ def _fit(plan: Plan, tuner: tune.Tuner, folder: Path, tracker: Tracker) -> tune.
 
     Raises:
         KeyboardInterrupt: somebody wants it to stop.
-        UserError: more trials failed than may, or the disk is full.
+        UnfinishedError: more trials failed than may, or the disk is full.
     """
     # One line for each trial is ours to print; Ray's and Optuna's reports would drown it.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -339,17 +405,12 @@ def _fit(plan: Plan, tuner: tune.Tuner, folder: Path, tracker: Tracker) -> tune.
     try:
         results = tuner.fit()
     except (OSError, TuneError) as error:
-        if any(isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT) for each in _causes(error)):
-            raise UserError(f"{folder}: the disk is full; make room, and go on with --resume") from None
+        if any(disk_full(each) for each in _causes(error)):
+            raise UnfinishedError(f"{folder}: the disk is full; make room") from None
         raise
     finally:
         left = _end_what_is_left(tracker, trials)
-    reasons, most = _failures(results, trials), plan.experiment.tune.max_failures
-    if len(reasons) > most:
-        raise UserError(
-            f"{len(reasons)} trials failed, more than tune.max_failures={most} (the last: {reasons[-1]}); "
-            "go on with --resume tune.max_failures=N"
-        )
+    _refuse_too_many(_failures(results, trials), plan.experiment.tune.max_failures)
     if left or len(results) < plan.total:
         # Ray Tune takes Ctrl-C for a wish to see what there is so far.
         raise KeyboardInterrupt
@@ -394,19 +455,34 @@ def _tuner(
             # Only population-based training has checkpoints of Ray Tune's. A member is copied as it was up to an
             # interval ago, and the one copied goes on meanwhile, for an interval at most.
             checkpoint_config=tune.CheckpointConfig(num_to_keep=3 * (grace + 1)),
-            # Nodes may be lost as often as they like: a trial that gets nowhere ends itself.
-            failure_config=tune.FailureConfig(max_failures=-1),
+            # A trial that gets nowhere ends itself; one that cannot even be started does not.
+            failure_config=tune.FailureConfig(max_failures=_LOSSES),
         ),
     )
 
 
-def _resumed(plan: Plan, folder: Path) -> tune.Tuner:
+def _resumed(plan: Plan, folder: Path, slots: int) -> tune.Tuner:
+    """A tuner that goes on from Ray Tune's records, all else as the last one that was made for this folder."""
+    _forget_limits(folder, slots)
     sweep = _sweep(plan, folder)
-    for path in sweep.folder.glob("*/starts.json"):
+    for path in sweep.folder.glob("*/starts"):
         # What killed the driver was not the trials' doing.
         path.unlink()
     trainable = _trainable(sweep)
     return tune.Tuner.restore(str(folder), trainable=trainable, resume_unfinished=True, restart_errored=True)
+
+
+def _forget_limits(folder: Path, slots: int) -> None:
+    """Take out of Ray Tune's records what may be set anew: what ends the sweep, and how many trials run at once."""
+    for path in folder.glob("experiment_state-*.json"):
+        state = json.loads(path.read_text(encoding="utf-8"))
+        state["runner_data"].pop("_stopper", None)
+        write_text(path, json.dumps(state))
+    for path in folder.glob("search_gen_state-*.json"):
+        state = pickle.loads(path.read_bytes())
+        state["name:ConcurrencyLimiter"]["max_concurrent"] = slots
+        with replacing(path) as partial:
+            partial.write_bytes(pickle.dumps(state))
 
 
 def _sweep(plan: Plan, folder: Path) -> Sweep:
@@ -414,7 +490,8 @@ def _sweep(plan: Plan, folder: Path) -> Sweep:
     scaling = plan.experiment.scaling
     _, gpus = _takes(plan.experiment)
     scaling = scaling.model_copy(update={"gpus_per_worker": gpus / max(scaling.workers, 1)})
-    return Sweep(plan.experiment.model_copy(update={"scaling": scaling}), plan.folder, folder / "trials")
+    experiment = plan.experiment.model_copy(update={"scaling": scaling})
+    return Sweep(experiment, plan.folder, plan.corpus.description.corpus_hash, folder / "trials")
 
 
 def _trainable(sweep: Sweep) -> Any:
@@ -437,8 +514,26 @@ def _end_what_is_left(tracker: Tracker, trials: Path) -> int:
 
 def _failures(results: tune.ResultGrid, trials: Path) -> list[str]:
     """Why trials failed, as far as they did."""
-    said = [str(last[FAILURE]) for path in trials.glob("*") if (last := Kept(path).ended()) and FAILURE in last]
-    return said + [reason(error) for error in results.errors]
+    return [*_said(trials).values(), *(reason(error) for error in results.errors)]
+
+
+def _said(trials: Path) -> dict[str, str]:
+    """Why trials cannot be trained, as far as they said so themselves, by the names of their folders."""
+    ended = {path.name: Kept(path).ended() or {} for path in trials.glob("*")}
+    return {name: str(last[FAILURE]) for name, last in ended.items() if FAILURE in last}
+
+
+def _refuse_too_many(reasons: list[str], most: int) -> None:
+    """Refuse to go on if there are more reasons why trials failed than there may be.
+
+    Raises:
+        UnfinishedError: there are.
+    """
+    if len(reasons) > most:
+        raise UnfinishedError(
+            f"{len(reasons)} trials failed, more than tune.max_failures={most} (the last: {reasons[-1]})",
+            f"tune.max_failures={len(reasons)}",
+        )
 
 
 def _conclude(plan: Plan, results: tune.ResultGrid, folder: Path, tracker: Tracker) -> Path:

@@ -1,4 +1,4 @@
-"""The two kinds of error that are nobody's bug: what a user can put right, and data that cannot be used."""
+"""The kinds of error that are nobody's bug: what a user can put right, and data that cannot be used."""
 
 from __future__ import annotations
 
@@ -10,6 +10,21 @@ Stage = Literal["list", "read", "align", "feature"]
 
 class UserError(Exception):
     """Something the user can put right: names the file or key at fault and the way out, in one line."""
+
+
+class UnfinishedError(UserError):
+    """Work that ended before its end, and can be gone on with.
+
+    Attributes:
+        settings: what to change for that, as overrides.
+    """
+
+    def __init__(self, message: str, *settings: str) -> None:
+        super().__init__(message, *settings)
+        self.settings = settings
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class DataError(Exception):

@@ -301,9 +301,9 @@ def load(path: Path, experiment: Experiment) -> Space:
         The space, its values as the experiment has them: `1e-3`, a text to YAML, is a number where one is wanted.
 
     Raises:
-        UserError: the file cannot be read; a parameter is not a setting, or the experiment would refuse one of its
-            values; a choice is there twice; a condition comes before what it depends on, or never holds; a
-            configuration to try first lies outside the space.
+        UserError: the file cannot be read; a parameter is not a setting, or makes trials incomparable; the experiment
+            would refuse one of its values; a choice is there twice; a condition comes before what it depends on, or
+            never holds; a configuration to try first lies outside the space.
     """
     content = experiments.read_yaml(path)
     if "variants" in content:
@@ -342,7 +342,7 @@ def _fit(space: Space, experiment: Experiment) -> Space:
     # Settings under which each parameter is drawn, as far as the experiment's own do not do.
     contexts: dict[str, dict[str, Value]] = {}
     for name, parameter in space.parameters.items():
-        _require_variable(name, parameter)
+        _require_variable(name, parameter, experiment)
         when, context = _conditions(name, parameter, space, fitted, experiment)
         for other in when:
             context = contexts.get(other, {}) | context
@@ -364,10 +364,17 @@ def _fit(space: Space, experiment: Experiment) -> Space:
     return made.model_copy(update={"first": first})
 
 
-def _require_variable(name: str, parameter: Parameter) -> None:
+def _require_variable(name: str, parameter: Parameter, experiment: Experiment) -> None:
     kind = experiments.setting_type(name)
     if not name.startswith(("model.", "training.")):
         raise UserError(f"{name} cannot vary between trials: a space varies `model.` and `training.` settings")
+    if name == "training.epochs":
+        raise UserError(f"{name} cannot vary between trials, which are compared epoch by epoch: set it for all of them")
+    if name == "training.score" and experiment.tune.objective == "score":
+        raise UserError(
+            f"{name} cannot vary between trials that tune.objective=score compares by it: set tune.objective to ua, wa "
+            "or macro_f1"
+        )
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         raise UserError(f"{name} is a section of settings: name one of {', '.join(kind.model_fields)} in it")
     if kind is int and parameter.number is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
     After an exception `path` is as it was. Several writers, on several machines too, do not disturb each other: the
     last one's file stays.
+
+    Raises:
+        OSError: the disk does not take it.
     """
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         yield partial
+        # Otherwise a machine that loses its power could leave the new name with nothing in it.
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

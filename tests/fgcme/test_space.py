@@ -88,7 +88,7 @@ def test_a_grid_holds_every_configuration_once_and_its_size_is_known_without_it(
 
 
 def test_a_range_without_steps_has_no_grid_and_is_named(tmp_path: Path) -> None:
-    text = "parameters:\n  training.epochs: {int: [1, 3]}\n  training.learning_rate: {float: [0.1, 0.2]}\n"
+    text = "parameters:\n  training.batch_size: {int: [1, 3]}\n  training.learning_rate: {float: [0.1, 0.2]}\n"
     space = load(write(tmp_path, text), EXPERIMENT)
     for ask in (space.grid, space.grid_size):
         with pytest.raises(UserError, match=r"training\.learning_rate has no grid: give its range a `step`"):
@@ -147,17 +147,23 @@ def test_the_experiment_s_own_configuration_is_a_point_of_the_space_if_it_lies_i
         write(
             tmp_path,
             "parameters:\n"
-            "  training.epochs: {int: [10, 30]}\n"
+            "  model.fusion.hidden: {int: [128, 512]}\n"
             "  model.excitement.acoustic: {choice: [none, residual_gate]}\n"
             "  training.batch_size: {choice: [16, 32], when: {model.excitement.acoustic: [residual_gate]}}\n",
         ),
         EXPERIMENT,
     )
-    own = {"training.epochs": 20, "model.excitement.acoustic": "residual_gate", "training.batch_size": 32}
+    own = {"model.fusion.hidden": 256, "model.excitement.acoustic": "residual_gate", "training.batch_size": 32}
     assert space.point(EXPERIMENT.flat()) == own
     without = apply(EXPERIMENT, {"model.excitement.acoustic": "none"}).flat()
-    assert space.point(without) == {"training.epochs": 20, "model.excitement.acoustic": "none"}
-    assert space.point(apply(EXPERIMENT, {"training.epochs": 50}).flat()) is None
+    assert space.point(without) == {"model.fusion.hidden": 256, "model.excitement.acoustic": "none"}
+    assert space.point(apply(EXPERIMENT, {"model.fusion.hidden": 1024}).flat()) is None
+
+
+def test_what_chooses_the_best_epoch_may_vary_if_the_objective_is_another(tmp_path: Path) -> None:
+    by_ua = apply(EXPERIMENT, {"tune.objective": "ua"})
+    space = load(write(tmp_path, "parameters:\n  training.score: {choice: [ua, wa]}\n"), by_ua)
+    assert space.parameters["training.score"].choice == ["ua", "wa"]
 
 
 @pytest.mark.parametrize(
@@ -165,8 +171,16 @@ def test_the_experiment_s_own_configuration_is_a_point_of_the_space_if_it_lies_i
     [
         ("parameters:\n  model.poling.kind: {choice: [mean]}\n", "model.poling is not a setting"),
         ("parameters:\n  model.pooling.kind: {choice: [mean, median]}\n", "'median' is refused"),
-        ("parameters:\n  training.epochs: {int: [0, 5]}\n", "training.epochs: 0 is refused"),
-        ("parameters:\n  training.epochs: {int: [5, 1]}\n", "the lower bound comes first"),
+        ("parameters:\n  training.batch_size: {int: [0, 5]}\n", "training.batch_size: 0 is refused"),
+        (
+            "parameters:\n  training.epochs: {int: [5, 20]}\n",
+            "training.epochs cannot vary between trials, which are compared epoch by epoch",
+        ),
+        (
+            "parameters:\n  training.score: {choice: [ua, wa]}\n",
+            "training.score cannot vary between trials that tune.objective=score compares by it",
+        ),
+        ("parameters:\n  training.batch_size: {int: [5, 1]}\n", "the lower bound comes first"),
         ("parameters:\n  training.learning_rate: {float: [0.0, 1.0], log: true}\n", "logarithmic range is above 0"),
         ("parameters:\n  training.learning_rate: {float: [0.1, 1.0], choice: [1]}\n", "exactly one of"),
         (
@@ -180,12 +194,15 @@ def test_the_experiment_s_own_configuration_is_a_point_of_the_space_if_it_lies_i
             "  model.excitement.acoustic: {choice: [gate]}\n",
             "must be listed before it",
         ),
-        ("parameters:\n  training.epochs: {int: [1, 5]}\nfirst: [{training.epochs: 9}]\n", "lies outside the space"),
-        ("parameters:\n  training.epochs: {int: [1, 5]}\nfirst: [{}]\n", "give training.epochs too"),
-        ("parameters:\n  training.epochs: {int: [1, 5]}\nfirst: [5]\n", "first, configuration 1: give"),
         (
-            "parameters:\n  training.epochs: {int: [1, 5]}\nfirst: [{training.epoch: 5}]\n",
-            "training.epoch is not a parameter of this space; did you mean training.epochs?",
+            "parameters:\n  training.batch_size: {int: [1, 5]}\nfirst: [{training.batch_size: 9}]\n",
+            "lies outside the space",
+        ),
+        ("parameters:\n  training.batch_size: {int: [1, 5]}\nfirst: [{}]\n", "give training.batch_size too"),
+        ("parameters:\n  training.batch_size: {int: [1, 5]}\nfirst: [5]\n", "first, configuration 1: give"),
+        (
+            "parameters:\n  training.batch_size: {int: [1, 5]}\nfirst: [{training.batch: 5}]\n",
+            "training.batch is not a parameter of this space; did you mean training.batch_size?",
         ),
         (
             "parameters:\n  model.fusion.dropout: {float: [0.0, 0.4], step: 0.2}\n"
@@ -204,19 +221,19 @@ def test_the_experiment_s_own_configuration_is_a_point_of_the_space_if_it_lies_i
             "model.pooling.temperature: when: model.pooling.kind never is lse in this space",
         ),
         (
-            "parameters:\n  training.epochs: {int: [1, 5], when: {model.pooling.kind: [median]}}\n",
-            "training.epochs: when: model.pooling.kind: 'median' is refused",
+            "parameters:\n  training.batch_size: {int: [1, 5], when: {model.pooling.kind: [median]}}\n",
+            "training.batch_size: when: model.pooling.kind: 'median' is refused",
         ),
         (
-            "parameters:\n  training.epochs: {int: [1, 5], when: {model.poling.kind: [mean]}}\n",
-            "training.epochs: when: model.poling is not a setting; did you mean model.pooling?",
+            "parameters:\n  training.batch_size: {int: [1, 5], when: {model.poling.kind: [mean]}}\n",
+            "training.batch_size: when: model.poling is not a setting; did you mean model.pooling?",
         ),
         (
-            "parameters:\n  training.epochs: {int: [1, 5], when: {model.pooling.kind: mean}}\n",
-            "training.epochs.when: model.pooling.kind: 'mean' is no list",
+            "parameters:\n  training.batch_size: {int: [1, 5], when: {model.pooling.kind: mean}}\n",
+            "training.batch_size.when: model.pooling.kind: 'mean' is no list",
         ),
         (
-            "parameters:\n  training.epochs: {int: [1, 5], when: {training.loss: [ctc]}}\n",
+            "parameters:\n  training.batch_size: {int: [1, 5], when: {training.loss: [ctc]}}\n",
             "no condition holds under this experiment",
         ),
         (
@@ -226,31 +243,31 @@ def test_the_experiment_s_own_configuration_is_a_point_of_the_space_if_it_lies_i
         ("parameters:\n  training.learning_rate: {float: [0.1, .inf]}\n", "inf is no finite number"),
         ("parameters:\n  training.learning_rate: {float: [low, 1.0]}\n", "'low' is no finite number"),
         ("parameters:\n  training.learning_rate: {float: [0.1]}\n", "[0.1] is no range"),
-        ("parameters:\n  training.epochs: {int: [1.5, 4]}\n", "training.epochs.int: 1.5 is no whole number"),
-        ("parameters:\n  training.epochs: {int: [true, 4]}\n", "True is no whole number"),
+        ("parameters:\n  training.batch_size: {int: [1.5, 4]}\n", "training.batch_size.int: 1.5 is no whole number"),
+        ("parameters:\n  training.batch_size: {int: [true, 4]}\n", "True is no whole number"),
         (
-            "parameters:\n  training.epochs: {float: [1, 4]}\n",
-            "training.epochs is a whole number: write its range with",
+            "parameters:\n  training.batch_size: {float: [1, 4]}\n",
+            "training.batch_size is a whole number: write its range with",
         ),
         ("parameters:\n  model.acoustic.layer_normalisation: {int: [0, 1]}\n", "is true or false: write `choice`"),
         (
             "parameters:\n  model.pooling: {choice: [mean]}\n",
             "model.pooling is a section of settings: name one of kind,",
         ),
-        ("parameters:\n  training.epochs: 5\n", "training.epochs: 5 does not say how it varies"),
+        ("parameters:\n  training.batch_size: 5\n", "training.batch_size: 5 does not say how it varies"),
         ("parameters:\n  model.pooling.kind: {choice: []}\n", "model.pooling.kind.choice: [] is no list of choices"),
         ("parameters:\n  model.pooling.kind: {choice: [mean, max, mean]}\n", "kind: choice: mean is there twice"),
         ("parameters:\n  training.learning_rate: {choice: [1, 1.0]}\n", "1.0 is there twice"),
         ("parameters:\n  model.acoustic.kernels: {choice: [[5, 2, 2]]}\n", "[5, 2, 2] cannot be drawn"),
         ("parameters:\n  training.learning_rate: {choice: [.nan]}\n", "nan cannot be drawn"),
-        ("parameters:\n  training.epochs: {int: [1, 4], step: 0}\n", "0 is no step"),
-        ("parameters:\n  training.epochs: {int: [1, 4], step: 1.5}\n", "leaves the whole numbers"),
-        ("parameters:\n  training.epochs: {int: [1, 4], step: 2}\n", "never meet 4: end at 3 or 5"),
+        ("parameters:\n  training.batch_size: {int: [1, 4], step: 0}\n", "0 is no step"),
+        ("parameters:\n  training.batch_size: {int: [1, 4], step: 1.5}\n", "leaves the whole numbers"),
+        ("parameters:\n  training.batch_size: {int: [1, 4], step: 2}\n", "never meet 4: end at 3 or 5"),
         (
             "parameters:\n  model.fusion.dropout: {float: [0.0, 0.5], step: 0.2}\n",
             "model.fusion.dropout: steps of 0.2 from 0 never meet 0.5: end at 0.4 or 0.6",
         ),
-        ("parameters:\n  training.epochs: {int: [1, 4], log: 1}\n", "1 is neither true nor false"),
+        ("parameters:\n  training.batch_size: {int: [1, 4], log: 1}\n", "1 is neither true nor false"),
         # Both ends are accepted, what lies between them is not.
         ("parameters:\n  model.baseline.heads: {int: [1, 4]}\n", "model.baseline: `heads` must divide"),
         # Each is accepted alone, both together are not.

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,11 @@ def test_two_writers_do_not_share_what_they_write_to(tmp_path: Path) -> None:
         one.write_text("one")
         other.write_text("other")
     assert (tmp_path / "file").read_text() == "one"
+
+
+def test_what_it_holds_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[bool] = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (named.append((tmp_path / "file").exists()), sync(file)))
+    write_text(tmp_path / "file", "new")
+    assert named == [False]

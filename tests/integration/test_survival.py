@@ -128,7 +128,7 @@ def test_an_interrupted_sweep_leaves_no_run_running(slow: Make, tracker: Tracker
         driver.send_signal(signal.SIGINT)
         assert driver.wait(timeout=60) == 130
         assert driver.stderr is not None
-        assert "go on with --resume" in driver.stderr.read()
+        assert f"go on with `fgcme tune {path} --space {space} --resume`" in driver.stderr.read()
     assert tracker.find(run).info.status == "KILLED"
     assert {trial.info.status for trial in tracker.children(run)} == {"KILLED"}
 
@@ -205,7 +205,7 @@ def test_a_sweep_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
                 file.write(bytes(4096))
         said, complained = driver.communicate(timeout=120)
         assert driver.returncode == 2, said + complained
-    assert "the disk is full; make room, and go on with --resume" in complained
+    assert f"the disk is full; make room; go on with `fgcme tune {path} --space {space} --resume`" in complained
     assert "Traceback" not in said + complained
     ballast.unlink()
     with program(tmp_path, "tune", str(path), "--space", space, "--resume") as driver:
@@ -236,9 +236,24 @@ first:
   - {{training.learning_rate: 0.01, model.fusion.hidden: 10000000, model.semantic.vectors: null}}
   - {{training.learning_rate: 0.01, model.fusion.hidden: 8, model.semantic.vectors: {hanging}}}
 """)
-    settings = {"trials": 4, "folds": [0], "epoch_minutes": 0.1}
-    tune.run(experiment(tune=settings), str(path))
-    trials = tracker.children(tracker.find("latest").info.run_id)
+    settings = {"trials": 4, "folds": [0], "epoch_minutes": 0.5}
+
+    def sweep(most: int) -> Experiment:
+        return experiment(tune={**settings, "max_failures": most}, scaling={"parallel": 1})
+
+    # Two that fail are too many for somebody who allows one.
+    too_many = r"2 trials failed, more than tune\.max_failures=1"
+    with pytest.raises(UserError, match=too_many):
+        tune.run(sweep(1), str(path))
+    found = tracker.find("latest")
+    assert found.info.status == "FAILED"
+    assert not {"RUNNING"} & {trial.info.status for trial in tracker.children(found.info.run_id)}
+    with pytest.raises(UserError, match=too_many):
+        tune.run(sweep(1), str(path), resume=True)
+    # Who allows more goes on with what is left, and what has failed counts.
+    tune.run(sweep(3), str(path), resume=True)
+    assert tracker.find("latest").info.run_id == found.info.run_id
+    trials = tracker.children(found.info.run_id)
     reasons = {trial.data.tags["fgcme.trial"]: trial.data.tags.get("fgcme.failure") for trial in trials}
     assert {trial.data.tags["fgcme.trial"]: trial.info.status for trial in trials} == {
         "0": "FINISHED",
@@ -249,12 +264,6 @@ first:
     assert reasons["0"] is None
     assert "the loss is not a number" in str(reasons["1"])
     assert "out of memory" in str(reasons["2"])
-    assert "took longer than tune.epoch_minutes=0.1" in str(reasons["3"])
+    assert f"took longer than tune.epoch_minutes={settings['epoch_minutes']:g}" in str(reasons["3"])
     printed = capsys.readouterr().out
     assert "trial 1 failed: the loss is not a number" in printed and "[4/4]" in printed
-    # As many as that are too many for somebody who allows two.
-    with pytest.raises(UserError, match=r"3 trials failed, more than tune\.max_failures=2"):
-        tune.run(experiment(tune={**settings, "trials": 8, "max_failures": 2}), str(path))
-    found = tracker.find("latest")
-    assert found.info.status == "FAILED"
-    assert not {"RUNNING"} & {trial.info.status for trial in tracker.children(found.info.run_id)}

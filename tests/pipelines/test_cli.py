@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fgcme.errors import UnfinishedError
 from pipelines import cli
 
 VERBS = ["demo", "corpora", "prepare", "check", "train", "tune", "ablate", "report", "register", "predict", "doctor"]
@@ -104,3 +105,42 @@ def test_corpora_says_how_to_get_and_how_to_cite_each(capsys: pytest.CaptureFixt
     text = capsys.readouterr().out
     for word in ("ravdess", "manifest", "demo", "licence", "citation", "get it"):
         assert word in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        (
+            ["tune", "ravdess", "--space", "my space"],
+            KeyboardInterrupt(),
+            "fgcme tune ravdess --space 'my space' --resume",
+        ),
+        (["train", "ravdess", "name=a"], KeyboardInterrupt(), "fgcme train ravdess name=a --resume latest"),
+        (["train", "ravdess", "--resume", "1234567"], KeyboardInterrupt(), "fgcme train ravdess --resume 1234567"),
+        (
+            ["tune", "ravdess", "--space", "joint"],
+            UnfinishedError("2 trials failed", "tune.max_failures=2"),
+            "fgcme tune ravdess --space joint tune.max_failures=2 --resume",
+        ),
+        (
+            ["tune", "ravdess", "--space", "joint", "storage.study=postgresql://me:secret@host/study"],
+            KeyboardInterrupt(),
+            "fgcme tune ravdess --space joint storage.study=postgresql://me:...@host/study --resume",
+        ),
+    ],
+)
+def test_what_is_left_in_the_middle_says_the_command_that_goes_on(
+    arguments: list[str],
+    error: BaseException,
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def end(options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, f"_{arguments[0]}", end)
+    status, text = run(capsys, *arguments)
+    assert status != 0
+    assert f"; go on with `{sentence}`\n" in text
+    assert text.count("\n") == 1

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorDiedError
 from ray.tune.schedulers import FIFOScheduler
 
 from fgcme.tracking import Tracker
 from pipelines.recorder import Failures, Recorder
-from pipelines.trial import FAILURE, Kept, Sweep
+from pipelines.trial import FAILURE, NOTE, Kept, Sweep
 from tests import small_corpus
 from tests.store import make_tracker
 
@@ -30,7 +32,7 @@ def recorder(tracker: Tracker, tmp_path: Path) -> Recorder:
     experiment = small_corpus.experiment(training={"epochs": EPOCHS})
     study = tracker.experiment("recorded")
     parent = tracker.start(study, "sweep")
-    sweep = Sweep(experiment, tmp_path / "corpus", tmp_path / "sweep" / "trials")
+    sweep = Sweep(experiment, tmp_path / "corpus", "hash", tmp_path / "sweep" / "trials")
     return Recorder(tracker, study, parent, sweep, 2, Failures(0), FIFOScheduler())  # type: ignore[no-untyped-call]
 
 
@@ -98,3 +100,80 @@ def test_a_number_that_is_given_out_again_has_a_run_of_its_own(recorder: Recorde
     assert [tracker.find(run).info.status for run in (before, after)] == ["KILLED", "RUNNING"]
     assert tracker.find(after).data.params["training.learning_rate"] == "0.02"
     assert len(tracker.history(after, "dev/objective")) == 1
+
+
+def test_a_trial_fails_once_though_it_may_say_so_again(recorder: Recorder) -> None:
+    bad = trial(0, **report(1), **{FAILURE: "the loss is not a number"})
+    recorder._failures.most = 1
+    for _ in range(2):
+        recorder.on_trial_start(0, [bad], bad)
+        recorder.on_trial_complete(0, [bad], bad)
+    assert recorder._failures.failed == {"0"} and not recorder._failures.stop_all()
+
+
+def test_no_snapshot_is_kept_once_too_many_have_failed(recorder: Recorder, tmp_path: Path) -> None:
+    one = trial()
+    one.local_experiment_path = str(tmp_path / "staging")
+    Path(one.local_experiment_path).mkdir()
+    kept_state = recorder._sweep.folder.parent / "snapshot" / "experiment_state-1.json"
+
+    def step(content: str, written: float) -> str:
+        path = Path(one.local_experiment_path) / "experiment_state-1.json"
+        path.write_text(content)
+        os.utime(path, (written, written))
+        recorder.on_step_end(0, [one])
+        return kept_state.read_text()
+
+    kept_state.parent.parent.mkdir()
+    assert step("running", 1.0) == "running"
+    recorder._failures.failed |= {"0"}
+    assert step("all ended", 2.0) == "running"
+
+
+def died(message: str) -> ActorDiedError:
+    error = ActorDiedError()
+    error.error_msg = message
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "starts", "said"),
+    [
+        (died("The actor died because its node has died. Node Id: 1"), 1, "was lost with its machine"),
+        (died("The actor is dead because its worker process has died."), 3, "was lost with its process"),
+        (None, 3, "was lost with its process"),
+    ],
+    ids=["node", "process", "unknown"],
+)
+def test_a_lost_machine_is_not_counted_as_the_trial_s_own_death(
+    recorder: Recorder, capsys: pytest.CaptureFixture[str], error: Exception | None, starts: int, said: str
+) -> None:
+    lost = trial()
+    lost.get_pickled_error = lambda: error
+    recorder.on_trial_start(0, [lost], lost)
+    kept(recorder).start()
+    kept(recorder).start()
+    recorder.on_trial_recover(0, [lost], lost)
+    assert said in capsys.readouterr().out
+    assert kept(recorder).start() == starts
+
+
+def test_what_a_trial_has_to_say_is_said(recorder: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+    one = trial()
+    recorder.on_trial_start(0, [one], one)
+    recorder.on_trial_result(0, [one], one, report(1) | {NOTE: "its state cannot be kept"})
+    assert "trial 0: its state cannot be kept" in capsys.readouterr().out
+
+
+def test_a_trial_whose_run_was_deleted_goes_on_unrecorded_and_that_is_said_once(
+    recorder: Recorder, tracker: Tracker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = trial(**report(EPOCHS))
+    recorder.on_trial_start(0, [one], one)
+    tracker.client.delete_run(kept(recorder).run.read_text())
+    for epoch in (1, 2):
+        recorder.on_trial_result(0, [one], one, report(epoch))
+    recorder.on_trial_complete(0, [one], one)
+    said = capsys.readouterr().out
+    assert said.count("trial 0 goes on unrecorded") == 1 and "deleted" in said
+    assert kept(recorder).ended() is not None and not kept(recorder).open.exists()

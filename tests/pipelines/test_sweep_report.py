@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def test_a_sweep_is_read_back_as_it_was_drawn(tracker: Tracker, tmp_path: Path) 
     sweep = read_sweep(tracker, tracker.find(run)).sweep
     assert [each.configuration for each in sweep.trials] == [each.drawn for each in trials]
     assert [each.run for each in sweep.trials] == children
-    assert [each.score for each in sweep.trials[:5]] == [max(each.scores) for each in trials[:5]]
+    assert [each.score for each in sweep.trials[:5]] == [each.scores[-1] for each in trials[:5]]
     # What a trial reached before it failed is no score.
     failed, killed, silent = sweep.trials[5:]
     assert (failed.score, failed.state, failed.reason) == (None, "failed", "the loss is not finite")
@@ -43,6 +44,14 @@ def test_a_sweep_is_read_back_as_it_was_drawn(tracker: Tracker, tmp_path: Path) 
     assert (silent.score, silent.epochs) == (None, 0)
     states = ["finished" if len(each.scores) == EPOCHS else "stopped early" for each in trials[:5]]
     assert [each.state for each in sweep.trials[:5]] == states
+
+
+def test_a_trial_s_score_is_the_last_one_as_for_whoever_chose_the_best(tracker: Tracker, tmp_path: Path) -> None:
+    # Of another measure than training.score, which chooses the epoch, the score of the best epoch may fall.
+    falling = replace(some(0), scores=(0.7, 0.5, math.nan))
+    run, _ = record(tracker, tmp_path, [falling])
+    [trial] = read_sweep(tracker, tracker.find(run)).sweep.trials
+    assert trial.score == 0.5
 
 
 def test_a_trial_that_was_proposed_twice_under_one_number_counts_once(tracker: Tracker, tmp_path: Path) -> None:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from ray.tune.schedulers import ASHAScheduler
 
+from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
 from pipelines import trial
-from pipelines.trial import Kept, Sweep
+from pipelines.trial import NOTE, Kept, Sweep
 from tests import small_corpus
+
+SETTINGS = small_corpus.experiment().tune
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_corpus.write(tmp_path_factory.mktemp("prepared") / "corpus")
 
 
 @pytest.fixture
@@ -21,19 +33,26 @@ def kept(tmp_path: Path) -> Kept:
 
 
 def test_starts_are_counted_as_long_as_it_gets_nowhere(kept: Kept) -> None:
-    assert [kept.start(0), kept.start(0), kept.start(5), kept.start(5), kept.start(5)] == [1, 2, 1, 2, 3]
+    assert [kept.start(), kept.start()] == [1, 2]
+    kept.got_on()
+    assert [kept.start(), kept.start(), kept.start()] == [1, 2, 3]
 
 
 def test_a_trial_that_has_ended_keeps_its_report_and_nothing_to_go_on_from(kept: Kept) -> None:
     assert kept.ended() is None
     kept.state.write_bytes(b"state")
     (kept.folder / "train").mkdir()
-    kept.start(2)
+    kept.start()
     kept.hang(0).touch()
     kept.hang(1).write_text("where it was")
     kept.end({"objective": 0.5, "epoch": 3})
     assert kept.ended() == {"objective": 0.5, "epoch": 3}
     assert sorted(path.name for path in kept.folder.iterdir()) == ["hang-1", "last.json"]
+
+
+def test_a_trial_whose_last_report_cannot_be_read_has_not_ended(kept: Kept) -> None:
+    kept.last.write_bytes(bytes(64))
+    assert kept.ended() is None
 
 
 def test_a_trial_hung_if_any_of_its_processes_did(kept: Kept) -> None:
@@ -44,9 +63,10 @@ def test_a_trial_hung_if_any_of_its_processes_did(kept: Kept) -> None:
 
 
 def test_a_trial_is_known_by_its_number_and_one_of_a_population_by_itself(tmp_path: Path) -> None:
-    sweep = Sweep(small_corpus.experiment(), tmp_path, tmp_path)
+    sweep = Sweep(small_corpus.experiment(), tmp_path, "hash", tmp_path)
     assert sweep.kept("abc_00001", {"number": 7}).folder == tmp_path / "7"
-    population = Sweep(small_corpus.experiment(tune={"scheduler": "pbt", "search": "random"}), tmp_path, tmp_path)
+    populating = small_corpus.experiment(tune={"scheduler": "pbt", "search": "random"})
+    population = Sweep(populating, tmp_path, "hash", tmp_path)
     assert population.kept("abc_00001", {"number": 7}).folder == tmp_path / "abc_00001"
 
 
@@ -68,12 +88,127 @@ def test_what_would_happen_again_is_a_failure_and_the_rest_is_tried_again(error:
     assert trial._failure(error) == reason
 
 
-def test_a_process_that_says_nothing_is_ended_and_leaves_where_it_was(kept: Kept) -> None:
+def reports_of(kept: Kept, error: Exception | None) -> list[dict[str, Any]]:
+    """What a start reports that ends in an error; one that is left to Ray Tune is raised."""
+
+    def train() -> None:
+        if error is not None:
+            raise error
+
+    reports: list[dict[str, Any]] = []
+    trial._attempt(train, kept, SETTINGS, kept.start(), reports.append)
+    return reports
+
+
+def test_an_error_that_comes_back_with_each_start_fails_the_trial_in_the_third(kept: Kept) -> None:
+    for _ in range(2):
+        with pytest.raises(ValueError, match="torn"):
+            reports_of(kept, ValueError("torn"))
+    assert [report[trial.FAILURE] for report in reports_of(kept, ValueError("torn"))] == ["torn"]
+
+
+def test_a_process_that_died_in_three_starts_is_not_tried_again(kept: Kept) -> None:
+    for _ in range(3):
+        kept.start()
+    [report] = reports_of(kept, None)
+    assert "its process died 3 times without an epoch in between" in report[trial.FAILURE]
+
+
+def test_a_full_disk_is_never_the_trial_s_own_failure(kept: Kept) -> None:
+    for _ in range(5):
+        with pytest.raises(OSError, match="No space left"):
+            reports_of(kept, OSError(errno.ENOSPC, "No space left on device"))
+
+
+def test_a_failure_is_reported_at_once_as_the_worst_result_and_of_no_epoch(kept: Kept) -> None:
+    scheduler = ASHAScheduler(time_attr="epoch", metric="objective", mode="max", grace_period=1, max_t=4)
+    [report] = reports_of(kept, UserError("the loss is not a number"))
+    assert (report["objective"], report[trial.FAILURE]) == (0.0, "the loss is not a number")
+    failed: Any = SimpleNamespace(trial_id="failed")
+    scheduler.on_trial_add(None, failed)  # type: ignore[arg-type]
+    scheduler.on_trial_result(None, failed, report)  # type: ignore[arg-type]
+    # No scheduler measures others by it.
+    assert not any(recorded for _, recorded in scheduler._brackets[0]._rungs)
+
+
+@pytest.mark.parametrize("content", [b"", bytes(1000), b"PK\x03\x04torn"], ids=["empty", "zeros", "torn"])
+def test_a_state_that_cannot_be_read_is_none(kept: Kept, content: bytes) -> None:
+    assert trial._load(kept.state) is None
+    torch.save({"epoch": 3}, kept.state)
+    assert trial._load(kept.state) == {"epoch": 3}
+    kept.state.write_bytes(kept.state.read_bytes()[:-100])
+    assert trial._load(kept.state) is None
+    kept.state.write_bytes(content)
+    assert trial._load(kept.state) is None
+
+
+@pytest.fixture
+def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What a trial reports to Ray Tune."""
+    reports: list[dict[str, Any]] = []
+    monkeypatch.setattr(trial.tune, "report", reports.append)
+    return reports
+
+
+def train(kept: Kept, corpus: Path, corpus_hash: str | None = None, epochs: int = 2) -> None:
+    """A trial, without Ray Tune around it."""
+    experiment = small_corpus.experiment(training={"epochs": epochs}, tune={"folds": [0]})
+    sweep = Sweep(experiment, corpus, corpus_hash or SpeechCorpus(corpus).description.corpus_hash, kept.folder.parent)
+    kept.folder.mkdir(exist_ok=True)
+    trial._attempt(
+        lambda: trial._in_process(experiment, sweep, kept, None), kept, experiment.tune, kept.start(), trial.tune.report
+    )
+
+
+def test_a_trial_whose_state_cannot_be_read_says_so_once_and_begins_anew(
+    kept: Kept, corpus: Path, reported: list[dict[str, Any]]
+) -> None:
+    kept.state.write_bytes(b"torn")
+    train(kept, corpus)
+    assert [report["epoch"] for report in reported] == [1, 2]
+    assert [report.get(NOTE) for report in reported] == ["state.pt cannot be read: it begins anew", None]
+    assert not kept.starts.exists()
+
+
+def test_a_trial_goes_on_without_a_state_that_the_disk_does_not_take_and_says_so_once(
+    kept: Kept, corpus: Path, reported: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "_save", full)
+        train(kept, corpus, epochs=3)
+    assert [report["epoch"] for report in reported] == [1, 2, 3]
+    assert not any(trial.FAILURE in report for report in reported)
+    said = [report[NOTE] for report in reported if NOTE in report]
+    assert len(said) == 1 and "No space left on device" in said[0]
+
+
+def test_a_corpus_that_was_prepared_again_fails_the_trial(
+    kept: Kept, corpus: Path, reported: list[dict[str, Any]]
+) -> None:
+    train(kept, corpus, corpus_hash="another")
+    assert "was prepared again while this sweep was under way" in reported[0][trial.FAILURE]
+
+
+def watched(kept: Kept, step: float, pause: float) -> int:
+    """The exit status of a process whose one step takes so many seconds, and what it does with it so many more."""
     code = (
         "import time, pathlib, sys; from pipelines.trial import _watched\n"
-        "with _watched(pathlib.Path(sys.argv[1]), 0.5): time.sleep(60)\n"
+        "steps = (time.sleep(float(sys.argv[2])) for _ in range(1))\n"
+        "for _ in _watched(steps, pathlib.Path(sys.argv[1]), 0.5): time.sleep(float(sys.argv[3]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(kept.hang())], check=False, timeout=50)
-    assert done.returncode == 1
+    command = [sys.executable, "-c", code, str(kept.hang()), str(step), str(pause)]
+    return subprocess.run(command, check=False, timeout=50).returncode
+
+
+def test_a_process_that_says_nothing_is_ended_and_leaves_where_it_was(kept: Kept) -> None:
+    assert watched(kept, step=60, pause=0) == 1
     assert "line 2" in kept.hang().read_text()
     assert kept.hung()
+
+
+def test_saving_and_reporting_may_take_longer_than_an_epoch(kept: Kept) -> None:
+    assert watched(kept, step=0, pause=1) == 0
+    assert not kept.hung()

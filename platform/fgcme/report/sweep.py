@@ -38,7 +38,8 @@ class Trial:
         run: its MLflow run.
         state: what became of it.
         configuration: the settings that were drawn for it; those whose condition did not hold are left out.
-        score: its objective, the mean over the folds of the best dev score so far; None if it has none, or failed.
+        score: its objective, the mean over the folds of the dev score of the best epoch so far; None if it has none, or
+            failed.
         epochs: that it was trained.
         seconds: from its start to its end; None while it runs.
         cost: its second objective, if the sweep has one.
