@@ -571,7 +571,8 @@ def _print_front(cost: str, trials: list[tuple[dict[str, Any], dict[str, Any]]])
 
 def _write_best(plan: Plan, drawn: dict[str, Any], score: float, trials: int, folder: Path) -> Path:
     best = spaces.apply(plan.experiment, drawn)
-    protocol = best.protocol.model_copy(update={"tuned_on": dev_speakers(plan)})
+    tuned_on = sorted({*best.protocol.tuned_on, *dev_speakers(plan)})
+    protocol = best.protocol.model_copy(update={"tuned_on": tuned_on})
     best = best.model_copy(update={"name": plan.title, "protocol": protocol})
     path = folder / "best.yaml"
     write_text(

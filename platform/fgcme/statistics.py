@@ -154,7 +154,7 @@ class Counts:
 
         def each(part: np.ndarray) -> np.ndarray:
             means = part.mean(1, keepdims=True)
-            return means.sum(0) - means + part
+            return np.asarray(means.sum(0) - means + part)
 
         return Counts(each(self.correct), each(self.support), each(self.predicted))
 
