@@ -13,6 +13,8 @@ from scipy.signal import resample_poly
 _SYNCHRONOUS, _UTF8, _CHARACTER = 2, 1, 1
 _WORD_EVENT, _END_OF_LIST = 1, 0
 _RATE = 1
+# Volume, pitch and range of pitch as they are when nobody has set them.
+_PLAIN = {2: 100, 3: 50, 4: 50}
 
 
 class _Event(ctypes.Structure):
@@ -67,11 +69,14 @@ def say(text: str, rate: int = 150, voice: str = "en-us") -> tuple[npt.NDArray[n
             index += 1
         return 0
 
-    # Whoever else speaks in this process has a callback, a voice and a rate of their own.
+    # Whoever else speaks in this process has a callback, a voice and a manner of their own.
     callback = _Callback(collect)
     library.espeak_SetSynthCallback(callback)
     assert library.espeak_SetVoiceByName(voice.encode()) == 0, f"eSpeak NG has no voice {voice}"
-    library.espeak_SetParameter(_RATE, rate, 0)
+    for parameter, value in {_RATE: rate, **_PLAIN}.items():
+        library.espeak_SetParameter(parameter, value, 0)
+    # Of the breath's noise, which starting seeds by the clock.
+    library.espeak_ng_SetRandSeed(ctypes.c_long(1))
     encoded = text.encode()
     library.espeak_Synth(encoded, len(encoded) + 1, 0, _CHARACTER, 0, _UTF8, None, None)
     library.espeak_Synchronize()
