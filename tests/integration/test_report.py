@@ -185,7 +185,7 @@ def test_a_browser_shows_pages_whole_on_a_desk_and_on_a_phone(made: Reported, tm
     sweep, _ = record(made.tracker, tmp_path, trials, cost="parameters")
     of_sweep = report.report(sweep, tmp_path / "report", made.tracker.uri)
     with browser.tab(str(browser.program())) as tab:
-        # Estimates and differences by two rules, the gap, recalls, speakers, times; best, front, best trials, all trials.
+        # Estimates and differences by two rules, the gap, recalls, speakers, times; best, front, best trials, all.
         for page, tables in ((made.page, 8), (of_sweep, 4)):
             text = page.read_text(encoding="utf-8")
             for width, dark in ((1280, False), (375, True)):
