@@ -373,7 +373,10 @@ def compare_table(
 
     others = [name for name in answers if name != reference]
 
-    def difference(name: str, metric: str, swapped: np.ndarray) -> Difference:
+    added = {name: contributions(counts[name], counts[reference]) for name in others}
+    alone = {name: each.measure() for name, each in counts.items()}
+
+    def difference(name: str, metric: str) -> Difference:
         mean = float(measured[name][metric].mean() - measured[reference][metric].mean())
         around = spread(
             replicates[name][metric] - replicates[reference][metric],
@@ -381,13 +384,13 @@ def compare_table(
             by_fold[name][metric] - by_fold[reference][metric],
             by_speaker[name][metric] - by_speaker[reference][metric],
         )
-        own = counts[name].measure()[metric].mean(-1) - counts[reference].measure()[metric].mean(-1)
-        p_value = max(permutation_p(swapped, flips), around.p_value(mean))
+        own = alone[name][metric].mean(-1) - alone[reference][metric].mean(-1)
+        p_value = max(permutation_p(added[name][metric], flips), around.p_value(mean))
         return Difference(mean, interval(mean, around), p_value, p_value, standardised(own))
 
     differences: dict[str, dict[str, Difference]] = {name: {} for name in others}
     for metric in TESTED:
-        found = [difference(name, metric, contributions(counts[name], counts[reference])[metric]) for name in others]
+        found = [difference(name, metric) for name in others]
         for name, each, p_holm in zip(others, found, holm([each.p_value for each in found]), strict=True):
             differences[name][metric] = replace(each, p_holm=p_holm)
 
