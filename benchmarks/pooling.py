@@ -34,7 +34,7 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from fgcme.dataset import SpeechCorpus, Vocabulary
-from fgcme.experiment import ModelSettings
+from fgcme.experiment.settings import ModelSettings
 from fgcme.model import FineGrainedExcitement, Network, build, reading
 from fgcme.model.listening import AlignedListening
 from tests.fgcme.model.masked import MaskedExcitement, Utterance, masked_pool, padded, ragged, read_mask

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fgcme.corpora import catalogue
-from fgcme.experiment import Experiment, parse
+from fgcme.experiment.settings import Experiment, parse
 from pipelines import engine, prepare
 
 PROCESSES = 2

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from fgcme.experiment import ModelSettings
+from fgcme.experiment.settings import ModelSettings
 from fgcme.model import Batch, build, collate, plan, reading
 from fgcme.model.batch import end_to_end
 

@@ -48,7 +48,7 @@ def main() -> None:
 
 def sweep(trials: int, epochs: int) -> dict[str, float]:
     """Busy slots and first steps of a sweep in this process."""
-    from fgcme.experiment import load
+    from fgcme.experiment.settings import load
     from fgcme.tracking import Tracker
     from pipelines import engine, tune
     from pipelines.shipped import experiment_file

@@ -24,15 +24,16 @@ import pyarrow.parquet as pq
 from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 
-from fgcme import ablation, statistics
+from fgcme import statistics
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment, digest
+from fgcme.experiment import ablation
+from fgcme.experiment.settings import Experiment, digest
+from fgcme.files import write_text
 from fgcme.fold import reads_test_audio
 from fgcme.protocol import Selection
 from fgcme.report.comparison import to_metrics, to_text
 from fgcme.report.findings import without_speakers
 from fgcme.tracking import Tracker
-from fgcme.whole_file import write_text
 from pipelines import engine, failure, participants, records, shipped
 from pipelines.jobs import Job, conclude, conclude_late, finished, line, recorded_run, with_run
 from pipelines.progress import Progress

@@ -13,7 +13,7 @@ from rich.table import Table
 from fgcme import prepared
 from fgcme.alignment.words import normalise
 from fgcme.dataset import SpeechCorpus
-from fgcme.experiment import Experiment
+from fgcme.experiment.settings import Experiment
 from fgcme.protocol import Assignment, Selection, assign, resolve, split
 from pipelines import prepare
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from fgcme.corpora.catalogue import find
 from fgcme.corpora.contract import Utterance
 from fgcme.dataset import SpeechCorpus
-from fgcme.experiment import Experiment, load
+from fgcme.experiment.settings import Experiment, load
 from fgcme.protocol import apply, split
 from fgcme.tracking import Tracker, resolve_uri
 from pipelines import engine, predict, prepare, register, shipped, storage, train, tune

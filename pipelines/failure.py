@@ -7,7 +7,7 @@ from pathlib import Path
 import ray.exceptions
 
 from fgcme.errors import UserError
-from fgcme.whole_file import write_text
+from fgcme.files import write_text
 from pipelines.jobs import Job, cause
 
 TAG = "fgcme.failure"

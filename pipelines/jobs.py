@@ -10,9 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from fgcme.courier import LOCAL_TAG
-from fgcme.experiment import Experiment
+from fgcme.experiment.settings import Experiment
+from fgcme.files import write_text
 from fgcme.tracking import Tracker, provenance
-from fgcme.whole_file import write_text
 from pipelines import records
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fgcme.experiment import Experiment
+from fgcme.experiment.settings import Experiment
 from fgcme.report.content import Origin
 from pipelines.records import COMMIT, RESUMED
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from fgcme import prepared
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment.settings import Experiment
 from fgcme.protocol import Assignment, MismatchError, apply
 from pipelines import prepare
 

@@ -24,7 +24,7 @@ from fgcme import prepared
 from fgcme.corpora import catalogue
 from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment, digest
+from fgcme.experiment.settings import Experiment, digest
 from pipelines import engine, storage
 from pipelines.progress import clock
 

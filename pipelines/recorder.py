@@ -14,10 +14,10 @@ from ray.exceptions import ActorDiedError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from fgcme import space as spaces
+from fgcme.experiment import search_space as spaces
+from fgcme.files import write_text
 from fgcme.mlflow_store import cause, refuses
 from fgcme.tracking import Tracker
-from fgcme.whole_file import write_text
 from pipelines import snapshot
 from pipelines.board import Board, Row, Standing, Summary
 from pipelines.failure import TAG, reason

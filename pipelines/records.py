@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fgcme import experiment as experiments
 from fgcme.courier import LOCAL_TAG
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment import settings as experiments
+from fgcme.experiment.settings import Experiment
 from fgcme.fold import reads_test_audio
 from fgcme.protocol import Assignment, Selection
 from fgcme.tracking import Tracker, prepare_store, provenance, resolve_uri

@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 
-from fgcme import ablation, variants
-from fgcme import experiment as experiments
-from fgcme import space as spaces
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment import ablation, variants
+from fgcme.experiment import search_space as spaces
+from fgcme.experiment import settings as experiments
+from fgcme.experiment.search_space import Space
+from fgcme.experiment.settings import Experiment
 from fgcme.protocol import Selection
-from fgcme.space import Space
 from pipelines import shipped
 
 # Where things lie and how work is spread, which decides no result.

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fgcme import experiment as experiments
 from fgcme import fitted
 from fgcme.courier import LOCAL_TAG
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment import settings as experiments
+from fgcme.experiment.settings import Experiment
 from fgcme.fitted import Card
 from fgcme.fold import reads_test_audio
 from fgcme.model import Network

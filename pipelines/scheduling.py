@@ -17,8 +17,8 @@ from ray.tune.schedulers import (
 )
 
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
-from fgcme.space import Parameter, Space, Value
+from fgcme.experiment.search_space import Parameter, Space, Value
+from fgcme.experiment.settings import Experiment
 from pipelines.study import evenly, mixed
 
 # Settings that may change in the middle of a training: they decide neither shapes nor what the epochs so far have seen.

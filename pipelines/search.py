@@ -16,8 +16,8 @@ from ray.tune.search import Searcher
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
-from fgcme.experiment import Experiment, TuneSettings
-from fgcme.space import Space, Value
+from fgcme.experiment.search_space import Space, Value
+from fgcme.experiment.settings import Experiment, TuneSettings
 from pipelines.study import SWEEP, Direction, OneOfSeveral, evenly
 
 # What a trial's configuration holds besides dotted settings: its number in the study, and when it was proposed.

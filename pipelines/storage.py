@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment.settings import Experiment
 
 
 def folder(experiment: Experiment) -> Path:

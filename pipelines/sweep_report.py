@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fgcme import experiment as experiments
 from fgcme.errors import UserError
+from fgcme.experiment import settings as experiments
+from fgcme.experiment.search_space import Space
 from fgcme.report.sweep import State, Sweep, Trial
 from fgcme.report.sweep_page import SweepPictures, sweep_html, sweep_pictures
 from fgcme.report.sweep_spreadsheet import trials_csv
 from fgcme.report.theme import LIGHT, to_png
-from fgcme.space import Space
 from fgcme.tracking import Tracker
 from pipelines import records
 from pipelines.origins import origin_of

@@ -21,7 +21,7 @@ import ray
 from fgcme.crossvalidation import Summary, summarise
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment.settings import Experiment
 from fgcme.protocol import Assignment, split
 from fgcme.report.confusion import confusion_figure
 from fgcme.tracking import Tracker

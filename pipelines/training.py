@@ -22,11 +22,11 @@ from fgcme import fitted
 from fgcme.crossvalidation import predictions_table
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment, ScalingSettings
+from fgcme.experiment.settings import Experiment, ScalingSettings
+from fgcme.files import replacing, write_text
 from fgcme.fold import divide
 from fgcme.learning import Evaluation, Fit, Workers
 from fgcme.protocol import Assignment, apply
-from fgcme.whole_file import replacing, write_text
 from pipelines import records
 from pipelines.jobs import Job, Result
 

@@ -10,7 +10,7 @@ import torch
 
 from fgcme import fitted
 from fgcme.audio import SAMPLE_RATE
-from fgcme.experiment import ModelSettings, PrepareSettings
+from fgcme.experiment.settings import ModelSettings, PrepareSettings
 from fgcme.model import build
 
 CLASSES = ["angry", "calm", "happy"]

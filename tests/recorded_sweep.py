@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fgcme import space as spaces
-from fgcme.experiment import Experiment
-from fgcme.space import Space
+from fgcme.experiment import search_space as spaces
+from fgcme.experiment.search_space import Space
+from fgcme.experiment.settings import Experiment
 from fgcme.tracking import Tracker
 from tests import small_corpus
 

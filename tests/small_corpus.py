@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fgcme.experiment import Experiment, digest, parse
+from fgcme.experiment.settings import Experiment, digest, parse
 from fgcme.prepared import UTTERANCES, Description
 from pipelines.prepare import feature_settings
 

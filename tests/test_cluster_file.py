@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fgcme.experiment import load
+from fgcme.experiment.settings import load
 from pipelines import cli
 from pipelines.shipped import experiment_file, space_file
 

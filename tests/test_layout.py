@@ -46,7 +46,7 @@ def test_a_built_wheel_carries_both_packages_and_their_data(tmp_path: Path) -> N
     subprocess.run(builder, cwd=ROOT, check=True, capture_output=True)
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
     for expected in (
-        "fgcme/experiment.py",
+        "fgcme/experiment/settings.py",
         "fgcme/protocols/ravdess-8class-6fold.yaml",
         "pipelines/cli.py",
         "pipelines/experiments/demo.yaml",

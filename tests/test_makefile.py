@@ -6,8 +6,8 @@ import re
 import shlex
 from pathlib import Path
 
-from fgcme import ablation
-from fgcme.experiment import load
+from fgcme.experiment import ablation
+from fgcme.experiment.settings import load
 from pipelines import cli, prepare, shipped
 
 TEXT = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")

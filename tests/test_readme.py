@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fgcme.experiment import parse
+from fgcme.experiment.settings import parse
 from fgcme.protocol import resolve
 from pipelines import cli
 

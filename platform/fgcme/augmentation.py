@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from fgcme.audio import HOP, SAMPLE_RATE, WINDOW, frame_count
-from fgcme.experiment import AugmentationSettings
+from fgcme.experiment.settings import AugmentationSettings
 from fgcme.features.log_mel import FLOOR, HIGHEST, LOWEST, PRE_EMPHASIS, centres, log_mel, mel
 from fgcme.model.batch import Mixture
 

@@ -18,12 +18,12 @@ import torch
 
 from fgcme import augmentation as augmentations
 from fgcme.errors import UserError
-from fgcme.experiment import AugmentationSettings
+from fgcme.experiment.settings import AugmentationSettings
 from fgcme.features.front_end import FrontEnd, Moments
+from fgcme.files import replacing
 from fgcme.model.batch import Batch, Reading, Reads, collate, lay_out, plan
 from fgcme.prepared import UTTERANCES, describe, parts
 from fgcme.protocol import Members
-from fgcme.whole_file import replacing
 
 # Row 0 is kept for padding, as word tables made elsewhere have it; ragged batches need none.
 UNKNOWN = 1

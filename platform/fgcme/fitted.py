@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from fgcme.dataset import Vocabulary
 from fgcme.errors import UserError
-from fgcme.experiment import ModelSettings, PrepareSettings
+from fgcme.experiment.settings import ModelSettings, PrepareSettings
 from fgcme.fold import front_end
 from fgcme.model import Network, build, collate, plan, reading
 from fgcme.preparation import Speech

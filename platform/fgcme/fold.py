@@ -9,7 +9,7 @@ import numpy as np
 
 from fgcme.dataset import RaggedLoader, SpeechCorpus, Vocabulary
 from fgcme.errors import UserError
-from fgcme.experiment import AcousticSettings, AugmentationSettings, ModelSettings, TrainingSettings
+from fgcme.experiment.settings import AcousticSettings, AugmentationSettings, ModelSettings, TrainingSettings
 from fgcme.features.front_end import FrontEnd, Moments, moments_of_all
 from fgcme.model import reading
 from fgcme.protocol import Assignment, Selection, split

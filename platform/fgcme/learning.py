@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from fgcme.dataset import RaggedLoader
 from fgcme.errors import UserError
-from fgcme.experiment import ModelSettings, TrainingSettings
+from fgcme.experiment.settings import ModelSettings, TrainingSettings
 from fgcme.fold import Parts
 from fgcme.loss import balanced, utterance_losses
 from fgcme.metrics import confusion, measure, score

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from fgcme.whole_file import replacing, write_text
+from fgcme.files import replacing, write_text
 
 Entry = dict[str, Any]
 

@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 
 from fgcme.corpora.contract import Rejection
 from fgcme.errors import UserError
-from fgcme.experiment import digest
-from fgcme.whole_file import replacing, write_text
+from fgcme.experiment.settings import digest
+from fgcme.files import replacing, write_text
 
 Kind = Literal["utterances", "rejected"]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgcme import alignment, features, fitted
 from fgcme.audio import SAMPLE_RATE, Samples
-from fgcme.experiment import PrepareSettings
+from fgcme.experiment.settings import PrepareSettings
 from fgcme.fitted import Prediction
 from fgcme.preparation import analyse
 

@@ -9,7 +9,7 @@ import torch
 
 from fgcme.dataset import RaggedLoader, SpeechCorpus, Vocabulary
 from fgcme.errors import UserError
-from fgcme.experiment import AugmentationSettings
+from fgcme.experiment.settings import AugmentationSettings
 from fgcme.features.front_end import FrontEnd, moments_of_all
 from fgcme.model import Batch, Reading
 from fgcme.prepared import UTTERANCES

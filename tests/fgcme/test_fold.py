@@ -6,7 +6,7 @@ import pytest
 
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment.settings import Experiment
 from fgcme.features.front_end import FrontEnd
 from fgcme.fold import Parts, divide, reads_test_audio, speaker_moments
 from fgcme.protocol import assign, named, split

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from fgcme import variants
 from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment import variants
+from fgcme.experiment.settings import Experiment
 from fgcme.fold import Parts, divide
 from fgcme.learning import Epoch, Fit, Workers, fits
 from fgcme.model import WordEmbedding

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.experiment import ProtocolSettings
+from fgcme.experiment.settings import ProtocolSettings
 from fgcme.protocol import Members, Protocol, Selection, assign, named, resolve, split
 
 EMOTIONS = ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"]

@@ -15,7 +15,7 @@ from typing import TypeVar
 import psutil
 import pytest
 
-from fgcme.experiment import Experiment
+from fgcme.experiment.settings import Experiment
 from fgcme.tracking import Tracker
 from pipelines import engine
 from tests import small_corpus

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment.settings import Experiment
 from fgcme.tracking import Tracker
 from pipelines import ablate
 from tests import small_corpus

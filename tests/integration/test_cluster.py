@@ -47,7 +47,7 @@ def look():
         "node": ray.util.get_node_ip_address(),
         "platform": platform.__file__,
         "system": platform.system(),
-        "fgcme": fgcme.experiment.__file__,
+        "fgcme": fgcme.experiment.settings.__file__,
         "pipelines": pipelines.cli.__file__,
         "files": [str(path) for path in Path().rglob("*") if path.is_file()],
     }

@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from fgcme import alignment, features, preparation, variants
+from fgcme import alignment, features, preparation
 from fgcme.corpora import demo
 from fgcme.dataset import SpeechCorpus
-from fgcme.experiment import Experiment, digest, parse
+from fgcme.experiment import variants
+from fgcme.experiment.settings import Experiment, digest, parse
 from fgcme.fold import divide
 from fgcme.learning import Fit
 from fgcme.prepared import UTTERANCES, Description

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fgcme import statistics
-from fgcme.experiment import Experiment
+from fgcme.experiment.settings import Experiment
 from fgcme.protocol import Selection
 from fgcme.report.phrases import percent, points
 from fgcme.tracking import Tracker

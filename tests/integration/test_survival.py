@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment.settings import Experiment
 from fgcme.tracking import Tracker
 from pipelines import engine, tune
 from tests.integration.conftest import Make, descendants, kill, program, wait_for

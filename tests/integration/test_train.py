@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment.settings import Experiment
 from fgcme.tracking import Tracker
 from pipelines import cli, train
 from tests import small_corpus

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment, load
+from fgcme.experiment.settings import Experiment, load
 from fgcme.tracking import Tracker
 from pipelines import train, tune
 from tests.integration.conftest import Make

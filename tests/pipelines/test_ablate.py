@@ -12,10 +12,10 @@ import pytest
 from ray.tune.experiment import Trial
 
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment.settings import Experiment
+from fgcme.files import write_text
 from fgcme.protocol import Selection
 from fgcme.tracking import Tracker
-from fgcme.whole_file import write_text
 from pipelines import ablate, failure, report, training
 from pipelines.jobs import Job, Result, conclude
 from pipelines.origins import origin_of

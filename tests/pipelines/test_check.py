@@ -8,7 +8,7 @@ import pytest
 
 from fgcme import prepared
 from fgcme.corpora.contract import Rejection
-from fgcme.experiment import Experiment
+from fgcme.experiment.settings import Experiment
 from pipelines import check
 from pipelines.prepare import feature_settings
 from tests import small_corpus

@@ -8,7 +8,7 @@ import pytest
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
 
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment.settings import Experiment
 from pipelines import failure
 from pipelines.jobs import Job
 from tests import small_corpus

@@ -9,7 +9,7 @@ import pytest
 from fgcme import prepared
 from fgcme.corpora.contract import Rejection
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment.settings import Experiment
 from pipelines import participants, records
 from tests import small_corpus
 

@@ -14,7 +14,7 @@ import soundfile
 from fgcme import prepared
 from fgcme.corpora.contract import Utterance
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment, parse
+from fgcme.experiment.settings import Experiment, parse
 from pipelines import prepare
 from tests.speech import say
 

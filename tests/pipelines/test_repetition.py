@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fgcme import ablation
-from fgcme import space as spaces
-from fgcme.experiment import Experiment, load
+from fgcme.experiment import ablation
+from fgcme.experiment import search_space as spaces
+from fgcme.experiment.settings import Experiment, load
 from pipelines import cli, shipped
 from pipelines.repetition import Repetition, of_ablation, of_sweep, of_training
 from tests import small_corpus

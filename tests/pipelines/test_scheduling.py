@@ -15,8 +15,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
-from fgcme.space import Parameter, Space
+from fgcme.experiment.search_space import Parameter, Space
+from fgcme.experiment.settings import Experiment
 from pipelines import scheduling
 from pipelines.scheduling import Hyperband, Population
 from tests import small_corpus

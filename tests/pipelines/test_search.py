@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from ray import tune
 
-from fgcme.experiment import Experiment
-from fgcme.space import Space
+from fgcme.experiment.search_space import Space
+from fgcme.experiment.settings import Experiment
 from pipelines import search
 from tests import small_corpus
 

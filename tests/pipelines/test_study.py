@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from fgcme.errors import UserError
-from fgcme.space import Space
+from fgcme.experiment.search_space import Space
 from pipelines import search, snapshot, study
 from tests import small_corpus
 

@@ -15,7 +15,7 @@ from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.search_generator import SearchGenerator
 
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment, parse
+from fgcme.experiment.settings import Experiment, parse
 from fgcme.tracking import Tracker
 from pipelines import tune
 from pipelines.tune import Plan

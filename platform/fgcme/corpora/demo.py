@@ -57,7 +57,7 @@ from fgcme.corpora.espeak import SAMPLE_RATE as VOICE_RATE
 from fgcme.corpora.espeak import Speech, Voice, Word, speak
 from fgcme.corpora.manifest import find
 from fgcme.errors import UserError
-from fgcme.whole_file import replacing
+from fgcme.files import replacing
 
 if TYPE_CHECKING:
     import numpy.typing as npt

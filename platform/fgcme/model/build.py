@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import nn
 
-from fgcme.experiment import ExcitementForm, ModelKind, ModelSettings
+from fgcme.experiment.settings import ExcitementForm, ModelKind, ModelSettings
 from fgcme.model.baselines import AttentiveLSTM, LateFusion, MultiHopAttention, PooledStatistics
 from fgcme.model.batch import Reading
 from fgcme.model.encoders import AcousticEncoder, SemanticEncoder, Standardise, WordEmbedding, reach

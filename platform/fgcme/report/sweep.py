@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from fgcme.experiment.search_space import Parameter, Space, Value
 from fgcme.report.content import Origin
 from fgcme.report.phrases import count, listing
-from fgcme.space import Parameter, Space, Value
 
 State = Literal["finished", "stopped early", "failed", "interrupted", "running"]
 STATES: tuple[State, ...] = ("finished", "stopped early", "running", "interrupted", "failed")

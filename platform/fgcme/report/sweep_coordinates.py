@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fgcme.experiment.search_space import Parameter, Value
 from fgcme.report.phrases import count, percent
 from fgcme.report.sweep import Sweep, Trial, score_of, value_text
 from fgcme.report.theme import Theme
-from fgcme.space import Parameter, Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

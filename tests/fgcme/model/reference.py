@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fgcme.experiment import AcousticSettings, ExcitementSettings, ModelSettings
+from fgcme.experiment.settings import AcousticSettings, ExcitementSettings, ModelSettings
 from fgcme.model import Network
 from tests.fgcme.model.masked import Utterance
 

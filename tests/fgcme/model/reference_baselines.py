@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fgcme.experiment import ModelSettings
+from fgcme.experiment.settings import ModelSettings
 from fgcme.model import Batch, Network, collate, plan, reading
 from tests.fgcme.model.masked import Utterance
 

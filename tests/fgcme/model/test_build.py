@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fgcme import variants
-from fgcme.experiment import ModelKind, ModelSettings
+from fgcme.experiment import variants
+from fgcme.experiment.settings import ModelKind, ModelSettings
 from fgcme.model import Network, Reading, build, reading
 from fgcme.model.recurrent import RaggedLSTM
 from tests.fgcme.model.reference_baselines import draw, ragged

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fgcme.errors import UserError
-from fgcme.experiment import AcousticSettings
+from fgcme.experiment.settings import AcousticSettings
 from fgcme.model import Reading, WordEmbedding
 from fgcme.model.encoders import AcousticEncoder, Activation, SemanticEncoder, Standardise, reach, word_table
 from tests.fgcme.model.masked import Utterance, ragged

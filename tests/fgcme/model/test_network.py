@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgcme import variants
-from fgcme.experiment import ModelSettings
+from fgcme.experiment import variants
+from fgcme.experiment.settings import ModelSettings
 from fgcme.model import Batch, FineGrainedExcitement, Mixture, Network, Output, build, reading
 from tests.fgcme.model.masked import MaskedExcitement, Utterance, padded, ragged
 from tests.fgcme.model.reference import Answer, Reference

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fgcme.experiment import parse
+from fgcme.experiment.search_space import Space
+from fgcme.experiment.settings import parse
 from fgcme.report.sweep import State, Sweep, Trial
-from fgcme.space import Space
 from tests.fgcme.report.made import origin
 
 EXPERIMENT = parse(

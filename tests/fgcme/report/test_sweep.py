@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from fgcme.experiment.search_space import apply
 from fgcme.report.sweep import Trial
-from fgcme.space import apply
 from tests.fgcme.report.made_sweep import EXPERIMENT, mixed, sweep, telling, trial
 
 

@@ -25,9 +25,9 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from fgcme import experiment as experiments
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment import settings as experiments
+from fgcme.experiment.settings import Experiment
 
 Value = bool | int | float | str | None
 

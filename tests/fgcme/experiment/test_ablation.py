@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fgcme import variants
-from fgcme.ablation import load
 from fgcme.errors import UserError
-from fgcme.experiment import load as load_experiment
-from fgcme.experiment import parse
+from fgcme.experiment import variants
+from fgcme.experiment.ablation import load
+from fgcme.experiment.settings import load as load_experiment
+from fgcme.experiment.settings import parse
 from pipelines.shipped import EXPERIMENTS, SEARCH_SPACES
 
 EXPERIMENT = parse(

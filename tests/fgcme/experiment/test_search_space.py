@@ -5,10 +5,10 @@ import optuna
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.experiment import load as load_experiment
-from fgcme.experiment import parse
+from fgcme.experiment.search_space import Space, apply, load
+from fgcme.experiment.settings import load as load_experiment
+from fgcme.experiment.settings import parse
 from fgcme.model import build
-from fgcme.space import Space, apply, load
 from pipelines.shipped import EXPERIMENTS, SEARCH_SPACES
 
 EXPERIMENT = parse({"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}})

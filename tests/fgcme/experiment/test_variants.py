@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fgcme import variants
 from fgcme.errors import UserError
-from fgcme.experiment import ModelSettings, load
+from fgcme.experiment import variants
+from fgcme.experiment.settings import ModelSettings, load
 from fgcme.model import build
 
 each_variant = pytest.mark.parametrize("name", variants.all_named())

@@ -19,10 +19,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fgcme import experiment as experiments
-from fgcme import variants
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment import settings as experiments
+from fgcme.experiment import variants
+from fgcme.experiment.settings import Experiment
 
 # How alike two names are, from 0 to 1, of which one is a guess at the other, or is meant to be the other.
 _GUESS, _SLIP = 0.6, 0.85

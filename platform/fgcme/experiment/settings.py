@@ -25,8 +25,8 @@ from pydantic import (
     model_validator,
 )
 
-from fgcme import variants
 from fgcme.errors import UserError
+from fgcme.experiment import variants
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -401,7 +401,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
     """Read an experiment file and apply dotted overrides such as `model.pooling.kind=mean`.
 
     Relative paths in it are relative to the working directory, and become absolute. `model=utterance` takes over the
-    settings of a named variant (`fgcme.variants`), and leaves the others as the file has them.
+    settings of a named variant (`fgcme.experiment.variants`), and leaves the others as the file has them.
 
     Raises:
         UserError: the file cannot be read, or a key or value is refused; names the key and what is allowed.

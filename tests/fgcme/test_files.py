@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fgcme.whole_file import replacing, write_text
+from fgcme.files import replacing, write_text
 
 
 def test_a_file_appears_whole_at_the_end(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment, load, parse, read_yaml, setting_type
+from fgcme.experiment.settings import Experiment, load, parse, read_yaml, setting_type
 from pipelines.shipped import EXPERIMENTS
 
 MINIMAL = {"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}}
