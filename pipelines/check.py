@@ -10,10 +10,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fgcme import prepared
 from fgcme.alignment.words import normalise
 from fgcme.dataset import SpeechCorpus
 from fgcme.experiment.settings import Experiment
+from fgcme.prepared import corpus as prepared
 from fgcme.protocol import Assignment, Selection, assign, resolve, split
 from pipelines import prepare
 

@@ -20,11 +20,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from fgcme import prepared
 from fgcme.corpora import catalogue
 from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment, digest
+from fgcme.prepared import corpus as prepared
 from pipelines import engine, storage
 from pipelines.progress import clock
 
@@ -279,8 +279,9 @@ def prepare_block(block: pa.Table, recipe: Recipe) -> pa.Table:
     """
     import torch
 
-    from fgcme import alignment, features, preparation
+    from fgcme import alignment, features
     from fgcme.alignment.imported import FileAligner
+    from fgcme.prepared import utterance as preparation
 
     # There is a task for every CPU.
     torch.set_num_threads(1)

@@ -25,7 +25,7 @@ from fgcme.experiment.settings import Experiment
 from fgcme.fitted import Card
 from fgcme.fold import reads_test_audio
 from fgcme.model import Network
-from fgcme.preparation import Speech
+from fgcme.prepared.utterance import Speech
 from fgcme.protocol import Selection, resolve
 from fgcme.report.content import Content, Effort, pictures
 from fgcme.report.findings import Curve, Findings, Learning, selection_gaps, without_speakers

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fgcme.experiment.settings import Experiment, digest, parse
-from fgcme.prepared import UTTERANCES, Description
+from fgcme.prepared.corpus import UTTERANCES, Description
 from pipelines.prepare import feature_settings
 
 EMOTIONS = ("neutral", "happy", "sad", "angry")

@@ -22,7 +22,7 @@ from fgcme.experiment.settings import AugmentationSettings
 from fgcme.features.front_end import FrontEnd, Moments
 from fgcme.files import replacing
 from fgcme.model.batch import Batch, Reading, Reads, collate, lay_out, plan
-from fgcme.prepared import UTTERANCES, describe, parts
+from fgcme.prepared.corpus import UTTERANCES, describe, parts
 from fgcme.protocol import Members
 
 # Row 0 is kept for padding, as word tables made elsewhere have it; ragged batches need none.

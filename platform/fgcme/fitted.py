@@ -21,7 +21,7 @@ from fgcme.errors import UserError
 from fgcme.experiment.settings import ModelSettings, PrepareSettings
 from fgcme.fold import front_end
 from fgcme.model import Network, build, collate, plan, reading
-from fgcme.preparation import Speech
+from fgcme.prepared.utterance import Speech
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from fgcme import alignment, features, fitted
 from fgcme.audio import SAMPLE_RATE, Samples
 from fgcme.experiment.settings import PrepareSettings
 from fgcme.fitted import Prediction
-from fgcme.preparation import analyse
+from fgcme.prepared.utterance import analyse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,7 @@ class Classifier:
             text: what is said.
 
         Raises:
-            AudioError, AlignmentError, FeatureError: see `fgcme.preparation.analyse`.
+            AudioError, AlignmentError, FeatureError: see `fgcme.prepared.utterance.analyse`.
         """
         return fitted.predict(self._model, self.card, analyse(samples, text, self._aligner, self._featurise))
 

@@ -12,7 +12,7 @@ from fgcme.errors import UserError
 from fgcme.experiment.settings import AugmentationSettings
 from fgcme.features.front_end import FrontEnd, moments_of_all
 from fgcme.model import Batch, Reading
-from fgcme.prepared import UTTERANCES
+from fgcme.prepared.corpus import UTTERANCES
 from tests import small_corpus
 
 READINGS = [Reading("words", 6), Reading("words", 6, 3), Reading("even", 2), Reading("utterance"), Reading("none")]

@@ -10,7 +10,7 @@ from fgcme.dataset import SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.fold import divide
 from fgcme.learning import Fit
-from fgcme.preparation import Speech
+from fgcme.prepared.utterance import Speech
 from fgcme.protocol import assign, named
 from tests import small_corpus
 from tests.fitted_model import save_fitted

@@ -11,14 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from fgcme import alignment, features, preparation
+from fgcme import alignment, features
 from fgcme.corpora import demo
 from fgcme.dataset import SpeechCorpus
 from fgcme.experiment import variants
 from fgcme.experiment.settings import Experiment, digest, parse
 from fgcme.fold import divide
 from fgcme.learning import Fit
-from fgcme.prepared import UTTERANCES, Description
+from fgcme.prepared import utterance as preparation
+from fgcme.prepared.corpus import UTTERANCES, Description
 from fgcme.protocol import apply
 from pipelines.prepare import feature_settings
 

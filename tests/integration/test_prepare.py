@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from fgcme import prepared
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment, parse
+from fgcme.prepared import corpus as prepared
 from pipelines import prepare
 from tests.speech import say
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fgcme import prepared
 from fgcme.corpora.contract import Rejection
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment
+from fgcme.prepared import corpus as prepared
 from pipelines import participants, records
 from tests import small_corpus
 

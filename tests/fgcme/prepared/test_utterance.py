@@ -6,11 +6,12 @@ import pyarrow as pa
 import pytest
 import soundfile
 
-from fgcme import alignment, audio, features, prepared
+from fgcme import alignment, audio, features
 from fgcme.alignment import AlignmentError
 from fgcme.audio import AudioError
 from fgcme.corpora.contract import Rejection, Utterance
-from fgcme.preparation import FeatureError, analyse, prepare
+from fgcme.prepared import corpus as prepared
+from fgcme.prepared.utterance import FeatureError, analyse, prepare
 from tests.speech import say
 
 TEXT = "Kids are talking, by the door!"

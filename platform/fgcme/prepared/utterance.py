@@ -86,7 +86,7 @@ def prepare(
         source_hash: what the row is made from, to be kept with it.
 
     Returns:
-        A row of `fgcme.prepared.UTTERANCES`, its frames flat and row-major, or the rejection.
+        A row of `fgcme.prepared.corpus.UTTERANCES`, its frames flat and row-major, or the rejection.
     """
     path = root / utterance.audio
     try:
