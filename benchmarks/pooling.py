@@ -33,9 +33,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-from fgcme.dataset import SpeechCorpus, Vocabulary
+from fgcme.data.dataset import SpeechCorpus, Vocabulary
+from fgcme.data.hearing import reading
 from fgcme.experiment.settings import ModelSettings
-from fgcme.model import FineGrainedExcitement, Network, build, reading
+from fgcme.model import FineGrainedExcitement, Network, build
 from fgcme.model.listening import AlignedListening
 from tests.fgcme.model.masked import MaskedExcitement, Utterance, masked_pool, padded, ragged, read_mask
 

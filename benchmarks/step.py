@@ -27,9 +27,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from fgcme.data.batch import Batch, collate, end_to_end, plan
+from fgcme.data.hearing import reading
 from fgcme.experiment.settings import ModelSettings
-from fgcme.model import Batch, build, collate, plan, reading
-from fgcme.model.batch import end_to_end
+from fgcme.model import build
 
 SHAPES = {"ravdess": (draw_like_ravdess, 12), "iemocap": (draw_like_iemocap, 3000)}
 

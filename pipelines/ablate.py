@@ -25,12 +25,12 @@ from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 
 from fgcme import statistics
+from fgcme.data.hearing import reads_test_audio
+from fgcme.data.protocol import Selection
 from fgcme.errors import UserError
 from fgcme.experiment import ablation
 from fgcme.experiment.settings import Experiment, digest
 from fgcme.files import write_text
-from fgcme.fold import reads_test_audio
-from fgcme.protocol import Selection
 from fgcme.report.comparison import to_metrics, to_text
 from fgcme.report.findings import without_speakers
 from fgcme.tracking import Tracker

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from fgcme.alignment.words import normalise
-from fgcme.dataset import SpeechCorpus
+from fgcme.data.dataset import SpeechCorpus
+from fgcme.data.protocol import Assignment, Selection, assign, resolve, split
 from fgcme.experiment.settings import Experiment
 from fgcme.prepared import corpus as prepared
-from fgcme.protocol import Assignment, Selection, assign, resolve, split
 from pipelines import prepare
 
 # Of the speakers of a test part, as many as a narrow terminal has room for.

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from fgcme.corpora.catalogue import find
 from fgcme.corpora.contract import Utterance
-from fgcme.dataset import SpeechCorpus
+from fgcme.data.dataset import SpeechCorpus
+from fgcme.data.protocol import apply, split
 from fgcme.experiment.settings import Experiment, load
-from fgcme.protocol import apply, split
 from fgcme.tracking import Tracker, resolve_uri
 from pipelines import engine, predict, prepare, register, shipped, storage, train, tune
 from pipelines.progress import clock

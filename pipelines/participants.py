@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fgcme.dataset import SpeechCorpus
+from fgcme.data.dataset import SpeechCorpus
+from fgcme.data.protocol import Assignment, MismatchError, apply
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment
 from fgcme.prepared import corpus as prepared
-from fgcme.protocol import Assignment, MismatchError, apply
 from pipelines import prepare
 
 

@@ -45,7 +45,7 @@ def predict(
     said = _texts(audio, texts)
     _check_folder(audio, output, folder)
     # Wrong arguments are refused before the seconds that torch takes to import.
-    from fgcme.fold import reads_test_audio
+    from fgcme.data.hearing import reads_test_audio
     from fgcme.registry import fetch
     from fgcme.serving import Classifier
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 
+from fgcme.data.protocol import Selection
 from fgcme.errors import UserError
 from fgcme.experiment import ablation, variants
 from fgcme.experiment import search_space as spaces
 from fgcme.experiment import settings as experiments
 from fgcme.experiment.search_space import Space
 from fgcme.experiment.settings import Experiment
-from fgcme.protocol import Selection
 from pipelines import shipped
 
 # Where things lie and how work is spread, which decides no result.

@@ -18,15 +18,15 @@ import pyarrow.parquet as pq
 
 from fgcme import fitted
 from fgcme.courier import LOCAL_TAG
-from fgcme.dataset import SpeechCorpus
+from fgcme.data.dataset import SpeechCorpus
+from fgcme.data.hearing import reads_test_audio
+from fgcme.data.protocol import Selection, resolve
 from fgcme.errors import UserError
 from fgcme.experiment import settings as experiments
 from fgcme.experiment.settings import Experiment
 from fgcme.fitted import Card
-from fgcme.fold import reads_test_audio
 from fgcme.model import Network
 from fgcme.prepared.utterance import Speech
-from fgcme.protocol import Selection, resolve
 from fgcme.report.content import Content, Effort, pictures
 from fgcme.report.findings import Curve, Findings, Learning, selection_gaps, without_speakers
 from fgcme.report.latex import results_latex

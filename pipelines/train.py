@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 import ray
 
 from fgcme.crossvalidation import Summary, summarise
-from fgcme.dataset import SpeechCorpus
+from fgcme.data.dataset import SpeechCorpus
+from fgcme.data.protocol import Assignment, split
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment
-from fgcme.protocol import Assignment, split
 from fgcme.report.confusion import confusion_figure
 from fgcme.tracking import Tracker
 from pipelines import engine, failure, participants, records

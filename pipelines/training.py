@@ -20,13 +20,13 @@ import torch.distributed
 
 from fgcme import fitted
 from fgcme.crossvalidation import predictions_table
-from fgcme.dataset import SpeechCorpus
+from fgcme.data.dataset import SpeechCorpus
+from fgcme.data.fold import divide
+from fgcme.data.protocol import Assignment, apply
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment, ScalingSettings
 from fgcme.files import replacing, write_text
-from fgcme.fold import divide
 from fgcme.learning import Evaluation, Fit, Workers
-from fgcme.protocol import Assignment, apply
 from pipelines import records
 from pipelines.jobs import Job, Result
 

@@ -27,14 +27,14 @@ import torch
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from fgcme.dataset import SpeechCorpus
+from fgcme.data.dataset import SpeechCorpus
+from fgcme.data.fold import divide
+from fgcme.data.protocol import apply
 from fgcme.errors import UserError
 from fgcme.experiment import search_space as spaces
 from fgcme.experiment.settings import Experiment, TuneSettings
 from fgcme.files import replacing, write_text
-from fgcme.fold import divide
 from fgcme.learning import Epoch, Fit, Workers
-from fgcme.protocol import apply
 from pipelines.jobs import cause
 from pipelines.search import NUMBER, PROPOSED, settings_of
 from pipelines.training import in_workers, place

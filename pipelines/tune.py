@@ -29,16 +29,16 @@ from ray.tune.error import TuneError
 from ray.tune.search import SearchAlgorithm, Searcher
 
 from fgcme.courier import LOCAL_TAG
-from fgcme.dataset import SpeechCorpus
+from fgcme.data.dataset import SpeechCorpus
+from fgcme.data.fold import divide
+from fgcme.data.protocol import Assignment, split
 from fgcme.errors import UnfinishedError, UserError
 from fgcme.experiment import search_space as spaces
 from fgcme.experiment.search_space import Space
 from fgcme.experiment.settings import Experiment, digest
 from fgcme.files import replacing, write_text
-from fgcme.fold import divide
 from fgcme.learning import Fit
 from fgcme.mlflow_store import sqlite_path
-from fgcme.protocol import Assignment, split
 from fgcme.tracking import Tracker, require_store, resolve_uri
 from pipelines import engine, participants, records, scheduling, search, shipped, snapshot, study
 from pipelines.failure import reason

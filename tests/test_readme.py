@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fgcme.data.protocol import resolve
 from fgcme.experiment.settings import parse
-from fgcme.protocol import resolve
 from pipelines import cli
 
 TEXT = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")

@@ -16,11 +16,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from fgcme.dataset import Vocabulary
+from fgcme.data.batch import collate, plan
+from fgcme.data.dataset import Vocabulary
+from fgcme.data.hearing import front_end, reading
 from fgcme.errors import UserError
 from fgcme.experiment.settings import ModelSettings, PrepareSettings
-from fgcme.fold import front_end
-from fgcme.model import Network, build, collate, plan, reading
+from fgcme.model import Network, build
 from fgcme.prepared.utterance import Speech
 
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgcme.dataset import RaggedLoader
+from fgcme.data.dataset import RaggedLoader
+from fgcme.data.fold import Parts
 from fgcme.errors import UserError
 from fgcme.experiment.settings import ModelSettings, TrainingSettings
-from fgcme.fold import Parts
 from fgcme.loss import balanced, utterance_losses
 from fgcme.metrics import confusion, measure, score
 from fgcme.model import Network, WordEmbedding, build

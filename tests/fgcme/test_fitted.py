@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from fgcme import fitted
-from fgcme.dataset import SpeechCorpus
+from fgcme.data.dataset import SpeechCorpus
+from fgcme.data.fold import divide
+from fgcme.data.protocol import assign, named
 from fgcme.errors import UserError
-from fgcme.fold import divide
 from fgcme.learning import Fit
 from fgcme.prepared.utterance import Speech
-from fgcme.protocol import assign, named
 from tests import small_corpus
 from tests.fitted_model import save_fitted
 

@@ -13,14 +13,14 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from fgcme.dataset import SpeechCorpus
+from fgcme.data.dataset import SpeechCorpus
+from fgcme.data.fold import Parts, divide
+from fgcme.data.protocol import apply, assign, named
 from fgcme.errors import UserError
 from fgcme.experiment import variants
 from fgcme.experiment.settings import Experiment
-from fgcme.fold import Parts, divide
 from fgcme.learning import Epoch, Fit, Workers, fits
 from fgcme.model import WordEmbedding
-from fgcme.protocol import apply, assign, named
 from tests import small_corpus
 
 

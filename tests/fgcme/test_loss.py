@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fgcme.data.batch import Batch, Mixture, Ranges
 from fgcme.loss import balanced, focal, utterance_losses, word_ctc
-from fgcme.model import Batch, Mixture, Output, Ranges
+from fgcme.model import Output
 
 CLASSES = 4
 COUNTS = torch.tensor([3, 1, 12])

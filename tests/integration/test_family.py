@@ -13,14 +13,14 @@ import torch
 
 from fgcme import alignment, features
 from fgcme.corpora import demo
-from fgcme.dataset import SpeechCorpus
+from fgcme.data.dataset import SpeechCorpus
+from fgcme.data.fold import divide
+from fgcme.data.protocol import apply
 from fgcme.experiment import variants
 from fgcme.experiment.settings import Experiment, digest, parse
-from fgcme.fold import divide
 from fgcme.learning import Fit
 from fgcme.prepared import utterance as preparation
 from fgcme.prepared.corpus import UTTERANCES, Description
-from fgcme.protocol import apply
 from pipelines.prepare import feature_settings
 
 SENTENCES = 16

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fgcme import statistics
+from fgcme.data.protocol import Selection
 from fgcme.experiment.settings import Experiment
-from fgcme.protocol import Selection
 from fgcme.report.phrases import percent, points
 from fgcme.tracking import Tracker
 from pipelines import ablate, cli, report, train

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from ray.tune.experiment import Trial
 
+from fgcme.data.protocol import Selection
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment
 from fgcme.files import write_text
-from fgcme.protocol import Selection
 from fgcme.tracking import Tracker
 from pipelines import ablate, failure, report, training
 from pipelines.jobs import Job, Result, conclude

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fgcme.crossvalidation import predictions_table
-from fgcme.dataset import SpeechCorpus
+from fgcme.data.dataset import SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.tracking import Tracker
 from pipelines import cli

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fgcme.dataset import SpeechCorpus
+from fgcme.data.dataset import SpeechCorpus
 from pipelines.jobs import Job, Result, finished
 from pipelines.training import train
 from tests import small_corpus

@@ -13,7 +13,7 @@ import pytest
 import torch
 from ray.tune.schedulers import ASHAScheduler
 
-from fgcme.dataset import SpeechCorpus
+from fgcme.data.dataset import SpeechCorpus
 from fgcme.errors import UserError
 from pipelines import trial
 from pipelines.trial import NOTE, Kept, Sweep

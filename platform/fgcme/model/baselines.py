@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fgcme.model.batch import Batch, end_to_end
+from fgcme.data.batch import Batch, end_to_end
 from fgcme.model.encoders import WordEmbedding
 from fgcme.model.network import Output, mixed
 from fgcme.model.pooling import Bags, Pooling, pool, weighted_mean

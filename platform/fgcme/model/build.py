@@ -10,10 +10,10 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import nn
 
+from fgcme.data.hearing import listens, reads_words
 from fgcme.experiment.settings import ExcitementForm, ModelKind, ModelSettings
 from fgcme.model.baselines import AttentiveLSTM, LateFusion, MultiHopAttention, PooledStatistics
-from fgcme.model.batch import Reading
-from fgcme.model.encoders import AcousticEncoder, SemanticEncoder, Standardise, WordEmbedding, reach
+from fgcme.model.encoders import AcousticEncoder, SemanticEncoder, Standardise, WordEmbedding
 from fgcme.model.excitement import Excitement, driver, word_driver
 from fgcme.model.listening import AlignedListening, AttentiveListening, PositionalListening
 from fgcme.model.network import FineGrainedExcitement, Network
@@ -22,20 +22,6 @@ from fgcme.model.recurrent import FrameLSTM, RaggedLSTM, WordLSTM
 
 _Arguments = ParamSpec("_Arguments")
 _Part = TypeVar("_Part", bound=nn.Module)
-
-
-def reading(settings: ModelSettings) -> Reading:
-    """How the model of these settings reads the frames of an utterance."""
-    if settings.kind == "semantic_lstm" or not _listens(settings):
-        return Reading("none")
-    if settings.kind != "fgcme":
-        return Reading("utterance")
-    seen = reach(settings.acoustic.kernels)
-    if settings.pooling.kind == "utterance":
-        return Reading("utterance", seen)
-    if settings.pooling.kind == "uniform":
-        return Reading("even", seen, settings.pooling.margin)
-    return Reading("words", seen, settings.pooling.margin)
 
 
 def build(settings: ModelSettings, frame_size: int, vocabulary_size: int, classes: int, blank: bool = False) -> Network:
@@ -85,10 +71,10 @@ def _fgcme(draft: _Draft) -> FineGrainedExcitement:
     )
     return _fused(
         draft,
-        acoustic=AlignedListening(_acoustic_encoder(draft), pooling) if _listens(settings) else None,
-        semantic=_semantic_encoder(draft, pooling.size) if _reads(settings) else None,
+        acoustic=AlignedListening(_acoustic_encoder(draft), pooling) if listens(settings) else None,
+        semantic=_semantic_encoder(draft, pooling.size) if reads_words(settings) else None,
         # Excitement crosses modalities: with one of them there is nothing to cross.
-        excited=pooling.size if _listens(settings) and _reads(settings) else None,
+        excited=pooling.size if listens(settings) and reads_words(settings) else None,
     )
 
 
@@ -128,8 +114,8 @@ def _pooled_statistics(draft: _Draft) -> PooledStatistics:
     return draft.part(
         "classifier",
         PooledStatistics,
-        Pooling("statistics", draft.frame_size) if _listens(settings) else None,
-        _embedding(draft) if _reads(settings) else None,
+        Pooling("statistics", draft.frame_size) if listens(settings) else None,
+        _embedding(draft) if reads_words(settings) else None,
         draft.classes,
         settings.fusion.dropout,
     )
@@ -145,16 +131,6 @@ _CORES: dict[ModelKind, Callable[[_Draft], nn.Module]] = {
     "ctc_alignment": _ctc_alignment,
     "pooled_statistics": _pooled_statistics,
 }
-
-
-def _listens(settings: ModelSettings) -> bool:
-    """Whether a model that can leave a modality out has the acoustic one."""
-    return settings.kind not in ("fgcme", "pooled_statistics") or settings.modalities != "semantic"
-
-
-def _reads(settings: ModelSettings) -> bool:
-    """Whether a model that can leave a modality out has the words."""
-    return settings.kind not in ("fgcme", "pooled_statistics") or settings.modalities != "acoustic"
 
 
 def _fused(

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fgcme.data.batch import Batch, reach
 from fgcme.errors import UserError
-from fgcme.model.batch import Batch
 
 Activation = Literal["none", "relu", "gelu"]
 
@@ -94,15 +94,6 @@ class ChannelNormalisation(nn.LayerNorm):
     def forward(self, input: Tensor) -> Tensor:
         """[1, C, N] -> [1, C, N]."""
         return super().forward(input.transpose(1, 2)).transpose(1, 2)
-
-
-def reach(kernels: Sequence[int]) -> int:
-    """How many frames past its own an output of the encoder sees.
-
-    >>> reach([5, 2, 2])
-    6
-    """
-    return sum(kernel - 1 for kernel in kernels)
 
 
 class Standardise(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgcme.model.batch import Batch, end_to_end
+from fgcme.data.batch import Batch, end_to_end
 from fgcme.model.encoders import AcousticEncoder
 from fgcme.model.pooling import Pooling
 from fgcme.model.recurrent import FrameLSTM, LongLSTM, side_by_side, step_counts

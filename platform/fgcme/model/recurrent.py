@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from fgcme.model.batch import Batch, end_to_end
+from fgcme.data.batch import Batch, end_to_end
 from fgcme.model.encoders import WordEmbedding
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from fgcme.corpora.contract import Rejection
 from fgcme.corpora.iemocap import CORPUS, find, parse_turn
+from fgcme.data.protocol import named
 from fgcme.errors import UserError
-from fgcme.protocol import named
 from tests import small_iemocap
 
 EVALUATION = "Session2/dialog/EmoEvaluation/Ses02F_impro01.txt"

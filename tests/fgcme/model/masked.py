@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
-from fgcme.model import Batch, FineGrainedExcitement, Network, Reading, collate, plan
+from fgcme.data.batch import Batch, Reading, collate, plan
+from fgcme.model import FineGrainedExcitement, Network
 from fgcme.model.encoders import SemanticEncoder
 from fgcme.model.excitement import Excitement
 from fgcme.model.listening import AlignedListening

@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fgcme.data.batch import Batch, collate, plan
+from fgcme.data.hearing import reading
 from fgcme.experiment.settings import ModelSettings
-from fgcme.model import Batch, Network, collate, plan, reading
+from fgcme.model import Network
 from tests.fgcme.model.masked import Utterance
 
 

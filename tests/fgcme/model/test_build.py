@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fgcme.data.batch import Reading
+from fgcme.data.hearing import reading
 from fgcme.experiment import variants
 from fgcme.experiment.settings import ModelKind, ModelSettings
-from fgcme.model import Network, Reading, build, reading
+from fgcme.model import Network, build
 from fgcme.model.recurrent import RaggedLSTM
 from tests.fgcme.model.reference_baselines import draw, ragged
 

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from fgcme.data.batch import Reading, reach
 from fgcme.errors import UserError
 from fgcme.experiment.settings import AcousticSettings
-from fgcme.model import Reading, WordEmbedding
-from fgcme.model.encoders import AcousticEncoder, Activation, SemanticEncoder, Standardise, reach, word_table
+from fgcme.model import WordEmbedding
+from fgcme.model.encoders import AcousticEncoder, Activation, SemanticEncoder, Standardise, word_table
 from tests.fgcme.model.masked import Utterance, ragged
 from tests.fgcme.model.reference import encoded
 

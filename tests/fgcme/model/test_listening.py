@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fgcme.model import Batch, Reading, collate, plan
+from fgcme.data.batch import Batch, Reading, collate, plan
 from fgcme.model.encoders import AcousticEncoder
 from fgcme.model.listening import AlignedListening, AttentiveListening, PositionalListening
 from fgcme.model.pooling import Pooling

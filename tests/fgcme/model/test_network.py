@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fgcme.data.batch import Batch, Mixture
+from fgcme.data.hearing import reading
 from fgcme.experiment import variants
 from fgcme.experiment.settings import ModelSettings
-from fgcme.model import Batch, FineGrainedExcitement, Mixture, Network, Output, build, reading
+from fgcme.model import FineGrainedExcitement, Network, Output, build
 from tests.fgcme.model.masked import MaskedExcitement, Utterance, padded, ragged
 from tests.fgcme.model.reference import Answer, Reference
 

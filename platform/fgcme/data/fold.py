@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fgcme.dataset import RaggedLoader, SpeechCorpus, Vocabulary
+from fgcme.data.dataset import RaggedLoader, SpeechCorpus, Vocabulary
+from fgcme.data.front_end import FrontEnd, Moments, moments_of_all
+from fgcme.data.hearing import front_end, reading
+from fgcme.data.protocol import Assignment, Selection, split
 from fgcme.errors import UserError
-from fgcme.experiment.settings import AcousticSettings, AugmentationSettings, ModelSettings, TrainingSettings
-from fgcme.features.front_end import FrontEnd, Moments, moments_of_all
-from fgcme.model import reading
-from fgcme.protocol import Assignment, Selection, split
+from fgcme.experiment.settings import AugmentationSettings, ModelSettings, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,6 @@ def divide(
         mean=mean,
         deviation=deviation,
     )
-
-
-def front_end(settings: AcousticSettings) -> FrontEnd:
-    """What the model of these settings makes of prepared frames."""
-    return FrontEnd(settings.input, settings.deltas, settings.normalisation)
-
-
-def reads_test_audio(model: ModelSettings) -> bool:
-    """Whether what the model hears of an utterance depends on others of the test part, though not on their labels."""
-    return model.acoustic.normalisation == "speaker" and reading(model).segments != "none"
 
 
 def speaker_moments(corpus: SpeechCorpus, utterances: np.ndarray, made: FrontEnd) -> dict[str, Moments]:

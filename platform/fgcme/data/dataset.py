@@ -16,14 +16,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from fgcme import augmentation as augmentations
+from fgcme.data import augmentation as augmentations
+from fgcme.data.batch import Batch, Reading, Reads, collate, lay_out, plan
+from fgcme.data.front_end import FrontEnd, Moments
+from fgcme.data.protocol import Members
 from fgcme.errors import UserError
 from fgcme.experiment.settings import AugmentationSettings
-from fgcme.features.front_end import FrontEnd, Moments
 from fgcme.files import replacing
-from fgcme.model.batch import Batch, Reading, Reads, collate, lay_out, plan
 from fgcme.prepared.corpus import UTTERANCES, describe, parts
-from fgcme.protocol import Members
 
 # Row 0 is kept for padding, as word tables made elsewhere have it; ragged batches need none.
 UNKNOWN = 1

@@ -10,8 +10,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fgcme.model import Mixture, Reading, Reads, collate, plan
-from fgcme.model.batch import Segments, end_to_end
+from fgcme.data.batch import Mixture, Reading, Reads, Segments, collate, end_to_end, plan
 from tests.fgcme.model.masked import Utterance, ragged
 from tests.fgcme.model.reference import outputs_read
 

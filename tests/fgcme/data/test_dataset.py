@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from fgcme.dataset import RaggedLoader, SpeechCorpus, Vocabulary
+from fgcme.data.batch import Batch, Reading
+from fgcme.data.dataset import RaggedLoader, SpeechCorpus, Vocabulary
+from fgcme.data.front_end import FrontEnd, moments_of_all
 from fgcme.errors import UserError
 from fgcme.experiment.settings import AugmentationSettings
-from fgcme.features.front_end import FrontEnd, moments_of_all
-from fgcme.model import Batch, Reading
 from fgcme.prepared.corpus import UTTERANCES
 from tests import small_corpus
 

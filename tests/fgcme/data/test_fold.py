@@ -4,12 +4,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fgcme.dataset import SpeechCorpus
+from fgcme.data.dataset import SpeechCorpus
+from fgcme.data.fold import Parts, divide, speaker_moments
+from fgcme.data.front_end import FrontEnd
+from fgcme.data.hearing import reads_test_audio
+from fgcme.data.protocol import assign, named, split
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment
-from fgcme.features.front_end import FrontEnd
-from fgcme.fold import Parts, divide, reads_test_audio, speaker_moments
-from fgcme.protocol import assign, named, split
 from tests import small_corpus
 
 PROTOCOL = named()["demo/4class"]

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import torch
 
 from fgcme.audio import HOP, SAMPLE_RATE, WINDOW, frame_count
+from fgcme.data.batch import Mixture
 from fgcme.experiment.settings import AugmentationSettings
 from fgcme.features.log_mel import FLOOR, HIGHEST, LOWEST, PRE_EMPHASIS, centres, log_mel, mel
-from fgcme.model.batch import Mixture
 
 Frames = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]

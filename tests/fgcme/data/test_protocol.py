@@ -6,9 +6,9 @@ from itertools import product
 import numpy as np
 import pytest
 
+from fgcme.data.protocol import Members, Protocol, Selection, assign, named, resolve, split
 from fgcme.errors import UserError
 from fgcme.experiment.settings import ProtocolSettings
-from fgcme.protocol import Members, Protocol, Selection, assign, named, resolve, split
 
 EMOTIONS = ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"]
 

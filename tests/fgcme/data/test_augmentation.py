@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from scipy.signal import resample
 
-from fgcme.augmentation import (
+from fgcme.data.augmentation import (
     add_noise,
     blank,
     change_gain,

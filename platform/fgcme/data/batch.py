@@ -121,6 +121,15 @@ def plan_reads(begin: np.ndarray, end: np.ndarray, frame_count: int, reach: int)
     )
 
 
+def reach(kernels: Sequence[int]) -> int:
+    """How many frames past its own an output of the encoder sees.
+
+    >>> reach([5, 2, 2])
+    6
+    """
+    return sum(kernel - 1 for kernel in kernels)
+
+
 class Ranges(NamedTuple):
     """Ranges of rows of one long signal, which may overlap and may be empty.
 

@@ -6,7 +6,7 @@ import torch
 from torchaudio import functional
 from torchaudio.compliance import kaldi
 
-from fgcme.features.front_end import FrontEnd, cepstrum, delta, moments, moments_of_all, standardise, with_deltas
+from fgcme.data.front_end import FrontEnd, cepstrum, delta, moments, moments_of_all, standardise, with_deltas
 from fgcme.features.log_mel import log_mel
 from tests.speech import say
 
