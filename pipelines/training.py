@@ -26,7 +26,7 @@ from fgcme.data.protocol import Assignment, apply
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment, ScalingSettings
 from fgcme.files import replacing, write_text
-from fgcme.learning import Evaluation, Fit, Workers
+from fgcme.training.learning import Evaluation, Fit, Workers
 from pipelines import records
 from pipelines.jobs import Job, Result
 

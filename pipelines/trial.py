@@ -34,7 +34,7 @@ from fgcme.errors import UserError
 from fgcme.experiment import search_space as spaces
 from fgcme.experiment.settings import Experiment, TuneSettings
 from fgcme.files import replacing, write_text
-from fgcme.learning import Epoch, Fit, Workers
+from fgcme.training.learning import Epoch, Fit, Workers
 from pipelines.jobs import cause
 from pipelines.search import NUMBER, PROPOSED, settings_of
 from pipelines.training import in_workers, place

@@ -37,9 +37,9 @@ from fgcme.experiment import search_space as spaces
 from fgcme.experiment.search_space import Space
 from fgcme.experiment.settings import Experiment, digest
 from fgcme.files import replacing, write_text
-from fgcme.learning import Fit
 from fgcme.mlflow_store import sqlite_path
 from fgcme.tracking import Tracker, require_store, resolve_uri
+from fgcme.training.learning import Fit
 from pipelines import engine, participants, records, scheduling, search, shipped, snapshot, study
 from pipelines.failure import reason
 from pipelines.progress import clock

@@ -10,8 +10,8 @@ from fgcme.data.dataset import SpeechCorpus
 from fgcme.data.fold import divide
 from fgcme.data.protocol import assign, named
 from fgcme.errors import UserError
-from fgcme.learning import Fit
 from fgcme.prepared.utterance import Speech
+from fgcme.training.learning import Fit
 from tests import small_corpus
 from tests.fitted_model import save_fitted
 

@@ -18,9 +18,9 @@ from fgcme.data.fold import divide
 from fgcme.data.protocol import apply
 from fgcme.experiment import variants
 from fgcme.experiment.settings import Experiment, digest, parse
-from fgcme.learning import Fit
 from fgcme.prepared import utterance as preparation
 from fgcme.prepared.corpus import UTTERANCES, Description
+from fgcme.training.learning import Fit
 from pipelines.prepare import feature_settings
 
 SENTENCES = 16

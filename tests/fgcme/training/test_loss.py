@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fgcme.data.batch import Batch, Mixture, Ranges
-from fgcme.loss import balanced, focal, utterance_losses, word_ctc
 from fgcme.model import Output
+from fgcme.training.loss import balanced, focal, utterance_losses, word_ctc
 
 CLASSES = 4
 COUNTS = torch.tensor([3, 1, 12])

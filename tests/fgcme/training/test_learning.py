@@ -19,8 +19,8 @@ from fgcme.data.protocol import apply, assign, named
 from fgcme.errors import UserError
 from fgcme.experiment import variants
 from fgcme.experiment.settings import Experiment
-from fgcme.learning import Epoch, Fit, Workers, fits
 from fgcme.model import WordEmbedding
+from fgcme.training.learning import Epoch, Fit, Workers, fits
 from tests import small_corpus
 
 

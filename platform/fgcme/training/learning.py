@@ -18,9 +18,9 @@ from fgcme.data.dataset import RaggedLoader
 from fgcme.data.fold import Parts
 from fgcme.errors import UserError
 from fgcme.experiment.settings import ModelSettings, TrainingSettings
-from fgcme.loss import balanced, utterance_losses
 from fgcme.metrics import confusion, measure, score
 from fgcme.model import Network, WordEmbedding, build
+from fgcme.training.loss import balanced, utterance_losses
 
 # On a CPU oneDNN compiles for each length of a batch anew and keeps a thousand of these: gigabytes, in a process that
 # trains many models. Read when it is first used, so it is early enough here.
