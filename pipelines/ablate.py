@@ -24,10 +24,10 @@ import pyarrow.parquet as pq
 from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 
-from fgcme import statistics
 from fgcme.data.hearing import reads_test_audio
 from fgcme.data.protocol import Selection
 from fgcme.errors import UserError
+from fgcme.evaluation import comparison as statistics
 from fgcme.experiment import ablation
 from fgcme.experiment.settings import Experiment, digest
 from fgcme.files import write_text

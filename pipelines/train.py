@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from fgcme.crossvalidation import Summary, summarise
 from fgcme.data.dataset import SpeechCorpus
 from fgcme.data.protocol import Assignment, split
 from fgcme.errors import UserError
+from fgcme.evaluation.cross_validation import Summary, summarise
 from fgcme.experiment.settings import Experiment
 from fgcme.report.confusion import confusion_figure
 from fgcme.tracking import Tracker

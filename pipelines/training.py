@@ -19,11 +19,11 @@ import torch
 import torch.distributed
 
 from fgcme import fitted
-from fgcme.crossvalidation import predictions_table
 from fgcme.data.dataset import SpeechCorpus
 from fgcme.data.fold import divide
 from fgcme.data.protocol import Assignment, apply
 from fgcme.errors import UserError
+from fgcme.evaluation.cross_validation import predictions_table
 from fgcme.experiment.settings import Experiment, ScalingSettings
 from fgcme.files import replacing, write_text
 from fgcme.training.learning import Evaluation, Fit, Workers

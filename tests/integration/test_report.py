@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from fgcme import statistics
 from fgcme.data.protocol import Selection
+from fgcme.evaluation import comparison as statistics
 from fgcme.experiment.settings import Experiment
 from fgcme.report.phrases import percent, points
 from fgcme.tracking import Tracker

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fgcme.crossvalidation import predictions_table
 from fgcme.data.dataset import SpeechCorpus
 from fgcme.errors import UserError
+from fgcme.evaluation.cross_validation import predictions_table
 from fgcme.tracking import Tracker
 from pipelines import cli
 from pipelines.report import choose, report

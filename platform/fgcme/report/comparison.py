@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fgcme.statistics import Interval, Table
+from fgcme.evaluation.comparison import Interval, Table
 
 
 def stars(p_value: float) -> str:

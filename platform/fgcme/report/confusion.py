@@ -22,7 +22,7 @@ def confusion_figure(
     The diagonal thus shows the recalls, whose mean is UA. A class without utterances keeps an empty row.
 
     Args:
-        matrix: [K, K] counts, as `fgcme.metrics.confusion` gives them.
+        matrix: [K, K] counts, as `fgcme.evaluation.metrics.confusion` gives them.
         classes: the K class names.
         title: written above the picture.
         heading: written above the title, small.

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from fgcme.evaluation.comparison import Difference
 from fgcme.report.confusion import confusion_figure, describe_confusion
 from fgcme.report.curves import describe_learning, learning_figure, ua_limits
 from fgcme.report.estimates import describe_estimates, describe_gaps, estimates_figure, gaps_figure
@@ -13,7 +14,6 @@ from fgcme.report.findings import Findings, Learning
 from fgcme.report.speakers import describe_recalls, describe_speakers, recalls_figure, speakers_figure
 from fgcme.report.spoken import Spoken, describe_spoken, spoken_figure
 from fgcme.report.theme import Picture
-from fgcme.statistics import Difference
 
 # Pictures of single variants that a page shows; the others are files beside it.
 _SHOWN = 6

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fgcme.evaluation.comparison import Difference
 from fgcme.report.comparison import stars
 from fgcme.report.findings import Findings
 from fgcme.report.phrases import count, listing, percent, points, points_range
 from fgcme.report.theme import Theme
-from fgcme.statistics import Difference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fgcme.crossvalidation import summarise
+from fgcme.evaluation.comparison import Answers, Counts, Difference, Table, compare_table
+from fgcme.evaluation.cross_validation import summarise
 from fgcme.report.standing import Standing
-from fgcme.statistics import Answers, Counts, Difference, Table, compare_table
 
 History = Sequence[tuple[int, float]]
 
@@ -56,13 +56,13 @@ class Findings:
         """Work the numbers out.
 
         Args:
-            predictions: variant -> predictions of all folds and seeds, schema `fgcme.crossvalidation.PREDICTIONS`.
+            predictions: variant -> predictions of all folds and seeds, schema `fgcme.evaluation.cross_validation.PREDICTIONS`.
             reference: the variant that the others are compared with.
             classes: class names.
             standing, remarks: kept.
 
         Raises:
-            UserError: see `fgcme.statistics.compare_table`.
+            UserError: see `fgcme.evaluation.comparison.compare_table`.
         """
         table = compare_table(predictions, reference, classes)
         answers = {name: Answers.of(name, each, classes) for name, each in predictions.items()}
@@ -134,7 +134,7 @@ def selection_gaps(
     """How much choosing epochs on the test part raises each variant: variant -> metric, `ua` or `wa` -> difference.
 
     Raises:
-        UserError: see `fgcme.statistics.compare_table`.
+        UserError: see `fgcme.evaluation.comparison.compare_table`.
     """
     return {
         name: compare_table({"dev": on_dev[name], "test": on_test[name]}, "dev", classes)

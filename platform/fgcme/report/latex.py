@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from fgcme.evaluation.comparison import Estimate
 from fgcme.report.comparison import stars
 from fgcme.report.findings import Findings
 from fgcme.report.phrases import MINUS, count, p_value, percent, points
-from fgcme.statistics import Estimate
 
 _ESCAPED = {
     "\\": r"\textbackslash{}",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from fgcme.evaluation.comparison import Difference
 from fgcme.report.findings import Findings
 from fgcme.report.phrases import (
     count,
@@ -18,7 +19,6 @@ from fgcme.report.phrases import (
     points_range,
     sentence,
 )
-from fgcme.statistics import Difference
 
 _NAMED = 4
 

@@ -17,8 +17,8 @@ from torch.nn import functional
 from fgcme.data.dataset import RaggedLoader
 from fgcme.data.fold import Parts
 from fgcme.errors import UserError
+from fgcme.evaluation.metrics import confusion, measure, score
 from fgcme.experiment.settings import ModelSettings, TrainingSettings
-from fgcme.metrics import confusion, measure, score
 from fgcme.model import Network, WordEmbedding, build
 from fgcme.training.loss import balanced, utterance_losses
 

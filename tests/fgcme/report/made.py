@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from fgcme.crossvalidation import PREDICTIONS
+from fgcme.evaluation.cross_validation import PREDICTIONS
 from fgcme.fitted import Prediction
 from fgcme.report.content import Content, Effort, Origin
 from fgcme.report.findings import Curve, Findings, Learning, selection_gaps

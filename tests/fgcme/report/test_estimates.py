@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 from matplotlib.axes import Axes
 
+from fgcme.evaluation.comparison import Interval
 from fgcme.report.comparison import stars
 from fgcme.report.estimates import describe_estimates, describe_gaps, estimates_figure, gaps_figure
 from fgcme.report.findings import selection_gaps
 from fgcme.report.phrases import percent, points
 from fgcme.report.theme import LIGHT
-from fgcme.statistics import Interval
 from tests.fgcme.report.made import CLASSES, ON_DEV, ON_TEST, TEST, findings, predictions
 
 MADE = findings()

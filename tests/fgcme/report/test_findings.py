@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from fgcme.crossvalidation import summarise
+from fgcme.evaluation.comparison import Interval, Table
+from fgcme.evaluation.cross_validation import summarise
 from fgcme.report.findings import Curve, selection_gaps, without_speakers
-from fgcme.statistics import Interval, Table
 from tests.fgcme.report.made import CLASSES, ON_DEV, ON_TEST, SPEAKERS, alone, findings
 
 MADE = findings()

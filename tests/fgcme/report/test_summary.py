@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fgcme.evaluation.comparison import Comparison, Difference, Interval
 from fgcme.report.findings import Findings, selection_gaps
 from fgcme.report.phrases import percent, points
 from fgcme.report.summary import summarise_findings, summarise_gaps
-from fgcme.statistics import Comparison, Difference, Interval
 from tests.fgcme.report.made import CLASSES, ON_DEV, ON_TEST, TEST, alone, findings
 
 MADE = findings()

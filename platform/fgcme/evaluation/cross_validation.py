@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from fgcme.metrics import confusion, measure
+from fgcme.evaluation.metrics import confusion, measure
 
 PREDICTIONS = pa.schema(
     [

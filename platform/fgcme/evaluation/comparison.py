@@ -30,7 +30,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from fgcme.errors import UserError
-from fgcme.metrics import confusion
+from fgcme.evaluation.metrics import confusion
 
 CONFIDENCE = 0.95
 # Swapping the predictions of a speaker changes the sign of what it adds to a difference in these, and nothing else.
@@ -66,7 +66,7 @@ class Answers:
 
         Args:
             name: what errors call the variant.
-            predictions: schema `fgcme.crossvalidation.PREDICTIONS`, rows in any order.
+            predictions: schema `fgcme.evaluation.cross_validation.PREDICTIONS`, rows in any order.
             classes: class names.
 
         Raises:
@@ -163,7 +163,7 @@ class Counts:
         return Counts(*(np.tensordot(weights, part, 1) for part in (self.correct, self.support, self.predicted)))
 
     def measure(self) -> dict[str, np.ndarray]:
-        """WA, UA and macro-F1 by seed, [..., R], as `fgcme.metrics.measure` defines them."""
+        """WA, UA and macro-F1 by seed, [..., R], as `fgcme.evaluation.metrics.measure` defines them."""
         present = self.support > 0
         recall, f1 = np.zeros((2, *self.correct.shape))
         np.divide(self.correct, self.support, out=recall, where=present)
@@ -337,7 +337,7 @@ def compare_table(
     if the family's tests are valid. S speakers can give no p-value below 2^(1 - S) (see `Table.smallest_p`).
 
     Args:
-        variants: name -> predictions of all folds and seeds, schema `fgcme.crossvalidation.PREDICTIONS`.
+        variants: name -> predictions of all folds and seeds, schema `fgcme.evaluation.cross_validation.PREDICTIONS`.
         reference: one of the names.
         classes: class names.
         resamples: draws of the bootstrap.

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fgcme.crossvalidation import PREDICTIONS, predictions_table, summarise
+from fgcme.evaluation.cross_validation import PREDICTIONS, predictions_table, summarise
 
 CLASSES = ["calm", "angry"]
 

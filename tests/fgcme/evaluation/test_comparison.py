@@ -10,10 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from fgcme.crossvalidation import PREDICTIONS, summarise
 from fgcme.errors import UserError
-from fgcme.metrics import confusion, measure
-from fgcme.statistics import (
+from fgcme.evaluation.comparison import (
     Answers,
     Counts,
     Table,
@@ -27,6 +25,8 @@ from fgcme.statistics import (
     spread,
     standardised,
 )
+from fgcme.evaluation.cross_validation import PREDICTIONS, summarise
+from fgcme.evaluation.metrics import confusion, measure
 
 CLASSES = ["calm", "angry", "sad"]
 
