@@ -49,7 +49,7 @@ def main() -> None:
 def sweep(trials: int, epochs: int) -> dict[str, float]:
     """Busy slots and first steps of a sweep in this process."""
     from fgcme.experiment.settings import load
-    from fgcme.tracking import Tracker
+    from fgcme.tracking.tracker import Tracker
     from pipelines import engine, tune
     from pipelines.shipped import experiment_file
 
@@ -78,7 +78,7 @@ def sweep(trials: int, epochs: int) -> dict[str, float]:
 
 def loop(trainings: int, epochs: int) -> dict[str, float]:
     """Busy time of one `fgcme train` after the other."""
-    from fgcme.tracking import Tracker
+    from fgcme.tracking.tracker import Tracker
 
     started = time.monotonic()
     for seed in range(trainings):

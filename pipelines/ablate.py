@@ -33,7 +33,7 @@ from fgcme.experiment.settings import Experiment, digest
 from fgcme.files import write_text
 from fgcme.report.comparison import to_metrics, to_text
 from fgcme.report.findings import without_speakers
-from fgcme.tracking import Tracker
+from fgcme.tracking.tracker import Tracker
 from pipelines import engine, failure, participants, records, shipped
 from pipelines.jobs import Job, conclude, conclude_late, finished, line, recorded_run, with_run
 from pipelines.progress import Progress

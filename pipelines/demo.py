@@ -13,7 +13,7 @@ from fgcme.corpora.contract import Utterance
 from fgcme.data.dataset import SpeechCorpus
 from fgcme.data.protocol import apply, split
 from fgcme.experiment.settings import Experiment, load
-from fgcme.tracking import Tracker, resolve_uri
+from fgcme.tracking.tracker import Tracker, resolve_uri
 from pipelines import engine, predict, prepare, register, shipped, storage, train, tune
 from pipelines.progress import clock
 

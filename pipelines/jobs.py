@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from fgcme.courier import LOCAL_TAG
 from fgcme.experiment.settings import Experiment
 from fgcme.files import write_text
-from fgcme.tracking import Tracker, provenance
+from fgcme.tracking.relay import LOCAL_TAG
+from fgcme.tracking.tracker import Tracker, provenance
 from pipelines import records
 
 

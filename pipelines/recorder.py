@@ -16,8 +16,8 @@ from ray.tune.schedulers import TrialScheduler
 
 from fgcme.experiment import search_space as spaces
 from fgcme.files import write_text
-from fgcme.mlflow_store import cause, refuses
-from fgcme.tracking import Tracker
+from fgcme.tracking.store import cause, refuses
+from fgcme.tracking.tracker import Tracker
 from pipelines import snapshot
 from pipelines.board import Board, Row, Standing, Summary
 from pipelines.failure import TAG, reason

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fgcme.courier import LOCAL_TAG
 from fgcme.data.dataset import SpeechCorpus
 from fgcme.data.hearing import reads_test_audio
 from fgcme.data.protocol import Assignment, Selection
 from fgcme.errors import UserError
 from fgcme.experiment import settings as experiments
 from fgcme.experiment.settings import Experiment
-from fgcme.tracking import Tracker, prepare_store, provenance, resolve_uri
+from fgcme.tracking.relay import LOCAL_TAG
+from fgcme.tracking.tracker import Tracker, prepare_store, provenance, resolve_uri
 
 # In the storage folder, which all nodes share.
 OUTBOX = "outbox"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fgcme import fitted
 from fgcme.errors import UserError
 from fgcme.registry import add_version, check_names, log_model
-from fgcme.tracking import Tracker, require_store, resolve_uri
+from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
 from pipelines.records import measured
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def register(run: str, name: str, alias: str | None = None, tracking_uri: str | 
         run: id, beginning of an id, name or `latest`; a cross-validation, or a training of one or of an ablation.
         name: of the registered model.
         alias: to point at the new version.
-        tracking_uri: where the run is recorded, see `fgcme.tracking.resolve_uri`.
+        tracking_uri: where the run is recorded, see `fgcme.tracking.tracker.resolve_uri`.
 
     Raises:
         UserError: there is no such run, it keeps no model or models of several kinds, or a name is refused.

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fgcme import fitted
-from fgcme.courier import LOCAL_TAG
 from fgcme.data.dataset import SpeechCorpus
 from fgcme.data.hearing import reads_test_audio
 from fgcme.data.protocol import Selection, resolve
@@ -36,7 +35,8 @@ from fgcme.report.spoken import Spoken
 from fgcme.report.spreadsheet import confusions_csv, results_csv, speakers_csv
 from fgcme.report.standing import Standing
 from fgcme.report.theme import LIGHT, to_png
-from fgcme.tracking import Tracker, require_store, resolve_uri
+from fgcme.tracking.relay import LOCAL_TAG
+from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
 from pipelines import prepare, sweep_report
 from pipelines.origins import origin_of
 from pipelines.repetition import Repetition, of_ablation, of_training
@@ -105,7 +105,7 @@ def report(run: str, output: Path | None = None, tracking_uri: str | None = None
     Args:
         run: id, beginning of an id, name or `latest`; of `fgcme ablate`, `fgcme train` or `fgcme tune`.
         output: the folder; `report-<first letters of the id>` in the working directory by default.
-        tracking_uri: where the run is recorded, see `fgcme.tracking.resolve_uri`.
+        tracking_uri: where the run is recorded, see `fgcme.tracking.tracker.resolve_uri`.
 
     Returns:
         The page.

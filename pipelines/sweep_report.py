@@ -15,7 +15,7 @@ from fgcme.report.sweep import State, Sweep, Trial
 from fgcme.report.sweep_page import SweepPictures, sweep_html, sweep_pictures
 from fgcme.report.sweep_spreadsheet import trials_csv
 from fgcme.report.theme import LIGHT, to_png
-from fgcme.tracking import Tracker
+from fgcme.tracking.tracker import Tracker
 from pipelines import records
 from pipelines.origins import origin_of
 from pipelines.repetition import Repetition, of_sweep

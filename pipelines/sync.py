@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fgcme.courier import Courier
 from fgcme.errors import UserError, without_passwords
-from fgcme.outbox import Outbox, outboxes
+from fgcme.tracking.outbox import Outbox, outboxes
+from fgcme.tracking.relay import Courier
 from pipelines.records import OUTBOX
 
 

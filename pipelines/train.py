@@ -24,7 +24,7 @@ from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import Summary, summarise
 from fgcme.experiment.settings import Experiment
 from fgcme.report.confusion import confusion_figure
-from fgcme.tracking import Tracker
+from fgcme.tracking.tracker import Tracker
 from pipelines import engine, failure, participants, records
 from pipelines.jobs import Job, Result, conclude, conclude_late, finished, line, with_run
 from pipelines.progress import Progress

@@ -28,7 +28,6 @@ from ray import tune
 from ray.tune.error import TuneError
 from ray.tune.search import SearchAlgorithm, Searcher
 
-from fgcme.courier import LOCAL_TAG
 from fgcme.data.dataset import SpeechCorpus
 from fgcme.data.fold import divide
 from fgcme.data.protocol import Assignment, split
@@ -37,8 +36,9 @@ from fgcme.experiment import search_space as spaces
 from fgcme.experiment.search_space import Space
 from fgcme.experiment.settings import Experiment, digest
 from fgcme.files import replacing, write_text
-from fgcme.mlflow_store import sqlite_path
-from fgcme.tracking import Tracker, require_store, resolve_uri
+from fgcme.tracking.relay import LOCAL_TAG
+from fgcme.tracking.store import sqlite_path
+from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
 from fgcme.training.learning import Fit
 from pipelines import engine, participants, records, scheduling, search, shipped, snapshot, study
 from pipelines.failure import reason

@@ -11,7 +11,7 @@ from typing import Any
 from fgcme.experiment import search_space as spaces
 from fgcme.experiment.search_space import Space
 from fgcme.experiment.settings import Experiment
-from fgcme.tracking import Tracker
+from fgcme.tracking.tracker import Tracker
 from tests import small_corpus
 
 SPACE = """\

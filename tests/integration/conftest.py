@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from fgcme.experiment.settings import Experiment
-from fgcme.tracking import Tracker
+from fgcme.tracking.tracker import Tracker
 from pipelines import engine
 from tests import small_corpus
 from tests.store import make_tracker

@@ -17,7 +17,7 @@ import pytest
 
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment
-from fgcme.tracking import Tracker
+from fgcme.tracking.tracker import Tracker
 from pipelines import ablate
 from tests import small_corpus
 from tests.integration.conftest import descendants, kill, program, wait_for

@@ -15,7 +15,7 @@ from fgcme.data.protocol import Selection
 from fgcme.evaluation import comparison as statistics
 from fgcme.experiment.settings import Experiment
 from fgcme.report.phrases import percent, points
-from fgcme.tracking import Tracker
+from fgcme.tracking.tracker import Tracker
 from pipelines import ablate, cli, report, train
 from tests import small_corpus
 from tests.integration import browser

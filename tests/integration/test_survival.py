@@ -14,7 +14,7 @@ import pytest
 
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment
-from fgcme.tracking import Tracker
+from fgcme.tracking.tracker import Tracker
 from pipelines import engine, tune
 from tests.integration.conftest import Make, descendants, kill, program, wait_for
 from tests.store import Server, make_tracker, serving

@@ -13,7 +13,7 @@ import ray
 
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment
-from fgcme.tracking import Tracker
+from fgcme.tracking.tracker import Tracker
 from pipelines import cli, train
 from tests import small_corpus
 from tests.integration.conftest import Make, descendants, program, wait_for

@@ -9,7 +9,7 @@ import pytest
 
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment, load
-from fgcme.tracking import Tracker
+from fgcme.tracking.tracker import Tracker
 from pipelines import train, tune
 from tests.integration.conftest import Make
 

@@ -15,7 +15,7 @@ from fgcme.data.protocol import Selection
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment
 from fgcme.files import write_text
-from fgcme.tracking import Tracker
+from fgcme.tracking.tracker import Tracker
 from pipelines import ablate, failure, report, training
 from pipelines.jobs import Job, Result, conclude
 from pipelines.origins import origin_of

@@ -13,7 +13,7 @@ import pytest
 from ray.exceptions import ActorDiedError
 from ray.tune.schedulers import FIFOScheduler
 
-from fgcme.tracking import Tracker
+from fgcme.tracking.tracker import Tracker
 from pipelines.recorder import Failures, Recorder
 from pipelines.trial import FAILURE, NOTE, Kept, Sweep
 from tests import small_corpus

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from fgcme.courier import LOCAL_TAG
 from fgcme.data.dataset import SpeechCorpus
 from fgcme.data.protocol import apply
 from fgcme.errors import UserError
+from fgcme.tracking.relay import LOCAL_TAG
 from pipelines import records
 from tests import small_corpus
 from tests.store import make_tracker

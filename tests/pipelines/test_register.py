@@ -7,7 +7,7 @@ import pytest
 from fgcme import fitted
 from fgcme.errors import UserError
 from fgcme.registry import fetch
-from fgcme.tracking import Tracker
+from fgcme.tracking.tracker import Tracker
 from pipelines.predict import predict
 from pipelines.register import register
 from tests.fitted_model import write_audio

@@ -16,7 +16,7 @@ from ray.tune.search.search_generator import SearchGenerator
 
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment, parse
-from fgcme.tracking import Tracker
+from fgcme.tracking.tracker import Tracker
 from pipelines import tune
 from pipelines.tune import Plan
 from tests import small_corpus

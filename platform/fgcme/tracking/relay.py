@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError, without_passwords
-from fgcme.mlflow_store import PATIENCE_SECONDS, attended, cause, client, insist, problem, refuses, turn, within
-from fgcme.outbox import Entry, Outbox
+from fgcme.tracking.outbox import Entry, Outbox
+from fgcme.tracking.store import PATIENCE_SECONDS, attended, cause, client, insist, problem, refuses, turn, within
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
 
-from fgcme.courier import LOCAL, LOCAL_TAG, Courier, make, resolve, say
 from fgcme.errors import UserError
-from fgcme.mlflow_store import SQLITE, attended, client, explain, insist, problem, refuses, sqlite_path, turn
-from fgcme.mlflow_store import cause as cause
-from fgcme.outbox import Entry, outbox_of
+from fgcme.tracking.outbox import Entry, outbox_of
+from fgcme.tracking.relay import LOCAL, LOCAL_TAG, Courier, make, resolve, say
+from fgcme.tracking.store import SQLITE, attended, client, explain, insist, problem, refuses, sqlite_path, turn
+from fgcme.tracking.store import cause as cause
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

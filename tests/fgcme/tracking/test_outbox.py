@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fgcme.outbox import Entry, Outbox, outbox_of, outboxes
+from fgcme.tracking.outbox import Entry, Outbox, outbox_of, outboxes
 
 RUN = "a1b2c3"
 PROCESSES = multiprocessing.get_context("fork")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.tracking import Tracker, prepare_store, provenance, require_store, resolve_uri
+from fgcme.tracking.tracker import Tracker, prepare_store, provenance, require_store, resolve_uri
 from tests.store import make_tracker
 
 
@@ -226,7 +226,7 @@ def test_provenance_names_code_and_versions_and_no_place() -> None:
 def test_a_commit_is_told_and_changes_to_it_are_called_dirty(tmp_path: Path) -> None:
     package = tmp_path / "platform" / "fgcme"
     package.mkdir(parents=True)
-    source = Path(sys.modules["fgcme.tracking"].__file__ or "").parent
+    source = Path(sys.modules["fgcme.tracking.tracker"].__file__ or "").parent
     for path in source.glob("*.py"):
         (package / path.name).write_bytes(path.read_bytes())
 

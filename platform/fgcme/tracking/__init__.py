@@ -1,0 +1,1 @@
+"""MLflow runs, written at once or once their server is back."""
