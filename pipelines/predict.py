@@ -13,7 +13,7 @@ from fgcme.errors import UserError
 
 if TYPE_CHECKING:
     from fgcme.report.predictions import Answer
-    from fgcme.serving import Classifier
+    from fgcme.serving.classifier import Classifier
 
 Format = Literal["table", "json", "csv", "textgrid"]
 
@@ -46,8 +46,8 @@ def predict(
     _check_folder(audio, output, folder)
     # Wrong arguments are refused before the seconds that torch takes to import.
     from fgcme.data.hearing import reads_test_audio
-    from fgcme.registry import fetch
-    from fgcme.serving import Classifier
+    from fgcme.serving.classifier import Classifier
+    from fgcme.serving.registry import fetch
 
     with tempfile.TemporaryDirectory() as copies:
         classifier = Classifier(fetch(model_uri, tracking_uri, Path(copies)))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fgcme import fitted
 from fgcme.errors import UserError
-from fgcme.registry import add_version, check_names, log_model
+from fgcme.serving import fitted
+from fgcme.serving.registry import add_version, check_names, log_model
 from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
 from pipelines.records import measured
 

@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fgcme import fitted
 from fgcme.data.dataset import SpeechCorpus
 from fgcme.data.hearing import reads_test_audio
 from fgcme.data.protocol import Selection, resolve
 from fgcme.errors import UserError
 from fgcme.experiment import settings as experiments
 from fgcme.experiment.settings import Experiment
-from fgcme.fitted import Card
 from fgcme.model import Network
 from fgcme.prepared.utterance import Speech
 from fgcme.report.content import Content, Effort, pictures
@@ -35,6 +33,8 @@ from fgcme.report.spoken import Spoken
 from fgcme.report.spreadsheet import confusions_csv, results_csv, speakers_csv
 from fgcme.report.standing import Standing
 from fgcme.report.theme import LIGHT, to_png
+from fgcme.serving import fitted
+from fgcme.serving.fitted import Card
 from fgcme.tracking.relay import LOCAL_TAG
 from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
 from pipelines import prepare, sweep_report

@@ -18,7 +18,6 @@ import ray.train.torch
 import torch
 import torch.distributed
 
-from fgcme import fitted
 from fgcme.data.dataset import SpeechCorpus
 from fgcme.data.fold import divide
 from fgcme.data.protocol import Assignment, apply
@@ -26,6 +25,7 @@ from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import predictions_table
 from fgcme.experiment.settings import Experiment, ScalingSettings
 from fgcme.files import replacing, write_text
+from fgcme.serving import fitted
 from fgcme.training.learning import Evaluation, Fit, Workers
 from pipelines import records
 from pipelines.jobs import Job, Result

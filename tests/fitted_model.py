@@ -8,10 +8,10 @@ import numpy as np
 import soundfile
 import torch
 
-from fgcme import fitted
 from fgcme.audio import SAMPLE_RATE
 from fgcme.experiment.settings import ModelSettings, PrepareSettings
 from fgcme.model import build
+from fgcme.serving import fitted
 
 CLASSES = ["angry", "calm", "happy"]
 WORDS = ["dogs", "are", "sitting", "by", "the", "door"]

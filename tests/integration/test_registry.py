@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from fgcme import audio
-from fgcme.serving import Classifier
+from fgcme.serving.classifier import Classifier
 from fgcme.tracking.tracker import Tracker, prepare_store
 from pipelines.engine import free_port
 from pipelines.predict import predict

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fgcme import fitted
 from fgcme.errors import UserError
-from fgcme.registry import fetch
+from fgcme.serving import fitted
+from fgcme.serving.registry import fetch
 from fgcme.tracking.tracker import Tracker
 from pipelines.predict import predict
 from pipelines.register import register

@@ -56,7 +56,7 @@ class Findings:
         """Work the numbers out.
 
         Args:
-            predictions: variant -> predictions of all folds and seeds, schema `fgcme.evaluation.cross_validation.PREDICTIONS`.
+            predictions: variant -> predictions of all folds and seeds, schema `cross_validation.PREDICTIONS`.
             reference: the variant that the others are compared with.
             classes: class names.
             standing, remarks: kept.

@@ -8,8 +8,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fgcme.fitted import Prediction
-from fgcme.serving import record
+from fgcme.serving.classifier import record
+from fgcme.serving.fitted import Prediction
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Answer:
 
 
 def to_json(answer: Answer) -> str:
-    """One line of JSON: audio, text and duration, and the columns of `fgcme.serving.record`."""
+    """One line of JSON: audio, text and duration, and the columns of `fgcme.serving.classifier.record`."""
     named = {"audio": answer.audio, "text": answer.text, "duration": answer.duration}
     return json.dumps(named | record(answer.prediction), ensure_ascii=False)
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from fgcme.fitted import Prediction
 from fgcme.report.phrases import listing
 from fgcme.report.predictions import likeliest
 from fgcme.report.theme import Theme
+from fgcme.serving.fitted import Prediction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

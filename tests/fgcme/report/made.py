@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from fgcme.evaluation.cross_validation import PREDICTIONS
-from fgcme.fitted import Prediction
 from fgcme.report.content import Content, Effort, Origin
 from fgcme.report.findings import Curve, Findings, Learning, selection_gaps
 from fgcme.report.spoken import Spoken
 from fgcme.report.standing import Standing
+from fgcme.serving.fitted import Prediction
 
 CLASSES = ["calm", "happy", "sad"]
 SPEAKERS = [f"s{number}" for number in range(8)]

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fgcme.fitted import Prediction
 from fgcme.report.predictions import Answer, csv_header, to_csv, to_json, to_table, to_textgrid
+from fgcme.serving.fitted import Prediction
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from fgcme import fitted
 from fgcme.data.dataset import SpeechCorpus
 from fgcme.data.fold import divide
 from fgcme.data.protocol import assign, named
 from fgcme.errors import UserError
 from fgcme.prepared.utterance import Speech
+from fgcme.serving import fitted
 from fgcme.training.learning import Fit
 from tests import small_corpus
 from tests.fitted_model import save_fitted

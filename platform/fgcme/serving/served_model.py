@@ -16,11 +16,11 @@ from fgcme import audio
 from fgcme.alignment import AlignmentError
 from fgcme.audio import AudioError
 from fgcme.errors import DataError
-from fgcme.serving import FITTED, Classifier, record
+from fgcme.serving.classifier import FITTED, Classifier, record
 
 
 class ServedModel(PythonModel):
-    """Rows of `audio` (bytes of a sound file) and `text` in, rows of `fgcme.serving.record` out."""
+    """Rows of `audio` (bytes of a sound file) and `text` in, rows of `fgcme.serving.classifier.record` out."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the model, its aligner and its features, once for all requests."""

@@ -14,11 +14,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgcme import alignment, features, fitted
+from fgcme import alignment, features
 from fgcme.audio import SAMPLE_RATE, Samples
 from fgcme.experiment.settings import PrepareSettings
-from fgcme.fitted import Prediction
 from fgcme.prepared.utterance import analyse
+from fgcme.serving import fitted
+from fgcme.serving.fitted import Prediction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 FITTED = "fitted"
 """Name of the fitted model's folder among the artifacts of a packaged model."""
 
-# What `fgcme.serving` imports, and what an aligner or an extractor adds to it.
+# What `fgcme.serving.classifier` imports, and what an aligner or an extractor adds to it.
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "pyyaml", "safetensors", "scipy", "soundfile")
 _TORCH = ("torch", "torchaudio")
 
@@ -184,7 +185,7 @@ def package(folder: Path, destination: Path, description: Model | None = None) -
         mlflow.pyfunc.save_model(
             destination,
             mlflow_model=description,
-            python_model=str(source / "served_model.py"),
+            python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={FITTED: str(staged)},
             code_paths=[str(source)],
             signature=signature(),

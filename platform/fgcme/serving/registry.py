@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError
-from fgcme.serving import FITTED, fitted_folder, package
+from fgcme.serving.classifier import FITTED, fitted_folder, package
 from fgcme.tracking.tracker import Tracker, cause, require_store, resolve_uri
 
 if TYPE_CHECKING:

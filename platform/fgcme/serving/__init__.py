@@ -1,0 +1,1 @@
+"""A fitted model on disk, as a classifier, and in the MLflow registry."""
