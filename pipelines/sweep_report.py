@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from fgcme.errors import UserError
 from fgcme.experiment import settings as experiments
 from fgcme.experiment.search_space import Space
-from fgcme.report.sweep import State, Sweep, Trial
-from fgcme.report.sweep_page import SweepPictures, sweep_html, sweep_pictures
-from fgcme.report.sweep_spreadsheet import trials_csv
+from fgcme.report.sweep.page import SweepPictures, sweep_html, sweep_pictures
+from fgcme.report.sweep.spreadsheet import trials_csv
+from fgcme.report.sweep.trials import State, Sweep, Trial
 from fgcme.report.theme import LIGHT, to_png
 from fgcme.tracking.tracker import Tracker
 from pipelines import records

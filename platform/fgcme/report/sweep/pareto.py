@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from fgcme.report.phrases import count, percent
-from fgcme.report.sweep import Sweep, cost_of, cost_text, score_of
+from fgcme.report.sweep.trials import Sweep, cost_of, cost_text, score_of
 from fgcme.report.theme import Theme
 
 if TYPE_CHECKING:

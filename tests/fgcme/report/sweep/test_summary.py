@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from fgcme.report.sweep_importances import importances
-from fgcme.report.sweep_summary import caveats, summarise_sweep
-from tests.fgcme.report.made_sweep import mixed, sweep, telling, trial
+from fgcme.report.sweep.importances import importances
+from fgcme.report.sweep.summary import caveats, summarise_sweep
+from tests.fgcme.report.sweep.made import mixed, sweep, telling, trial
 
 OTHER = {"model.pooling.kind": "mean", "model.fusion.hidden": 64, "training.gradient_clip": None}
 

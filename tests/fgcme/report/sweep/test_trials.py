@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from fgcme.experiment.search_space import apply
-from fgcme.report.sweep import Trial
-from tests.fgcme.report.made_sweep import EXPERIMENT, mixed, sweep, telling, trial
+from fgcme.report.sweep.trials import Trial
+from tests.fgcme.report.sweep.made import EXPERIMENT, mixed, sweep, telling, trial
 
 
 def names(trials: list[Trial]) -> list[int]:

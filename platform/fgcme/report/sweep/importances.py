@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgcme.report.phrases import count, percent
-from fgcme.report.sweep import Sweep, score_of
+from fgcme.report.sweep.trials import Sweep, score_of
 from fgcme.report.theme import Theme
 
 if TYPE_CHECKING:

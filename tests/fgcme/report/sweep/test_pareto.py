@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from fgcme.report.sweep_pareto import describe_pareto, pareto_figure
+from fgcme.report.sweep.pareto import describe_pareto, pareto_figure
 from fgcme.report.theme import LIGHT
-from tests.fgcme.report.made_sweep import sweep, trial
+from tests.fgcme.report.sweep.made import sweep, trial
 
 MADE = sweep(
     trial(0, 0.5, cost=200.0), trial(1, 0.4, cost=100.0), trial(2, 0.3, cost=150.0), trial(3, 0.9), cost="parameters"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fgcme.report.spreadsheet import written
-from fgcme.report.sweep import Sweep
-from fgcme.report.sweep_summary import caveats
+from fgcme.report.sweep.summary import caveats
+from fgcme.report.sweep.trials import Sweep
 
 
 def trials_csv(sweep: Sweep) -> str:

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from fgcme.report.phrases import percent
-from fgcme.report.sweep import Sweep
-from fgcme.report.sweep_page import sweep_html, sweep_pictures
+from fgcme.report.sweep.page import sweep_html, sweep_pictures
+from fgcme.report.sweep.trials import Sweep
 from fgcme.report.theme import LIGHT, to_png
-from tests.fgcme.report.made_sweep import mixed, sweep, trial
 from tests.fgcme.report.page_text import Page
+from tests.fgcme.report.sweep.made import mixed, sweep, trial
 
 
 def rendered(made: Sweep) -> Page:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from fgcme.report.html import Image, render
-from fgcme.report.sweep import Sweep, cost_text, value_text
-from fgcme.report.sweep_coordinates import common_values, coordinates_figure, describe_coordinates
-from fgcme.report.sweep_history import describe_history, history_figure
-from fgcme.report.sweep_importances import Importances, describe_importances, importances, importances_figure
-from fgcme.report.sweep_pareto import describe_pareto, pareto_figure
-from fgcme.report.sweep_summary import caveats, summarise_sweep
+from fgcme.report.sweep.coordinates import common_values, coordinates_figure, describe_coordinates
+from fgcme.report.sweep.history import describe_history, history_figure
+from fgcme.report.sweep.importances import Importances, describe_importances, importances, importances_figure
+from fgcme.report.sweep.pareto import describe_pareto, pareto_figure
+from fgcme.report.sweep.summary import caveats, summarise_sweep
+from fgcme.report.sweep.trials import Sweep, cost_text, value_text
 from fgcme.report.theme import Picture
 
 # Trials that the page shows at once, and all in all; the file of trials has them all.
@@ -75,7 +75,7 @@ def sweep_html(sweep: Sweep, pictures: SweepPictures, light: Mapping[str, bytes]
     """
     common = common_values(sweep) if sweep.scored else {}
     return render(
-        "sweep.html.j2",
+        "sweep/page.html.j2",
         {
             "image": lambda picture: Image.of(picture, light[picture.name]),
             "value": value_text,

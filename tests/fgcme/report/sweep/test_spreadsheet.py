@@ -3,8 +3,8 @@ from __future__ import annotations
 import csv
 import io
 
-from fgcme.report.sweep_spreadsheet import trials_csv
-from tests.fgcme.report.made_sweep import mixed, sweep
+from fgcme.report.sweep.spreadsheet import trials_csv
+from tests.fgcme.report.sweep.made import mixed, sweep
 
 
 def test_every_trial_is_a_row_with_all_its_digits() -> None:

@@ -5,10 +5,10 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from fgcme.report.sweep import Sweep
-from fgcme.report.sweep_importances import Importances, describe_importances, importances, importances_figure
+from fgcme.report.sweep.importances import Importances, describe_importances, importances, importances_figure
+from fgcme.report.sweep.trials import Sweep
 from fgcme.report.theme import LIGHT
-from tests.fgcme.report.made_sweep import sweep, telling, trial
+from tests.fgcme.report.sweep.made import sweep, telling, trial
 
 
 @pytest.fixture(scope="module")

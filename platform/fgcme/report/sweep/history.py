@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fgcme.report.phrases import percent
-from fgcme.report.sweep import STATES, State, Sweep, score_of
+from fgcme.report.sweep.trials import STATES, State, Sweep, score_of
 from fgcme.report.theme import Theme
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fgcme.experiment.search_space import Space
 from fgcme.experiment.settings import parse
-from fgcme.report.sweep import State, Sweep, Trial
+from fgcme.report.sweep.trials import State, Sweep, Trial
 from tests.fgcme.report.made import origin
 
 EXPERIMENT = parse(

@@ -11,7 +11,7 @@ import numpy as np
 
 from fgcme.experiment.search_space import Parameter, Value
 from fgcme.report.phrases import count, percent
-from fgcme.report.sweep import Sweep, Trial, score_of, value_text
+from fgcme.report.sweep.trials import Sweep, Trial, score_of, value_text
 from fgcme.report.theme import Theme
 
 if TYPE_CHECKING:

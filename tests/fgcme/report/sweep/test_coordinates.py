@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from fgcme.report.sweep_coordinates import common_values, coordinates_figure, describe_coordinates
+from fgcme.report.sweep.coordinates import common_values, coordinates_figure, describe_coordinates
 from fgcme.report.theme import LIGHT
-from tests.fgcme.report.made_sweep import SPACE, sweep, telling, trial
+from tests.fgcme.report.sweep.made import SPACE, sweep, telling, trial
 
 ORDER = list(SPACE.parameters)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fgcme.report.phrases import count, listing, percent
-from fgcme.report.sweep import Sweep, cost_of, cost_text, score_of
-from fgcme.report.sweep_importances import Importances
+from fgcme.report.sweep.importances import Importances
+from fgcme.report.sweep.trials import Sweep, cost_of, cost_text, score_of
 
 _NAMED = 3
 
