@@ -25,7 +25,8 @@ from rich.table import Table
 
 from fgcme.corpora import catalogue
 from fgcme.experiment.settings import Experiment, parse
-from pipelines import engine, prepare
+from pipelines import prepare
+from pipelines.cluster import session as engine
 
 PROCESSES = 2
 TARGET = 1.3

@@ -50,8 +50,9 @@ def sweep(trials: int, epochs: int) -> dict[str, float]:
     """Busy slots and first steps of a sweep in this process."""
     from fgcme.experiment.settings import load
     from fgcme.tracking.tracker import Tracker
-    from pipelines import engine, tune
-    from pipelines.shipped import experiment_file
+    from pipelines import tune
+    from pipelines.bundled import experiment_file
+    from pipelines.cluster import session as engine
 
     Path("space.yaml").write_text(SPACE)
     settings = [f"training.epochs={epochs}", f"tune.trials={trials}", "tune.scheduler=none"]

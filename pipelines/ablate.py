@@ -34,10 +34,12 @@ from fgcme.files import write_text
 from fgcme.report.comparison import to_metrics, to_text
 from fgcme.report.findings import without_speakers
 from fgcme.tracking.tracker import Tracker
-from pipelines import engine, failure, participants, records, shipped
+from pipelines import bundled as shipped
+from pipelines import failure, participants, records
+from pipelines.cluster import session as engine
+from pipelines.cluster.progress import Progress
+from pipelines.cluster.storage import writable
 from pipelines.jobs import Job, conclude, conclude_late, finished, line, recorded_run, with_run
-from pipelines.progress import Progress
-from pipelines.storage import writable
 from pipelines.training import train
 
 KIND = "ablation"

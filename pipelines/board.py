@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.progress import clock
+from pipelines.cluster.progress import clock
 
 Standing = Literal["waiting", "running", "ended", "stopped", "failed"]
 

@@ -192,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _load(options: argparse.Namespace, extra: Sequence[str] = ()) -> Experiment:
     from fgcme.experiment.settings import load
-    from pipelines.shipped import experiment_file
+    from pipelines.bundled import experiment_file
 
     return load(experiment_file(options.experiment), [*options.overrides, *extra])
 

@@ -14,8 +14,11 @@ from fgcme.data.dataset import SpeechCorpus
 from fgcme.data.protocol import apply, split
 from fgcme.experiment.settings import Experiment, load
 from fgcme.tracking.tracker import Tracker, resolve_uri
-from pipelines import engine, predict, prepare, register, shipped, storage, train, tune
-from pipelines.progress import clock
+from pipelines import bundled as shipped
+from pipelines import predict, prepare, register, train, tune
+from pipelines.cluster import session as engine
+from pipelines.cluster import storage
+from pipelines.cluster.progress import clock
 
 NAME, ALIAS = "fgcme-demo", "champion"
 

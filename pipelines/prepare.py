@@ -25,8 +25,9 @@ from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment, digest
 from fgcme.prepared import corpus as prepared
-from pipelines import engine, storage
-from pipelines.progress import clock
+from pipelines.cluster import session as engine
+from pipelines.cluster import storage
+from pipelines.cluster.progress import clock
 
 # A block is what a kill may lose and what a step of the progress shows; in much smaller ones Ray's own cost shows too.
 _BLOCK = 32

@@ -18,7 +18,7 @@ from fgcme.experiment import search_space as spaces
 from fgcme.experiment import settings as experiments
 from fgcme.experiment.search_space import Space
 from fgcme.experiment.settings import Experiment
-from pipelines import shipped
+from pipelines import bundled as shipped
 
 # Where things lie and how work is spread, which decides no result.
 _OF_THE_MACHINE = ("scaling.", "storage.", "tracking.", "prepare.folder", "corpus.root")

@@ -25,10 +25,11 @@ from fgcme.evaluation.cross_validation import Summary, summarise
 from fgcme.experiment.settings import Experiment
 from fgcme.report.confusion import confusion_figure
 from fgcme.tracking.tracker import Tracker
-from pipelines import engine, failure, participants, records
+from pipelines import failure, participants, records
+from pipelines.cluster import session as engine
+from pipelines.cluster.progress import Progress
+from pipelines.cluster.storage import writable
 from pipelines.jobs import Job, Result, conclude, conclude_late, finished, line, with_run
-from pipelines.progress import Progress
-from pipelines.storage import writable
 from pipelines.training import train_fold
 
 

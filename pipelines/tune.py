@@ -40,12 +40,14 @@ from fgcme.tracking.relay import LOCAL_TAG
 from fgcme.tracking.store import sqlite_path
 from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
 from fgcme.training.learning import Fit
-from pipelines import engine, participants, records, scheduling, search, shipped, snapshot, study
+from pipelines import bundled as shipped
+from pipelines import participants, records, scheduling, search, snapshot, study
+from pipelines.cluster import session as engine
+from pipelines.cluster.progress import clock
+from pipelines.cluster.storage import writable
 from pipelines.failure import reason
-from pipelines.progress import clock
 from pipelines.recorder import Failures, Recorder
 from pipelines.search import settings_of
-from pipelines.storage import writable
 from pipelines.sweep_report import pictures_of_sweep
 from pipelines.trial import FAILURE, Kept, Sweep, disk_full, trial
 

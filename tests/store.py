@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fgcme.tracking.tracker import Tracker, prepare_store
-from pipelines.engine import free_port
+from pipelines.cluster.session import free_port
 from tests.fitted_model import save_fitted
 
 

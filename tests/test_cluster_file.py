@@ -15,7 +15,7 @@ import yaml
 
 from fgcme.experiment.settings import load
 from pipelines import cli
-from pipelines.shipped import experiment_file, space_file
+from pipelines.bundled import experiment_file, space_file
 
 ROOT = Path(__file__).parent.parent
 REQUIREMENTS = dict(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fgcme.experiment import ablation
 from fgcme.experiment.settings import load
-from pipelines import cli, prepare, shipped
+from pipelines import bundled as shipped
+from pipelines import cli, prepare
 
 TEXT = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
 COMMANDS = [shlex.split(line) for line in re.findall(r"^\t\$\(BIN\)/fgcme (.*)$", TEXT, re.MULTILINE)]

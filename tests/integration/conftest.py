@@ -17,7 +17,7 @@ import pytest
 
 from fgcme.experiment.settings import Experiment
 from fgcme.tracking.tracker import Tracker
-from pipelines import engine
+from pipelines.cluster import session as engine
 from tests import small_corpus
 from tests.store import make_tracker
 

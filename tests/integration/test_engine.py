@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from fgcme.errors import UserError
-from pipelines import engine
+from pipelines.cluster import session as engine
 from tests.integration.conftest import descendants
 
 pytestmark = pytest.mark.integration

@@ -22,7 +22,7 @@ import pytest
 from fgcme import audio
 from fgcme.serving.classifier import Classifier
 from fgcme.tracking.tracker import Tracker, prepare_store
-from pipelines.engine import free_port
+from pipelines.cluster.session import free_port
 from pipelines.predict import predict
 from pipelines.register import register
 from tests.fitted_model import write_audio

@@ -15,7 +15,8 @@ import pytest
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment
 from fgcme.tracking.tracker import Tracker
-from pipelines import engine, tune
+from pipelines import tune
+from pipelines.cluster import session as engine
 from tests.integration.conftest import Make, descendants, kill, program, wait_for
 from tests.store import Server, make_tracker, serving
 

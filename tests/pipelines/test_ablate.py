@@ -17,9 +17,9 @@ from fgcme.experiment.settings import Experiment
 from fgcme.files import write_text
 from fgcme.tracking.tracker import Tracker
 from pipelines import ablate, failure, report, training
+from pipelines.cluster.progress import Progress
 from pipelines.jobs import Job, Result, conclude
 from pipelines.origins import origin_of
-from pipelines.progress import Progress
 from tests import small_corpus
 from tests.store import make_tracker
 

@@ -8,7 +8,8 @@ import pytest
 from fgcme.experiment import ablation
 from fgcme.experiment import search_space as spaces
 from fgcme.experiment.settings import Experiment, load
-from pipelines import cli, shipped
+from pipelines import bundled as shipped
+from pipelines import cli
 from pipelines.repetition import Repetition, of_ablation, of_sweep, of_training
 from tests import small_corpus
 

@@ -11,7 +11,7 @@ from fgcme.experiment import variants
 from fgcme.experiment.ablation import load
 from fgcme.experiment.settings import load as load_experiment
 from fgcme.experiment.settings import parse
-from pipelines.shipped import EXPERIMENTS, SEARCH_SPACES
+from pipelines.bundled import EXPERIMENTS, SEARCH_SPACES
 
 EXPERIMENT = parse(
     {

@@ -9,7 +9,7 @@ from fgcme.experiment.search_space import Space, apply, load
 from fgcme.experiment.settings import load as load_experiment
 from fgcme.experiment.settings import parse
 from fgcme.model import build
-from pipelines.shipped import EXPERIMENTS, SEARCH_SPACES
+from pipelines.bundled import EXPERIMENTS, SEARCH_SPACES
 
 EXPERIMENT = parse({"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}})
 

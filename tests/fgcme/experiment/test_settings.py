@@ -5,7 +5,7 @@ import yaml
 
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment, load, parse, read_yaml, setting_type
-from pipelines.shipped import EXPERIMENTS
+from pipelines.bundled import EXPERIMENTS
 
 MINIMAL = {"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}}
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fgcme.errors import UserError
-from pipelines import storage
+from pipelines.cluster import storage
 from tests import small_corpus
 
 

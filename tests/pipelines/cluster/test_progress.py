@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.progress import Progress
+from pipelines.cluster.progress import Progress
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fgcme.errors import UserError
-from pipelines.shipped import experiment_file, space_file
+from pipelines.bundled import experiment_file, space_file
 
 
 def test_shipped_experiments_and_spaces_are_found_by_name() -> None:

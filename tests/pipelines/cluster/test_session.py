@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.engine import fitting
+from pipelines.cluster.session import fitting
 
 FOUR = {"CPU": 4.0}
 
