@@ -35,12 +35,13 @@ from fgcme.report.comparison import to_metrics, to_text
 from fgcme.report.findings import without_speakers
 from fgcme.tracking.tracker import Tracker
 from pipelines import bundled as shipped
-from pipelines import failure, participants, records
+from pipelines import participants, records
 from pipelines.cluster import session as engine
 from pipelines.cluster.progress import Progress
 from pipelines.cluster.storage import writable
-from pipelines.jobs import Job, conclude, conclude_late, finished, line, recorded_run, with_run
-from pipelines.training import train
+from pipelines.training import failure
+from pipelines.training.job import Job, conclude, conclude_late, finished, line, recorded_run, with_run
+from pipelines.training.worker import train
 
 KIND = "ablation"
 RULES: Sequence[Selection] = ("dev", "test")

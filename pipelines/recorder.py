@@ -20,8 +20,8 @@ from fgcme.tracking.store import cause, refuses
 from fgcme.tracking.tracker import Tracker
 from pipelines import snapshot
 from pipelines.board import Board, Row, Standing, Summary
-from pipelines.failure import TAG, reason
 from pipelines.search import settings_of
+from pipelines.training.failure import TAG, reason
 from pipelines.trial import FAILURE, NOTE, Kept, Sweep
 
 # Of a report, what is neither Ray Tune's own nor the configuration.

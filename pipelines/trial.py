@@ -35,9 +35,9 @@ from fgcme.experiment import search_space as spaces
 from fgcme.experiment.settings import Experiment, TuneSettings
 from fgcme.files import replacing, write_text
 from fgcme.training.learning import Epoch, Fit, Workers
-from pipelines.jobs import cause
 from pipelines.search import NUMBER, PROPOSED, settings_of
-from pipelines.training import in_workers, place
+from pipelines.training.job import cause
+from pipelines.training.worker import in_workers, place
 
 T = TypeVar("T")
 

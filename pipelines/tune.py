@@ -45,10 +45,10 @@ from pipelines import participants, records, scheduling, search, snapshot, study
 from pipelines.cluster import session as engine
 from pipelines.cluster.progress import clock
 from pipelines.cluster.storage import writable
-from pipelines.failure import reason
 from pipelines.recorder import Failures, Recorder
 from pipelines.search import settings_of
 from pipelines.sweep_report import pictures_of_sweep
+from pipelines.training.failure import reason
 from pipelines.trial import FAILURE, Kept, Sweep, disk_full, trial
 
 # What may change between the beginning of a sweep and its going on, besides what never matters.

@@ -16,10 +16,12 @@ from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment
 from fgcme.files import write_text
 from fgcme.tracking.tracker import Tracker
-from pipelines import ablate, failure, report, training
+from pipelines import ablate, report
 from pipelines.cluster.progress import Progress
-from pipelines.jobs import Job, Result, conclude
 from pipelines.origins import origin_of
+from pipelines.training import failure
+from pipelines.training import worker as training
+from pipelines.training.job import Job, Result, conclude
 from tests import small_corpus
 from tests.store import make_tracker
 

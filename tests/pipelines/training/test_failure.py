@@ -9,8 +9,8 @@ from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
 
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment
-from pipelines import failure
-from pipelines.jobs import Job
+from pipelines.training import failure
+from pipelines.training.job import Job
 from tests import small_corpus
 from tests.store import make_tracker
 

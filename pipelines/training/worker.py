@@ -28,7 +28,7 @@ from fgcme.files import replacing, write_text
 from fgcme.serving import fitted
 from fgcme.training.learning import Evaluation, Fit, Workers
 from pipelines import records
-from pipelines.jobs import Job, Result
+from pipelines.training.job import Job, Result
 
 
 def train(job: Job) -> None:

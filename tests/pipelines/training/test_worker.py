@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from fgcme.data.dataset import SpeechCorpus
-from pipelines.jobs import Job, Result, finished
-from pipelines.training import train
+from pipelines.training.job import Job, Result, finished
+from pipelines.training.worker import train
 from tests import small_corpus
 from tests.store import make_tracker
 

@@ -8,7 +8,7 @@ import ray.exceptions
 
 from fgcme.errors import UserError
 from fgcme.files import write_text
-from pipelines.jobs import Job, cause
+from pipelines.training.job import Job, cause
 
 TAG = "fgcme.failure"
 # Only a process that dies is tried again: what the user has to put right would happen again just so.

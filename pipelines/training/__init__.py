@@ -1,0 +1,1 @@
+"""Trainings of folds: as the driver sees them, and what their processes do."""
