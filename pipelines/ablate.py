@@ -35,10 +35,11 @@ from fgcme.report.comparison import to_metrics, to_text
 from fgcme.report.findings import without_speakers
 from fgcme.tracking.tracker import Tracker
 from pipelines import bundled as shipped
-from pipelines import participants, records
 from pipelines.cluster import session as engine
 from pipelines.cluster.progress import Progress
 from pipelines.cluster.storage import writable
+from pipelines.runs import corpus as participants
+from pipelines.runs import records
 from pipelines.training import failure
 from pipelines.training.job import Job, conclude, conclude_late, finished, line, recorded_run, with_run
 from pipelines.training.worker import train

@@ -15,7 +15,7 @@ from fgcme.errors import UserError
 from fgcme.serving import fitted
 from fgcme.serving.registry import add_version, check_names, log_model
 from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
-from pipelines.records import measured
+from pipelines.runs.records import measured
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -38,8 +38,8 @@ from fgcme.serving.fitted import Card
 from fgcme.tracking.relay import LOCAL_TAG
 from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
 from pipelines import prepare, sweep_report
-from pipelines.origins import origin_of
-from pipelines.repetition import Repetition, of_ablation, of_training
+from pipelines.runs.provenance import origin_of
+from pipelines.runs.reproduce import Repetition, of_ablation, of_training
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -16,9 +16,9 @@ from fgcme.report.sweep.spreadsheet import trials_csv
 from fgcme.report.sweep.trials import State, Sweep, Trial
 from fgcme.report.theme import LIGHT, to_png
 from fgcme.tracking.tracker import Tracker
-from pipelines import records
-from pipelines.origins import origin_of
-from pipelines.repetition import Repetition, of_sweep
+from pipelines.runs import records
+from pipelines.runs.provenance import origin_of
+from pipelines.runs.reproduce import Repetition, of_sweep
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

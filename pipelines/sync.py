@@ -7,7 +7,7 @@ from pathlib import Path
 from fgcme.errors import UserError, without_passwords
 from fgcme.tracking.outbox import Outbox, outboxes
 from fgcme.tracking.relay import Courier
-from pipelines.records import OUTBOX
+from pipelines.runs.records import OUTBOX
 
 
 def run(storage: Path) -> int:

@@ -25,10 +25,11 @@ from fgcme.evaluation.cross_validation import Summary, summarise
 from fgcme.experiment.settings import Experiment
 from fgcme.report.confusion import confusion_figure
 from fgcme.tracking.tracker import Tracker
-from pipelines import participants, records
 from pipelines.cluster import session as engine
 from pipelines.cluster.progress import Progress
 from pipelines.cluster.storage import writable
+from pipelines.runs import corpus as participants
+from pipelines.runs import records
 from pipelines.training import failure
 from pipelines.training.job import Job, Result, conclude, conclude_late, finished, line, with_run
 from pipelines.training.worker import train_fold

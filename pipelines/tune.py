@@ -41,11 +41,13 @@ from fgcme.tracking.store import sqlite_path
 from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
 from fgcme.training.learning import Fit
 from pipelines import bundled as shipped
-from pipelines import participants, records, scheduling, search, snapshot, study
+from pipelines import scheduling, search, snapshot, study
 from pipelines.cluster import session as engine
 from pipelines.cluster.progress import clock
 from pipelines.cluster.storage import writable
 from pipelines.recorder import Failures, Recorder
+from pipelines.runs import corpus as participants
+from pipelines.runs import records
 from pipelines.search import settings_of
 from pipelines.sweep_report import pictures_of_sweep
 from pipelines.training.failure import reason

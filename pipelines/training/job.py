@@ -13,7 +13,7 @@ from fgcme.experiment.settings import Experiment
 from fgcme.files import write_text
 from fgcme.tracking.relay import LOCAL_TAG
 from fgcme.tracking.tracker import Tracker, provenance
-from pipelines import records
+from pipelines.runs import records
 
 
 @dataclass(frozen=True)

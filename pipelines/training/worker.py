@@ -27,7 +27,7 @@ from fgcme.experiment.settings import Experiment, ScalingSettings
 from fgcme.files import replacing, write_text
 from fgcme.serving import fitted
 from fgcme.training.learning import Evaluation, Fit, Workers
-from pipelines import records
+from pipelines.runs import records
 from pipelines.training.job import Job, Result
 
 

@@ -18,7 +18,7 @@ from fgcme.files import write_text
 from fgcme.tracking.tracker import Tracker
 from pipelines import ablate, report
 from pipelines.cluster.progress import Progress
-from pipelines.origins import origin_of
+from pipelines.runs.provenance import origin_of
 from pipelines.training import failure
 from pipelines.training import worker as training
 from pipelines.training.job import Job, Result, conclude

@@ -10,7 +10,7 @@ from fgcme.experiment import search_space as spaces
 from fgcme.experiment.settings import Experiment, load
 from pipelines import bundled as shipped
 from pipelines import cli
-from pipelines.repetition import Repetition, of_ablation, of_sweep, of_training
+from pipelines.runs.reproduce import Repetition, of_ablation, of_sweep, of_training
 from tests import small_corpus
 
 

@@ -6,7 +6,7 @@ from fgcme.data.dataset import SpeechCorpus
 from fgcme.data.protocol import apply
 from fgcme.errors import UserError
 from fgcme.tracking.relay import LOCAL_TAG
-from pipelines import records
+from pipelines.runs import records
 from tests import small_corpus
 from tests.store import make_tracker
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fgcme.experiment.settings import Experiment
 from fgcme.report.content import Origin
-from pipelines.records import COMMIT, RESUMED
+from pipelines.runs.records import COMMIT, RESUMED
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -10,7 +10,8 @@ from fgcme.corpora.contract import Rejection
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment
 from fgcme.prepared import corpus as prepared
-from pipelines import participants, records
+from pipelines.runs import corpus as participants
+from pipelines.runs import records
 from tests import small_corpus
 
 

@@ -1,0 +1,1 @@
+"""MLflow runs of all verbs: how they are opened, tagged, resumed and reproduced."""
