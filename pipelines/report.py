@@ -37,9 +37,10 @@ from fgcme.serving import fitted
 from fgcme.serving.fitted import Card
 from fgcme.tracking.relay import LOCAL_TAG
 from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
-from pipelines import prepare, sweep_report
+from pipelines import prepare
 from pipelines.runs.provenance import origin_of
 from pipelines.runs.reproduce import Repetition, of_ablation, of_training
+from pipelines.sweep import report as sweep_report
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

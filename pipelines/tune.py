@@ -41,17 +41,18 @@ from fgcme.tracking.store import sqlite_path
 from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
 from fgcme.training.learning import Fit
 from pipelines import bundled as shipped
-from pipelines import scheduling, search, snapshot, study
 from pipelines.cluster import session as engine
 from pipelines.cluster.progress import clock
 from pipelines.cluster.storage import writable
-from pipelines.recorder import Failures, Recorder
 from pipelines.runs import corpus as participants
 from pipelines.runs import records
-from pipelines.search import settings_of
-from pipelines.sweep_report import pictures_of_sweep
+from pipelines.sweep import scheduling, search, snapshot
+from pipelines.sweep import shared_study as study
+from pipelines.sweep.recorder import Failures, Recorder
+from pipelines.sweep.report import pictures_of_sweep
+from pipelines.sweep.search import settings_of
+from pipelines.sweep.trial import FAILURE, Kept, Sweep, disk_full, trial
 from pipelines.training.failure import reason
-from pipelines.trial import FAILURE, Kept, Sweep, disk_full, trial
 
 # What may change between the beginning of a sweep and its going on, besides what never matters.
 _FREE = ("tune.max_failures", "tune.epoch_minutes", "storage.path")

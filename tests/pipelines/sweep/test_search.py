@@ -9,7 +9,7 @@ from ray import tune
 
 from fgcme.experiment.search_space import Space
 from fgcme.experiment.settings import Experiment
-from pipelines import search
+from pipelines.sweep import search
 from tests import small_corpus
 
 SPACE = Space.model_validate(

@@ -14,8 +14,8 @@ from ray.exceptions import ActorDiedError
 from ray.tune.schedulers import FIFOScheduler
 
 from fgcme.tracking.tracker import Tracker
-from pipelines.recorder import Failures, Recorder
-from pipelines.trial import FAILURE, NOTE, Kept, Sweep
+from pipelines.sweep.recorder import Failures, Recorder
+from pipelines.sweep.trial import FAILURE, NOTE, Kept, Sweep
 from tests import small_corpus
 from tests.store import make_tracker
 

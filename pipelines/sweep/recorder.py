@@ -18,11 +18,11 @@ from fgcme.experiment import search_space as spaces
 from fgcme.files import write_text
 from fgcme.tracking.store import cause, refuses
 from fgcme.tracking.tracker import Tracker
-from pipelines import snapshot
-from pipelines.board import Board, Row, Standing, Summary
-from pipelines.search import settings_of
+from pipelines.sweep import snapshot
+from pipelines.sweep.progress_table import Board, Row, Standing, Summary
+from pipelines.sweep.search import settings_of
+from pipelines.sweep.trial import FAILURE, NOTE, Kept, Sweep
 from pipelines.training.failure import TAG, reason
-from pipelines.trial import FAILURE, NOTE, Kept, Sweep
 
 # Of a report, what is neither Ray Tune's own nor the configuration.
 _OWN = ("train/", "dev/", "objective", "cost", "epoch", "seconds", FAILURE)

@@ -18,7 +18,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from fgcme.experiment.search_space import Space, Value
 from fgcme.experiment.settings import Experiment, TuneSettings
-from pipelines.study import SWEEP, Direction, OneOfSeveral, evenly
+from pipelines.sweep.shared_study import SWEEP, Direction, OneOfSeveral, evenly
 
 # What a trial's configuration holds besides dotted settings: its number in the study, and when it was proposed.
 NUMBER = "number"

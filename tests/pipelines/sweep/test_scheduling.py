@@ -17,8 +17,8 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 from fgcme.errors import UserError
 from fgcme.experiment.search_space import Parameter, Space
 from fgcme.experiment.settings import Experiment
-from pipelines import scheduling
-from pipelines.scheduling import Hyperband, Population
+from pipelines.sweep import scheduling
+from pipelines.sweep.scheduling import Hyperband, Population
 from tests import small_corpus
 
 SPACE = Space.model_validate({"parameters": {"model.pooling.kind": {"choice": ["mean", "lse"]}}})

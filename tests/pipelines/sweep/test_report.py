@@ -14,7 +14,7 @@ from fgcme.report.phrases import percent
 from fgcme.tracking.tracker import Tracker
 from pipelines import cli
 from pipelines.report import report
-from pipelines.sweep_report import pictures_of_sweep, read_sweep
+from pipelines.sweep.report import pictures_of_sweep, read_sweep
 from tests.recorded_sweep import EPOCHS, Recorded, record, some
 from tests.store import make_tracker
 

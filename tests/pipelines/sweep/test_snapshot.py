@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
-from pipelines import snapshot
+from pipelines.sweep import snapshot
 
 
 @pytest.fixture

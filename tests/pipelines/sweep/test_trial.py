@@ -15,8 +15,8 @@ from ray.tune.schedulers import ASHAScheduler
 
 from fgcme.data.dataset import SpeechCorpus
 from fgcme.errors import UserError
-from pipelines import trial
-from pipelines.trial import NOTE, Kept, Sweep
+from pipelines.sweep import trial
+from pipelines.sweep.trial import NOTE, Kept, Sweep
 from tests import small_corpus
 
 SETTINGS = small_corpus.experiment().tune

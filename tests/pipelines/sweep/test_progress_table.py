@@ -8,7 +8,7 @@ import math
 import pytest
 from rich.console import Console
 
-from pipelines.board import Board, Row, Summary, table
+from pipelines.sweep.progress_table import Board, Row, Summary, table
 
 ROWS = [
     Row("0", "ended", 6, 0.5),

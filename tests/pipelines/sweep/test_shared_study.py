@@ -13,7 +13,8 @@ from ray.tune.search import Searcher
 
 from fgcme.errors import UserError
 from fgcme.experiment.search_space import Space
-from pipelines import search, snapshot, study
+from pipelines.sweep import search, snapshot
+from pipelines.sweep import shared_study as study
 from tests import small_corpus
 
 RATE = "training.learning_rate"

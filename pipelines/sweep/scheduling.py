@@ -19,7 +19,7 @@ from ray.tune.schedulers import (
 from fgcme.errors import UserError
 from fgcme.experiment.search_space import Parameter, Space, Value
 from fgcme.experiment.settings import Experiment
-from pipelines.study import evenly, mixed
+from pipelines.sweep.shared_study import evenly, mixed
 
 # Settings that may change in the middle of a training: they decide neither shapes nor what the epochs so far have seen.
 _MUTABLE = (

@@ -35,7 +35,7 @@ from fgcme.experiment import search_space as spaces
 from fgcme.experiment.settings import Experiment, TuneSettings
 from fgcme.files import replacing, write_text
 from fgcme.training.learning import Epoch, Fit, Workers
-from pipelines.search import NUMBER, PROPOSED, settings_of
+from pipelines.sweep.search import NUMBER, PROPOSED, settings_of
 from pipelines.training.job import cause
 from pipelines.training.worker import in_workers, place
 

@@ -1,0 +1,1 @@
+"""A sweep over a search space on Ray Tune and Optuna."""
