@@ -121,7 +121,7 @@ def plan_reads(begin: np.ndarray, end: np.ndarray, frame_count: int, reach: int)
     )
 
 
-def reach(kernels: Sequence[int]) -> int:
+def lookahead(kernels: Sequence[int]) -> int:
     """How many frames past its own an output of the encoder sees.
 
     >>> reach([5, 2, 2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fgcme.data.batch import Reading, reach
+from fgcme.data.batch import Reading, lookahead
 from fgcme.data.front_end import FrontEnd
 from fgcme.experiment.settings import AcousticSettings, ModelSettings
 
@@ -13,7 +13,7 @@ def reading(settings: ModelSettings) -> Reading:
         return Reading("none")
     if settings.kind != "fgcme":
         return Reading("utterance")
-    seen = reach(settings.acoustic.kernels)
+    seen = lookahead(settings.acoustic.kernels)
     if settings.pooling.kind == "utterance":
         return Reading("utterance", seen)
     if settings.pooling.kind == "uniform":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgcme.data.batch import Batch, reach
+from fgcme.data.batch import Batch, lookahead
 from fgcme.errors import UserError
 
 Activation = Literal["none", "relu", "gelu"]
@@ -52,7 +52,7 @@ class AcousticEncoder(nn.Module):
         self.activation = _ACTIVATIONS[activation]()
         self.dropout = nn.Dropout(dropout)
         self.linear = activation == "none" and not layer_normalisation
-        self.reach = reach(kernels)
+        self.reach = lookahead(kernels)
         self.size = sizes[-1]
 
     def forward(self, frames: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fgcme.data.batch import Reading, reach
+from fgcme.data.batch import Reading, lookahead
 from fgcme.errors import UserError
 from fgcme.experiment.settings import AcousticSettings
 from fgcme.model import WordEmbedding
@@ -69,7 +69,7 @@ def test_an_output_sees_its_own_frame_and_the_reach_after_it(activation: Activat
     model = encoder(activation, normalised=normalised)
     frames = torch.randn(30, 4, dtype=torch.float64)
     outputs = model(frames)
-    assert model.reach == reach([5, 2, 3]) == 7
+    assert model.reach == lookahead([5, 2, 3]) == 7
     changed = frames.clone()
     changed[15] += 1
     moved = (model(changed) - outputs).abs().sum(1) > 1e-9
