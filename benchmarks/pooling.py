@@ -34,10 +34,10 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from fgcme.data.dataset import SpeechCorpus, Vocabulary
-from fgcme.data.hearing import reading
+from fgcme.data.hearing import scheme_of
 from fgcme.experiment.settings import ModelSettings
 from fgcme.model import FineGrainedExcitement, Network, build
-from fgcme.model.listening import AlignedListening
+from fgcme.model.word_acoustics import SpanPooling
 from tests.fgcme.model.masked import MaskedExcitement, Utterance, masked_pool, padded, ragged, read_mask
 
 BATCH_SIZE, BINS, CLASSES = 32, 40, 8
@@ -148,11 +148,11 @@ def works_of(
     model: Network, masked_model: MaskedExcitement, group: Sequence[Utterance]
 ) -> dict[str, tuple[Work, Work]]:
     """What is measured on one batch, ragged and masked."""
-    listening = cast("AlignedListening", cast("FineGrainedExcitement", model.core).acoustic)
+    listening = cast("SpanPooling", cast("FineGrainedExcitement", model.core).acoustic)
     encoder, pooling = listening.encoder, listening.pooling
     masked_encoder = masked_model.listening.encoder
-    how = reading(ModelSettings())
-    batch, masked_batch = ragged(group, how).to(DEVICE), padded(group, how.reach).to(DEVICE)
+    how = scheme_of(ModelSettings())
+    batch, masked_batch = ragged(group, how).to(DEVICE), padded(group, how.lookahead).to(DEVICE)
     with torch.no_grad():
         torch.testing.assert_close(model(batch).logits, masked_model(masked_batch), rtol=1e-3, atol=1e-4)
         hidden, masked_hidden = encoder(batch.frames), masked_model.encode(masked_batch)

@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fgcme.corpora import catalogue
-from fgcme.experiment.settings import Experiment, parse
+from fgcme.experiment.loading import parse_experiment
+from fgcme.experiment.settings import Experiment
 from pipelines import prepare
 from pipelines.cluster import session as engine
 
@@ -60,13 +61,13 @@ def describe(root: str | None, limit: int | None, work: Path) -> Experiment:
                 (subset / Path(utterance.audio).name).symlink_to((Path(root) / utterance.audio).resolve())
             corpus["root"] = str(subset)
     content = {"name": "benchmark", "corpus": corpus, "protocol": {"name": "none"}, "storage": {"path": str(work)}}
-    return parse(content)
+    return parse_experiment(content)
 
 
 def measure(experiment: Experiment, rounds: int) -> tuple[list[float], list[float], int]:
     """Seconds of every round, through Ray and through the pool, and how many utterances each round prepared."""
-    with engine.session(), multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
-        engine.require(PROCESSES, 0, "this benchmark")
+    with engine.ray_session(), multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        engine.require_capacity(PROCESSES, 0, "this benchmark")
         by_ray, by_pool = [], []
         for number in range(rounds + 1):
             seconds, utterances = prepare_with_ray(experiment)
@@ -95,7 +96,7 @@ def prepare_with_pool(experiment: Experiment, pool: Pool) -> tuple[float, int]:
     began = time.perf_counter()
     root, listing = catalogue.find(experiment.corpus, Path(experiment.storage.path))
     sources = {utterance.id: prepare.source_hash(utterance, root) for utterance in listing.utterances}
-    recipe = prepare.Recipe.of(experiment, root, folder)
+    recipe = prepare.PrepareTask.of(experiment, root, folder)
     tasks = [(block, recipe) for block in prepare.blocks(listing.utterances, sources, PROCESSES)]
     outcomes = pool.starmap(prepare.prepare_block, tasks, chunksize=1)
     seconds = time.perf_counter() - began

@@ -80,7 +80,7 @@ def corpus(folder: Path) -> None:
         tracking={"uri": f"sqlite:///{Path('mlflow.db').absolute()}"},
         training={"epochs": EPOCHS, "batch_size": 2},
         tune={"trials": TRIALS, "folds": [0]},
-        scaling={"parallel": 1},
+        scaling={"max_concurrent": 1},
     )
     Path("small.yaml").write_text(experiment.to_yaml())
 

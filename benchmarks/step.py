@@ -27,8 +27,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from fgcme.data.batch import Batch, collate, end_to_end, plan
-from fgcme.data.hearing import reading
+from fgcme.data.batch import Batch, collate, layout_frames, ranges_from_counts
+from fgcme.data.hearing import scheme_of
 from fgcme.experiment.settings import ModelSettings
 from fgcme.model import build
 
@@ -76,13 +76,13 @@ def parts_of_a_step(shape: str, batch_size: int) -> dict[str, Part]:
     torch.manual_seed(0)
     network = build(settings, BINS, vocabulary_size, CLASSES).to(DEVICE)
     optimiser = torch.optim.Adam(network.parameters(), lr=5e-4, fused=True)
-    read = reading(settings)
-    planned = [plan(read, utterance.begin, utterance.end, len(utterance.frames)) for utterance in utterances]
+    read = scheme_of(settings)
+    planned = [layout_frames(read, utterance.begin, utterance.end, len(utterance.frames)) for utterance in utterances]
 
     def make_batch() -> Batch:
         words, labels = [utterance.words for utterance in utterances], [utterance.label for utterance in utterances]
         frames = [utterance.frames for utterance in utterances]
-        return collate(frames, planned, words, labels, read.reach + 1).to(DEVICE)
+        return collate(frames, planned, words, labels, read.lookahead + 1).to(DEVICE)
 
     batch, core = make_batch(), network.core
 
@@ -102,7 +102,7 @@ def parts_of_a_step(shape: str, batch_size: int) -> dict[str, Part]:
     leaves = [hidden := hidden.float(), sounds, words, joined, sequence]
     for leaf in leaves:
         leaf.requires_grad_()
-    utterance_ranges = end_to_end(batch.word_counts).to(DEVICE)
+    utterance_ranges = ranges_from_counts(batch.word_counts).to(DEVICE)
 
     def excite() -> Tensor:
         excited_words, _ = core.excite_semantic(words, sounds)

@@ -48,7 +48,7 @@ def main() -> None:
 
 def sweep(trials: int, epochs: int) -> dict[str, float]:
     """Busy slots and first steps of a sweep in this process."""
-    from fgcme.experiment.settings import load
+    from fgcme.experiment.loading import load_experiment
     from fgcme.tracking.tracker import Tracker
     from pipelines import tune
     from pipelines.bundled import experiment_file
@@ -56,9 +56,9 @@ def sweep(trials: int, epochs: int) -> dict[str, float]:
 
     Path("space.yaml").write_text(SPACE)
     settings = [f"training.epochs={epochs}", f"tune.trials={trials}", "tune.scheduler=none"]
-    experiment = load(experiment_file("demo"), settings)
-    with engine.session():
-        slots = int(engine.resources()["CPU"])
+    experiment = load_experiment(experiment_file("demo"), settings)
+    with engine.ray_session():
+        slots = int(engine.cluster_resources()["CPU"])
         tune.run(experiment, "space.yaml")
     tracker = Tracker(f"sqlite:///{Path('mlflow.db').absolute()}")
     run = tracker.find("latest")

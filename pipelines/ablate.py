@@ -29,19 +29,19 @@ from fgcme.data.protocol import Selection
 from fgcme.errors import UserError
 from fgcme.evaluation import comparison as statistics
 from fgcme.experiment import ablation
-from fgcme.experiment.settings import Experiment, digest
-from fgcme.files import write_text
+from fgcme.experiment.settings import Experiment
+from fgcme.files import digest, write_text
 from fgcme.report.comparison import to_metrics, to_text
 from fgcme.report.findings import without_speakers
 from fgcme.tracking.tracker import Tracker
 from pipelines import bundled as shipped
 from pipelines.cluster import session as engine
 from pipelines.cluster.progress import Progress
-from pipelines.cluster.storage import writable
+from pipelines.cluster.storage import writable_folder
 from pipelines.runs import corpus as participants
 from pipelines.runs import records
 from pipelines.training import failure
-from pipelines.training.job import Job, conclude, conclude_late, finished, line, recorded_run, with_run
+from pipelines.training.job import Job, conclude, finish_leftovers, format_result, read_result, recorded_run, with_run
 from pipelines.training.worker import train
 
 KIND = "ablation"
@@ -99,11 +99,11 @@ def run(
         UserError: the corpus is not prepared, the ablation does not fit the experiment, the rules contradict the
             experiment's, or trainings failed.
     """
-    storage = writable(experiment)
+    storage = writable_folder(experiment)
     path = shipped.space_file(space_name)
     if experiment.scaling.workers > 1:
         raise UserError("scaling.workers: trainings of an ablation are of one process each; set it to 0 or 1")
-    corpus_folder, corpus, assignment = participants.of(experiment)
+    corpus_folder, corpus, assignment = participants.load_assigned_corpus(experiment)
     tracker = records.open_store(experiment, storage)
     title = f"{experiment.name}-{path.stem}"
     folder = storage / "ablations" / title
@@ -111,13 +111,13 @@ def run(
     recorded = _recorded(tracker, latest) if latest is not None else None
     rules = _rules(experiment.protocol.selection, selections, recorded["selections"] if recorded else [])
     experiment = _selecting(_with_recorded(experiment, recorded) if recorded else experiment, rules[0])
-    reference, variants = ablation.load(path, experiment)
+    reference, variants = ablation.load_ablation(path, experiment)
     if latest is not None and recorded is not None:
-        records.refuse_changes(tracker, latest, experiment, corpus, but=tuple(CHANGEABLE))
+        records.refuse_changes(tracker, latest, experiment, corpus, ignoring=tuple(CHANGEABLE))
     tags = records.tags(experiment, corpus, assignment) | {
         "fgcme.kind": KIND,
         "fgcme.space": title,
-        "fgcme.selection": records.rules(rules),
+        "fgcme.selection": records.rule_tag(rules),
         "fgcme.seeds": ", ".join(map(str, experiment.training.seeds)),
     }
     if latest is None:
@@ -125,7 +125,7 @@ def run(
         (folder / parent).mkdir(parents=True)
     else:
         parent = latest
-        records.drop_unknown(tracker, parent, folder / parent)
+        records.delete_unstarted(tracker, parent, folder / parent)
         tracker.reopen(parent)
         # The code that began it, and trained most of it perhaps, stays named.
         changed = {key: value for key, value in tags.items() if key in CHANGEABLE.values()}
@@ -153,8 +153,8 @@ def run(
         f"{len(variants)} variants x {len(rules)} selection rule(s) ({', '.join(rules)}) x "
         f"{assignment.fold_count} folds x {len(experiment.training.seeds)} seeds = {len(trainings)} trainings"
     )
-    print(f"{title} on " + "\n".join(records.describe(experiment, corpus, assignment, plan)))
-    with tracker.ending(parent):
+    print(f"{title} on " + "\n".join(records.describe_participants(experiment, corpus, assignment, plan)))
+    with tracker.closing_run(parent):
         tracker.text(parent, experiment.to_yaml(), "experiment.yaml")
         tracker.text(parent, json.dumps(_description(reference, variants, rules), indent=2), "ablation.json")
         _train_all(trainings, tracker.experiment(experiment.name), parent)
@@ -177,7 +177,7 @@ def _latest(folder: Path) -> str:
 
 def _recorded(tracker: Tracker, run: str) -> dict[str, Any] | None:
     """What a run says of its ablation; None if it was killed before it could, and so before it trained anything."""
-    if not tracker.holds(run, "ablation.json"):
+    if not tracker.has_artifact(run, "ablation.json"):
         return None
     recorded: dict[str, Any] = tracker.json(run, "ablation.json")
     return recorded
@@ -238,18 +238,18 @@ def _train_all(trainings: Sequence[Training], study: str, parent: str) -> None:
     waiting: list[Training] = []
     done: list[Training] = []
     for training in trainings:
-        (waiting if finished(training.job.folder) is None else done).append(training)
-    conclude_late([training.job for training in done], parent)
+        (waiting if read_result(training.job.folder) is None else done).append(training)
+    finish_leftovers([training.job for training in done], parent)
     progress = Progress("training", [training.variant for training in waiting], already=len(done))
     if waiting:
-        with engine.session():
+        with engine.ray_session():
             _train(waiting, study, parent, progress)
         _refuse_gaps(trainings)
 
 
 def _train(waiting: Sequence[Training], study: str, parent: str, progress: Progress) -> None:
     scaling = waiting[0].job.experiment.scaling
-    engine.require(scaling.cpus_per_worker, scaling.gpus_per_worker, "one training")
+    engine.require_capacity(scaling.cpus_per_worker, scaling.gpus_per_worker, "one training")
     # One line for each training is ours to print; Ray's reports and stack traces would drown it.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -264,7 +264,7 @@ def _train(waiting: Sequence[Training], study: str, parent: str, progress: Progr
             {"CPU": scaling.cpus_per_worker, "GPU": scaling.gpus_per_worker},
         ),
         tune_config=tune.TuneConfig(
-            num_samples=len(waiting), max_concurrent_trials=scaling.parallel, reuse_actors=True
+            num_samples=len(waiting), max_concurrent_trials=scaling.max_concurrent, reuse_actors=True
         ),
         run_config=tune.RunConfig(
             name=grid.name,
@@ -284,7 +284,7 @@ def _refuse_gaps(trainings: Sequence[Training]) -> None:
         KeyboardInterrupt: some were not tried.
         UserError: some failed; says why.
     """
-    left = [training for training in trainings if finished(training.job.folder) is None]
+    left = [training for training in trainings if read_result(training.job.folder) is None]
     untried = [training for training in left if failure.noted(training.job) is None]
     for training in untried:
         if (training.job.folder / "run").exists():
@@ -342,10 +342,10 @@ class Recorder(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the training's run: as failed if there is a reason why it cannot be trained."""
         training = self._of(trial)
-        if (result := finished(training.job.folder)) is not None:
+        if (result := read_result(training.job.folder)) is not None:
             conclude(training.job)
             beside = sum(other is not trial and other.status == Trial.RUNNING for other in trials)
-            self._progress.step(f"{training.label}, {line(result)}", training.variant, result.seconds, beside)
+            self._progress.step(f"{training.label}, {format_result(result)}", training.variant, result.seconds, beside)
         elif (why := failure.noted(training.job)) is not None:
             self._fail(training, why)
 
@@ -355,7 +355,7 @@ class Recorder(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the training's run as failed."""
-        self._fail(self._of(trial), failure.reason(_error(trial)))
+        self._fail(self._of(trial), failure.failure_reason(_error(trial)))
 
     def _fail(self, training: Training, why: str) -> None:
         failure.record(training.job, why)
@@ -401,7 +401,7 @@ def _conclude(
     results = []
     with tempfile.TemporaryDirectory() as scratch:
         for training in trainings:
-            result = finished(training.job.folder)
+            result = read_result(training.job.folder)
             assert result is not None, "all trainings have ended well"
             which = {"variant": training.variant, "selection": training.selection, "run": recorded_run(training.job)}
             results.append(which | asdict(result))
@@ -412,8 +412,8 @@ def _conclude(
             folder.mkdir(parents=True)
             for name, table in tables.items():
                 pq.write_table(table, folder / f"{name}.parquet")
-            print(f"\n{records.protocol(experiment)}, selection {records.rule(selection)}, in per cent:")
-            prefix = records.measured(selection)
+            print(f"\n{records.protocol_label(experiment)}, selection {records.rule_text(selection)}, in per cent:")
+            prefix = records.metric_prefix(selection)
             _compare(tracker, parent, prefix, tables, reference, classes)
             if tuned_on := experiment.protocol.tuned_on:
                 print(records.TUNED_ON)

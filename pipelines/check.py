@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fgcme.alignment.words import normalise
 from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.protocol import Assignment, Selection, assign, resolve, split
+from fgcme.data.protocol import Assignment, Selection, assign_folds, resolve_protocol, split_fold
 from fgcme.experiment.settings import Experiment
 from fgcme.prepared import corpus as prepared
 from pipelines import prepare
@@ -29,8 +29,8 @@ def run(experiment: Experiment) -> int:
     """
     folder = prepare.locate(experiment)
     corpus = SpeechCorpus(folder)
-    protocol = resolve(experiment.protocol, experiment.corpus.kind)
-    assignment = assign(protocol, corpus.members, allow_missing=True)
+    protocol = resolve_protocol(experiment.protocol, experiment.corpus.kind)
+    assignment = assign_folds(protocol, corpus.members, allow_missing=True)
     taking_part = np.flatnonzero(assignment.labels >= 0).tolist()
     groups = corpus.members.speakers if protocol.group == "speaker" else corpus.members.sessions
     by_class = Counter(protocol.classes[assignment.labels[index]] for index in taking_part)
@@ -99,7 +99,7 @@ def _folds(corpus: SpeechCorpus, assignment: Assignment, selection: Selection) -
     speakers = np.array(corpus.members.speakers)
     texts = np.array([" ".join(normalise(text)) for text in corpus.texts])
     for fold in range(assignment.fold_count):
-        parts = split(assignment, fold, selection)
+        parts = split_fold(assignment, fold, selection)
         train, dev, test = parts.train, parts.dev, parts.test
         tested = sorted(set(speakers[test]))
         # Where epochs are chosen on the test part, dev is that part.

@@ -191,10 +191,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _load(options: argparse.Namespace, extra: Sequence[str] = ()) -> Experiment:
-    from fgcme.experiment.settings import load
+    from fgcme.experiment.loading import load_experiment
     from pipelines.bundled import experiment_file
 
-    return load(experiment_file(options.experiment), [*options.overrides, *extra])
+    return load_experiment(experiment_file(options.experiment), [*options.overrides, *extra])
 
 
 def _demo(options: argparse.Namespace) -> None:

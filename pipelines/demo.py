@@ -11,8 +11,9 @@ from pathlib import Path
 from fgcme.corpora.catalogue import find
 from fgcme.corpora.contract import Utterance
 from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.protocol import apply, split
-from fgcme.experiment.settings import Experiment, load
+from fgcme.data.protocol import apply_protocol, split_fold
+from fgcme.experiment.loading import load_experiment
+from fgcme.experiment.settings import Experiment
 from fgcme.tracking.tracker import Tracker, resolve_uri
 from pipelines import bundled as shipped
 from pipelines import predict, prepare, register, train, tune
@@ -30,10 +31,10 @@ def run(overrides: Sequence[str] = ()) -> None:
         overrides: of the demo experiment's settings, such as `training.epochs=5`.
     """
     started = time.monotonic()
-    experiment = load(shipped.experiment_file("demo"), overrides)
+    experiment = load_experiment(shipped.experiment_file("demo"), overrides)
     uri = resolve_uri(experiment.tracking.uri)
     # One Ray for all stages: each would otherwise start its own.
-    with engine.session():
+    with engine.ray_session():
         _title("1/5  prepare: synthesise speech, align words with frames, extract features")
         prepare.run(experiment)
         _title("2/5  train: cross-validation over voices that are not trained on")
@@ -60,9 +61,9 @@ def _small_sweep(experiment: Experiment) -> Experiment:
 def _unheard(experiment: Experiment, fold: int) -> tuple[Path, Utterance]:
     """The corpus's folder, and the first utterance of a fold's test part."""
     corpus = SpeechCorpus(prepare.locate(experiment))
-    assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
-    wanted = corpus.members.ids[split(assignment, fold).test[0]]
-    root, listing = find(experiment.corpus, storage.folder(experiment))
+    assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.members)
+    wanted = corpus.members.ids[split_fold(assignment, fold).test[0]]
+    root, listing = find(experiment.corpus, storage.storage_folder(experiment))
     return root, next(utterance for utterance in listing.utterances if utterance.id == wanted)
 
 

@@ -23,7 +23,8 @@ import pyarrow as pa
 from fgcme.corpora import catalogue
 from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.errors import UserError
-from fgcme.experiment.settings import Experiment, digest
+from fgcme.experiment.settings import Experiment
+from fgcme.files import digest
 from fgcme.prepared import corpus as prepared
 from pipelines.cluster import session as engine
 from pipelines.cluster import storage
@@ -47,7 +48,7 @@ _SOURCE = pa.schema(
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PrepareTask:
     """What a task needs to know besides its utterances: plain values, valid on every node.
 
     Attributes:
@@ -63,7 +64,7 @@ class Recipe:
     features: dict[str, Any]
 
     @classmethod
-    def of(cls, experiment: Experiment, root: Path, folder: Path) -> Recipe:
+    def of(cls, experiment: Experiment, root: Path, folder: Path) -> PrepareTask:
         """The recipe of an experiment; relative paths become absolute, because a task runs in a folder of its own."""
         alignment, features = experiment.prepare.alignment, experiment.prepare.features
         return cls(
@@ -144,14 +145,14 @@ def run(experiment: Experiment, progress: bool = True) -> PreparedSummary:
     began = time.monotonic()
     folder, settings = folder_for(experiment), feature_settings(experiment)
     _refuse_other_settings(folder, settings)
-    root, listing = catalogue.find(experiment.corpus, storage.writable(experiment))
+    root, listing = catalogue.find(experiment.corpus, storage.writable_folder(experiment))
     utterances = _with_own_alignments_if_asked(experiment, listing.utterances)
     sources = {utterance.id: source_hash(utterance, root) for utterance in utterances}
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"prepare.folder: {folder} cannot be made ({error.strerror})") from None
-    done = prepared.retain(folder, sources)
+    done = prepared.prune(folder, sources)
     missing = [utterance for utterance in utterances if utterance.id not in done]
 
     def describe(kept: set[str], rejected: int, pending: int) -> None:
@@ -162,10 +163,12 @@ def run(experiment: Experiment, progress: bool = True) -> PreparedSummary:
     prepared.write_part(folder, "rejected", "listing", prepared.rejected_table(listing.rejections))
     rejections = list(listing.rejections)
     if missing:
-        rejections += _prepare(missing, sources, Recipe.of(experiment, root, folder), _Progress(len(missing), progress))
+        rejections += _prepare(
+            missing, sources, PrepareTask.of(experiment, root, folder), _Progress(len(missing), progress)
+        )
 
     # Once more: a worker that outlived a killed preparation may have written rows that were then made again.
-    kept = prepared.retain(folder, sources)
+    kept = prepared.prune(folder, sources)
     summary = PreparedSummary(
         folder=folder,
         utterances=len(kept),
@@ -195,7 +198,7 @@ def folder_for(experiment: Experiment) -> Path:
     if experiment.prepare.folder is not None:
         return Path(experiment.prepare.folder).expanduser().absolute()
     settings_hash = digest(feature_settings(experiment))
-    return storage.folder(experiment) / "prepared" / f"{experiment.corpus.kind}-{settings_hash[:8]}"
+    return storage.storage_folder(experiment) / "prepared" / f"{experiment.corpus.kind}-{settings_hash[:8]}"
 
 
 def locate(experiment: Experiment) -> Path:
@@ -207,13 +210,13 @@ def locate(experiment: Experiment) -> Path:
     folder, settings = folder_for(experiment), feature_settings(experiment)
     way_out = f"run `fgcme prepare {experiment.name}` with the same settings"
     if (folder / "corpus.json").exists():
-        found = prepared.describe(folder)
+        found = prepared.read_description(folder)
         if differences := found.differences(settings):
             raise UserError(f"{folder}: prepared with other settings: {', '.join(differences)}; {way_out}")
         if pending := found.counts.get("pending", 0):
             raise UserError(f"{folder}: {pending} utterances are not prepared yet; {way_out}")
         return folder
-    others = [prepared.describe(path.parent) for path in sorted(folder.parent.glob("*/corpus.json"))]
+    others = [prepared.read_description(path.parent) for path in sorted(folder.parent.glob("*/corpus.json"))]
     differing = [other.differences(settings) for other in others if other.corpus == experiment.corpus.kind]
     if differing:
         closest = ", ".join(sorted(differing, key=len)[0])
@@ -268,7 +271,7 @@ def blocks(utterances: Sequence[Utterance], sources: Mapping[str, str], cpus: fl
     return [pa.Table.from_pylist(rows[first : first + size], schema=_SOURCE) for first in range(0, len(rows), size)]
 
 
-def prepare_block(block: pa.Table, recipe: Recipe) -> pa.Table:
+def prepare_block(block: pa.Table, recipe: PrepareTask) -> pa.Table:
     """Prepare a block of utterances and write its part of the prepared corpus: what runs in a task.
 
     Args:
@@ -311,10 +314,10 @@ def prepare_block(block: pa.Table, recipe: Recipe) -> pa.Table:
 
 
 def _prepare(
-    utterances: Sequence[Utterance], sources: Mapping[str, str], recipe: Recipe, progress: _Progress
+    utterances: Sequence[Utterance], sources: Mapping[str, str], recipe: PrepareTask, progress: _Progress
 ) -> list[Rejection]:
     rejections: list[Rejection] = []
-    with engine.session():
+    with engine.ray_session():
         import ray.data
         from ray.exceptions import RayError
 
@@ -322,8 +325,8 @@ def _prepare(
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         # Otherwise a worker's exception comes without its class.
         ray.data.DataContext.get_current().raise_original_map_exception = True
-        engine.require(1, 0, "preparing a corpus")
-        has = engine.resources()
+        engine.require_capacity(1, 0, "preparing a corpus")
+        has = engine.cluster_resources()
         gpus = _GPU_SHARE if recipe.has_network and has.get("GPU") else 0.0
         function: Any = prepare_block
         dataset = ray.data.from_arrow(blocks(utterances, sources, has["CPU"])).map_batches(
@@ -353,7 +356,7 @@ def _prepare(
 
 def _refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     if (folder / "corpus.json").exists():
-        if differences := prepared.describe(folder).differences(settings):
+        if differences := prepared.read_description(folder).differences(settings):
             raise UserError(
                 f"{folder}: prepared with other settings: {', '.join(differences)}; "
                 "delete this folder, or set prepare.folder to another one"

@@ -15,7 +15,7 @@ from fgcme.errors import UserError
 from fgcme.serving import fitted
 from fgcme.serving.registry import add_version, check_names, log_model
 from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
-from pipelines.runs.records import measured
+from pipelines.runs.records import metric_prefix
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -83,14 +83,14 @@ def register(run: str, name: str, alias: str | None = None, tracking_uri: str | 
         alias,
         model,
         facts | {key: f"{value:.4f}" for key, value in metrics.items()},
-        describe(facts, metrics, card.classes, len(folds)),
+        model_description(facts, metrics, card.classes, len(folds)),
     )
     registered = Registered(name, version, alias, fold.info.run_id)
     _conclude(registered, facts, metrics, len(folds) if found is not fold else 1)
     return registered
 
 
-def describe(facts: dict[str, str], metrics: dict[str, float], classes: list[str], folds: int) -> str:
+def model_description(facts: dict[str, str], metrics: dict[str, float], classes: list[str], folds: int) -> str:
     """What a person reads about a version on the registry's page, in Markdown.
 
     Args:
@@ -137,7 +137,7 @@ def _choose(tracker: Tracker, found: Run) -> Run:
     kind = found.data.tags.get("fgcme.kind", "run of another program")
     title = f"run {found.info.run_id} ({found.info.run_name}, {kind.replace('_', ' ')})"
     if kind == "fold":
-        if not tracker.holds(found.info.run_id, "model/model.json"):
+        if not tracker.has_artifact(found.info.run_id, "model/model.json"):
             raise UserError(
                 f"{title} keeps no model, it is {found.info.status}: register a finished run of `fgcme train`"
             )
@@ -150,7 +150,7 @@ def _choose(tracker: Tracker, found: Run) -> Run:
         )
     scores = {run.info.run_id: _dev_score(tracker, run) for run in _finished_folds(tracker, found.info.run_id)}
     for run_id in sorted(scores, key=lambda key: scores[key], reverse=True):
-        if tracker.holds(run_id, "model/model.json"):
+        if tracker.has_artifact(run_id, "model/model.json"):
             return tracker.client.get_run(run_id)
     raise UserError(
         f"{title} has no finished fold with a model: complete it with `fgcme train --resume`, or register another"
@@ -197,7 +197,7 @@ def _metrics(fold: Run, parent: Run | None, folds: list[Run]) -> dict[str, float
     # An ablation has metrics of each variant and rule, a cross-validation its own.
     variant, whole, below = fold.data.tags.get("fgcme.variant"), "test", ""
     if variant is not None:
-        whole = measured("test" if fold.data.tags["fgcme.selection"] == "test" else "dev")
+        whole = metric_prefix("test" if fold.data.tags["fgcme.selection"] == "test" else "dev")
         below = f"{variant}/"
     for measure in _MEASURES:
         for part, key in (("dev", f"best/dev/{measure}"), ("test", f"test/{measure}")):

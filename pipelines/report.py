@@ -18,27 +18,27 @@ import pyarrow.parquet as pq
 
 from fgcme.data.dataset import SpeechCorpus
 from fgcme.data.hearing import reads_test_audio
-from fgcme.data.protocol import Selection, resolve
+from fgcme.data.protocol import Selection, resolve_protocol
 from fgcme.errors import UserError
-from fgcme.experiment import settings as experiments
+from fgcme.experiment.loading import parse_experiment
 from fgcme.experiment.settings import Experiment
 from fgcme.model import Network
 from fgcme.prepared.utterance import Speech
-from fgcme.report.content import Content, Effort, pictures
-from fgcme.report.findings import Curve, Findings, Learning, selection_gaps, without_speakers
+from fgcme.report.conditions import Conditions
+from fgcme.report.content import ReportData, TrainingCost, pictures
+from fgcme.report.findings import Curve, Learning, ResultSet, selection_gaps, without_speakers
+from fgcme.report.formatting import count
 from fgcme.report.latex import results_latex
 from fgcme.report.page import to_html
-from fgcme.report.phrases import count
-from fgcme.report.spoken import Spoken
+from fgcme.report.spoken import UtteranceExample
 from fgcme.report.spreadsheet import confusions_csv, results_csv, speakers_csv
-from fgcme.report.standing import Standing
 from fgcme.report.theme import LIGHT, to_png
 from fgcme.serving import fitted
-from fgcme.serving.fitted import Card
+from fgcme.serving.fitted import ModelSpec
 from fgcme.tracking.relay import LOCAL_TAG
 from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
 from pipelines import prepare
-from pipelines.runs.provenance import origin_of
+from pipelines.runs.provenance import provenance_of
 from pipelines.runs.reproduce import Repetition, of_ablation, of_training
 from pipelines.sweep import report as sweep_report
 
@@ -53,7 +53,7 @@ _FEATURES = {"log_mel": "mel bin", "speech_encoder": "value of the speech encode
 
 
 @dataclass(frozen=True)
-class Training:
+class RecordedTraining:
     """One training, as a report needs to know it.
 
     Attributes:
@@ -85,7 +85,7 @@ class Recorded:
     run: Run
     reference: str
     variants: Mapping[str, Experiment]
-    trainings: Sequence[Training]
+    trainings: Sequence[RecordedTraining]
     predictions: Mapping[Selection, Mapping[str, pa.Table]]
     repetition: Repetition
 
@@ -97,7 +97,7 @@ class Recorded:
     @property
     def classes(self) -> list[str]:
         """Class names."""
-        return resolve(self.experiment.protocol, self.experiment.corpus.kind).classes
+        return resolve_protocol(self.experiment.protocol, self.experiment.corpus.kind).classes
 
 
 def report(run: str, output: Path | None = None, tracking_uri: str | None = None) -> Path:
@@ -193,7 +193,7 @@ def read(tracker: Tracker, run: Run) -> Recorded:
     verb = "ablate" if kind == "ablation" else "train"
     if run.info.status != "FINISHED":
         raise UserError(f"{title} is {run.info.status}: complete it with `fgcme {verb}` and --resume")
-    experiment = experiments.parse(tracker.yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
+    experiment = parse_experiment(tracker.yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
     if kind == "ablation":
         return _ablation(tracker, run, experiment)
     if "test/ua" not in run.data.metrics:
@@ -207,7 +207,7 @@ def read(tracker: Tracker, run: Run) -> Recorded:
 def _ablation(tracker: Tracker, run: Run, experiment: Experiment) -> Recorded:
     description, results = (tracker.json(run.info.run_id, name) for name in ("ablation.json", "results.json"))
     variants = {
-        name: experiments.parse(settings, f"run {run.info.run_id}, variant {name}")
+        name: parse_experiment(settings, f"run {run.info.run_id}, variant {name}")
         for name, settings in description["variants"].items()
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -223,7 +223,7 @@ def _ablation(tracker: Tracker, run: Run, experiment: Experiment) -> Recorded:
         reference=description["reference"],
         variants=variants,
         trainings=[
-            Training(*(result[key] for key in ("variant", "selection", "fold", "seed", "run", "seconds")))
+            RecordedTraining(*(result[key] for key in ("variant", "selection", "fold", "seed", "run", "seconds")))
             for result in results
         ],
         predictions=predictions,
@@ -240,7 +240,7 @@ def _cross_validation(tracker: Tracker, run: Run, experiment: Experiment) -> Rec
         reference=experiment.name,
         variants={experiment.name: experiment},
         trainings=[
-            Training(
+            RecordedTraining(
                 experiment.name,
                 selection,
                 int(child.data.tags["fgcme.fold"]),
@@ -256,7 +256,7 @@ def _cross_validation(tracker: Tracker, run: Run, experiment: Experiment) -> Rec
     )
 
 
-def gather(tracker: Tracker, recorded: Recorded) -> Content:
+def gather(tracker: Tracker, recorded: Recorded) -> ReportData:
     """Work out all that the report of a run holds."""
     protocol = recorded.experiment.protocol
     remarks = {
@@ -266,18 +266,18 @@ def gather(tracker: Tracker, recorded: Recorded) -> Content:
     }
     results, untuned = [], []
     for selection, predictions in recorded.predictions.items():
-        standing = Standing(
+        standing = Conditions(
             protocol.name,
             selection,
             recorded.experiment.training.seeds,
             protocol.tuned_on,
             recorded.run.data.tags.get("fgcme.allow_missing", ""),
         )
-        results.append(Findings.of(predictions, recorded.reference, recorded.classes, standing, remarks))
+        results.append(ResultSet.of(predictions, recorded.reference, recorded.classes, standing, remarks))
         left = without_speakers(predictions, protocol.tuned_on)
         if protocol.tuned_on and len(set(left[recorded.reference]["speaker"].to_pylist())) > 1:
             standing = standing.without_tuned_on()
-            untuned.append(Findings.of(left, recorded.reference, recorded.classes, standing, remarks))
+            untuned.append(ResultSet.of(left, recorded.reference, recorded.classes, standing, remarks))
     runs = {training.run for training in recorded.trainings}
     below = [
         child
@@ -287,8 +287,8 @@ def gather(tracker: Tracker, recorded: Recorded) -> Content:
     commands = [*recorded.repetition.commands, "fgcme report latest"]
     both = {"dev", "test"} <= set(recorded.predictions)
     spoken, note = _spoken(tracker, recorded)
-    return Content(
-        origin=origin_of(recorded.run, recorded.experiment, commands, below),
+    return ReportData(
+        origin=provenance_of(recorded.run, recorded.experiment, commands, below),
         results=results,
         untuned=untuned,
         gaps=selection_gaps(recorded.predictions["test"], recorded.predictions["dev"], recorded.classes)
@@ -301,7 +301,7 @@ def gather(tracker: Tracker, recorded: Recorded) -> Content:
     )
 
 
-def write(folder: Path, content: Content, repetition: Repetition) -> None:
+def write(folder: Path, content: ReportData, repetition: Repetition) -> None:
     """Write the page, its figures and the files that go with it into a new folder."""
     drawn = pictures(content)
     (folder / "figures").mkdir(parents=True)
@@ -330,17 +330,17 @@ def _learning(tracker: Tracker, recorded: Recorded, variant: str) -> Learning:
     return Learning(curve("dev/ua"), curve("train/loss"), len(runs))
 
 
-def _effort(recorded: Recorded, variant: str) -> Effort:
+def _effort(recorded: Recorded, variant: str) -> TrainingCost:
     seconds = [training.seconds for training in recorded.trainings if training.variant == variant]
-    return Effort(len(seconds), sum(seconds))
+    return TrainingCost(len(seconds), sum(seconds))
 
 
-def _main_trainings(recorded: Recorded, variant: str) -> list[Training]:
+def _main_trainings(recorded: Recorded, variant: str) -> list[RecordedTraining]:
     main = next(iter(recorded.predictions))
     return [each for each in recorded.trainings if (each.variant, each.selection) == (variant, main)]
 
 
-def _spoken(tracker: Tracker, recorded: Recorded) -> tuple[list[Spoken], str]:
+def _spoken(tracker: Tracker, recorded: Recorded) -> tuple[list[UtteranceExample], str]:
     """Test utterances as the reference reads them, and what there is to say about it; none without the corpus."""
     try:
         corpus = SpeechCorpus(prepare.locate(recorded.experiment))
@@ -387,14 +387,14 @@ def choose(predictions: pa.Table, corpus: SpeechCorpus, classes: Sequence[str]) 
 
 
 def _read_by(
-    model: Network, card: Card, row: Mapping[str, Any], corpus: SpeechCorpus, experiment: Experiment
-) -> Spoken:
+    model: Network, card: ModelSpec, row: Mapping[str, Any], corpus: SpeechCorpus, experiment: Experiment
+) -> UtteranceExample:
     """What a fold's model says of the utterance of a row of its test predictions."""
     utterance = corpus.members.ids.index(row["id"])
     begin, end = corpus.spans(utterance)
     frames = corpus.frames(utterance)[: card.frame_limit]
     speech = Speech(corpus.words[utterance], begin, end, frames, corpus.alignments[utterance], 0.0)
-    return Spoken(
+    return UtteranceExample(
         id=row["id"],
         speaker=row["speaker"],
         label=row["label"],

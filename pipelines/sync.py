@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fgcme.errors import UserError, without_passwords
 from fgcme.tracking.outbox import Outbox, outboxes
-from fgcme.tracking.relay import Courier
+from fgcme.tracking.relay import OutboxRelay
 from pipelines.runs.records import OUTBOX
 
 
@@ -41,7 +41,7 @@ def run(storage: Path) -> int:
 
 def _send(outbox: Outbox) -> str | None:
     """Send what waits for one store; returns what is left, and why, if anything is."""
-    sent = Courier(outbox).send(wait=True)
+    sent = OutboxRelay(outbox).send(wait=True)
     if sent.writes:
         print(f"{without_passwords(outbox.address)}: {sent.writes} writes of {len(sent.runs)} runs sent", flush=True)
     for sentence in sent.refused:

@@ -19,19 +19,19 @@ import pyarrow.parquet as pq
 import ray
 
 from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.protocol import Assignment, split
+from fgcme.data.protocol import Assignment, split_fold
 from fgcme.errors import UserError
-from fgcme.evaluation.cross_validation import Summary, summarise
+from fgcme.evaluation.cross_validation import CrossValidationSummary, summarise
 from fgcme.experiment.settings import Experiment
 from fgcme.report.confusion import confusion_figure
 from fgcme.tracking.tracker import Tracker
 from pipelines.cluster import session as engine
 from pipelines.cluster.progress import Progress
-from pipelines.cluster.storage import writable
+from pipelines.cluster.storage import writable_folder
 from pipelines.runs import corpus as participants
 from pipelines.runs import records
 from pipelines.training import failure
-from pipelines.training.job import Job, Result, conclude, conclude_late, finished, line, with_run
+from pipelines.training.job import Job, Result, conclude, finish_leftovers, format_result, read_result, with_run
 from pipelines.training.worker import train_fold
 
 
@@ -49,16 +49,16 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
     Raises:
         UserError: the corpus is not prepared or does not fit the protocol, or Ray has less than one training needs.
     """
-    storage = writable(experiment)
-    corpus_folder, corpus, assignment = participants.of(experiment)
+    storage = writable_folder(experiment)
+    corpus_folder, corpus, assignment = participants.load_assigned_corpus(experiment)
     chosen = sorted(set(range(assignment.fold_count) if folds is None else folds))
     for fold in chosen:
-        split(assignment, fold)
+        split_fold(assignment, fold)
     tracker = records.open_store(experiment, storage)
     study, parent = _open(tracker, experiment, corpus, assignment, resume)
     folder = storage / "runs" / parent
     if resume is not None:
-        records.drop_unknown(tracker, parent, folder)
+        records.delete_unstarted(tracker, parent, folder)
     jobs = [
         Job(
             experiment,
@@ -74,15 +74,15 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
         for fold in range(assignment.fold_count)
     ]
     plan = f"{len(chosen)} folds x {len(experiment.training.seeds)} seeds"
-    print("\n".join(records.describe(experiment, corpus, assignment, plan)))
-    with tracker.ending(parent), engine.session():
+    print("\n".join(records.describe_participants(experiment, corpus, assignment, plan)))
+    with tracker.closing_run(parent), engine.ray_session():
         _train_all([job for job in jobs if job.fold in chosen], study, parent)
         # Folds that were trained before, by a run that is now completed, count as well.
-        there = [job for job in jobs if finished(job.folder) is not None]
+        there = [job for job in jobs if read_result(job.folder) is not None]
         predictions = pa.concat_tables(pq.read_table(job.folder / "predictions.parquet") for job in there)
         outcome = Outcome(experiment, assignment, predictions, complete=len(there) == len(jobs))
         _record(tracker, parent, outcome)
-    _conclude(outcome, [result for job in there if (result := finished(job.folder)) is not None], parent)
+    _conclude(outcome, [result for job in there if (result := read_result(job.folder)) is not None], parent)
     return parent
 
 
@@ -101,12 +101,12 @@ class Outcome:
         return self.assignment.protocol.classes
 
     @functools.cached_property
-    def summary(self) -> Summary:
+    def summary(self) -> CrossValidationSummary:
         """Of all test speakers."""
         return summarise(self.predictions, self.classes)
 
     @functools.cached_property
-    def untuned(self) -> Summary | None:
+    def untuned(self) -> CrossValidationSummary | None:
         """Without the speakers that the configuration was chosen on; None if there were none, or if none is left."""
         tuned_on = self.experiment.protocol.tuned_on
         summary = summarise(self.predictions, self.classes, tuned_on)
@@ -137,8 +137,8 @@ def _open(
 
 def _train_all(jobs: list[Job], study: str, parent: str) -> None:
     """Train what is not trained yet, as much at once as fits."""
-    done = [job for job in jobs if finished(job.folder) is not None]
-    conclude_late(done, parent)
+    done = [job for job in jobs if read_result(job.folder) is not None]
+    finish_leftovers(done, parent)
     waiting = [job for job in jobs if job not in done]
     if not waiting:
         return
@@ -163,14 +163,14 @@ def _train_all(jobs: list[Job], study: str, parent: str) -> None:
             try:
                 ray.get(reference)
             except ray.exceptions.RayError as error:
-                failure.record(job, failure.reason(error))
+                failure.record(job, failure.failure_reason(error))
                 failed.append(f"fold {job.fold}, seed {job.seed}: {failure.noted(job)}")
                 progress.fail(failed[-1], "fold")
                 continue
-            result = finished(job.folder)
+            result = read_result(job.folder)
             assert result is not None, "a training that ended well has left its result"
             conclude(job)
-            progress.step(line(result), "fold", result.seconds, beside=len(running))
+            progress.step(format_result(result), "fold", result.seconds, beside=len(running))
     finally:
         for reference, job in running.items():
             ray.cancel(reference, force=True)
@@ -191,9 +191,9 @@ def _at_once(experiment: Experiment) -> int:
     """How many trainings fit at a time."""
     scaling = experiment.scaling
     size = max(scaling.workers, 1)
-    engine.require(scaling.cpus_per_worker, scaling.gpus_per_worker, "one training", size)
-    fitting = engine.room(scaling.cpus_per_worker, scaling.gpus_per_worker) // size
-    return min(fitting, scaling.parallel or fitting)
+    engine.require_capacity(scaling.cpus_per_worker, scaling.gpus_per_worker, "one training", size)
+    fitting = engine.capacity(scaling.cpus_per_worker, scaling.gpus_per_worker) // size
+    return min(fitting, scaling.max_concurrent or fitting)
 
 
 def _record(tracker: Tracker, parent: str, outcome: Outcome) -> None:
@@ -202,14 +202,15 @@ def _record(tracker: Tracker, parent: str, outcome: Outcome) -> None:
         tracker.log(parent, _metrics("test", outcome.summary), 0)
         if outcome.untuned is not None:
             tracker.log(parent, _metrics("test_untuned", outcome.untuned), 0)
-    title = f"{records.protocol(outcome.experiment)}, selection {records.rule(outcome.experiment.protocol.selection)}"
+    rule = records.rule_text(outcome.experiment.protocol.selection)
+    title = f"{records.protocol_label(outcome.experiment)}, selection {rule}"
     tracker.figure(parent, confusion_figure(outcome.summary.matrix, outcome.classes, title), "confusion.png")
     with tempfile.TemporaryDirectory() as folder:
         pq.write_table(outcome.predictions, Path(folder) / "predictions.parquet")
         tracker.artifact(parent, Path(folder) / "predictions.parquet")
 
 
-def _metrics(part: str, summary: Summary) -> dict[str, float]:
+def _metrics(part: str, summary: CrossValidationSummary) -> dict[str, float]:
     metrics = {f"{part}/{name}": value for name, value in summary.mean.items()}
     return metrics | {f"{part}/{name}_deviation": value for name, value in summary.deviation.items()}
 
@@ -218,7 +219,7 @@ def _conclude(outcome: Outcome, results: list[Result], parent: str) -> None:
     # One seed has no spread.
     several = len(outcome.summary.by_seed) > 1
 
-    def metrics(of: Summary) -> str:
+    def metrics(of: CrossValidationSummary) -> str:
         return ", ".join(
             f"{title} {100 * of.mean[name]:.1f}" + (f" ± {100 * of.deviation[name]:.1f}" if several else "")
             for title, name in (("WA", "wa"), ("UA", "ua"), ("macro-F1", "macro_f1"))
@@ -226,7 +227,7 @@ def _conclude(outcome: Outcome, results: list[Result], parent: str) -> None:
 
     experiment, summary = outcome.experiment, outcome.summary
     print(
-        f"\n{records.protocol(experiment)}, selection {records.rule(experiment.protocol.selection)}"
+        f"\n{records.protocol_label(experiment)}, selection {records.rule_text(experiment.protocol.selection)}"
         f"{'' if outcome.complete else ', not all folds'}, "
         f"{len(summary.by_seed)} {'seeds, mean ± deviation' if several else 'seed'}, in per cent:"
     )

@@ -29,30 +29,30 @@ from ray.tune.error import TuneError
 from ray.tune.search import SearchAlgorithm, Searcher
 
 from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.fold import divide
-from fgcme.data.protocol import Assignment, split
+from fgcme.data.fold import make_fold_loaders
+from fgcme.data.protocol import Assignment, split_fold
 from fgcme.errors import UnfinishedError, UserError
 from fgcme.experiment import search_space as spaces
 from fgcme.experiment.search_space import Space
-from fgcme.experiment.settings import Experiment, digest
-from fgcme.files import replacing, write_text
+from fgcme.experiment.settings import Experiment
+from fgcme.files import atomic_write, digest, write_text
 from fgcme.tracking.relay import LOCAL_TAG
 from fgcme.tracking.store import sqlite_path
 from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
-from fgcme.training.learning import Fit
+from fgcme.training.learning import FoldTrainer
 from pipelines import bundled as shipped
 from pipelines.cluster import session as engine
 from pipelines.cluster.progress import clock
-from pipelines.cluster.storage import writable
+from pipelines.cluster.storage import writable_folder
 from pipelines.runs import corpus as participants
 from pipelines.runs import records
 from pipelines.sweep import scheduling, search, snapshot
 from pipelines.sweep import shared_study as study
-from pipelines.sweep.recorder import Failures, Recorder
+from pipelines.sweep.recorder import FailureLimit, SweepRecorder
 from pipelines.sweep.report import pictures_of_sweep
 from pipelines.sweep.search import settings_of
-from pipelines.sweep.trial import FAILURE, Kept, Sweep, disk_full, trial
-from pipelines.training.failure import reason
+from pipelines.sweep.trial import FAILURE, TrialContext, TrialFolder, disk_full, trial
+from pipelines.training.failure import failure_reason
 
 # What may change between the beginning of a sweep and its going on, besides what never matters.
 _FREE = ("tune.max_failures", "tune.epoch_minutes", "storage.path")
@@ -111,28 +111,28 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
         UserError: the corpus is not prepared, the space does not fit the experiment, another driver is at this sweep,
             more trials failed than may, or none ended well.
     """
-    storage = writable(experiment)
-    planned = plan(experiment, space_name)
+    storage = writable_folder(experiment)
+    planned = plan_sweep(experiment, space_name)
     tracker = records.open_store(experiment, storage)
-    sweeps = writable(experiment, "sweeps", planned.title)
+    sweeps = writable_folder(experiment, "sweeps", planned.title)
     known = _latest(sweeps) if resume else None
     if known is not None:
-        records.refuse_changes(tracker, known, experiment, planned.corpus, but=_FREE)
+        records.refuse_changes(tracker, known, experiment, planned.corpus, ignoring=_FREE)
         if tracker.json(known, "space.json") != as_json(planned.space):
             raise UserError(f"run {known} was started with another search space; resume it with the same one")
         _refuse_too_many(list(_said(sweeps / known / "trials").values()), experiment.tune.max_failures)
-    with engine.session():
+    with engine.ray_session():
         slots = _slots(experiment)
         shared = _join(planned, going_on=resume)
         parent = known or _begin(tracker, planned, sweeps)
         with _alone(sweeps / parent):
             if known is not None:
-                records.drop_unknown(tracker, known, sweeps / known)
+                records.delete_unstarted(tracker, known, sweeps / known)
                 tracker.reopen(known)
-            print(describe(planned))
-            with tracker.ending(parent):
-                failures = Failures(experiment.tune.max_failures, _said(sweeps / parent / "trials"))
-                going_on = known is not None and snapshot.give_back(sweeps / parent)
+            print(describe_plan(planned))
+            with tracker.closing_run(parent):
+                failures = FailureLimit(experiment.tune.max_failures, _said(sweeps / parent / "trials"))
+                going_on = known is not None and snapshot.restore(sweeps / parent)
                 if shared is not None and known is not None:
                     _give_up_forgotten(planned, sweeps / parent, tracker, shared)
                 proposing = _proposing(planned, sweeps / parent, shared)
@@ -146,24 +146,24 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
     return path
 
 
-def plan(experiment: Experiment, space_name: str) -> Plan:
+def plan_sweep(experiment: Experiment, space_name: str) -> Plan:
     """Check everything that can be checked before anything starts.
 
     Raises:
         UserError: the corpus is not prepared, or the space, the folds, the search or the workers do not fit.
     """
     path = shipped.space_file(space_name)
-    space = spaces.load(path, experiment)
-    folder, corpus, assignment = participants.of(experiment)
+    space = spaces.load_space(path, experiment)
+    folder, corpus, assignment = participants.load_assigned_corpus(experiment)
     for fold in experiment.tune.folds:
-        split(assignment, fold)
+        split_fold(assignment, fold)
     scheduling.scheduler(experiment, space)
     if experiment.tune.scheduler == "pbt" and experiment.scaling.workers > 1:
         raise UserError("tune.scheduler pbt: its trials are of one process each; set scaling.workers to 0 or 1")
-    if experiment.tune.scheduler == "pbt" and experiment.scaling.parallel is not None:
+    if experiment.tune.scheduler == "pbt" and experiment.scaling.max_concurrent is not None:
         raise UserError(
-            "tune.scheduler pbt: its trials take turns at all that Ray has; leave scaling.parallel out, or give each "
-            "trial more of it (scaling.cpus_per_worker)"
+            "tune.scheduler pbt: its trials take turns at all that Ray has; leave scaling.max_concurrent out, or give "
+            "each trial more of it (scaling.cpus_per_worker)"
         )
     whole = experiment.tune.search == "grid"
     first = list(space.grid(experiment.flat())) if whole else _first(space, experiment)
@@ -171,12 +171,12 @@ def plan(experiment: Experiment, space_name: str) -> Plan:
     return Plan(experiment, space, f"{experiment.name}-{path.stem}", corpus, folder, assignment, first, total)
 
 
-def describe(plan: Plan) -> str:
+def describe_plan(plan: Plan) -> str:
     """A sweep on one line."""
     folds = ", ".join(map(str, plan.experiment.tune.folds))
     return (
         f"{plan.title}: {plan.total} trials on the dev part of fold(s) {folds} of "
-        f"{records.protocol(plan.experiment)}; test parts are not looked at"
+        f"{records.protocol_label(plan.experiment)}; test parts are not looked at"
     )
 
 
@@ -186,15 +186,15 @@ def preview(experiment: Experiment, space_name: str) -> None:
     Raises:
         UserError: as `run`.
     """
-    writable(experiment)
-    planned = plan(experiment, space_name)
+    writable_folder(experiment)
+    planned = plan_sweep(experiment, space_name)
     _require_databases(planned)
-    print(describe(planned))
+    print(describe_plan(planned))
     for name, parameter in as_json(planned.space)["parameters"].items():
         print(f"  {name}: {json.dumps(parameter)}")
     scaling = experiment.scaling
-    with engine.session():
-        slots, has = _slots(experiment), engine.resources()
+    with engine.ray_session():
+        slots, has = _slots(experiment), engine.cluster_resources()
     cpus, gpus = _takes(experiment)
     print(
         f"a trial takes {cpus:g} CPUs and {gpus:g} GPUs; Ray has {has.get('CPU', 0):g} and {has.get('GPU', 0):g}: "
@@ -203,12 +203,12 @@ def preview(experiment: Experiment, space_name: str) -> None:
     if planned.experiment.tune.search not in ("grid", "random") and 4 * slots > planned.total:
         print(
             f"{slots} of {planned.total} trials are proposed before any has ended, so the search learns little: "
-            "try more of them, or fewer at once (scaling.parallel)"
+            "try more of them, or fewer at once (scaling.max_concurrent)"
         )
     epoch, epochs = _time_epoch(planned), experiment.training.epochs
     # Workers share an epoch's work; what they say to each other is not counted.
     rounds = math.ceil(planned.total / slots) / max(scaling.workers, 1)
-    least = min(experiment.tune.grace_epochs, epochs)
+    least = min(experiment.tune.grace_period, epochs)
     print(
         f"an epoch on fold(s) {', '.join(map(str, experiment.tune.folds))} took {epoch:.1f} s here, as the experiment "
         f"is: {clock(rounds * least * epoch)} if every trial ends after {least} epochs, "
@@ -222,16 +222,16 @@ def _require_databases(plan: Plan) -> None:
     Raises:
         UserError: one cannot be used or made, or the study is of something else.
     """
-    uri, address = resolve_uri(plan.experiment.tracking.uri), plan.experiment.storage.study
+    uri, address = resolve_uri(plan.experiment.tracking.uri), plan.experiment.tune.study_storage
     if _is_there("tracking.uri", uri):
         require_store(uri)
-    if address is None or not _is_there("storage.study", address):
+    if address is None or not _is_there("tune.study_storage", address):
         return
     try:
         tables = sqlalchemy.inspect(sqlalchemy.create_engine(address)).get_table_names()
         titles = optuna.get_all_study_names(address) if "studies" in tables else []
     except Exception as error:  # noqa: BLE001  SQLAlchemy and each database's driver have errors of their own
-        raise UserError(f"storage.study: {address} cannot be used ({str(error).partition(chr(10))[0]})") from None
+        raise UserError(f"tune.study_storage: {address} cannot be used ({str(error).partition(chr(10))[0]})") from None
     if plan.title in titles:
         _join(plan, going_on=False)
 
@@ -257,7 +257,7 @@ def dev_speakers(plan: Plan) -> list[str]:
         {
             plan.corpus.members.speakers[utterance]
             for fold in plan.experiment.tune.folds
-            for utterance in split(plan.assignment, fold).dev
+            for utterance in split_fold(plan.assignment, fold).dev
         }
     )
 
@@ -269,8 +269,8 @@ def as_json(space: Space) -> Any:
 
 def _first(space: Space, experiment: Experiment) -> list[dict[str, Any]]:
     """What is tried before anything is drawn: the experiment as it is, lest the best be worse, and the space's own."""
-    own = space.point(experiment.flat())
-    points = ([own] if own is not None else []) + list(space.first)
+    own = space.as_point(experiment.flat())
+    points = ([own] if own is not None else []) + list(space.initial_trials)
     return [dict(point) for index, point in enumerate(points) if point not in points[:index]]
 
 
@@ -353,9 +353,9 @@ def _slots(experiment: Experiment) -> int:
     """
     workers = max(experiment.scaling.workers, 1)
     cpus, gpus = (taken / workers for taken in _takes(experiment))
-    engine.require(cpus, gpus, "one trial", workers)
-    fitting = engine.room(cpus, gpus) // workers
-    return min(fitting, experiment.scaling.parallel or fitting)
+    engine.require_capacity(cpus, gpus, "one trial", workers)
+    fitting = engine.capacity(cpus, gpus) // workers
+    return min(fitting, experiment.scaling.max_concurrent or fitting)
 
 
 def _join(plan: Plan, going_on: bool) -> BaseStorage | None:
@@ -364,13 +364,13 @@ def _join(plan: Plan, going_on: bool) -> BaseStorage | None:
     Raises:
         UserError: it cannot be used, or a grid is to be searched in a study that has trials already.
     """
-    experiment, address = plan.experiment, plan.experiment.storage.study
+    experiment, address = plan.experiment, plan.experiment.tune.study_storage
     if address is None or experiment.tune.scheduler == "pbt":
         return None
     storage = study.join(address, plan.title, plan.identity, search.directions(experiment.tune))
-    if experiment.tune.search == "grid" and not going_on and study.begun(storage, plan.title):
+    if experiment.tune.search == "grid" and not going_on and study.has_trials(storage, plan.title):
         raise UserError(
-            f"storage.study: {address} has begun with {plan.title}, and a grid is one driver's alone; "
+            f"tune.study_storage: {address} has begun with {plan.title}, and a grid is one driver's alone; "
             "go on with --resume, or name another database, or another experiment (`name:`)"
         )
     return storage
@@ -385,12 +385,12 @@ def _proposing(plan: Plan, folder: Path, shared: BaseStorage | None) -> Searcher
 
 def _give_up_forgotten(plan: Plan, folder: Path, tracker: Tracker, shared: BaseStorage) -> None:
     """Drop the trials that were proposed just before the driver was killed; the study proposes them again."""
-    for number in study.forgotten(shared, plan.title, folder.name, snapshot.proposed(folder)):
-        kept = Kept(folder / "trials" / str(number))
-        if kept.open.exists():
+    for number in study.requeue_orphans(shared, plan.title, folder.name, snapshot.proposed_numbers(folder)):
+        kept = TrialFolder(folder / "trials" / str(number))
+        if kept.run_open_marker.exists():
             tracker.finish(kept.run.read_text(encoding="utf-8"), "KILLED")
         if kept.folder.exists():
-            kept.forget()
+            kept.delete()
 
 
 def _fit(plan: Plan, tuner: tune.Tuner, folder: Path, tracker: Tracker) -> tune.ResultGrid:
@@ -430,25 +430,30 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _tuner(
-    plan: Plan, folder: Path, tracker: Tracker, slots: int, proposing: Searcher | SearchAlgorithm, failures: Failures
+    plan: Plan,
+    folder: Path,
+    tracker: Tracker,
+    slots: int,
+    proposing: Searcher | SearchAlgorithm,
+    failures: FailureLimit,
 ) -> tune.Tuner:
     experiment, sweep = plan.experiment, _sweep(plan, folder)
     scheduler = scheduling.scheduler(experiment, plan.space)
-    recorder = Recorder(
+    recorder = SweepRecorder(
         tracker, tracker.experiment(experiment.name), folder.name, sweep, plan.total, failures, scheduler
     )
-    grace = min(experiment.tune.grace_epochs, experiment.training.epochs)
+    grace = min(experiment.tune.grace_period, experiment.training.epochs)
     return tune.Tuner(
         _trainable(sweep),
         # Of a population, Ray Tune wants to have heard of all that its members hold.
-        param_space=dict.fromkeys((*plan.space.parameters, search.NUMBER)) if sweep.populating else {},
+        param_space=dict.fromkeys((*plan.space.parameters, search.NUMBER)) if sweep.is_population else {},
         tune_config=tune.TuneConfig(
             search_alg=proposing,
             scheduler=scheduler,
             num_samples=plan.total,
             # A configuration that is proposed before there is room for it does not know of those that end meanwhile.
             # A population's members are all there from the beginning, and take turns.
-            max_concurrent_trials=None if sweep.populating else slots,
+            max_concurrent_trials=None if sweep.is_population else slots,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -486,20 +491,20 @@ def _forget_limits(folder: Path, slots: int) -> None:
     for path in folder.glob("search_gen_state-*.json"):
         state = pickle.loads(path.read_bytes())
         state["name:ConcurrencyLimiter"]["max_concurrent"] = slots
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes(pickle.dumps(state))
 
 
-def _sweep(plan: Plan, folder: Path) -> Sweep:
+def _sweep(plan: Plan, folder: Path) -> TrialContext:
     """What the trials need: an experiment whose workers take their share of the trial's GPUs."""
     scaling = plan.experiment.scaling
     _, gpus = _takes(plan.experiment)
     scaling = scaling.model_copy(update={"gpus_per_worker": gpus / max(scaling.workers, 1)})
     experiment = plan.experiment.model_copy(update={"scaling": scaling})
-    return Sweep(experiment, plan.folder, plan.corpus.description.corpus_hash, folder / "trials")
+    return TrialContext(experiment, plan.folder, plan.corpus.description.corpus_hash, folder / "trials")
 
 
-def _trainable(sweep: Sweep) -> Any:
+def _trainable(sweep: TrialContext) -> Any:
     scaling = sweep.experiment.scaling
     resources: dict[str, float] = {"CPU": scaling.cpus_per_worker, "GPU": scaling.gpus_per_worker}
     if scaling.workers > 1:
@@ -510,21 +515,21 @@ def _trainable(sweep: Sweep) -> Any:
 
 def _end_what_is_left(tracker: Tracker, trials: Path) -> int:
     """End the runs of trials that were left in the middle as KILLED, and count them."""
-    left = [Kept(opened.parent) for opened in trials.glob("*/open")]
+    left = [TrialFolder(opened.parent) for opened in trials.glob("*/open")]
     for kept in left:
         tracker.finish(kept.run.read_text(encoding="utf-8"), "KILLED")
-        kept.open.unlink()
+        kept.run_open_marker.unlink()
     return len(left)
 
 
 def _failures(results: tune.ResultGrid, trials: Path) -> list[str]:
     """Why trials failed, as far as they did."""
-    return [*_said(trials).values(), *(reason(error) for error in results.errors)]
+    return [*_said(trials).values(), *(failure_reason(error) for error in results.errors)]
 
 
 def _said(trials: Path) -> dict[str, str]:
     """Why trials cannot be trained, as far as they said so themselves, by the names of their folders."""
-    ended = {path.name: Kept(path).ended() or {} for path in trials.glob("*")}
+    ended = {path.name: TrialFolder(path).ended() or {} for path in trials.glob("*")}
     return {name: str(last[FAILURE]) for name, last in ended.items() if FAILURE in last}
 
 
@@ -575,7 +580,7 @@ def _print_front(cost: str, trials: list[tuple[dict[str, Any], dict[str, Any]]])
 
 
 def _write_best(plan: Plan, drawn: dict[str, Any], score: float, trials: int, folder: Path) -> Path:
-    best = spaces.apply(plan.experiment, drawn)
+    best = spaces.apply_configuration(plan.experiment, drawn)
     tuned_on = sorted({*best.protocol.tuned_on, *dev_speakers(plan)})
     protocol = best.protocol.model_copy(update={"tuned_on": tuned_on})
     best = best.model_copy(update={"name": plan.title, "protocol": protocol})
@@ -591,8 +596,8 @@ def _time_epoch(plan: Plan) -> float:
     experiment, seconds = plan.experiment, 0.0
     torch.set_num_threads(max(1, int(experiment.scaling.cpus_per_worker)))
     for fold in experiment.tune.folds:
-        parts = divide(plan.corpus, plan.assignment, fold, "dev", experiment.model, experiment.training)
-        fit = Fit(parts, experiment.model, experiment.training, experiment.training.seeds[0])
+        parts = make_fold_loaders(plan.corpus, plan.assignment, fold, "dev", experiment.model, experiment.training)
+        fit = FoldTrainer(parts, experiment.model, experiment.training, experiment.training.seeds[0])
         started = time.monotonic()
         next(fit.epochs())
         seconds += time.monotonic() - started

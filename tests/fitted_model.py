@@ -29,7 +29,7 @@ def save_fitted(folder: Path, method: str = "uniform", selection: str = "dev", f
     prepare = PrepareSettings.model_validate({"alignment": {"method": method}, "features": {"bins": 20}})
     torch.manual_seed(fold)
     model = build(settings, frame_size=20, vocabulary_size=len(WORDS) + 2, classes=len(CLASSES))
-    card = fitted.Card(
+    card = fitted.ModelSpec(
         model=settings,
         prepare=prepare,
         classes=CLASSES,

@@ -57,7 +57,7 @@ def space(folder: Path, experiment: Experiment) -> Space:
     """The space of the sweep."""
     path = folder / "rates.yaml"
     path.write_text(SPACE, encoding="utf-8")
-    return spaces.load(path, experiment)
+    return spaces.load_space(path, experiment)
 
 
 def record(
@@ -95,7 +95,7 @@ def record(
             parent,
             {"fgcme.kind": "trial", "fgcme.trial": str(number)}
             | ({"fgcme.failure": trial.failure} if trial.failure else {}),
-            spaces.apply(experiment, trial.drawn).flat(),
+            spaces.apply_configuration(experiment, trial.drawn).flat(),
         )
         for epoch, score in enumerate(trial.scores, 1):
             tracker.log(run, {"dev/objective": score} | ({} if trial.cost is None else {"cost": trial.cost}), epoch)

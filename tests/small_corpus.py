@@ -6,7 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fgcme.experiment.settings import Experiment, digest, parse
+from fgcme.experiment.loading import parse_experiment
+from fgcme.experiment.settings import Experiment
+from fgcme.files import digest
 from fgcme.prepared.corpus import UTTERANCES, Description
 from pipelines.prepare import feature_settings
 
@@ -78,4 +80,4 @@ def experiment(**sections: dict[str, object]) -> Experiment:
     }
     for name, section in sections.items():
         content[name] = {**content.get(name, {}), **section}  # type: ignore[dict-item]
-    return parse(content)
+    return parse_experiment(content)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fgcme.experiment.settings import load
+from fgcme.experiment.loading import load_experiment
 from pipelines import cli
 from pipelines.bundled import experiment_file, space_file
 
@@ -68,7 +68,7 @@ def accepted_by_ray(cluster: dict[str, Any]) -> dict[str, Any]:
 def test_every_command_and_every_setting_in_it_is_understood(file: str, command: str) -> None:
     options = cli.parse(shlex.split(command)[1:])
     if "experiment" in options:
-        load(experiment_file(options.experiment), options.overrides)
+        load_experiment(experiment_file(options.experiment), options.overrides)
     if "space" in options:
         assert space_file(options.space).is_file()
 
@@ -181,7 +181,9 @@ class TestKubernetes:
         assert not re.search(r"[;&|<>$`\n]", entrypoint)
         options = cli.parse(shlex.split(entrypoint)[1:])
         assert options.verb == "tune"
-        assert load(experiment_file(options.experiment), options.overrides).storage.path.startswith("/shared/")
+        assert load_experiment(experiment_file(options.experiment), options.overrides).storage.path.startswith(
+            "/shared/"
+        )
 
     def test_rays_autoscaler_reads_the_groups(self, kubernetes: tuple[dict[str, Any], dict[str, Any]]) -> None:
         from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr

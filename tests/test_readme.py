@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fgcme.data.protocol import resolve
-from fgcme.experiment.settings import parse
+from fgcme.data.protocol import resolve_protocol
+from fgcme.experiment.loading import parse_experiment
 from pipelines import cli
 
 TEXT = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -36,8 +36,8 @@ def test_every_command_of_the_readme_parses(command: str) -> None:
 def test_the_experiment_file_of_the_readme_is_valid() -> None:
     block = re.search(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
     assert block is not None
-    experiment = parse(yaml.safe_load(block[1]))
-    assert resolve(experiment.protocol, experiment.corpus.kind).classes == ["angry", "happy", "neutral"]
+    experiment = parse_experiment(yaml.safe_load(block[1]))
+    assert resolve_protocol(experiment.protocol, experiment.corpus.kind).classes == ["angry", "happy", "neutral"]
 
 
 def test_every_target_of_make_that_the_readme_names_exists() -> None:

@@ -26,7 +26,7 @@ _FOLDER_LIMIT = 107 - len("/session_2000-01-01_00-00-00_000000_1234567/sockets/p
 
 
 @contextmanager
-def session() -> Iterator[None]:
+def ray_session() -> Iterator[None]:
     """Ray, for the length of a `with` block.
 
     Without `RAY_ADDRESS` Ray runs on this machine only: it listens on the loopback address, sends no statistics, and
@@ -57,7 +57,7 @@ def session() -> Iterator[None]:
             ray.shutdown()
 
 
-def require(cpus: float, gpus: float, purpose: str, workers: int = 1) -> None:
+def require_capacity(cpus: float, gpus: float, purpose: str, workers: int = 1) -> None:
     """Refuse, before anything waits for ever, what the cluster can never give.
 
     Counts every node, busy or not; on a cluster that grows, every node it may grow to.
@@ -71,18 +71,18 @@ def require(cpus: float, gpus: float, purpose: str, workers: int = 1) -> None:
         UserError: the cluster has fewer, or its nodes have no room for so many workers.
     """
     way_out = "ask for less, or set RAY_ADDRESS to a larger cluster"
-    has = resources()
+    has = cluster_resources()
     for name, needed in (("CPU", workers * cpus), ("GPU", workers * gpus)):
         if needed > has.get(name, 0.0):
             raise UserError(f"{purpose} needs {needed:g} {name}s at once and Ray has {has.get(name, 0.0):g}: {way_out}")
-    if (fit := room(cpus, gpus)) < workers:
+    if (fit := capacity(cpus, gpus)) < workers:
         raise UserError(
             f"{purpose} needs {workers} times {cpus:g} CPUs and {gpus:g} GPUs, each on one node, and the nodes have "
             f"room for {fit}: {way_out}"
         )
 
 
-def room(cpus: float, gpus: float) -> int:
+def capacity(cpus: float, gpus: float) -> int:
     """How many workers the cluster has room for at once, or may grow to have.
 
     Args:
@@ -92,25 +92,25 @@ def room(cpus: float, gpus: float) -> int:
     from ray._private.state import state
 
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    there = fitting([node["Resources"] for node in nodes if node["Alive"]], cpus, gpus)
+    there = worker_capacity([node["Resources"] for node in nodes if node["Alive"]], cpus, gpus)
     grown = 0
     if (config := state.get_cluster_config()) is not None:
         for kind in config.node_group_configs:
             # There may be any number of nodes of a kind that counts -1.
             most = kind.max_count if kind.max_count >= 0 else sys.maxsize
-            grown += most * fitting([dict(kind.resources)], cpus, gpus)
+            grown += most * worker_capacity([dict(kind.resources)], cpus, gpus)
     # A cluster that grows may also be limited in all that it has.
-    return min(max(there, grown), fitting([resources()], cpus, gpus))
+    return min(max(there, grown), worker_capacity([cluster_resources()], cpus, gpus))
 
 
-def fitting(nodes: Iterable[Mapping[str, float]], cpus: float, gpus: float) -> int:
+def worker_capacity(nodes: Iterable[Mapping[str, float]], cpus: float, gpus: float) -> int:
     """How many workers fit on some nodes at once; none is spread over two nodes, and no part of one over two GPUs.
 
     Args:
         nodes: what each of them has, by resource name.
         cpus, gpus: what one worker needs.
 
-    >>> fitting([{"CPU": 8, "GPU": 2}], 1, 0.6)
+    >>> worker_capacity([{"CPU": 8, "GPU": 2}], 1, 0.6)
     2
     """
 
@@ -128,7 +128,7 @@ def fitting(nodes: Iterable[Mapping[str, float]], cpus: float, gpus: float) -> i
     return count
 
 
-def resources() -> dict[str, float]:
+def cluster_resources() -> dict[str, float]:
     """All that Ray has, by resource name, or may grow to."""
     import ray
 

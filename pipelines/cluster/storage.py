@@ -9,7 +9,7 @@ from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment
 
 
-def folder(experiment: Experiment) -> Path:
+def storage_folder(experiment: Experiment) -> Path:
     """Where an experiment's results go, absolute because workers run in other folders.
 
     Raises:
@@ -21,13 +21,13 @@ def folder(experiment: Experiment) -> Path:
     return Path(path).expanduser().absolute()
 
 
-def writable(experiment: Experiment, *below: str) -> Path:
+def writable_folder(experiment: Experiment, *below: str) -> Path:
     """The same folder, or one below it, made if need be.
 
     Raises:
         UserError: it cannot be made or written to.
     """
-    path = folder(experiment).joinpath(*below)
+    path = storage_folder(experiment).joinpath(*below)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.protocol import Assignment, MismatchError, apply
+from fgcme.data.protocol import Assignment, MismatchError, apply_protocol
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment
 from fgcme.prepared import corpus as prepared
 from pipelines import prepare
 
 
-def of(experiment: Experiment) -> tuple[Path, SpeechCorpus, Assignment]:
+def load_assigned_corpus(experiment: Experiment) -> tuple[Path, SpeechCorpus, Assignment]:
     """The folder of the prepared corpus, the corpus, and the protocol applied to it.
 
     Raises:
@@ -21,7 +21,7 @@ def of(experiment: Experiment) -> tuple[Path, SpeechCorpus, Assignment]:
     folder = prepare.locate(experiment)
     corpus = SpeechCorpus(folder)
     try:
-        return folder, corpus, apply(experiment.protocol, experiment.corpus.kind, corpus.members)
+        return folder, corpus, apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.members)
     except MismatchError as mismatch:
         lost = next(prepared.rejection_lines(folder), None)
         raise UserError(f"{mismatch}; {lost}" if lost else str(mismatch)) from None

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fgcme.experiment.settings import Experiment
-from fgcme.report.content import Origin
+from fgcme.report.content import Provenance
 from pipelines.runs.records import COMMIT, RESUMED
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 _VERSION = "fgcme.version."
 
 
-def origin_of(run: Run, experiment: Experiment, commands: Sequence[str], trainings: Sequence[Run] = ()) -> Origin:
+def provenance_of(
+    run: Run, experiment: Experiment, commands: Sequence[str], trainings: Sequence[Run] = ()
+) -> Provenance:
     """The origin of a run.
 
     Args:
@@ -33,7 +35,7 @@ def origin_of(run: Run, experiment: Experiment, commands: Sequence[str], trainin
     commits = list(dict.fromkeys([own, *made_by, *gone_on_with]))
     known = len(commits) == 1 and own != "unknown" and not own.endswith("-dirty")
     checkout = [f"git checkout {own}"] if known else []
-    return Origin(
+    return Provenance(
         run=run.info.run_id,
         # A run is called what it is of, and the verb that made it.
         title=run.info.run_name.rpartition(" ")[0] or run.info.run_name,

@@ -9,7 +9,7 @@ from fgcme.data.dataset import SpeechCorpus
 from fgcme.data.hearing import reads_test_audio
 from fgcme.data.protocol import Assignment, Selection
 from fgcme.errors import UserError
-from fgcme.experiment import settings as experiments
+from fgcme.experiment.loading import parse_experiment
 from fgcme.experiment.settings import Experiment
 from fgcme.tracking.relay import LOCAL_TAG
 from fgcme.tracking.tracker import Tracker, prepare_store, provenance, resolve_uri
@@ -35,10 +35,12 @@ def open_store(experiment: Experiment, storage: Path) -> Tracker:
     return tracker
 
 
-def describe(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment, plan: str) -> Iterator[str]:
+def describe_participants(
+    experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment, plan: str
+) -> Iterator[str]:
     """What is trained on, before it is: a line with the `plan` of it, and one for all that is left out or allowed."""
     yield (
-        f"{protocol(experiment)}: {int((assignment.folds >= 0).sum())} of {len(corpus)} utterances, "
+        f"{protocol_label(experiment)}: {int((assignment.folds >= 0).sum())} of {len(corpus)} utterances, "
         f"{len(assignment.protocol.classes)} classes; {plan}"
     )
     for reason, count in assignment.left_out.items():
@@ -53,7 +55,7 @@ def tags(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment) -
         **provenance(),
         "fgcme.corpus": corpus.description.corpus,
         "fgcme.corpus_hash": corpus.description.corpus_hash,
-        "fgcme.protocol": protocol(experiment),
+        "fgcme.protocol": protocol_label(experiment),
         "fgcme.selection": experiment.protocol.selection,
     }
     if experiment.protocol.tuned_on:
@@ -64,19 +66,19 @@ def tags(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment) -
 
 
 def refuse_changes(
-    tracker: Tracker, run: str, experiment: Experiment, corpus: SpeechCorpus, but: tuple[str, ...] = ()
+    tracker: Tracker, run: str, experiment: Experiment, corpus: SpeechCorpus, ignoring: tuple[str, ...] = ()
 ) -> None:
     """Check that a run that is to be gone on with was started with these settings, `but` some, and this corpus.
 
     Raises:
         UserError: names each setting that differs.
     """
-    recorded = experiments.parse(tracker.yaml(run, "experiment.yaml"), source=f"run {run}").flat()
+    recorded = parse_experiment(tracker.yaml(run, "experiment.yaml"), source=f"run {run}").flat()
     now = experiment.flat()
     changed = [
         f"{key} ({recorded.get(key)!r} then, {now.get(key)!r} now)"
         for key in sorted({*recorded, *now})
-        if not key.startswith((*_IRRELEVANT, *but)) and recorded.get(key) != now.get(key)
+        if not key.startswith((*_IRRELEVANT, *ignoring)) and recorded.get(key) != now.get(key)
     ]
     if changed:
         raise UserError(
@@ -86,7 +88,7 @@ def refuse_changes(
         raise UserError(f"run {run} was started on another state of the corpus, which has changed since; start anew")
 
 
-def drop_unknown(tracker: Tracker, parent: str, folder: Path) -> None:
+def delete_unstarted(tracker: Tracker, parent: str, folder: Path) -> None:
     """Delete what was never begun of the runs below a run that is gone on with: the driver was killed as it made them.
 
     Args:
@@ -97,10 +99,10 @@ def drop_unknown(tracker: Tracker, parent: str, folder: Path) -> None:
     known = {path.read_text(encoding="utf-8") for path in folder.rglob("run") if path.is_file()}
     for child in tracker.children(parent):
         if child.info.status == "RUNNING" and not known & {child.info.run_id, child.data.tags.get(LOCAL_TAG)}:
-            tracker.drop(child.info.run_id)
+            tracker.delete(child.info.run_id)
 
 
-def protocol(experiment: Experiment) -> str:
+def protocol_label(experiment: Experiment) -> str:
     """The protocol, wherever it is shown beside a result: its name, and what a result owes to more than it allows.
 
     Statistics of a speaker of the test part are of audio that is to be classified. Its labels play no part, but a model
@@ -110,10 +112,10 @@ def protocol(experiment: Experiment) -> str:
     return f"{name}, speaker-normalised (uses unlabelled test audio)" if reads_test_audio(experiment.model) else name
 
 
-def rules(selections: Sequence[Selection]) -> str:
+def rule_tag(selections: Sequence[Selection]) -> str:
     """The tag of a run that has trainings by these rules.
 
-    >>> rules(["dev"]), rules(["test"]), rules(["dev", "test"])
+    >>> rule_tag(["dev"]), rule_tag(["test"]), rule_tag(["dev", "test"])
     ('dev', 'test (optimistic)', 'both (test: optimistic)')
     """
     if len(selections) > 1:
@@ -121,12 +123,12 @@ def rules(selections: Sequence[Selection]) -> str:
     return "dev" if selections[0] == "dev" else "test (optimistic)"
 
 
-def measured(selection: Selection) -> str:
+def metric_prefix(selection: Selection) -> str:
     """What the names of an ablation's test metrics begin with: `<this>/<variant>/ua`."""
     return "test" if selection == "dev" else "test_selected_on_test"
 
 
-def rule(selection: Selection) -> str:
+def rule_text(selection: Selection) -> str:
     """How epochs are chosen, for a reader."""
     optimistic = "TEST (optimistic: epochs are chosen on the test part)"
     return "dev (honest)" if selection == "dev" else optimistic

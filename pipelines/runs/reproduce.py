@@ -15,7 +15,7 @@ from fgcme.data.protocol import Selection
 from fgcme.errors import UserError
 from fgcme.experiment import ablation, variants
 from fgcme.experiment import search_space as spaces
-from fgcme.experiment import settings as experiments
+from fgcme.experiment.loading import load_experiment, parse_experiment
 from fgcme.experiment.search_space import Space
 from fgcme.experiment.settings import Experiment
 from pipelines import bundled as shipped
@@ -110,13 +110,13 @@ def _arguments(experiment: Experiment) -> tuple[str, list[str]]:
     wanted = _portable(experiment)
     try:
         file = shipped.EXPERIMENTS / f"{experiment.name}.yaml"
-        base = experiments.load(file).flat()
+        base = load_experiment(file).flat()
         overrides = [
             f"{key}={_value(value)}"
             for key, value in wanted.flat().items()
             if value != base.get(key) and not key.startswith(_OF_THE_MACHINE)
         ]
-        if _portable(experiments.load(file, overrides)) == wanted:
+        if _portable(load_experiment(file, overrides)) == wanted:
             return experiment.name, overrides
     except UserError:
         # It is no shipped one, or one that has changed too much since to be overridden.
@@ -143,13 +143,13 @@ def _portable(experiment: Experiment) -> Experiment:
     content["corpus"]["root"] = content["prepare"]["folder"] = None
     for name in ("scaling", "storage", "tracking"):
         del content[name]
-    return experiments.parse(content)
+    return parse_experiment(content)
 
 
 def _is_shipped(experiment: Experiment, space: str, reference: str, compared: Mapping[str, Experiment]) -> bool:
     """Whether the package comes with an ablation of this name that compares just these variants."""
     try:
-        loaded_reference, loaded = ablation.load(shipped.SEARCH_SPACES / f"{space}.yaml", experiment)
+        loaded_reference, loaded = ablation.load_ablation(shipped.SEARCH_SPACES / f"{space}.yaml", experiment)
     except UserError:
         return False
     return loaded_reference == reference and _deciding(loaded) == _deciding(compared)
@@ -158,7 +158,7 @@ def _is_shipped(experiment: Experiment, space: str, reference: str, compared: Ma
 def _is_shipped_space(experiment: Experiment, name: str, space: Space) -> bool:
     """Whether the package comes with a search space of this name that is just this one."""
     try:
-        return spaces.load(shipped.SEARCH_SPACES / f"{name}.yaml", experiment) == space
+        return spaces.load_space(shipped.SEARCH_SPACES / f"{name}.yaml", experiment) == space
     except UserError:
         return False
 
@@ -182,10 +182,10 @@ def _space(experiment: Experiment, reference: str, compared: Mapping[str, Experi
 def _own_settings(experiment: Experiment, name: str, variant: Experiment) -> dict[str, Any] | None:
     """What a variant changes beyond what its name says."""
     content = experiment.model_dump(mode="json")
-    known = name in variants.all_named()
+    known = name in variants.all_variants()
     if known:
-        variants.merge(content["model"], variants.named(name))
-    base = experiments.parse(content).flat()
+        variants.merge(content["model"], variants.find_variant(name))
+    base = parse_experiment(content).flat()
     wanted = variant.flat()
     own = {
         key: value

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from pipelines.cluster.progress import clock
 
-Standing = Literal["waiting", "running", "ended", "stopped", "failed"]
+TrialState = Literal["waiting", "running", "ended", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Row:
     """
 
     name: str
-    standing: Standing
+    standing: TrialState
     epoch: int
     objective: float | None
 
 
 @dataclass(frozen=True)
-class Summary:
+class SweepProgress:
     """A sweep as it stands.
 
     Attributes:
@@ -51,7 +51,7 @@ class Summary:
     seconds: float
     before: int = 0
 
-    def count(self, *standings: Standing) -> int:
+    def count(self, *standings: TrialState) -> int:
         """Trials that stand so."""
         return sum(row.standing in standings for row in self.rows)
 
@@ -75,7 +75,7 @@ class Summary:
     def progress(self) -> str:
         """How far it is, in brackets.
 
-        >>> Summary(4, [Row("0", "ended", 3, 0.5)], seconds=10).progress()
+        >>> SweepProgress(4, [Row("0", "ended", 3, 0.5)], seconds=10).progress()
         '[1/4, 00:30 left]'
         """
         left = f", {clock(self.left)} left" if math.isfinite(self.left) and self.ended < self.total else ""
@@ -84,7 +84,7 @@ class Summary:
     def sentence(self) -> str:
         """All of it on one line.
 
-        >>> Summary(4, [Row("0", "ended", 3, 0.5), Row("1", "running", 1, None)], seconds=10).sentence()
+        >>> SweepProgress(4, [Row("0", "ended", 3, 0.5), Row("1", "running", 1, None)], seconds=10).sentence()
         'best 0.5000 (trial 0) · 1 running · 0 stopped early · 0 failed · [1/4, 00:30 left]'
         """
         best = f"best {self.best.objective:.4f} (trial {self.best.name})" if self.best else "no result yet"
@@ -93,7 +93,7 @@ class Summary:
         return " · ".join([best, *(f"{count} {what}" for count, what in counts), self.progress()])
 
 
-class Board:
+class ProgressTable:
     """Shows a sweep while it goes on.
 
     Args:
@@ -113,7 +113,7 @@ class Board:
         else:
             self._console.print(message, markup=False, highlight=False)
 
-    def show(self, summary: Summary) -> None:
+    def show(self, summary: SweepProgress) -> None:
         """Bring the table up to date, twice a second at most."""
         if not self._console.is_terminal or time.monotonic() - self._shown < 0.5:
             return
@@ -130,7 +130,7 @@ class Board:
             self._live = None
 
 
-def table(summary: Summary, epochs: int) -> Group:
+def table(summary: SweepProgress, epochs: int) -> Group:
     """The trials that run, and the sweep in one line below."""
     made = Table()
     for title in ("trial", "epoch", "objective"):

@@ -16,13 +16,13 @@ from ray.tune.schedulers import TrialScheduler
 
 from fgcme.experiment import search_space as spaces
 from fgcme.files import write_text
-from fgcme.tracking.store import cause, refuses
+from fgcme.tracking.store import is_permanent, mlflow_message
 from fgcme.tracking.tracker import Tracker
 from pipelines.sweep import snapshot
-from pipelines.sweep.progress_table import Board, Row, Standing, Summary
+from pipelines.sweep.progress_table import ProgressTable, Row, SweepProgress, TrialState
 from pipelines.sweep.search import settings_of
-from pipelines.sweep.trial import FAILURE, NOTE, Kept, Sweep
-from pipelines.training.failure import TAG, reason
+from pipelines.sweep.trial import FAILURE, NOTE, TrialContext, TrialFolder
+from pipelines.training.failure import TAG, failure_reason
 
 # Of a report, what is neither Ray Tune's own nor the configuration.
 _OWN = ("train/", "dev/", "objective", "cost", "epoch", "seconds", FAILURE)
@@ -30,7 +30,7 @@ _OWN = ("train/", "dev/", "objective", "cost", "epoch", "seconds", FAILURE)
 _OF_THIS_PROCESS = ("_board", "_started", "_before", "_kept_at", "_logged", "_refused")
 
 
-class Failures(tune.Stopper):
+class FailureLimit(tune.Stopper):
     """Ends a sweep when more trials have failed than it may go on after.
 
     Args:
@@ -51,7 +51,7 @@ class Failures(tune.Stopper):
         return len(self.failed) > self.most
 
 
-class Recorder(tune.Callback):
+class SweepRecorder(tune.Callback):
     """Ray Tune's callbacks of a sweep.
 
     A sweep that goes on has a recorder of its own, so nothing that lasts is kept here: which run belongs to which trial
@@ -72,9 +72,9 @@ class Recorder(tune.Callback):
         tracker: Tracker,
         study: str,
         parent: str,
-        sweep: Sweep,
+        sweep: TrialContext,
         total: int,
-        failures: Failures,
+        failures: FailureLimit,
         scheduler: TrialScheduler,
     ) -> None:
         self._tracker = tracker
@@ -87,7 +87,7 @@ class Recorder(tune.Callback):
         self._begin()
 
     def _begin(self) -> None:
-        self._board = Board(self._sweep.experiment.training.epochs)
+        self._board = ProgressTable(self._sweep.experiment.training.epochs)
         self._started = time.monotonic()
         self._before: int | None = None
         self._kept_at = 0.0
@@ -109,20 +109,20 @@ class Recorder(tune.Callback):
         self, stop: Any = None, num_samples: int | None = None, total_num_samples: int | None = None, **info: Any
     ) -> None:
         """Go on from what the sweep knew when it was killed."""
-        snapshot.remember(self._sweep.folder.parent, self._scheduler)
+        snapshot.restore_scheduler(self._sweep.folder.parent, self._scheduler)
         # Asked now, while the store is known to answer, and not when a trial is started again.
         for path in self._sweep.folder.glob("*/run"):
-            self._logged[path.parent.name] = self._last_epoch(Kept(path.parent))
+            self._logged[path.parent.name] = self._last_epoch(TrialFolder(path.parent))
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Make the trial's run, or open it again."""
         kept, settings = self._kept(trial), settings_of(trial.config)
         drawn = kept.folder / "configuration.json"
         known = json.loads(drawn.read_text(encoding="utf-8")) if kept.run.exists() else settings
-        if known != settings and not self._sweep.populating:
+        if known != settings and not self._sweep.is_population:
             # Of a trial that was proposed just before the driver was killed, and that nobody remembers.
             self._close(kept, "KILLED")
-            kept.forget()
+            kept.delete()
             self._logged.pop(kept.folder.name, None)
             self._failures.failed.discard(kept.folder.name)
         if kept.run.exists():
@@ -134,11 +134,11 @@ class Recorder(tune.Callback):
                 f"trial {kept.folder.name}",
                 parent=self._parent,
                 tags={"fgcme.kind": "trial", "fgcme.trial": kept.folder.name, "fgcme.selection": "dev"},
-                parameters=spaces.apply(self._sweep.experiment, settings).flat(),
+                parameters=spaces.apply_configuration(self._sweep.experiment, settings).flat(),
             )
             write_text(drawn, json.dumps(settings))
             write_text(kept.run, run_id)
-        kept.open.touch()
+        kept.run_open_marker.touch()
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -156,7 +156,7 @@ class Recorder(tune.Callback):
         for name in ("cost", "seconds", "seconds_to_first_step"):
             if name in result:
                 metrics[name] = result[name]
-        if self._sweep.populating:
+        if self._sweep.is_population:
             # What changes as it trains cannot be a parameter of its run.
             settings = settings_of(trial.config)
             metrics |= {name: float(value) for name, value in settings.items() if isinstance(value, int | float)}
@@ -182,14 +182,14 @@ class Recorder(tune.Callback):
         kept, error = self._kept(trial), trial.get_pickled_error()
         with_node = isinstance(error, ActorDiedError) and (error.preempted or "node has died" in str(error))
         if with_node:
-            kept.got_on()
+            kept.made_progress()
         what = "machine" if with_node else "process"
         self._board.say(f"trial {kept.folder.name} was lost with its {what}, and goes on from its last epoch")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the trial's run as failed; what it needs to go on stays, for `--resume`."""
         kept = self._kept(trial)
-        why = reason(trial.get_pickled_error() or RuntimeError("it was lost"))
+        why = failure_reason(trial.get_pickled_error() or RuntimeError("it was lost"))
         self._fail(kept, why)
         self._say(f"trial {kept.folder.name} failed: {why}", trial, trials)
 
@@ -201,51 +201,53 @@ class Recorder(tune.Callback):
             staging = Path(trials[0].local_experiment_path)
             written = max((path.stat().st_mtime for path in staging.glob("experiment_state-*.json")), default=0.0)
             if written > self._kept_at:
-                snapshot.take(self._sweep.folder.parent, staging, self._scheduler)
+                snapshot.save(self._sweep.folder.parent, staging, self._scheduler)
                 self._kept_at = written
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """Take the table away."""
         self._board.close()
 
-    def _kept(self, trial: Trial) -> Kept:
-        return self._sweep.kept(trial.trial_id, trial.config)
+    def _kept(self, trial: Trial) -> TrialFolder:
+        return self._sweep.folder_of(trial.trial_id, trial.config)
 
-    def _last_epoch(self, kept: Kept) -> int:
+    def _last_epoch(self, kept: TrialFolder) -> int:
         """The last epoch that was recorded of a trial."""
         if (last := kept.ended()) is not None:
             return int(last.get("epoch", 0))
         steps = self._tracker.history(kept.run.read_text(encoding="utf-8"), "dev/objective")
         return max((step for step, _ in steps), default=0)
 
-    def _fail(self, kept: Kept, why: str) -> None:
+    def _fail(self, kept: TrialFolder, why: str) -> None:
         self._failures.failed.add(kept.folder.name)
         self._record(kept, lambda run: self._tracker.tag(run, {TAG: why}))
         self._close(kept, "FAILED")
 
-    def _close(self, kept: Kept, status: Any) -> None:
+    def _close(self, kept: TrialFolder, status: Any) -> None:
         self._record(kept, lambda run: self._tracker.finish(run, status))
-        kept.open.unlink(missing_ok=True)
+        kept.run_open_marker.unlink(missing_ok=True)
 
-    def _record(self, kept: Kept, write: Callable[[str], object]) -> None:
+    def _record(self, kept: TrialFolder, write: Callable[[str], object]) -> None:
         """Write to a trial's run; what MLflow refuses, because somebody has deleted the run, does not end the sweep."""
         from mlflow.exceptions import MlflowException
 
         try:
             write(kept.run.read_text(encoding="utf-8"))
         except MlflowException as error:
-            if not refuses(error):
+            if not is_permanent(error):
                 raise
             if kept.folder.name not in self._refused:
                 self._refused.add(kept.folder.name)
-                self._board.say(f"trial {kept.folder.name} goes on unrecorded: was its run deleted? ({cause(error)})")
+                self._board.say(
+                    f"trial {kept.folder.name} goes on unrecorded: was its run deleted? ({mlflow_message(error)})"
+                )
 
     def _say(self, message: str, just_ended: Trial, trials: list[Trial]) -> None:
         summary = self._summary(trials, just_ended)
         best = f", best {summary.best.objective:.4f}" if summary.best else ""
         self._board.say(f"{message}{best}  {summary.progress()}")
 
-    def _summary(self, trials: list[Trial], just_ended: Trial | None = None) -> Summary:
+    def _summary(self, trials: list[Trial], just_ended: Trial | None = None) -> SweepProgress:
         epochs = self._sweep.experiment.training.epochs
         rows = []
         for trial in trials:
@@ -254,10 +256,10 @@ class Recorder(tune.Callback):
             rows.append(Row(self._kept(trial).folder.name, standing, trial.last_result.get("epoch", 0), objective))
         if self._before is None:
             self._before = sum(row.standing in ("ended", "stopped", "failed") for row in rows) - bool(just_ended)
-        return Summary(self._total, rows, time.monotonic() - self._started, self._before)
+        return SweepProgress(self._total, rows, time.monotonic() - self._started, self._before)
 
 
-def _standing(trial: Trial, epochs: int, just_ended: bool = True) -> Standing:
+def _standing(trial: Trial, epochs: int, just_ended: bool = True) -> TrialState:
     """How a trial stands; Ray Tune calls back before it marks a trial as ended."""
     last = trial.last_result
     if FAILURE in last or trial.status == Trial.ERROR:

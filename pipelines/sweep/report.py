@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError
-from fgcme.experiment import settings as experiments
+from fgcme.experiment.loading import parse_experiment
 from fgcme.experiment.search_space import Space
 from fgcme.report.sweep.page import SweepPictures, sweep_html, sweep_pictures
 from fgcme.report.sweep.spreadsheet import trials_csv
-from fgcme.report.sweep.trials import State, Sweep, Trial
+from fgcme.report.sweep.trials import State, SweepData, Trial
 from fgcme.report.theme import LIGHT, to_png
 from fgcme.tracking.tracker import Tracker
 from pipelines.runs import records
-from pipelines.runs.provenance import origin_of
+from pipelines.runs.provenance import provenance_of
 from pipelines.runs.reproduce import Repetition, of_sweep
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class RecordedSweep:
         repetition: what repeats it; with its best configuration if that is written already.
     """
 
-    sweep: Sweep
+    sweep: SweepData
     repetition: Repetition
 
 
@@ -66,16 +66,16 @@ def read_sweep(tracker: Tracker, run: Run) -> RecordedSweep:
     Raises:
         UserError: its experiment or its space is not kept with the run.
     """
-    experiment = experiments.parse(tracker.yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
+    experiment = parse_experiment(tracker.yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
     space = Space.model_validate(tracker.json(run.info.run_id, "space.json"))
     best = None
-    if tracker.holds(run.info.run_id, "best.yaml"):
-        best = experiments.parse(tracker.yaml(run.info.run_id, "best.yaml"), f"run {run.info.run_id}, best.yaml")
+    if tracker.has_artifact(run.info.run_id, "best.yaml"):
+        best = parse_experiment(tracker.yaml(run.info.run_id, "best.yaml"), f"run {run.info.run_id}, best.yaml")
     title = run.data.tags.get("fgcme.space", run.info.run_name)
     repetition = of_sweep(experiment, title.removeprefix(f"{experiment.name}-"), space, best)
-    empty = Sweep(
-        origin=origin_of(run, experiment, [*repetition.commands, "fgcme report latest"]),
-        protocol=records.protocol(experiment),
+    empty = SweepData(
+        origin=provenance_of(run, experiment, [*repetition.commands, "fgcme report latest"]),
+        protocol=records.protocol_label(experiment),
         space=space,
         settings=experiment.flat(),
         trials=[],
@@ -93,7 +93,7 @@ def write_sweep(folder: Path, recorded: RecordedSweep) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def _draw(folder: Path, sweep: Sweep) -> tuple[SweepPictures, dict[str, bytes]]:
+def _draw(folder: Path, sweep: SweepData) -> tuple[SweepPictures, dict[str, bytes]]:
     """Write the table of trials and the figures, and say which of them there are none of."""
     made = sweep_pictures(sweep)
     light = {picture.name: to_png(picture, LIGHT) for picture in made}
@@ -106,7 +106,7 @@ def _draw(folder: Path, sweep: Sweep) -> tuple[SweepPictures, dict[str, bytes]]:
     return made, light
 
 
-def _trials(sweep: Sweep, tracker: Tracker, run: Run) -> list[Trial]:
+def _trials(sweep: SweepData, tracker: Tracker, run: Run) -> list[Trial]:
     """The trials of a sweep, in the order in which they began."""
     children = [child for child in tracker.children(run.info.run_id) if child.data.tags.get("fgcme.kind") == "trial"]
     # A trial that was proposed just before the sweep was killed may have been proposed anew, under the same number.
@@ -115,7 +115,7 @@ def _trials(sweep: Sweep, tracker: Tracker, run: Run) -> list[Trial]:
     return [_trial(sweep, tracker, child, run.info.status == "RUNNING") for child in kept]
 
 
-def _trial(sweep: Sweep, tracker: Tracker, run: Run, going_on: bool) -> Trial:
+def _trial(sweep: SweepData, tracker: Tracker, run: Run, going_on: bool) -> Trial:
     texts = run.data.params
     history = tracker.history(run.info.run_id, "dev/objective")
     epochs = max((step for step, _ in history), default=0)

@@ -19,7 +19,7 @@ from ray.tune.schedulers import (
 from fgcme.errors import UserError
 from fgcme.experiment.search_space import Parameter, Space, Value
 from fgcme.experiment.settings import Experiment
-from pipelines.sweep.shared_study import evenly, mixed
+from pipelines.sweep.shared_study import derive_seed, random_study
 
 # Settings that may change in the middle of a training: they decide neither shapes nor what the epochs so far have seen.
 _MUTABLE = (
@@ -27,7 +27,7 @@ _MUTABLE = (
     "training.weight_decay",
     "training.gradient_clip",
     "training.label_smoothing",
-    "training.focus",
+    "training.focal_gamma",
     "training.augmentation.",
 )
 # How often a copied setting is drawn anew, and by which part of itself it is changed otherwise: as in the paper.
@@ -42,15 +42,15 @@ def scheduler(experiment: Experiment, space: Space) -> TrialScheduler:
         UserError: population-based training is to change a setting that cannot change during a training.
     """
     settings, epochs = experiment.tune, experiment.training.epochs
-    grace = min(settings.grace_epochs, epochs)
+    grace = min(settings.grace_period, epochs)
     common: dict[str, Any] = {"time_attr": "epoch", "metric": "objective", "mode": "max"}
     kind = settings.scheduler or ("asha" if settings.cost == "none" else "none")
     if kind == "asha":
-        return ASHAScheduler(max_t=epochs, grace_period=grace, reduction_factor=settings.reduction, **common)
+        return ASHAScheduler(max_t=epochs, grace_period=grace, reduction_factor=settings.reduction_factor, **common)
     if kind == "hyperband":
-        return Hyperband(max_t=epochs, reduction_factor=settings.reduction, **common)
+        return Hyperband(max_t=epochs, reduction_factor=settings.reduction_factor, **common)
     if kind == "median":
-        return MedianStoppingRule(grace_period=grace, min_samples_required=settings.reduction, **common)
+        return MedianStoppingRule(grace_period=grace, min_samples_required=settings.reduction_factor, **common)
     if kind == "pbt":
         _require_mutable(space)
         return Population(space, settings.seed, perturbation_interval=grace, **common)
@@ -86,7 +86,7 @@ class Population(PopulationBasedTraining):
 
     def __init__(self, space: Space, seed: int, **settings: Any) -> None:
         self._generator = random.Random(seed)
-        super().__init__(custom_explore_fn=_Exploration(space, mixed(seed, 1)), **settings)
+        super().__init__(custom_explore_fn=_Exploration(space, derive_seed(seed, 1)), **settings)
 
     def _checkpoint_or_exploit(
         self, trial: Trial, tune_controller: Any, upper_quantile: Any, lower_quantile: Any
@@ -103,7 +103,7 @@ class _Exploration:
     def __init__(self, space: Space, seed: int) -> None:
         self._space = space
         self._generator = random.Random(seed)
-        self._study = evenly(seed)
+        self._study = random_study(seed)
 
     def __call__(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
         fresh = self._space.draw(self._study.ask(), {})

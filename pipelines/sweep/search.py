@@ -18,7 +18,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from fgcme.experiment.search_space import Space, Value
 from fgcme.experiment.settings import Experiment, TuneSettings
-from pipelines.sweep.shared_study import SWEEP, Direction, OneOfSeveral, evenly
+from pipelines.sweep.shared_study import SWEEP, Direction, SharedStudySampler, random_study
 
 # What a trial's configuration holds besides dotted settings: its number in the study, and when it was proposed.
 NUMBER = "number"
@@ -70,7 +70,7 @@ def searcher(
         metric=metrics[0] if len(metrics) == 1 else metrics,
         mode="max" if len(metrics) == 1 else ["max", "min"],
         points_to_evaluate=first if first and storage is None else None,
-        sampler=own(settings.seed) if storage is None else OneOfSeveral(own, settings.seed, first),
+        sampler=own(settings.seed) if storage is None else SharedStudySampler(own, settings.seed, first),
         storage=storage,
         study_name=study,
     )
@@ -93,7 +93,7 @@ def population(experiment: Experiment, space: Space, first: list[dict[str, Value
         space: what varies, without conditions.
         first: what is tried before anything is drawn.
     """
-    study = evenly(experiment.tune.seed)
+    study = random_study(experiment.tune.seed)
     for point in first:
         study.enqueue_trial(point)
     drawn = [space.draw(study.ask(), experiment.flat()) for _ in range(experiment.tune.trials)]

@@ -40,21 +40,21 @@ def join(address: str, name: str, identity: str, directions: list[Direction]) ->
         if known is None:
             study.set_user_attr(_IDENTITY, identity)
     except Exception as error:  # noqa: BLE001  SQLAlchemy and each database's driver have errors of their own
-        raise UserError(f"storage.study: {address} cannot be used ({str(error).partition(chr(10))[0]})") from None
+        raise UserError(f"tune.study_storage: {address} cannot be used ({str(error).partition(chr(10))[0]})") from None
     if known not in (None, identity):
         raise UserError(
-            f"storage.study: {address} has a study {name} of another space, corpus or experiment; "
+            f"tune.study_storage: {address} has a study {name} of another space, corpus or experiment; "
             "name another database, or another experiment (`name:`)"
         )
     return storage
 
 
-def begun(storage: BaseStorage, name: str) -> bool:
+def has_trials(storage: BaseStorage, name: str) -> bool:
     """Whether a study has trials."""
     return bool(optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False))
 
 
-def forgotten(storage: BaseStorage, name: str, sweep: str, known: Set[int]) -> list[int]:
+def requeue_orphans(storage: BaseStorage, name: str, sweep: str, known: Set[int]) -> list[int]:
     """Let a study propose again what a driver that was killed had been given, and does not know.
 
     Args:
@@ -78,22 +78,22 @@ def forgotten(storage: BaseStorage, name: str, sweep: str, known: Set[int]) -> l
     return [trial.number for trial in lost]
 
 
-def evenly(seed: int) -> optuna.Study:
+def random_study(seed: int) -> optuna.Study:
     """A study in memory that draws evenly, whatever it hears."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(sampler=RandomSampler(seed))
 
 
-def mixed(seed: int, number: int) -> int:
+def derive_seed(seed: int, number: int) -> int:
     """A seed for each number, the first one's the seed itself.
 
-    >>> mixed(7, 0), mixed(7, 1) != mixed(7, 2)
+    >>> derive_seed(7, 0), derive_seed(7, 1) != derive_seed(7, 2)
     (7, True)
     """
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0]) if number else seed
 
 
-class OneOfSeveral(BaseSampler):
+class SharedStudySampler(BaseSampler):
     """Draws for one of the drivers that share a study.
 
     A number is given out once, whoever asks. So the driver that gets the first one sees to the configurations to try
@@ -120,7 +120,7 @@ class OneOfSeveral(BaseSampler):
             for point in later:
                 study.enqueue_trial(dict(point))
         if self._own is None:
-            self._own = self._make(mixed(self._seed, trial.number))
+            self._own = self._make(derive_seed(self._seed, trial.number))
         self._own.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

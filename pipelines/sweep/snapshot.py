@@ -21,7 +21,7 @@ _RECORDS = ("experiment_state-*.json", "search_gen_state-*.json", _SEARCHER, "ba
 _SCHEDULER = "scheduler.pkl"
 
 
-def take(folder: Path, staging: Path, scheduler: TrialScheduler) -> None:
+def save(folder: Path, staging: Path, scheduler: TrialScheduler) -> None:
     """Keep what the driver knows.
 
     Args:
@@ -44,7 +44,7 @@ def take(folder: Path, staging: Path, scheduler: TrialScheduler) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def give_back(folder: Path) -> bool:
+def restore(folder: Path) -> bool:
     """Put the records where Ray Tune looks for them; returns whether there are any."""
     kept = next((path for name in ("snapshot", "snapshot.old") if (path := folder / name).is_dir()), None)
     if kept is None:
@@ -57,7 +57,7 @@ def give_back(folder: Path) -> bool:
     return any(folder.glob(_RECORDS[0]))
 
 
-def remember(folder: Path, scheduler: TrialScheduler) -> None:
+def restore_scheduler(folder: Path, scheduler: TrialScheduler) -> None:
     """Let a fresh scheduler of a sweep that is gone on with know what the one before it knew."""
     path = folder / "snapshot" / _SCHEDULER
     if path.exists() and isinstance(scheduler, AsyncHyperBandScheduler):
@@ -65,7 +65,7 @@ def remember(folder: Path, scheduler: TrialScheduler) -> None:
         vars(scheduler).update(state)
 
 
-def proposed(folder: Path) -> set[int]:
+def proposed_numbers(folder: Path) -> set[int]:
     """Numbers in the study of all trials that the records know, after `give_back`."""
     numbers: set[int] = set()
     for path in folder.glob(_SEARCHER):

@@ -28,15 +28,15 @@ from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.fold import divide
-from fgcme.data.protocol import apply
+from fgcme.data.fold import make_fold_loaders
+from fgcme.data.protocol import apply_protocol
 from fgcme.errors import UserError
 from fgcme.experiment import search_space as spaces
 from fgcme.experiment.settings import Experiment, TuneSettings
-from fgcme.files import replacing, write_text
-from fgcme.training.learning import Epoch, Fit, Workers
+from fgcme.files import atomic_write, write_text
+from fgcme.training.learning import Epoch, FoldTrainer, Workers
 from pipelines.sweep.search import NUMBER, PROPOSED, settings_of
-from pipelines.training.job import cause
+from pipelines.training.job import last_line
 from pipelines.training.worker import in_workers, place
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ NOTE = "note"
 
 
 @dataclass(frozen=True)
-class Kept:
+class TrialFolder:
     """What a trial keeps in a folder of its own.
 
     Attributes:
@@ -67,7 +67,7 @@ class Kept:
         return self.folder / "run"
 
     @property
-    def open(self) -> Path:
+    def run_open_marker(self) -> Path:
         """There as long as its MLflow run has not been ended."""
         return self.folder / "open"
 
@@ -77,7 +77,7 @@ class Kept:
         return self.folder / "state.pt"
 
     @property
-    def starts(self) -> Path:
+    def start_counter(self) -> Path:
         """A byte for each time that it was started since it last got anywhere."""
         return self.folder / "starts"
 
@@ -96,13 +96,13 @@ class Kept:
 
     def start(self) -> int:
         """Count a start; returns how many there were since it last got anywhere."""
-        with self.starts.open("ab") as file:
+        with self.start_counter.open("ab") as file:
             file.write(b".")
             return file.tell()
 
-    def got_on(self) -> None:
+    def made_progress(self) -> None:
         """Say that it got somewhere: what ended it before is not counted any more."""
-        self.starts.unlink(missing_ok=True)
+        self.start_counter.unlink(missing_ok=True)
 
     def ended(self) -> dict[str, Any] | None:
         """Its last report, or None if it has not ended, or left none that can be read."""
@@ -116,17 +116,17 @@ class Kept:
         """Say that it has ended, and drop what it would have needed to go on."""
         write_text(self.last, json.dumps(dict(report)))
         nothing = [path for path in self.folder.glob("hang-*") if not path.stat().st_size]
-        for path in (self.state, self.starts, *nothing):
+        for path in (self.state, self.start_counter, *nothing):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.folder / "train", ignore_errors=True)
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         """Drop all of it."""
         shutil.rmtree(self.folder)
 
 
 @dataclass(frozen=True)
-class Sweep:
+class TrialContext:
     """What all trials of a sweep have in common.
 
     Attributes:
@@ -141,27 +141,27 @@ class Sweep:
     folder: Path
 
     @property
-    def populating(self) -> bool:
+    def is_population(self) -> bool:
         """Whether trials are a population, of which those that do well are copied and changed as they train."""
         return self.experiment.tune.scheduler == "pbt"
 
-    def kept(self, trial_id: str, configuration: Mapping[str, Any]) -> Kept:
+    def folder_of(self, trial_id: str, configuration: Mapping[str, Any]) -> TrialFolder:
         """Where a trial keeps its things: by its number, which a search that was killed gives out again.
 
         Population-based training copies configurations, numbers and all, from trial to trial.
         """
-        name = trial_id if self.populating else configuration[NUMBER]
-        return Kept(self.folder / str(name))
+        name = trial_id if self.is_population else configuration[NUMBER]
+        return TrialFolder(self.folder / str(name))
 
 
-def trial(configuration: dict[str, Any], sweep: Sweep) -> None:
+def trial(configuration: dict[str, Any], sweep: TrialContext) -> None:
     """Train a configuration, and report every epoch to Ray Tune.
 
     A trial that cannot be trained, because it diverges, does not fit into memory or hangs, reports its failure and
     ends: it would fail again. Whatever else ends it, a killed process or a lost node, is Ray Tune's to repeat, until it
     has got nowhere a few times in a row.
     """
-    kept = sweep.kept(tune.get_context().get_trial_id(), configuration)
+    kept = sweep.folder_of(tune.get_context().get_trial_id(), configuration)
     if (last := kept.ended()) is not None:
         # It had ended when the sweep was killed, which had not heard of it yet.
         tune.report(last)
@@ -170,7 +170,7 @@ def trial(configuration: dict[str, Any], sweep: Sweep) -> None:
     alone = sweep.experiment.scaling.workers <= 1
 
     def train() -> None:
-        experiment = spaces.apply(sweep.experiment, settings_of(configuration))
+        experiment = spaces.apply_configuration(sweep.experiment, settings_of(configuration))
         proposed = configuration.get(PROPOSED)
         config: dict[str, Any] = {"experiment": experiment, "sweep": sweep, "kept": kept, "proposed": proposed}
         if alone:
@@ -185,7 +185,7 @@ def trial(configuration: dict[str, Any], sweep: Sweep) -> None:
 
 def _attempt(
     train: Callable[[], None],
-    kept: Kept,
+    kept: TrialFolder,
     settings: TuneSettings,
     starts: int,
     report: Callable[[dict[str, Any]], object],
@@ -213,9 +213,9 @@ def _attempt(
     except Exception as error:
         if disk_full(error):
             # Nothing of the trial's own, however often.
-            kept.got_on()
+            kept.made_progress()
             raise
-        reason = _failure(error) or (cause(error) if starts == _STARTS else None)
+        reason = _failure(error) or (last_line(error) if starts == _STARTS else None)
         if reason is None:
             raise
         # The worst there is: a search that is told nothing would look there again. And of no epoch, lest a scheduler
@@ -224,24 +224,24 @@ def _attempt(
         report(failed | ({} if settings.cost == "none" else {"cost": math.inf}))
 
 
-def _in_process(experiment: Experiment, sweep: Sweep, kept: Kept, proposed: float | None) -> None:
+def _in_process(experiment: Experiment, sweep: TrialContext, kept: TrialFolder, proposed: float | None) -> None:
     """Train in this process, from where it last saved its state."""
     workers = Workers(device=torch.device("cuda" if experiment.scaling.gpus_per_worker else "cpu"))
-    source = _copied_state() if sweep.populating else kept.state
+    source = _copied_state() if sweep.is_population else kept.state
     last = _load(source)
     note = None if last is not None or not source.exists() else f"{source.name} cannot be read: it begins anew"
-    if last is not None and not sweep.populating:
+    if last is not None and not sweep.is_population:
         # It may have been killed before this was heard.
         tune.report(last["report"])
     saved, took, full = time.monotonic(), 0.0, False
     for report, state in _epochs(experiment, sweep, kept, proposed, workers, last):
         if note is not None:
             report, note = report | {NOTE: note}, None
-        if sweep.populating:
+        if sweep.is_population:
             with tempfile.TemporaryDirectory() as folder:
                 torch.save(state, Path(folder) / "state.pt")
                 tune.report(report, checkpoint=tune.Checkpoint.from_directory(folder))
-            kept.got_on()
+            kept.made_progress()
             continue
         # A slow disk is not to slow the training down; Hyperband sends trials to sleep after any epoch.
         asleep = experiment.tune.scheduler == "hyperband"
@@ -249,7 +249,7 @@ def _in_process(experiment: Experiment, sweep: Sweep, kept: Kept, proposed: floa
             begun = time.monotonic()
             try:
                 _save(state, kept.state)
-                kept.got_on()
+                kept.made_progress()
                 saved = time.monotonic()
                 took, full = saved - begun, False
             except OSError as error:
@@ -287,8 +287,8 @@ def _in_worker(config: dict[str, Any]) -> None:
 
 def _epochs(
     experiment: Experiment,
-    sweep: Sweep,
-    kept: Kept,
+    sweep: TrialContext,
+    kept: TrialFolder,
     proposed: float | None,
     workers: Workers,
     last: Mapping[str, Any] | None,
@@ -300,7 +300,11 @@ def _epochs(
 
 
 def _trained(
-    experiment: Experiment, sweep: Sweep, proposed: float | None, workers: Workers, last: Mapping[str, Any] | None
+    experiment: Experiment,
+    sweep: TrialContext,
+    proposed: float | None,
+    workers: Workers,
+    last: Mapping[str, Any] | None,
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     settings = experiment.tune
     fits = _fits(experiment, sweep, workers, last)
@@ -357,16 +361,18 @@ def _watched(steps: Iterator[T], path: Path, seconds: float) -> Iterator[T]:
             yield step
 
 
-def _fits(experiment: Experiment, sweep: Sweep, workers: Workers, last: Mapping[str, Any] | None) -> list[Fit]:
+def _fits(
+    experiment: Experiment, sweep: TrialContext, workers: Workers, last: Mapping[str, Any] | None
+) -> list[FoldTrainer]:
     corpus = _corpus(sweep.corpus)
     if corpus.description.corpus_hash != sweep.corpus_hash:
         raise UserError(f"{sweep.corpus}: was prepared again while this sweep was under way; start it anew")
-    assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
+    assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.members)
     fits = []
     for position, fold in enumerate(experiment.tune.folds):
-        parts = divide(corpus, assignment, fold, "dev", experiment.model, experiment.training)
+        parts = make_fold_loaders(corpus, assignment, fold, "dev", experiment.model, experiment.training)
         seed, state = experiment.training.seeds[0], last["states"][position] if last else None
-        fits.append(Fit(parts, experiment.model, experiment.training, seed, workers, state))
+        fits.append(FoldTrainer(parts, experiment.model, experiment.training, seed, workers, state))
     return fits
 
 
@@ -382,7 +388,7 @@ def _report(epochs: tuple[Epoch, ...], objectives: list[float], folds: list[int]
     }
 
 
-def _cost(fits: list[Fit], kind: str) -> float:
+def _cost(fits: list[FoldTrainer], kind: str) -> float:
     """Parameters of the model, or milliseconds that it needs for a dev utterance (the median of three passes)."""
     if kind == "parameters":
         return float(sum(parameter.numel() for parameter in fits[0].model.parameters()))
@@ -400,7 +406,7 @@ def _save(state: Mapping[str, Any], path: Path) -> None:
     Raises:
         OSError: the disk does not take it.
     """
-    with replacing(path) as partial, partial.open("wb") as file:
+    with atomic_write(path) as partial, partial.open("wb") as file:
         # By a file of Python's own: to a path PyTorch's writer does not say what is wrong with the disk.
         torch.save(state, file)
 

@@ -8,7 +8,7 @@ import ray.exceptions
 
 from fgcme.errors import UserError
 from fgcme.files import write_text
-from pipelines.training.job import Job, cause
+from pipelines.training.job import Job, last_line
 
 TAG = "fgcme.failure"
 # Only a process that dies is tried again: what the user has to put right would happen again just so.
@@ -18,17 +18,17 @@ _DIED = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.ex
 _USER_ERROR = f"{UserError.__module__}.{UserError.__qualname__}: "
 
 
-def reason(error: Exception) -> str:
+def failure_reason(error: Exception) -> str:
     """What an error of Ray comes down to, for a person, in one line.
 
-    >>> reason(ray.exceptions.WorkerCrashedError())
+    >>> failure_reason(ray.exceptions.WorkerCrashedError())
     'its process died, and again when it was tried anew: it was killed, or the machine ran out of memory'
     """
     if isinstance(error, ray.exceptions.OutOfMemoryError):
         return "the machine ran out of memory, and again when it was tried anew"
     if isinstance(error, _DIED):
         return "its process died, and again when it was tried anew: it was killed, or the machine ran out of memory"
-    return cause(error).removeprefix(_USER_ERROR)
+    return last_line(error).removeprefix(_USER_ERROR)
 
 
 def note(job: Job, why: str) -> None:

@@ -59,7 +59,7 @@ class Result:
     seconds: float
 
 
-def finished(folder: Path) -> Result | None:
+def read_result(folder: Path) -> Result | None:
     """The result of the training that keeps its things in a folder, or None if it has not ended."""
     path = folder / "result.json"
     return Result(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
@@ -87,7 +87,7 @@ def with_run(job: Job, study: str, parent: str, title: str, tags: Mapping[str, s
                 "fgcme.kind": "fold",
                 "fgcme.fold": str(job.fold),
                 "fgcme.seed": str(job.seed),
-                "fgcme.protocol": records.protocol(job.experiment),
+                "fgcme.protocol": records.protocol_label(job.experiment),
                 "fgcme.selection": job.experiment.protocol.selection,
             },
             parameters={"fold": job.fold, "seed": job.seed},
@@ -103,7 +103,7 @@ def conclude(job: Job) -> None:
     job.tracker.finish(job.run, "FINISHED")
 
 
-def conclude_late(jobs: Sequence[Job], parent: str) -> None:
+def finish_leftovers(jobs: Sequence[Job], parent: str) -> None:
     """Conclude what was not, of trainings that have their results: the driver was killed in between.
 
     Args:
@@ -132,13 +132,13 @@ def recorded_run(job: Job) -> str:
     return (job.folder / "run").read_text(encoding="utf-8")
 
 
-def cause(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     """What an error of Ray comes down to: its last line."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__
 
 
-def line(result: Result) -> str:
+def format_result(result: Result) -> str:
     """A result for reading."""
     return (
         f"fold {result.fold}, seed {result.seed}: best epoch {result.best_epoch} of {result.epochs}, "

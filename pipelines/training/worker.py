@@ -19,14 +19,14 @@ import torch
 import torch.distributed
 
 from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.fold import divide
-from fgcme.data.protocol import Assignment, apply
+from fgcme.data.fold import make_fold_loaders
+from fgcme.data.protocol import Assignment, apply_protocol
 from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import predictions_table
 from fgcme.experiment.settings import Experiment, ScalingSettings
-from fgcme.files import replacing, write_text
+from fgcme.files import atomic_write, write_text
 from fgcme.serving import fitted
-from fgcme.training.learning import Evaluation, Fit, Workers
+from fgcme.training.learning import Evaluation, FoldTrainer, Workers
 from pipelines.runs import records
 from pipelines.training.job import Job, Result
 
@@ -89,8 +89,10 @@ def train_worker(config: dict[str, Any]) -> None:
     corpus = SpeechCorpus(job.corpus)
     if corpus.description.corpus_hash != job.corpus_hash:
         raise UserError(f"{job.corpus}: was prepared again while this training was under way; start it anew")
-    assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
-    parts = divide(corpus, assignment, job.fold, experiment.protocol.selection, experiment.model, experiment.training)
+    assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.members)
+    parts = make_fold_loaders(
+        corpus, assignment, job.fold, experiment.protocol.selection, experiment.model, experiment.training
+    )
     state = _last_state(job)
     # Before a restart; a state may be older than the keeping of it.
     earlier = 0.0 if state is None else state.get("seconds", 0.0)
@@ -98,7 +100,7 @@ def train_worker(config: dict[str, Any]) -> None:
     def elapsed() -> float:
         return earlier + time.monotonic() - started
 
-    fit = Fit(parts, experiment.model, experiment.training, job.seed, workers, state)
+    fit = FoldTrainer(parts, experiment.model, experiment.training, job.seed, workers, state)
     for epoch in fit.epochs():
         if workers.rank == 0:
             job.tracker.log(job.run, epoch.metrics, epoch.number)
@@ -156,7 +158,7 @@ def _load_state(path: Path) -> dict[str, Any]:
 def _keep(job: Job, state: dict[str, Any], metrics: dict[str, float], workers: Workers) -> None:
     """Make the epoch's state a checkpoint: Ray Train's, or a file of our own in process, where Ray Train keeps none."""
     if job.experiment.scaling.workers == 0:
-        with replacing(job.folder / "state.pt") as partial:
+        with atomic_write(job.folder / "state.pt") as partial:
             torch.save(state, partial)
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -168,13 +170,13 @@ def _keep(job: Job, state: dict[str, Any], metrics: dict[str, float], workers: W
 
 
 def _publish(
-    job: Job, fit: Fit, corpus: SpeechCorpus, assignment: Assignment, test: Evaluation, result: Result
+    job: Job, fit: FoldTrainer, corpus: SpeechCorpus, assignment: Assignment, test: Evaluation, result: Result
 ) -> None:
     """Keep the model, its test predictions and its final metrics with the run."""
     experiment, classes, tested = job.experiment, assignment.protocol.classes, fit.parts.test.utterances
     # Where the word vectors lay is nobody's business any more: they are among the weights.
     semantic = experiment.model.semantic.model_copy(update={"vectors": None})
-    card = fitted.Card(
+    card = fitted.ModelSpec(
         model=experiment.model.model_copy(update={"semantic": semantic}),
         prepare=experiment.prepare,
         classes=classes,
@@ -184,7 +186,7 @@ def _publish(
         blank=experiment.training.loss == "ctc",
         origin={
             "corpus": experiment.corpus.kind,
-            "protocol": records.protocol(experiment),
+            "protocol": records.protocol_label(experiment),
             "selection": experiment.protocol.selection,
             "fold": job.fold,
             "seed": job.seed,

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from fgcme.files import replacing, write_text
+from fgcme.files import atomic_write, write_text
 
 
 def test_a_file_appears_whole_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("new")
         assert not path.exists()
     assert path.read_text() == "new"
@@ -18,7 +18,7 @@ def test_a_file_appears_whole_at_the_end(tmp_path: Path) -> None:
 def test_after_an_error_the_file_is_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_text(path, "old")
-    with pytest.raises(RuntimeError), replacing(path) as partial:
+    with pytest.raises(RuntimeError), atomic_write(path) as partial:
         partial.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
@@ -26,7 +26,7 @@ def test_after_an_error_the_file_is_as_it_was(tmp_path: Path) -> None:
 
 
 def test_two_writers_do_not_share_what_they_write_to(tmp_path: Path) -> None:
-    with replacing(tmp_path / "file") as one, replacing(tmp_path / "file") as other:
+    with atomic_write(tmp_path / "file") as one, atomic_write(tmp_path / "file") as other:
         assert one != other
         one.write_text("one")
         other.write_text("other")

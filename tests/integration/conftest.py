@@ -40,7 +40,7 @@ def _on_this_machine() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def ray_session() -> Iterator[None]:
     """Ray on this machine, stopped after the module's last test."""
-    with engine.session():
+    with engine.ray_session():
         yield
 
 

@@ -50,7 +50,7 @@ class Place:
             storage={"path": str(self.folder / name)},
             tracking={"uri": self.tracker.uri},
             training={**TRAINING, **training},
-            scaling={"parallel": 2 if name == "undisturbed" else 1},
+            scaling={"max_concurrent": 2 if name == "undisturbed" else 1},
         )
 
     def space(self, text: str) -> str:
@@ -155,7 +155,7 @@ def test_a_killed_ablation_resumed_by_the_other_rule_is_one_by_both_that_nothing
     assert place.results(folder.name) == undisturbed.results
     assert place.tracker.yaml(folder.name, "ablation.json")["selections"] == ["dev", "test"]
     for rule in ("dev", "test"):
-        assert place.tracker.holds(folder.name, f"predictions/{rule}/mean.parquet")
+        assert place.tracker.has_artifact(folder.name, f"predictions/{rule}/mean.parquet")
 
 
 def test_what_fails_is_tried_again_only_if_its_process_died_and_then_completed(

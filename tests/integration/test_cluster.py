@@ -42,7 +42,7 @@ import ray
 @ray.remote(num_cpus=1)
 def look():
     import platform
-    import fgcme.experiment, pipelines.cli
+    import fgcme.experiment.settings, pipelines.cli
     return {
         "node": ray.util.get_node_ip_address(),
         "platform": platform.__file__,
@@ -147,7 +147,7 @@ def test_a_sweep_that_loses_two_of_four_nodes_finishes_every_trial_once(
             storage={"path": str(tmp_path / "storage")},
             tracking={"uri": tracker.uri},
             training={"epochs": EPOCHS},
-            tune={"grace_epochs": EPOCHS},
+            tune={"grace_period": EPOCHS},
         ).to_yaml()
     )
     space.write_text("parameters:\n  training.learning_rate: {float: [1.0e-3, 3.0e-2], log: true}\n")

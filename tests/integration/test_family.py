@@ -14,13 +14,15 @@ import torch
 from fgcme import alignment, features
 from fgcme.corpora import demo
 from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.fold import divide
-from fgcme.data.protocol import apply
+from fgcme.data.fold import make_fold_loaders
+from fgcme.data.protocol import apply_protocol
 from fgcme.experiment import variants
-from fgcme.experiment.settings import Experiment, digest, parse
+from fgcme.experiment.loading import parse_experiment
+from fgcme.experiment.settings import Experiment
+from fgcme.files import digest
 from fgcme.prepared import utterance as preparation
 from fgcme.prepared.corpus import UTTERANCES, Description
-from fgcme.training.learning import Fit
+from fgcme.training.learning import FoldTrainer
 from pipelines.prepare import feature_settings
 
 SENTENCES = 16
@@ -33,13 +35,13 @@ SMALL = {
 TRAINING = {"epochs": 10, "batch_size": 4, "learning_rate": 0.015}
 AUGMENTATION = {
     "speed": 0.1,
-    "gain": 3.0,
+    "gain_db": 3.0,
     "noise": 0.3,
-    "signal_to_noise": [20.0, 30.0],
+    "snr_db": [20.0, 30.0],
     "time_masks": 1,
     "frequency_masks": 1,
     "frequency_width": 4,
-    "mixup": 0.1,
+    "mixup_alpha": 0.1,
 }
 
 
@@ -77,7 +79,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
 def experiment(model: dict[str, Any], training: dict[str, Any]) -> Experiment:
     settings: dict[str, Any] = copy.deepcopy(SMALL)
     variants.merge(settings, model)
-    return parse(
+    return parse_experiment(
         {
             "name": "family",
             "corpus": {"kind": "demo"},
@@ -92,9 +94,9 @@ def learn(corpus: SpeechCorpus, model: dict[str, Any], training: dict[str, Any])
     """Losses before and after a training, both by the model as it answers."""
     torch.set_num_threads(1)
     described = experiment(model, training)
-    assignment = apply(described.protocol, described.corpus.kind, corpus.members)
-    parts = divide(corpus, assignment, 0, described.protocol.selection, described.model, described.training)
-    fit = Fit(parts, described.model, described.training, seed=0)
+    assignment = apply_protocol(described.protocol, described.corpus.kind, corpus.members)
+    parts = make_fold_loaders(corpus, assignment, 0, described.protocol.selection, described.model, described.training)
+    fit = FoldTrainer(parts, described.model, described.training, seed=0)
 
     def losses() -> Losses:
         fit.model.eval()
@@ -115,9 +117,9 @@ def test_the_corpus_is_as_one_prepares_it(corpus: SpeechCorpus) -> None:
     assert len(set(zip(corpus.members.speakers, corpus.members.raw_labels, strict=True))) == SENTENCES
 
 
-@pytest.mark.parametrize("name", variants.all_named())
+@pytest.mark.parametrize("name", variants.all_variants())
 def test_every_named_variant_learns(corpus: SpeechCorpus, name: str) -> None:
-    before, after = learn(corpus, variants.named(name), {})
+    before, after = learn(corpus, variants.find_variant(name), {})
     assert after.training < 0.7 * before.training
     assert after.emotion < 0.7 * before.emotion
 
@@ -134,12 +136,12 @@ def test_every_named_variant_learns(corpus: SpeechCorpus, name: str) -> None:
     ids=lambda training: "-".join(map(str, training.values())),
 )
 def test_every_loss_is_learnt(corpus: SpeechCorpus, training: dict[str, Any]) -> None:
-    before, after = learn(corpus, variants.named("gate"), training)
+    before, after = learn(corpus, variants.find_variant("gate"), training)
     assert after.training < 0.7 * before.training
     assert after.emotion < 0.7 * before.emotion
 
 
 def test_varied_utterances_are_learnt_from(corpus: SpeechCorpus) -> None:
-    before, after = learn(corpus, variants.named("gate"), {"augmentation": AUGMENTATION, "epochs": 14})
+    before, after = learn(corpus, variants.find_variant("gate"), {"augmentation": AUGMENTATION, "epochs": 14})
     assert after.training < 0.7 * before.training
     assert after.emotion < 0.7 * before.emotion

@@ -19,7 +19,8 @@ import pytest
 import soundfile
 
 from fgcme.errors import UserError
-from fgcme.experiment.settings import Experiment, parse
+from fgcme.experiment.loading import parse_experiment
+from fgcme.experiment.settings import Experiment
 from fgcme.prepared import corpus as prepared
 from pipelines import prepare
 from tests.speech import say
@@ -53,7 +54,7 @@ class Corpus:
             writer = csv.DictWriter(file, ["id", "audio", "text", "label", "speaker"])
             writer.writeheader()
             writer.writerows(self.rows)
-        return parse(
+        return parse_experiment(
             {
                 "name": "mine",
                 "corpus": {"kind": "manifest", "manifest": str(manifest)},
@@ -81,7 +82,7 @@ def test_a_corpus_is_prepared_counted_and_described(corpus: Corpus, capfd: pytes
     assert prepare.locate(experiment) == summary.folder
     assert [row["id"] for row in rows(summary.folder)] == [row["id"] for row in corpus.rows]
     assert rows(summary.folder)[1]["speaker"] == "01"
-    description = prepared.describe(summary.folder)
+    description = prepared.read_description(summary.folder)
     assert description.counts == {"utterances": 6, "rejected": 0, "aligned.sphinx": 6}
     assert description.corpus_hash == prepared.corpus_hash(summary.folder, description.settings_hash)
     printed = capfd.readouterr()
@@ -93,10 +94,10 @@ def test_a_corpus_is_prepared_counted_and_described(corpus: Corpus, capfd: pytes
 def test_again_only_what_is_new_changed_or_gone_is_touched(corpus: Corpus) -> None:
     folder = prepare.run(corpus.experiment(), progress=False).folder
     untouched = {path: path.stat().st_mtime_ns for path in folder.glob("utterances/*.parquet")}
-    first_hash = prepared.describe(folder).corpus_hash
+    first_hash = prepared.read_description(folder).corpus_hash
     assert prepare.run(corpus.experiment(), progress=False).made == 0
     assert {path: path.stat().st_mtime_ns for path in folder.glob("utterances/*.parquet")} == untouched
-    assert prepared.describe(folder).corpus_hash == first_hash
+    assert prepared.read_description(folder).corpus_hash == first_hash
 
     corpus.rows[2]["label"] = "happy"
     del corpus.rows[4]
@@ -105,7 +106,7 @@ def test_again_only_what_is_new_changed_or_gone_is_touched(corpus: Corpus) -> No
     assert (summary.utterances, summary.made) == (6, 2)
     labels = {row["id"]: row["raw_label"] for row in rows(folder)}
     assert labels == {row["id"]: row["label"] for row in corpus.rows}
-    assert prepared.describe(folder).corpus_hash != first_hash
+    assert prepared.read_description(folder).corpus_hash != first_hash
 
 
 def test_what_was_rejected_is_told_and_tried_again(corpus: Corpus, capfd: pytest.CaptureFixture[str]) -> None:
@@ -158,9 +159,8 @@ def test_a_preparation_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path)
     experiment = Corpus(tmp_path / "corpus", count=400).experiment()
     settings = tmp_path / "experiment.yaml"
     settings.write_text(experiment.to_yaml())
-    code = (
-        "import sys; from fgcme.experiment import load; from pipelines import prepare; prepare.run(load(sys.argv[1]))"
-    )
+    code = "import sys; from fgcme.experiment.loading import load_experiment\n"
+        "from pipelines import prepare; prepare.run(load_experiment(sys.argv[1]))"
     # A folder of its own for what the killed Ray leaves; short, because a socket's path must be.
     temporary = tempfile.TemporaryDirectory(prefix="kill-", ignore_cleanup_errors=True)
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
@@ -185,4 +185,4 @@ def test_a_preparation_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path)
     assert [row["id"] for row in rows(folder)] == [f"u{number:03d}" for number in range(400)]
     assert survived <= {path.name for path in folder.glob("utterances/*.parquet")}
     assert not list(folder.rglob("*.partial"))
-    assert prepared.describe(prepare.locate(experiment)).counts["utterances"] == 400
+    assert prepared.read_description(prepare.locate(experiment)).counts["utterances"] == 400

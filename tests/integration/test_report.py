@@ -14,7 +14,7 @@ import pytest
 from fgcme.data.protocol import Selection
 from fgcme.evaluation import comparison as statistics
 from fgcme.experiment.settings import Experiment
-from fgcme.report.phrases import percent, points
+from fgcme.report.formatting import percent, points
 from fgcme.tracking.tracker import Tracker
 from pipelines import ablate, cli, report, train
 from tests import small_corpus
@@ -69,7 +69,7 @@ def made(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Reporte
         tracking={"uri": tracker.uri},
         training={"epochs": 2},
         # Starting a second process takes longer than all that it would train.
-        scaling={"parallel": 1},
+        scaling={"max_concurrent": 1},
     )
     run = ablate.run(experiment, str(folder / "parts.yaml"), SELECTIONS)
     return Reported(experiment, tracker, run, report.report(run, folder / "report", tracker.uri))

@@ -34,7 +34,7 @@ NAMES = ("model.pooling.kind", "training.learning_rate")
 @pytest.fixture
 def ray_session() -> Iterator[None]:
     """Ray in this process, for one test: to the others it would be a second one, beside that of their program."""
-    with engine.session():
+    with engine.ray_session():
         yield
 
 
@@ -52,8 +52,8 @@ def slow(experiment: Make) -> Make:
     def make(**sections: dict[str, Any]) -> Experiment:
         content: dict[str, dict[str, Any]] = {
             "training": {"epochs": 4, "batch_size": 1},
-            "tune": {"trials": 5, "grace_epochs": 4, "folds": [0]},
-            "scaling": {"parallel": 1},
+            "tune": {"trials": 5, "grace_period": 4, "folds": [0]},
+            "scaling": {"max_concurrent": 1},
         }
         return experiment(
             **{name: {**content.get(name, {}), **sections.get(name, {})} for name in {*content, *sections}}
@@ -113,7 +113,7 @@ def test_a_killed_driver_resumed_ends_as_if_nothing_had_happened(
 
 def test_an_interrupted_sweep_leaves_no_run_running(slow: Make, tracker: Tracker, space: str, tmp_path: Path) -> None:
     path = tmp_path / "experiment.yaml"
-    path.write_text(slow(training={"epochs": 100}, tune={"grace_epochs": 100}).to_yaml())
+    path.write_text(slow(training={"epochs": 100}, tune={"grace_period": 100}).to_yaml())
 
     def begun() -> str | None:
         """The sweep, once a trial of it has logged an epoch."""
@@ -138,7 +138,7 @@ def test_a_killed_worker_s_trial_goes_on_from_its_last_epoch(
     slow: Make, tracker: Tracker, space: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "experiment.yaml"
-    path.write_text(slow(training={"epochs": 15}, tune={"trials": 1, "grace_epochs": 15}).to_yaml())
+    path.write_text(slow(training={"epochs": 15}, tune={"trials": 1, "grace_period": 15}).to_yaml())
     with program(tmp_path, "tune", str(path), "--space", space) as driver:
         states = wait_for(lambda: list((tmp_path / "storage").glob("sweeps/*/*/trials/0/state.pt")), every=0.01)
         [worker] = descendants(driver.pid, "ray::ImplicitFunc")
@@ -240,7 +240,7 @@ first:
     settings = {"trials": 4, "folds": [0], "epoch_minutes": 0.5}
 
     def sweep(most: int) -> Experiment:
-        return experiment(tune={**settings, "max_failures": most}, scaling={"parallel": 1})
+        return experiment(tune={**settings, "max_failures": most}, scaling={"max_concurrent": 1})
 
     # Two that fail are too many for somebody who allows one.
     too_many = r"2 trials failed, more than tune\.max_failures=1"

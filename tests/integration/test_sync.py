@@ -148,7 +148,7 @@ def test_a_sweep_goes_on_while_its_server_is_away_for_a_while(
         done.put(slowest)
 
     def driver() -> None:
-        with tracker.ending(parent):
+        with tracker.closing_run(parent):
             for trial in range(trials):
                 # The server goes in the middle of trial 2 and is back for the last two, however slow this process is.
                 if trial in (3, trials - 2):
@@ -190,7 +190,7 @@ def test_what_a_server_that_is_gone_for_good_has_missed_is_sent_by_sync(
     server.stop()
 
     def sweep() -> None:
-        with tracker.ending(parent):
+        with tracker.closing_run(parent):
             for trial in range(trials):
                 run = tracker.start(study, f"trial {trial}", parent, parameters={"number": trial})
                 train(tracker, run, trial)

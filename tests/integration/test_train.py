@@ -94,8 +94,8 @@ def test_a_cross_validation_leaves_its_whole_record(tracker: Tracker, undisturbe
     }
     assert all(child.info.status == "FINISHED" for child in children)
     for name in ("experiment.yaml", "confusion.png", "predictions.parquet"):
-        assert tracker.holds(run, name)
-    assert tracker.holds(children[0].info.run_id, "model/model.safetensors")
+        assert tracker.has_artifact(run, name)
+    assert tracker.has_artifact(children[0].info.run_id, "model/model.safetensors")
     assert [step for step, _ in tracker.history(children[0].info.run_id, "dev/ua")] == [1, 2, 3]
     predictions = pq.read_table(tracker.fetch(run, "predictions.parquet", tmp_path)).to_pylist()
     assert len(predictions) == 2 * 128

@@ -8,7 +8,8 @@ import optuna
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.experiment.settings import Experiment, load
+from fgcme.experiment.loading import load_experiment
+from fgcme.experiment.settings import Experiment
 from fgcme.tracking.tracker import Tracker
 from pipelines import train, tune
 from tests.integration.conftest import Make
@@ -39,7 +40,7 @@ def sweep(experiment: Make) -> Make:
     def make(**sections: dict[str, object]) -> Experiment:
         content: dict[str, dict[str, object]] = {
             "training": {"epochs": 6},
-            "tune": {"trials": 4, "grace_epochs": 2, "folds": [0, 2]},
+            "tune": {"trials": 4, "grace_period": 2, "folds": [0, 2]},
         }
         return experiment(**(content | sections))
 
@@ -65,7 +66,7 @@ def test_a_sweep_records_every_trial_and_writes_an_experiment_that_trains(
     objectives = [max(value for _, value in tracker.history(trial.info.run_id, "dev/objective")) for trial in trials]
     assert found.data.metrics["dev/best_score"] == pytest.approx(max(objectives))
     # What was tuned on is remembered: the dev speakers of folds 0 and 2 are test speakers of folds 1 and 3.
-    tuned = load(best)
+    tuned = load_experiment(best)
     assert len(tuned.protocol.tuned_on) == 4
     run = train.run(tuned)
     assert tracker.find(run).data.tags["fgcme.tuned_on"] == ", ".join(tuned.protocol.tuned_on)
@@ -77,7 +78,7 @@ def test_a_bad_trial_is_stopped_before_its_last_epoch(sweep: Make, tracker: Trac
         "parameters:\n  training.learning_rate: {float: [1.0e-7, 3.0e-2], log: true}\n"
         "first: [{training.learning_rate: 0.02}, {training.learning_rate: 1.0e-7}]\n"
     )
-    tune.run(sweep(tune={"trials": 4, "grace_epochs": 1, "reduction": 2}), str(path))
+    tune.run(sweep(tune={"trials": 4, "grace_period": 1, "reduction_factor": 2}), str(path))
     trials = tracker.children(tracker.find("latest").info.run_id)
     epochs = [max(step for step, _ in tracker.history(trial.info.run_id, "dev/objective")) for trial in trials]
     assert max(epochs) == 6
@@ -96,7 +97,11 @@ def test_a_bad_trial_is_stopped_before_its_last_epoch(sweep: Make, tracker: Trac
             SPACE,
             r"model\.pooling\.kind cannot change in the middle",
         ),
-        ({"storage": {"study": "nosuch://database"}}, SPACE, r"storage\.study: nosuch://database cannot be used"),
+        (
+            {"tune": {"study_storage": "nosuch://database"}},
+            SPACE,
+            r"tune\.study_storage: nosuch://database cannot be used",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_trial_starts(
@@ -170,7 +175,7 @@ def test_population_based_training_changes_trials_as_they_run(sweep: Make, track
     path = tmp_path / "rates.yaml"
     path.write_text("parameters:\n  training.learning_rate: {float: [1.0e-6, 3.0e-2], log: true}\n")
     # Beside the experiment's own rate the seed draws three that are far too low: each of them is left for it.
-    settings = {"trials": 4, "search": "random", "scheduler": "pbt", "grace_epochs": 2, "folds": [0], "seed": 2}
+    settings = {"trials": 4, "search": "random", "scheduler": "pbt", "grace_period": 2, "folds": [0], "seed": 2}
     best = tune.run(sweep(training={"epochs": 8}, tune=settings), str(path))
     trials = tracker.children(tracker.find("latest").info.run_id)
     assert {trial.info.status for trial in trials} == {"FINISHED"} and len(trials) == 4
@@ -178,7 +183,7 @@ def test_population_based_training_changes_trials_as_they_run(sweep: Make, track
     rates = [{value for _, value in tracker.history(trial.info.run_id, RATE)} for trial in trials]
     assert any(len(each) > 1 for each in rates)
     assert all(1e-6 <= rate <= 3e-2 for each in rates for rate in each)
-    assert load(best).training.learning_rate > 1e-4
+    assert load_experiment(best).training.learning_rate > 1e-4
 
 
 def test_trials_of_two_workers_each_train_by_ray_train(sweep: Make, tracker: Tracker, space: str) -> None:
@@ -193,7 +198,7 @@ def test_sweeps_share_a_study_of_the_same_things(sweep: Make, tracker: Tracker, 
     study = f"sqlite:///{tmp_path}/study.db"
 
     def settings(epochs: int) -> dict[str, dict[str, object]]:
-        return {"training": {"epochs": epochs}, "tune": {"trials": 2}, "storage": {"study": study}}
+        return {"training": {"epochs": epochs}, "tune": {"trials": 2, "study_storage": study}}
 
     for _ in range(2):
         tune.run(sweep(**settings(1)), space)

@@ -18,7 +18,7 @@ from fgcme.files import write_text
 from fgcme.tracking.tracker import Tracker
 from pipelines import ablate, report
 from pipelines.cluster.progress import Progress
-from pipelines.runs.provenance import origin_of
+from pipelines.runs.provenance import provenance_of
 from pipelines.training import failure
 from pipelines.training import worker as training
 from pipelines.training.job import Job, Result, conclude
@@ -75,7 +75,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
             trained.append((each.variant, each.selection, each.job.fold, each.job.seed))
 
     monkeypatch.setattr(ablate, "_train", train)
-    monkeypatch.setattr(ablate.engine, "session", lambda: pytest.MonkeyPatch.context())
+    monkeypatch.setattr(ablate.engine, "ray_session", lambda: pytest.MonkeyPatch.context())
     return Place(tmp_path, make_tracker(tmp_path), trained)
 
 
@@ -200,10 +200,10 @@ def test_an_origin_names_all_commits_that_trained(place: Place) -> None:
     own = run.data.tags["fgcme.commit"]
     assert first.data.tags["fgcme.commit"] == own
     assert first.data.tags["fgcme.version.torch"] == run.data.tags["fgcme.version.torch"]
-    assert origin_of(run, place.experiment(), ["again"], [first, *others]).commit == own
+    assert provenance_of(run, place.experiment(), ["again"], [first, *others]).commit == own
     place.tracker.tag(first.info.run_id, {"fgcme.commit": "b" * 40})
     place.tracker.tag(second.info.run_id, {"fgcme.commit.resumed": "c" * 40})
-    origin = origin_of(run, place.experiment(), ["again"], place.tracker.children(run.info.run_id))
+    origin = provenance_of(run, place.experiment(), ["again"], place.tracker.children(run.info.run_id))
     assert origin.commit == f"{own}, {'b' * 40}, {'c' * 40}"
     # No one commit repeats it.
     assert origin.commands == ["again"]

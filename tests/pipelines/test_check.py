@@ -125,7 +125,7 @@ def test_counts_of_groups_are_shown_beside_the_protocol_s(folder: Path, capsys: 
         corpus={"kind": "manifest"},
         protocol={"name": "iemocap/4class-session", "allow_missing": True},
     )
-    replace(prepared.describe(folder), settings=feature_settings(experiment)).write(folder)
+    replace(prepared.read_description(folder), settings=feature_settings(experiment)).write(folder)
     text = printed(experiment, capsys)
     assert cells(text, "happy") == ["happy", "16", "1636"]
     assert cells(text, "Session1") == ["Session1", "6", "1085"]

@@ -123,9 +123,9 @@ def test_corpora_says_how_to_get_and_how_to_cite_each(capsys: pytest.CaptureFixt
             "fgcme tune ravdess --space joint tune.max_failures=2 --resume",
         ),
         (
-            ["tune", "ravdess", "--space", "joint", "storage.study=postgresql://me:secret@host/study"],
+            ["tune", "ravdess", "--space", "joint", "tune.study_storage=postgresql://me:secret@host/study"],
             KeyboardInterrupt(),
-            "fgcme tune ravdess --space joint storage.study=postgresql://me:...@host/study --resume",
+            "fgcme tune ravdess --space joint tune.study_storage=postgresql://me:...@host/study --resume",
         ),
     ],
 )

@@ -13,7 +13,8 @@ import soundfile
 
 from fgcme.corpora.contract import Utterance
 from fgcme.errors import UserError
-from fgcme.experiment.settings import Experiment, parse
+from fgcme.experiment.loading import parse_experiment
+from fgcme.experiment.settings import Experiment
 from fgcme.prepared import corpus as prepared
 from pipelines import prepare
 from tests.speech import say
@@ -22,7 +23,7 @@ TEXT = "kids are talking by the door"
 
 
 def experiment(storage: Path | str, **sections: Any) -> Experiment:
-    return parse(
+    return parse_experiment(
         {"name": "x", "corpus": {"kind": "ravdess"}, "protocol": {"name": "p"}, "storage": {"path": str(storage)}}
         | sections
     )
@@ -128,9 +129,9 @@ def test_alignments_of_the_corpus_are_refused_where_it_brings_none(tmp_path: Pat
 
 def test_where_the_corpus_brings_no_alignment_of_an_utterance_sphinx_aligns_it(tmp_path: Path) -> None:
     own = experiment(tmp_path, prepare={"alignment": {"method": "corpus"}})
-    assert prepare.Recipe.of(own, tmp_path, tmp_path).alignment["method"] == "sphinx"
+    assert prepare.PrepareTask.of(own, tmp_path, tmp_path).alignment["method"] == "sphinx"
     uniform = experiment(tmp_path, prepare={"alignment": {"method": "uniform"}})
-    assert prepare.Recipe.of(uniform, tmp_path, tmp_path).alignment["method"] == "uniform"
+    assert prepare.PrepareTask.of(uniform, tmp_path, tmp_path).alignment["method"] == "uniform"
 
 
 @pytest.mark.parametrize(("count", "cpus"), [(1, 2.0), (7, 2.0), (1000, 2.0), (50, 64.0), (9, 0.5)])
@@ -164,7 +165,7 @@ def test_a_block_becomes_a_part_of_rows_and_a_part_of_rejections(tmp_path: Path)
     ]
     (block,) = prepare.blocks(utterances, {name: f"hash of {name}" for name in names}, cpus=0.1)
     folder = tmp_path / "prepared"
-    recipe = prepare.Recipe.of(experiment(tmp_path), root, folder)
+    recipe = prepare.PrepareTask.of(experiment(tmp_path), root, folder)
 
     outcomes = prepare.prepare_block(block, recipe).to_pylist()
 

@@ -15,7 +15,8 @@ from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.search_generator import SearchGenerator
 
 from fgcme.errors import UserError
-from fgcme.experiment.settings import Experiment, parse
+from fgcme.experiment.loading import parse_experiment
+from fgcme.experiment.settings import Experiment
 from fgcme.tracking.tracker import Tracker
 from pipelines import tune
 from pipelines.tune import Plan
@@ -41,7 +42,7 @@ def planned(tmp_path: Path) -> Planned:
     def make(space: str = SPACE, **sections: dict[str, Any]) -> Plan:
         path = tmp_path / "space.yaml"
         path.write_text(space)
-        return tune.plan(small_corpus.experiment(**sections, prepare={"folder": str(corpus)}), str(path))
+        return tune.plan_sweep(small_corpus.experiment(**sections, prepare={"folder": str(corpus)}), str(path))
 
     return make
 
@@ -53,7 +54,7 @@ POPULATION = {"search": "random", "scheduler": "pbt"}
     ("scaling", "sentence"),
     [
         ({"workers": 2}, "its trials are of one process each; set scaling.workers to 0 or 1"),
-        ({"parallel": 1}, "its trials take turns at all that Ray has; leave scaling.parallel out"),
+        ({"max_concurrent": 1}, "its trials take turns at all that Ray has; leave scaling.max_concurrent out"),
     ],
 )
 def test_a_population_is_refused_what_it_cannot_have(
@@ -65,10 +66,10 @@ def test_a_population_is_refused_what_it_cannot_have(
 
 def test_a_population_takes_turns_and_keeps_few_checkpoints(planned: Planned, tmp_path: Path) -> None:
     def made(**settings: Any) -> Any:
-        plan = planned(tune={"trials": 6, "grace_epochs": 2, **settings})
+        plan = planned(tune={"trials": 6, "grace_period": 2, **settings})
         folder, tracker = tmp_path / "sweep", make_tracker(tmp_path)
         proposing = tune._proposing(plan, folder, None)
-        return tune._tuner(plan, folder, tracker, 2, proposing, tune.Failures(0))._local_tuner
+        return tune._tuner(plan, folder, tracker, 2, proposing, tune.FailureLimit(0))._local_tuner
 
     population, others = made(**POPULATION), made()
     assert population._tune_config.max_concurrent_trials is None
@@ -78,8 +79,8 @@ def test_a_population_takes_turns_and_keeps_few_checkpoints(planned: Planned, tm
 
 
 def test_a_grid_is_one_driver_s_alone(planned: Planned, tmp_path: Path) -> None:
-    study = {"study": f"sqlite:///{tmp_path}/study.db"}
-    plan = planned(STEPS, tune={"search": "grid"}, storage=study)
+    study = f"sqlite:///{tmp_path}/study.db"
+    plan = planned(STEPS, tune={"search": "grid", "study_storage": study})
     storage = tune._join(plan, going_on=False)
     proposed = tune._proposing(plan, tmp_path / "one", storage)
     assert [proposed.suggest(str(n))["training.learning_rate"] for n in range(3)] == [0.005, 0.01, 0.015]  # type: ignore
@@ -91,16 +92,16 @@ def test_a_grid_is_one_driver_s_alone(planned: Planned, tmp_path: Path) -> None:
 def test_a_trial_that_a_killed_driver_forgot_leaves_nothing_and_is_proposed_again(
     planned: Planned, tmp_path: Path
 ) -> None:
-    plan, tracker = planned(storage={"study": f"sqlite:///{tmp_path}/study.db"}), make_tracker(tmp_path)
+    plan, tracker = planned(tune={"study_storage": f"sqlite:///{tmp_path}/study.db"}), make_tracker(tmp_path)
     folder = tmp_path / "sweep"
     storage = tune._join(plan, going_on=False)
     assert storage is not None
     drawn = tune._proposing(plan, folder, storage).suggest("forgotten")  # type: ignore[union-attr]
-    kept = tune.Kept(folder / "trials" / "0")
+    kept = tune.TrialFolder(folder / "trials" / "0")
     kept.folder.mkdir(parents=True)
     run = tracker.start(tracker.experiment("small"), "trial 0")
     kept.run.write_text(run)
-    kept.open.touch()
+    kept.run_open_marker.touch()
     tune._give_up_forgotten(plan, folder, tracker, storage)
     assert tracker.find(run).info.status == "KILLED"
     assert not kept.folder.exists() and not tune._end_what_is_left(tracker, folder / "trials")
@@ -177,7 +178,7 @@ def test_the_run_of_a_driver_that_was_killed_as_it_began_is_ended_by_the_next(
     def killed(*arguments: object) -> None:
         raise SystemExit
 
-    planned = tune.plan(experiment, space)
+    planned = tune.plan_sweep(experiment, space)
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(Tracker, "text", killed)
         tune._begin(tracker, planned, tmp_path)
@@ -200,14 +201,17 @@ def test_a_folder_for_sweeps_that_cannot_be_made_is_one_line_and_no_run(
 
 
 def changed(experiment: Experiment, **sections: dict[str, str]) -> Experiment:
-    return parse(experiment.model_dump(mode="json") | sections)
+    return parse_experiment(experiment.model_dump(mode="json") | sections)
 
 
 @pytest.mark.parametrize(
     ("sections", "sentence"),
     [
-        ({"storage": {"study": "nosuch://database"}}, r"storage\.study: nosuch://database cannot be used"),
-        ({"storage": {"study": "sqlite:////dev/null/study.db"}}, r"storage\.study: .*study\.db cannot be made"),
+        ({"tune": {"study_storage": "nosuch://database"}}, r"tune\.study_storage: nosuch://database cannot be used"),
+        (
+            {"tune": {"study_storage": "sqlite:////dev/null/study.db"}},
+            r"tune\.study_storage: .*study\.db cannot be made",
+        ),
         ({"tracking": {"uri": "sqlite:////dev/null/mlflow.db"}}, r"tracking\.uri: .*mlflow\.db cannot be made"),
         ({"tracking": {"uri": "http://127.0.0.1:1"}}, "the MLflow server does not answer"),
     ],
@@ -226,10 +230,11 @@ def test_a_preview_looks_into_the_study_and_leaves_nothing_in_it(
     path = tmp_path / "study.db"
     sharing = changed(
         experiment,
-        storage={"path": str(tmp_path / "storage"), "study": f"sqlite:///{path}"},
+        storage={"path": str(tmp_path / "storage")},
+        tune={"study_storage": f"sqlite:///{path}"},
         tracking={"uri": f"sqlite:///{tmp_path}/new/mlflow.db"},
     )
-    planned = tune.plan(sharing, space)
+    planned = tune.plan_sweep(sharing, space)
     tune._require_databases(planned)
     assert not path.exists() and not (tmp_path / "new").exists()
     optuna.create_study(storage=f"sqlite:///{path}", study_name="another")

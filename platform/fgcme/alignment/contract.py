@@ -59,12 +59,12 @@ class Aligner(Protocol):
         ...
 
 
-def fit(begin: Sequence[int], end: Sequence[int], frames: int) -> tuple[list[int], list[int]]:
+def clip_spans(begin: Sequence[int], end: Sequence[int], frames: int) -> tuple[list[int], list[int]]:
     """Spans cut to the utterance, in order, without overlap, and none empty unless there are fewer frames than words.
 
-    >>> fit([0, 4, 9], [5, 4, 12], frames=10)
+    >>> clip_spans([0, 4, 9], [5, 4, 12], frames=10)
     ([0, 5, 9], [5, 6, 10])
-    >>> fit([3, 3], [3, 3], frames=1)
+    >>> clip_spans([3, 3], [3, 3], frames=1)
     ([0, 0], [0, 1])
     """
     begins, ends = list(begin), list(end)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from fgcme.alignment.contract import Alignment, AlignmentError, fit
-from fgcme.alignment.uniform import spoken_words, spread
+from fgcme.alignment.contract import Alignment, AlignmentError, clip_spans
+from fgcme.alignment.uniform import spoken_words, spread_words
 from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
 from fgcme.errors import UserError
 
@@ -54,7 +54,7 @@ class CtcAligner:
             emissions = self._model(**inputs).logits.float().log_softmax(-1).cpu()
         repeats = sum(first == second for first, second in pairwise(targets))
         if emissions.shape[1] < len(targets) + repeats:
-            return spread(words, samples)
+            return spread_words(words, samples)
         path, scores = forced_align(emissions, torch.tensor([targets], dtype=torch.int32), blank=self._blank)
         spans = merge_tokens(path[0], scores[0], blank=self._blank)
         hop = getattr(self._model.config, "inputs_to_logits_ratio", samples.size / emissions.shape[1]) / HOP
@@ -66,7 +66,7 @@ class CtcAligner:
                 begin[owner] = round(span.start * hop)
             end[owner] = round(span.end * hop)
             certain.append(span.score)
-        begin, end = fit(begin, end, frame_count(samples.size))
+        begin, end = clip_spans(begin, end, frame_count(samples.size))
         return Alignment(words, begin, end, method="ctc", score=sum(certain) / len(certain))
 
     def _targets(self, words: list[str]) -> tuple[list[int], list[int | None]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from fgcme.alignment.contract import Aligner, Alignment, AlignmentError, fit
+from fgcme.alignment.contract import Aligner, Alignment, AlignmentError, clip_spans
 from fgcme.alignment.words import normalise
 from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
 from fgcme.errors import UserError
@@ -111,7 +111,7 @@ def read(path: Path, samples: Samples) -> Alignment:
             raise AlignmentError("bad_alignment", f"{path}: the word {interval.label!r} is out of order")
     if spoken[-1].begin >= frames + _FRAMES_PER_SECOND:
         raise AlignmentError("bad_alignment", f"{path} is longer than the audio: is it another utterance's?")
-    begin, end = fit([word.begin for word in spoken], [word.end for word in spoken], frames)
+    begin, end = clip_spans([word.begin for word in spoken], [word.end for word in spoken], frames)
     return Alignment([word.label for word in spoken], begin, end, method="imported", score=score)
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from fgcme.alignment.contract import Alignment, AlignmentError, fit
+from fgcme.alignment.contract import Alignment, AlignmentError, clip_spans
 from fgcme.alignment.endpoints import voiced
 from fgcme.alignment.pronunciation import pronounce
-from fgcme.alignment.uniform import spoken_words, spread
+from fgcme.alignment.uniform import spoken_words, spread_words
 from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
 
 # The search drops what is this much less likely than the best; the wide one drops next to nothing, a third slower.
@@ -47,13 +47,13 @@ class SphinxAligner:
             for beam, variant, first_frame in _attempts(samples):
                 segments = _decode(_decoder(beam), words, variant)
                 if segments is not None:
-                    begin, end = fit(
+                    begin, end = clip_spans(
                         [first_frame + segment.start_frame for segment in segments],
                         [first_frame + segment.end_frame + 1 for segment in segments],
                         frames,
                     )
                     return Alignment(words, begin, end, method="sphinx", score=_score(segments))
-        return spread(words, samples)
+        return spread_words(words, samples)
 
 
 def _attempts(samples: Samples) -> Iterator[tuple[str, Samples, int]]:

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 
-from fgcme.alignment.contract import Alignment, AlignmentError, fit
+from fgcme.alignment.contract import Alignment, AlignmentError, clip_spans
 from fgcme.alignment.endpoints import voiced
 from fgcme.alignment.words import normalise
 from fgcme.audio import Samples, frame_count
 
 
-def spread(words: list[str], samples: Samples) -> Alignment:
+def spread_words(words: list[str], samples: Samples) -> Alignment:
     """Spans of equal length over the voiced part, or over the whole utterance where that has fewer frames than words.
 
     Args:
@@ -24,7 +24,7 @@ def spread(words: list[str], samples: Samples) -> Alignment:
     if last - first < len(words):
         first, last = 0, frames
     edges = np.linspace(first, last, len(words) + 1).round().astype(int).tolist()
-    begin, end = fit(edges[:-1], edges[1:], frames)
+    begin, end = clip_spans(edges[:-1], edges[1:], frames)
     return Alignment(words, begin, end, method="uniform", score=math.nan)
 
 
@@ -33,7 +33,7 @@ class UniformAligner:
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
         """See `Aligner.align`; raises AlignmentError `no_words` only."""
-        return spread(spoken_words(text), samples)
+        return spread_words(spoken_words(text), samples)
 
 
 def spoken_words(text: str) -> list[str]:

@@ -54,10 +54,10 @@ import numpy as np
 
 from fgcme.corpora.contract import Corpus
 from fgcme.corpora.espeak import SAMPLE_RATE as VOICE_RATE
-from fgcme.corpora.espeak import Speech, Voice, Word, speak
+from fgcme.corpora.espeak import SynthesisedSpeech, Voice, Word, speak
 from fgcme.corpora.manifest import find
 from fgcme.errors import UserError
-from fgcme.files import replacing
+from fgcme.files import atomic_write
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -220,7 +220,7 @@ def synthesise(folder: Path, utterances: int, seed: int) -> Path:
     try:
         _start_over(folder)
         _record(folder, lines, seed)
-        with replacing(manifest) as partial:
+        with atomic_write(manifest) as partial:
             partial.write_bytes(listing)
     except OSError as error:
         raise UserError(f"{folder}: the demo corpus cannot be written there ({error.strerror or error})") from None
@@ -320,7 +320,7 @@ def _record(folder: Path, lines: list[Line], seed: int) -> None:
     parquet.write_table(table, folder / "words.parquet")
 
 
-def _in_a_room(speech: Speech, generator: np.random.Generator) -> tuple[npt.NDArray[np.int16], float]:
+def _in_a_room(speech: SynthesisedSpeech, generator: np.random.Generator) -> tuple[npt.NDArray[np.int16], float]:
     """Speech as a microphone gives it: resampled, at some level, between silences, over noise.
 
     Returns:

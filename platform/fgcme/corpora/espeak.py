@@ -63,14 +63,14 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Speech:
+class SynthesisedSpeech:
     """What was said: `samples` [sample] of 16 bit at `SAMPLE_RATE`, and each word's onset in seconds."""
 
     samples: npt.NDArray[np.int16]
     onsets: tuple[float, ...]
 
 
-def speak(utterances: Sequence[tuple[Voice, Sequence[Word]]]) -> list[Speech]:
+def speak(utterances: Sequence[tuple[Voice, Sequence[Word]]]) -> list[SynthesisedSpeech]:
     """Say utterances in a fresh process, so that they depend on nothing but themselves and their order.
 
     Raises:
@@ -89,7 +89,7 @@ def speak(utterances: Sequence[tuple[Voice, Sequence[Word]]]) -> list[Speech]:
     if child.returncode != 0:
         lines = child.stderr.decode(errors="replace").strip().splitlines()
         raise UserError(f"libespeak-ng: {lines[-1] if lines else f'ended with status {child.returncode}'}")
-    speeches: list[Speech] = pickle.loads(child.stdout)
+    speeches: list[SynthesisedSpeech] = pickle.loads(child.stdout)
     return speeches
 
 
@@ -152,7 +152,7 @@ class _Engine:
             position += 1
         return 0
 
-    def say(self, voice: Voice, words: Sequence[Word]) -> Speech:
+    def say(self, voice: Voice, words: Sequence[Word]) -> SynthesisedSpeech:
         self._blocks.clear()
         self._onsets.clear()
         if self._library.espeak_SetVoiceByName(voice.name.encode()) != 0:
@@ -165,7 +165,7 @@ class _Engine:
         if len(self._onsets) != len(words):
             text = " ".join(word.text for word in words)
             raise UserError(f"{text!r}: {len(words)} words were said as {len(self._onsets)}; reword it")
-        return Speech(np.concatenate(self._blocks), tuple(self._onsets))
+        return SynthesisedSpeech(np.concatenate(self._blocks), tuple(self._onsets))
 
 
 def _markup(words: Sequence[Word]) -> str:

@@ -38,7 +38,7 @@ class Varied(NamedTuple):
 
 def varies_energies(settings: AugmentationSettings) -> bool:
     """Whether anything is done to the log-mel energies."""
-    return bool(settings.speed or settings.gain or settings.noise)
+    return bool(settings.speed or settings.gain_db or settings.noise)
 
 
 def varies_frames(settings: AugmentationSettings) -> bool:
@@ -61,10 +61,10 @@ def vary_energies(
     if settings.speed:
         varied = change_speed(*varied, generator.uniform(1 - settings.speed, 1 + settings.speed))
     frames = varied.frames
-    if settings.gain:
-        frames = change_gain(frames, generator.uniform(-settings.gain, settings.gain))
+    if settings.gain_db:
+        frames = change_gain(frames, generator.uniform(-settings.gain_db, settings.gain_db))
     if settings.noise and generator.random() < settings.noise:
-        lowest, highest = settings.signal_to_noise
+        lowest, highest = settings.snr_db
         noise = _long_enough(white_noise(frames.shape[1]), len(frames))
         first = generator.integers(len(noise) - len(frames) + 1)
         frames = add_noise(frames, noise[first : first + len(frames)], generator.uniform(lowest, highest))

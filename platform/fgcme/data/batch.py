@@ -24,7 +24,7 @@ Segments = Literal["words", "even", "utterance", "none"]
 
 
 @dataclass(frozen=True)
-class Reading:
+class SegmentScheme:
     """How a model reads the frames of an utterance.
 
     Attributes:
@@ -34,12 +34,12 @@ class Reading:
     """
 
     segments: Segments = "words"
-    reach: int = 0
+    lookahead: int = 0
     margin: int = 0
 
 
 @dataclass(frozen=True)
-class Reads:
+class FrameLayout:
     """What the segments of one utterance read.
 
     Attributes:
@@ -57,7 +57,7 @@ class Reads:
     length: int
 
 
-def plan(reading: Reading, begin: np.ndarray, end: np.ndarray, frame_count: int) -> Reads:
+def layout_frames(scheme: SegmentScheme, begin: np.ndarray, end: np.ndarray, frame_count: int) -> FrameLayout:
     """Find what a model reads of one utterance.
 
     Args:
@@ -65,24 +65,24 @@ def plan(reading: Reading, begin: np.ndarray, end: np.ndarray, frame_count: int)
         begin, end: [T] spans of the words, end exclusive.
         frame_count: frames of the utterance, A.
 
-    >>> reads = plan(Reading("even"), np.array([4, 5]), np.array([5, 9]), frame_count=20)
+    >>> reads = layout_frames(SegmentScheme("even"), np.array([4, 5]), np.array([5, 9]), frame_count=20)
     >>> reads.begin.tolist(), reads.end.tolist()
     ([0, 10], [10, 20])
     """
     begin, end = np.asarray(begin, np.int64), np.asarray(end, np.int64)
-    if reading.segments == "none":
+    if scheme.segments == "none":
         begin = end = np.zeros(0, np.int64)
-    elif reading.segments == "utterance":
+    elif scheme.segments == "utterance":
         begin, end = np.array([0]), np.array([frame_count])
-    elif reading.segments == "even":
+    elif scheme.segments == "even":
         edges = np.arange(len(begin) + 1) * frame_count // len(begin)
         begin, end = edges[:-1], edges[1:]
     # An empty span has no context of its own.
-    margin = np.where(end > begin, reading.margin, 0)
-    return plan_reads(np.maximum(begin - margin, 0), end + margin, frame_count, reading.reach)
+    margin = np.where(end > begin, scheme.margin, 0)
+    return layout_spans(np.maximum(begin - margin, 0), end + margin, frame_count, scheme.lookahead)
 
 
-def plan_reads(begin: np.ndarray, end: np.ndarray, frame_count: int, reach: int) -> Reads:
+def layout_spans(begin: np.ndarray, end: np.ndarray, frame_count: int, lookahead: int) -> FrameLayout:
     """Find the frames that the segments of one utterance read.
 
     Args:
@@ -91,28 +91,28 @@ def plan_reads(begin: np.ndarray, end: np.ndarray, frame_count: int, reach: int)
         frame_count: frames of the utterance, A.
         reach: how many frames past its own an output of the encoder sees, A - A'.
 
-    >>> plan_reads(np.array([10, 30]), np.array([12, 33]), frame_count=50, reach=6).runs.tolist()
+    >>> layout_spans(np.array([10, 30]), np.array([12, 33]), frame_count=50, lookahead=6).runs.tolist()
     [[4, 18], [24, 39]]
     """
     begin, end = np.asarray(begin, np.int64), np.asarray(end, np.int64)
-    output_count = max(frame_count - reach, 0)
-    low = np.clip(begin - reach, 0, output_count)
+    output_count = max(frame_count - lookahead, 0)
+    low = np.clip(begin - lookahead, 0, output_count)
     high = np.clip(end, 0, output_count)
     empty = (high <= low) | (end <= begin)
     order = np.argsort(low[~empty], kind="stable")
     lows, highs = low[~empty][order], high[~empty][order]
     if not len(lows):
         nothing = np.zeros(len(low), np.int64)
-        return Reads(np.zeros((0, 2), np.int64), nothing, nothing, np.zeros((len(low), 2), np.int64), 0)
+        return FrameLayout(np.zeros((0, 2), np.int64), nothing, nothing, np.zeros((len(low), 2), np.int64), 0)
     furthest = np.maximum.accumulate(highs)
     # Two stretches of outputs up to `reach` apart share input frames: one run costs no more than two.
-    starts = np.flatnonzero(np.concatenate([[True], lows[1:] > furthest[:-1] + reach]))
+    starts = np.flatnonzero(np.concatenate([[True], lows[1:] > furthest[:-1] + lookahead]))
     run_begin = lows[starts]
-    run_end = furthest[np.concatenate([starts[1:] - 1, [len(furthest) - 1]])] + reach
+    run_end = furthest[np.concatenate([starts[1:] - 1, [len(furthest) - 1]])] + lookahead
     offset = np.concatenate([[0], np.cumsum(run_end - run_begin)])
     run_of_segment = np.clip(np.searchsorted(run_begin, low, side="right") - 1, 0, None)
     shift = offset[run_of_segment] - run_begin[run_of_segment]
-    return Reads(
+    return FrameLayout(
         runs=np.stack([run_begin, run_end], axis=1),
         begin=np.where(empty, 0, low + shift),
         end=np.where(empty, 0, high + shift),
@@ -124,7 +124,7 @@ def plan_reads(begin: np.ndarray, end: np.ndarray, frame_count: int, reach: int)
 def lookahead(kernels: Sequence[int]) -> int:
     """How many frames past its own an output of the encoder sees.
 
-    >>> reach([5, 2, 2])
+    >>> lookahead([5, 2, 2])
     6
     """
     return sum(kernel - 1 for kernel in kernels)
@@ -147,10 +147,10 @@ class Ranges(NamedTuple):
         return Ranges(self.begin.to(device, non_blocking=True), self.end.to(device, non_blocking=True), self.lengths)
 
 
-def end_to_end(counts: Tensor) -> Ranges:
+def ranges_from_counts(counts: Tensor) -> Ranges:
     """Ranges of so many rows each, one behind the other.
 
-    >>> end_to_end(torch.tensor([2, 3])).begin.tolist()
+    >>> ranges_from_counts(torch.tensor([2, 3])).begin.tolist()
     [0, 2]
     """
     end = counts.cumsum(0)
@@ -213,7 +213,7 @@ class Batch:
 
 def collate(
     frames: Sequence[np.ndarray],
-    reads: Sequence[Reads],
+    reads: Sequence[FrameLayout],
     words: Sequence[np.ndarray],
     labels: Sequence[int],
     minimum: int,
@@ -230,11 +230,11 @@ def collate(
     pieces = [
         signal[first:last] for signal, read in zip(frames, reads, strict=True) for first, last in read.runs.tolist()
     ]
-    return lay_out(torch.from_numpy(np.concatenate(pieces or [frames[0][:0]])), reads, words, labels, minimum)
+    return pack(torch.from_numpy(np.concatenate(pieces or [frames[0][:0]])), reads, words, labels, minimum)
 
 
-def lay_out(
-    frames: Tensor, reads: Sequence[Reads], words: Sequence[np.ndarray], labels: Sequence[int], minimum: int
+def pack(
+    frames: Tensor, reads: Sequence[FrameLayout], words: Sequence[np.ndarray], labels: Sequence[int], minimum: int
 ) -> Batch:
     """Make a batch of frames that lie end to end already.
 

@@ -17,13 +17,13 @@ import pyarrow as pa
 import torch
 
 from fgcme.data import augmentation as augmentations
-from fgcme.data.batch import Batch, Reading, Reads, collate, lay_out, plan
+from fgcme.data.batch import Batch, FrameLayout, SegmentScheme, collate, layout_frames, pack
 from fgcme.data.front_end import FrontEnd, Moments
-from fgcme.data.protocol import Members
+from fgcme.data.protocol import UtteranceTable
 from fgcme.errors import UserError
 from fgcme.experiment.settings import AugmentationSettings
-from fgcme.files import replacing
-from fgcme.prepared.corpus import UTTERANCES, describe, parts
+from fgcme.files import atomic_write
+from fgcme.prepared.corpus import UTTERANCES, parts, read_description
 
 # Row 0 is kept for padding, as word tables made elsewhere have it; ragged batches need none.
 UNKNOWN = 1
@@ -46,7 +46,7 @@ class SpeechCorpus:
         Raises:
             UserError: there is no prepared corpus in the folder, or no utterance in it.
         """
-        self.description = describe(folder)
+        self.description = read_description(folder)
         table = _mapped(folder, self.description.corpus_hash)
         if not table.num_rows:
             raise UserError(f"{folder}: the prepared corpus holds no utterance")
@@ -60,7 +60,9 @@ class SpeechCorpus:
             values = _views(table[name])
             return [values[row] for row in order]
 
-        self.members = Members(column("id"), column("raw_label"), column("speaker"), column("session"), column("act"))
+        self.members = UtteranceTable(
+            column("id"), column("raw_label"), column("speaker"), column("session"), column("act")
+        )
         self.words: list[list[str]] = column("words")
         self.texts: list[str] = column("text")
         self.alignments: list[str] = column("alignment")
@@ -138,7 +140,7 @@ class RaggedLoader:
         utterances: np.ndarray,
         labels: np.ndarray,
         vocabulary: Vocabulary,
-        reading: Reading,
+        reading: SegmentScheme,
         batch_size: int,
         frame_limit: int,
         front_end: FrontEnd | None = None,
@@ -157,8 +159,9 @@ class RaggedLoader:
         self._frames: list[np.ndarray | None] = [None] * len(utterances)
         self._resident: tuple[torch.Tensor, ...] | None = None
         self._varies = reading.segments != "none" and augmentations.varies_frames(self._augmentation)
-        self._reads: list[Reads] = [
-            plan(reading, *corpus.spans(index), min(corpus.frame_count(index), frame_limit)) for index in utterances
+        self._reads: list[FrameLayout] = [
+            layout_frames(reading, *corpus.spans(index), min(corpus.frame_count(index), frame_limit))
+            for index in utterances
         ]
         self._words = [vocabulary.index(corpus.words[index]) for index in utterances]
         self.labels = labels[utterances]
@@ -220,10 +223,10 @@ class RaggedLoader:
         if seed is None:
             return self._plain(positions)
         batch = self._varied(positions, seed) if self._varies else self._plain(positions)
-        if not self._augmentation.mixup:
+        if not self._augmentation.mixup_alpha:
             return batch
         generator = np.random.default_rng([seed, len(self.utterances), *positions])
-        return replace(batch, mixture=augmentations.mixture(self._augmentation.mixup, len(batch), generator))
+        return replace(batch, mixture=augmentations.mixture(self._augmentation.mixup_alpha, len(batch), generator))
 
     def frames(self, position: int) -> np.ndarray:
         """What the model may read of the utterance at a position, [A, F] float32."""
@@ -244,18 +247,18 @@ class RaggedLoader:
     def _plain(self, positions: np.ndarray) -> Batch:
         reads = [self._reads[position] for position in positions]
         words = [self._words[position] for position in positions]
-        labels, minimum = self.labels[positions], self._reading.reach + 1
+        labels, minimum = self.labels[positions], self._reading.lookahead + 1
         if self._resident is not None:
             frames = torch.cat([self._resident[position] for position in positions])
-            return lay_out(frames, reads, words, labels, minimum)
+            return pack(frames, reads, words, labels, minimum)
         return collate([self.frames(position) for position in positions], reads, words, labels, minimum)
 
     def _varied(self, positions: np.ndarray, seed: int) -> Batch:
         frames, reads = zip(*(self._vary(position, seed) for position in positions), strict=True)
         words = [self._words[position] for position in positions]
-        return collate(frames, reads, words, self.labels[positions], self._reading.reach + 1)
+        return collate(frames, reads, words, self.labels[positions], self._reading.lookahead + 1)
 
-    def _vary(self, position: int, seed: int) -> tuple[np.ndarray, Reads]:
+    def _vary(self, position: int, seed: int) -> tuple[np.ndarray, FrameLayout]:
         """One utterance as it is in this epoch, and what the model reads of it."""
         settings, utterance = self._augmentation, self.utterances[position]
         generator = np.random.default_rng([seed, position])
@@ -265,7 +268,7 @@ class RaggedLoader:
                 settings, self._corpus.frames(utterance), *self._corpus.spans(utterance), generator
             )
             frames = self._front(varied.frames[: self._frame_limit], utterance)
-            reads = plan(self._reading, varied.begin, varied.end, len(frames))
+            reads = layout_frames(self._reading, varied.begin, varied.end, len(frames))
         else:
             frames, reads = self.frames(position), self._reads[position]
         if settings.time_masks or settings.frequency_masks:
@@ -287,7 +290,7 @@ def _mapped(folder: Path, corpus_hash: str) -> pa.Table:
     path = folder / f"corpus-{corpus_hash}.arrow"
     if not path.exists():
         with (
-            replacing(path) as partial,
+            atomic_write(path) as partial,
             pa.OSFile(str(partial), "wb") as sink,
             pa.ipc.new_file(sink, UTTERANCES) as writer,
         ):

@@ -9,14 +9,14 @@ import numpy as np
 
 from fgcme.data.dataset import RaggedLoader, SpeechCorpus, Vocabulary
 from fgcme.data.front_end import FrontEnd, Moments, moments_of_all
-from fgcme.data.hearing import front_end, reading
-from fgcme.data.protocol import Assignment, Selection, split
+from fgcme.data.hearing import front_end, scheme_of
+from fgcme.data.protocol import Assignment, Selection, split_fold
 from fgcme.errors import UserError
 from fgcme.experiment.settings import AugmentationSettings, ModelSettings, TrainingSettings
 
 
 @dataclass(frozen=True)
-class Parts:
+class FoldLoaders:
     """One fold, ready to be trained on.
 
     Attributes:
@@ -37,22 +37,22 @@ class Parts:
     deviation: np.ndarray | None
 
 
-def divide(
+def make_fold_loaders(
     corpus: SpeechCorpus,
     assignment: Assignment,
     fold: int,
     selection: Selection,
     model: ModelSettings,
     training: TrainingSettings,
-) -> Parts:
+) -> FoldLoaders:
     """Make the loaders of one fold. Vocabulary and the statistics of `train` come from the training part alone.
 
     Raises:
         UserError: frames are normalised by speaker, and someone in the fold has none.
     """
-    parts = split(assignment, fold, selection)
+    parts = split_fold(assignment, fold, selection)
     vocabulary = Vocabulary.of([corpus.words[index] for index in parts.train])
-    read, made = reading(model), front_end(model.acoustic)
+    read, made = scheme_of(model), front_end(model.acoustic)
     hears = read.segments != "none"
     speakers = None
     if hears and made.normalisation == "speaker":
@@ -75,7 +75,7 @@ def divide(
     mean = deviation = None
     if hears and made.normalisation == "train":
         mean, deviation = moments_of_all(made.features(corpus.frames(index)) for index in parts.train)
-    return Parts(
+    return FoldLoaders(
         train=loader(parts.train, training.augmentation),
         dev=loader(parts.dev),
         test=loader(parts.test),

@@ -72,7 +72,7 @@ class MismatchError(UserError):
 
 
 @dataclass(frozen=True)
-class Members:
+class UtteranceTable:
     """What a protocol needs to know of a corpus, one entry an utterance."""
 
     ids: Sequence[str]
@@ -115,7 +115,7 @@ class Split:
 
 
 @cache
-def named() -> dict[str, Protocol]:
+def named_protocols() -> dict[str, Protocol]:
     """The protocols that come with the package, by name."""
     folder = resources.files("fgcme") / "protocols"
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
@@ -123,14 +123,14 @@ def named() -> dict[str, Protocol]:
     return {protocol.name: protocol for protocol in protocols}
 
 
-def resolve(settings: ProtocolSettings, corpus: str) -> Protocol:
+def resolve_protocol(settings: ProtocolSettings, corpus: str) -> Protocol:
     """The protocol that an experiment names or declares.
 
     Raises:
         UserError: no such protocol, one for another corpus, or an incomplete declaration.
     """
     declared = settings.labels is not None or settings.folds is not None
-    known = named().get(settings.name)
+    known = named_protocols().get(settings.name)
     if declared:
         if known is not None:
             raise UserError(
@@ -146,7 +146,7 @@ def resolve(settings: ProtocolSettings, corpus: str) -> Protocol:
         return Protocol(name=settings.name, labels=settings.labels, group=settings.group, folds=settings.folds)
     if known is None:
         raise UserError(
-            f"protocol.name: {settings.name!r} is not known (known: {', '.join(named())}); "
+            f"protocol.name: {settings.name!r} is not known (known: {', '.join(named_protocols())}); "
             "or declare `labels` and `folds` beside it"
         )
     # Whether a manifest lists the protocol's corpus shows when its labels, speakers and counts are compared.
@@ -155,16 +155,16 @@ def resolve(settings: ProtocolSettings, corpus: str) -> Protocol:
     return known
 
 
-def apply(settings: ProtocolSettings, corpus: str, members: Members) -> Assignment:
+def apply_protocol(settings: ProtocolSettings, corpus: str, members: UtteranceTable) -> Assignment:
     """The protocol that an experiment names or declares, applied to its corpus.
 
     Raises:
         UserError: see `resolve` and `assign`.
     """
-    return assign(resolve(settings, corpus), members, settings.allow_missing)
+    return assign_folds(resolve_protocol(settings, corpus), members, settings.allow_missing)
 
 
-def assign(protocol: Protocol, members: Members, allow_missing: bool = False) -> Assignment:
+def assign_folds(protocol: Protocol, members: UtteranceTable, allow_missing: bool = False) -> Assignment:
     """Apply a protocol to a corpus.
 
     Where `allow_missing` is set, a fold of which the corpus has nothing is left away, and the later ones move up.
@@ -213,7 +213,7 @@ def assign(protocol: Protocol, members: Members, allow_missing: bool = False) ->
     return Assignment(protocol, labels, folds, dev, fold_count, dict(left_out), mismatches)
 
 
-def split(assignment: Assignment, fold: int, selection: Selection = "dev") -> Split:
+def split_fold(assignment: Assignment, fold: int, selection: Selection = "dev") -> Split:
     """The parts of one fold. Dev comes from the next fold; with `selection="test"` dev is the test part itself
     (optimistic) and what would have been dev is trained on, as in the published code.
 

@@ -34,14 +34,14 @@ from fgcme.evaluation.metrics import confusion
 
 CONFIDENCE = 0.95
 # Swapping the predictions of a speaker changes the sign of what it adds to a difference in these, and nothing else.
-TESTED = ("ua", "wa")
+TESTED_METRICS = ("ua", "wa")
 
 # Sums of fractions of one size differ by rounding; the metrics' own steps are far larger.
 ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
-class Answers:
+class PredictionsBySeed:
     """What one variant answered, over all folds and seeds.
 
     Attributes:
@@ -61,7 +61,7 @@ class Answers:
     predictions: np.ndarray
 
     @classmethod
-    def of(cls, name: str, predictions: pa.Table, classes: Sequence[str]) -> Answers:
+    def of(cls, name: str, predictions: pa.Table, classes: Sequence[str]) -> PredictionsBySeed:
         """The answers of variant `name`, from all its folds and seeds.
 
         Args:
@@ -126,17 +126,17 @@ class Counts:
     predicted: np.ndarray
 
     @classmethod
-    def by_speaker(cls, answers: Answers, class_count: int) -> Counts:
+    def by_speaker(cls, answers: PredictionsBySeed, class_count: int) -> Counts:
         """Counts of each speaker, [S, R, K], speakers sorted."""
         return cls._by(answers.speakers, answers, class_count)
 
     @classmethod
-    def by_fold(cls, answers: Answers, class_count: int) -> Counts:
+    def by_fold(cls, answers: PredictionsBySeed, class_count: int) -> Counts:
         """Counts of each fold, [F, R, K], folds sorted."""
         return cls._by(answers.folds, answers, class_count)
 
     @classmethod
-    def _by(cls, groups: np.ndarray, answers: Answers, class_count: int) -> Counts:
+    def _by(cls, groups: np.ndarray, answers: PredictionsBySeed, class_count: int) -> Counts:
         matrices = np.array(
             [
                 [confusion(answers.labels[own], predictions[own], class_count) for predictions in answers.predictions]
@@ -146,7 +146,7 @@ class Counts:
         )
         return cls(np.diagonal(matrices, axis1=-2, axis2=-1), matrices[:, :1].sum(-1), matrices.sum(-2))
 
-    def one_group_a_seed(self) -> Counts:
+    def vary_one_group(self) -> Counts:
         """Sums [G, R, K] over the groups whose counts these are: of group g as seed r has it, and of the others' means.
 
         How a metric of these varies along r is how much seeds make it vary by the answers to group g alone.
@@ -177,7 +177,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Spread:
+class StandardError:
     """How far a value may be from the true one.
 
     Attributes:
@@ -189,14 +189,15 @@ class Spread:
     freedom: float
 
     @property
-    def reach(self) -> float:
+    def margin(self) -> float:
         """How far to either side an interval goes that covers the true value in 95 of 100 experiments."""
         return float(stdtrit(self.freedom, (1 + CONFIDENCE) / 2) * self.error)
 
     def p_value(self, difference: float) -> float:
         """Of the two-sided t-test that a difference is none; below 0.05 where the interval leaves 0 out.
 
-        >>> Spread(1.0, 10.0).p_value(0.0), round(Spread(1.0, 10.0).p_value(-2.228), 3), Spread(0.0, 1.0).p_value(0.1)
+        >>> around = StandardError(1.0, 10.0)
+        >>> around.p_value(0.0), round(around.p_value(-2.228), 3), StandardError(0.0, 1.0).p_value(0.1)
         (1.0, 0.05, 0.0)
         """
         if abs(difference) <= ROUNDING:
@@ -350,7 +351,7 @@ def compare_table(
     """
     if reference not in variants:
         raise UserError(f"reference {reference}: there is no such variant; choose one of {', '.join(variants)}")
-    answers = {name: Answers.of(name, predictions, classes) for name, predictions in variants.items()}
+    answers = {name: PredictionsBySeed.of(name, predictions, classes) for name, predictions in variants.items()}
     for name in answers:
         _refuse_unlike(name, answers[name], reference, answers[reference])
     speakers = len(np.unique(answers[reference].speakers))
@@ -368,8 +369,8 @@ def compare_table(
         for name, each in counts.items()
     }
 
-    by_fold = {name: Counts.by_fold(each, len(classes)).one_group_a_seed().measure() for name, each in answers.items()}
-    by_speaker = {name: each.one_group_a_seed().measure() for name, each in counts.items()}
+    by_fold = {name: Counts.by_fold(each, len(classes)).vary_one_group().measure() for name, each in answers.items()}
+    by_speaker = {name: each.vary_one_group().measure() for name, each in counts.items()}
 
     others = [name for name in answers if name != reference]
 
@@ -378,7 +379,7 @@ def compare_table(
 
     def difference(name: str, metric: str) -> Difference:
         mean = float(measured[name][metric].mean() - measured[reference][metric].mean())
-        around = spread(
+        around = standard_error(
             replicates[name][metric] - replicates[reference][metric],
             speakers,
             by_fold[name][metric] - by_fold[reference][metric],
@@ -389,7 +390,7 @@ def compare_table(
         return Difference(mean, interval(mean, around), p_value, p_value, standardised(own))
 
     differences: dict[str, dict[str, Difference]] = {name: {} for name in others}
-    for metric in TESTED:
+    for metric in TESTED_METRICS:
         found = [difference(name, metric) for name in others]
         for name, each, p_holm in zip(others, found, holm([each.p_value for each in found]), strict=True):
             differences[name][metric] = replace(each, p_holm=p_holm)
@@ -404,7 +405,9 @@ def compare_table(
                     deviation=float(values.std(ddof=1)) if len(values) > 1 else 0.0,
                     interval=metric_interval(
                         float(values.mean()),
-                        spread(replicates[name][metric], speakers, by_fold[name][metric], by_speaker[name][metric]),
+                        standard_error(
+                            replicates[name][metric], speakers, by_fold[name][metric], by_speaker[name][metric]
+                        ),
                     ),
                 )
                 for metric, values in metrics.items()
@@ -419,7 +422,7 @@ def compare_table(
     )
 
 
-def spread(replicates: np.ndarray, clusters: int, by_fold: np.ndarray, by_cluster: np.ndarray) -> Spread:
+def standard_error(replicates: np.ndarray, clusters: int, by_fold: np.ndarray, by_cluster: np.ndarray) -> StandardError:
     """How far a value may be from the true one, by its cluster bootstrap and by what trainings do to clusters alike.
 
     The standard error over clusters is the deviation of the replicates times sqrt(S / (S - 1)), as a bootstrap of S
@@ -450,17 +453,17 @@ def spread(replicates: np.ndarray, clusters: int, by_fold: np.ndarray, by_cluste
     if seeds > 1:
         shared = float(by_fold.var(1, ddof=1).sum() - by_cluster.var(1, ddof=1).sum()) / seeds
     if shared <= ROUNDING**2:
-        return Spread(math.sqrt(over_clusters), clusters - 1)
+        return StandardError(math.sqrt(over_clusters), clusters - 1)
     terms = over_clusters**2 / (clusters - 1) + shared**2 / (folds * (seeds - 1))
-    return Spread(math.sqrt(over_clusters + shared), (over_clusters + shared) ** 2 / terms)
+    return StandardError(math.sqrt(over_clusters + shared), (over_clusters + shared) ** 2 / terms)
 
 
-def interval(value: float, around: Spread) -> Interval:
+def interval(value: float, around: StandardError) -> Interval:
     """Interval of a value, by Student's t."""
-    return Interval(value - around.reach, value + around.reach)
+    return Interval(value - around.margin, value + around.margin)
 
 
-def metric_interval(value: float, around: Spread) -> Interval:
+def metric_interval(value: float, around: StandardError) -> Interval:
     """`interval` of a metric between 0 and 1, made on the logit scale so that it stays between them.
 
     Near 1 the distribution is skewed: at an accuracy of 0.95 with 10 speakers this covered 93 % in simulation, without
@@ -468,7 +471,7 @@ def metric_interval(value: float, around: Spread) -> Interval:
     """
     if not 0 < value < 1:
         return Interval(value, value)
-    reach, centre = around.reach / (value * (1 - value)), logit(value)
+    reach, centre = around.margin / (value * (1 - value)), logit(value)
     return Interval(float(expit(centre - reach)), float(expit(centre + reach)))
 
 
@@ -536,8 +539,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in multipletests(p_values, method="holm")[1]] if p_values else []
 
 
-def _mcnemars(variants: Mapping[str, Answers], reference: Answers) -> dict[str, McNemar]:
-    def right_seeds(answers: Answers) -> np.ndarray:
+def _mcnemars(variants: Mapping[str, PredictionsBySeed], reference: PredictionsBySeed) -> dict[str, McNemar]:
+    def right_seeds(answers: PredictionsBySeed) -> np.ndarray:
         return np.asarray((answers.predictions == answers.labels).sum(0))
 
     more = {name: right_seeds(each) - right_seeds(reference) for name, each in variants.items()}
@@ -549,7 +552,7 @@ def _mcnemars(variants: Mapping[str, Answers], reference: Answers) -> dict[str, 
     }
 
 
-def _refuse_unlike(name: str, answers: Answers, reference: str, expected: Answers) -> None:
+def _refuse_unlike(name: str, answers: PredictionsBySeed, reference: str, expected: PredictionsBySeed) -> None:
     if not np.array_equal(answers.seeds, expected.seeds):
         raise UserError(
             f"variant {name}: its seeds are {answers.seeds.tolist()}, those of {reference} {expected.seeds.tolist()}; "

@@ -29,7 +29,7 @@ PREDICTIONS = pa.schema(
 
 
 @dataclass(frozen=True)
-class Summary:
+class CrossValidationSummary:
     """Metrics of a cross-validation.
 
     Attributes:
@@ -80,7 +80,9 @@ def predictions_table(
     )
 
 
-def summarise(predictions: pa.Table, classes: Sequence[str], without_speakers: Iterable[str] = ()) -> Summary:
+def summarise(
+    predictions: pa.Table, classes: Sequence[str], without_speakers: Iterable[str] = ()
+) -> CrossValidationSummary:
     """Metrics of the pooled out-of-fold predictions of each seed.
 
     Args:
@@ -99,7 +101,7 @@ def summarise(predictions: pa.Table, classes: Sequence[str], without_speakers: I
     }
     names = list(next(iter(by_seed.values())))
     values = {name: np.array([metrics[name] for metrics in by_seed.values()]) for name in names}
-    return Summary(
+    return CrossValidationSummary(
         by_seed=by_seed,
         mean={name: float(column.mean()) for name, column in values.items()},
         deviation={name: float(column.std(ddof=1)) if len(column) > 1 else 0.0 for name, column in values.items()},

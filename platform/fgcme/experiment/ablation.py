@@ -2,7 +2,7 @@
 
     reference: fgcme
     variants:
-      fgcme:                                        # a named variant (fgcme.variants), as it is
+      fgcme:                                        # a named variant (variants.yaml), as it is
       mean:
       mean_wider: {model.pooling.kind: mean, model.pooling.margin: 10}
       lse: {model.pooling.temperature: 0.5}         # a named variant, and more
@@ -20,8 +20,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fgcme.errors import UserError
-from fgcme.experiment import settings as experiments
 from fgcme.experiment import variants
+from fgcme.experiment.loading import parse_experiment, read_yaml, setting_type
 from fgcme.experiment.settings import Experiment
 
 # How alike two names are, from 0 to 1, of which one is a guess at the other, or is meant to be the other.
@@ -44,7 +44,7 @@ class Ablation(BaseModel):
     variants: Annotated[dict[Name, dict[str, Any] | None], Field(min_length=1)]
 
 
-def load(path: Path, experiment: Experiment) -> tuple[str, dict[str, Experiment]]:
+def load_ablation(path: Path, experiment: Experiment) -> tuple[str, dict[str, Experiment]]:
     """Read an ablation, and make the experiment of each of its variants.
 
     Returns:
@@ -54,7 +54,7 @@ def load(path: Path, experiment: Experiment) -> tuple[str, dict[str, Experiment]
         UserError: the file cannot be read or has no variant; a variant is neither named nor described; the experiment
             refuses one of its settings; two variants are the same; or the reference is not among them.
     """
-    content = experiments.read_yaml(path)
+    content = read_yaml(path)
     if "parameters" in content:
         raise UserError(f"{path}: a search space, not an ablation: use it with fgcme tune")
     try:
@@ -94,23 +94,24 @@ def _explain(item: Any) -> str:
 def _variant(experiment: Experiment, name: str, own: Mapping[str, Any]) -> Experiment:
     content = experiment.model_dump(mode="json")
     # With settings of its own almost any name will do, as `mean_wider`; but a slip of the pen would make it FG-CME.
-    close = difflib.get_close_matches(name, variants.all_named(), n=1, cutoff=_SLIP if own else _GUESS)
-    if name in variants.all_named():
-        variants.merge(content["model"], variants.named(name))
+    close = difflib.get_close_matches(name, variants.all_variants(), n=1, cutoff=_SLIP if own else _GUESS)
+    if name in variants.all_variants():
+        variants.merge(content["model"], variants.find_variant(name))
     elif own and close and not name.startswith(close[0]):
         raise UserError(f"not a named variant; did you mean {close[0]}? else choose a name that is less like it")
     elif not own:
         hint = f"did you mean {close[0]}? " if close else ""
         raise UserError(
-            f"not a named variant, and without settings of its own; {hint}(named are {', '.join(variants.all_named())})"
+            f"not a named variant, and without settings of its own; {hint}"
+            f"(named are {', '.join(variants.all_variants())})"
         )
     for dotted, value in own.items():
         if not dotted.startswith(("model.", "training.")) or dotted == "training.seeds":
             raise UserError(f"{dotted} is the same for all variants: a variant has `model.` and `training.` settings")
-        experiments.setting_type(dotted)
+        setting_type(dotted)
         section = content
         *parents, last = dotted.split(".")
         for parent in parents:
             section = section[parent]
         section[last] = value
-    return experiments.parse(content)
+    return parse_experiment(content)

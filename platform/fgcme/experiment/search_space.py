@@ -5,7 +5,7 @@ Parameters:
       model.fusion.hidden: {int: [64, 256], step: 64}
       training.learning_rate: {float: [1.0e-4, 3.0e-3], log: true}
       model.excitement.driver: {choice: [features, word], when: {model.excitement.acoustic: [gate, residual_gate]}}
-    first:
+    initial_trials:
       - {model.pooling.kind: mean_max}
 
 A parameter with `when` is drawn only if every parameter named there has one of the values given, or the experiment has
@@ -26,7 +26,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fgcme.errors import UserError
-from fgcme.experiment import settings as experiments
+from fgcme.experiment.loading import parse_experiment, read_yaml, setting_type
 from fgcme.experiment.settings import Experiment
 
 Value = bool | int | float | str | None
@@ -38,7 +38,7 @@ _FEW = 32
 _TRIED = 100
 
 
-class Suggests(Protocol):
+class OptunaTrial(Protocol):
     """The part of an Optuna trial that a space draws from."""
 
     def suggest_categorical(self, name: str, choices: list[Any]) -> Any:
@@ -162,14 +162,14 @@ class Parameter(BaseModel):
             return None
         return [_rounded(least + index * self.step) for index in range(round((greatest - least) / self.step) + 1)]
 
-    def ends(self) -> list[Value]:
+    def boundary_values(self) -> list[Value]:
         """Values that stand for all: every one if they are few, else both ends of the range."""
         values = self.grid()
         if values is not None and (self.choice is not None or len(values) <= _FEW):
             return values
         return list(self.integer or self.number or [])
 
-    def draw(self, name: str, trial: Suggests) -> Value:
+    def draw(self, name: str, trial: OptunaTrial) -> Value:
         """Draw a value."""
         if self.choice is not None:
             drawn: Value = trial.suggest_categorical(name, self.choice)
@@ -181,11 +181,11 @@ class Parameter(BaseModel):
         number = trial.suggest_float(name, self.number[0], self.number[1], step=self.step, log=self.log)
         return _rounded(number) if self.step else number
 
-    def applies(self, settings: Mapping[str, Any]) -> bool:
+    def is_active(self, settings: Mapping[str, Any]) -> bool:
         """Whether its condition holds under these settings, flat; always without one."""
         return all(settings[other] in values for other, values in self.when.items())
 
-    def holds(self, value: Value) -> bool:
+    def contains(self, value: Value) -> bool:
         """Whether a value is one of the choices, or lies within the range and on one of its steps."""
         if self.choice is not None:
             return value in self.choice
@@ -201,15 +201,15 @@ class Space(BaseModel):
 
     Attributes:
         parameters: dotted setting -> how it varies, drawn in this order.
-        first: configurations to try before any is drawn.
+        initial_trials: configurations to try before any is drawn.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     parameters: Annotated[dict[str, Parameter], Field(min_length=1)]
-    first: list[dict[str, Value]] = []
+    initial_trials: list[dict[str, Value]] = []
 
-    def draw(self, trial: Suggests, settings: Mapping[str, Any]) -> dict[str, Value]:
+    def draw(self, trial: OptunaTrial, settings: Mapping[str, Any]) -> dict[str, Value]:
         """Draw one configuration.
 
         Args:
@@ -218,18 +218,18 @@ class Space(BaseModel):
         """
         drawn: dict[str, Value] = {}
         for name, parameter in self.parameters.items():
-            if parameter.applies({**settings, **drawn}):
+            if parameter.is_active({**settings, **drawn}):
                 drawn[name] = parameter.draw(name, trial)
         return drawn
 
-    def point(self, settings: Mapping[str, Any]) -> dict[str, Value] | None:
+    def as_point(self, settings: Mapping[str, Any]) -> dict[str, Value] | None:
         """The configuration that an experiment has already, or None if it lies outside the space.
 
         Args:
             settings: the experiment's own, flat.
         """
-        active = [name for name, parameter in self.parameters.items() if parameter.applies(settings)]
-        if not all(self.parameters[name].holds(settings[name]) for name in active):
+        active = [name for name, parameter in self.parameters.items() if parameter.is_active(settings)]
+        if not all(self.parameters[name].contains(settings[name]) for name in active):
             return None
         return {name: settings[name] for name in active}
 
@@ -251,7 +251,7 @@ class Space(BaseModel):
                 yield drawn
                 return
             name, *rest = names
-            if self.parameters[name].applies({**settings, **drawn}):
+            if self.parameters[name].is_active({**settings, **drawn}):
                 for value in values[name]:
                     yield from complete(rest, {**drawn, name: value})
             else:
@@ -271,7 +271,7 @@ class Space(BaseModel):
         def ways(names: Sequence[str], decided: Mapping[str, Any]) -> int:
             product = 1
             for position, name in enumerate(names):
-                if not self.parameters[name].applies(decided):
+                if not self.parameters[name].is_active(decided):
                     continue
                 if name in deciding:
                     rest = names[position + 1 :]
@@ -291,7 +291,7 @@ class Space(BaseModel):
         return grids
 
 
-def load(path: Path, experiment: Experiment) -> Space:
+def load_space(path: Path, experiment: Experiment) -> Space:
     """Read a search space and check it against the experiment that it is to vary.
 
     Every choice, every step where they are few, and both ends of every range are shown to the experiment, and so are
@@ -305,7 +305,7 @@ def load(path: Path, experiment: Experiment) -> Space:
             would refuse one of its values; a choice is there twice; a condition comes before what it depends on, or
             never holds; a configuration to try first lies outside the space.
     """
-    content = experiments.read_yaml(path)
+    content = read_yaml(path)
     if "variants" in content:
         raise UserError(f"{path}: an ablation, not a search space: use it with fgcme ablate")
     try:
@@ -316,7 +316,7 @@ def load(path: Path, experiment: Experiment) -> Space:
         raise UserError(f"{path}: {error}") from None
 
 
-def apply(experiment: Experiment, configuration: Mapping[str, Any]) -> Experiment:
+def apply_configuration(experiment: Experiment, configuration: Mapping[str, Any]) -> Experiment:
     """The experiment with some of its settings changed.
 
     Raises:
@@ -329,7 +329,7 @@ def apply(experiment: Experiment, configuration: Mapping[str, Any]) -> Experimen
         for parent in parents:
             section = section[parent]
         section[last] = value
-    return experiments.parse(content)
+    return parse_experiment(content)
 
 
 def _fit(space: Space, experiment: Experiment) -> Space:
@@ -346,26 +346,26 @@ def _fit(space: Space, experiment: Experiment) -> Space:
         when, context = _conditions(name, parameter, space, fitted, experiment)
         for other in when:
             context = contexts.get(other, {}) | context
-        values = [_settled(name, value, experiment, context) for value in parameter.ends()]
+        values = [_settled(name, value, experiment, context) for value in parameter.boundary_values()]
         if parameter.choice is not None:
             _refuse_doubles(name, values)
             parameter = parameter.model_copy(update={"choice": values})
         fitted[name] = parameter.model_copy(update={"when": when})
         contexts[name] = context
     made = Space(parameters=fitted)
-    dice = _Dice(random.Random(0))
+    dice = _UniformTrial(random.Random(0))
     settings = experiment.flat()
     drawn = [made.draw(dice, settings) for _ in range(_TRIED)]
     if not any(drawn):
         raise UserError("parameters: no condition holds under this experiment, so nothing varies")
     for configuration in drawn:
         _applied(configuration, experiment, "parameters")
-    first = [_fit_point(index, point, made, experiment) for index, point in enumerate(space.first, 1)]
-    return made.model_copy(update={"first": first})
+    first = [_fit_point(index, point, made, experiment) for index, point in enumerate(space.initial_trials, 1)]
+    return made.model_copy(update={"initial_trials": first})
 
 
 def _require_variable(name: str, parameter: Parameter, experiment: Experiment) -> None:
-    kind = experiments.setting_type(name)
+    kind = setting_type(name)
     if not name.startswith(("model.", "training.")):
         raise UserError(f"{name} cannot vary between trials: a space varies `model.` and `training.` settings")
     if name == "training.epochs":
@@ -392,14 +392,14 @@ def _conditions(
     context: dict[str, Value] = {}
     for other, values in parameter.when.items():
         try:
-            experiments.setting_type(other)
+            setting_type(other)
             if other in space.parameters and other not in before:
                 raise UserError(f"its condition {other} must be listed before it")
             when[other] = [_settled(other, value, experiment, {}) for value in values]
         except UserError as error:
             raise UserError(f"{name}: when: {error}") from None
         for value in when[other]:
-            if other in before and not before[other].holds(value) and value != settings[other]:
+            if other in before and not before[other].contains(value) and value != settings[other]:
                 raise UserError(f"{name}: when: {other} never is {_written(value)} in this space")
         if settings[other] not in when[other]:
             context[other] = when[other][0]
@@ -415,7 +415,7 @@ def _settled(name: str, value: Value, experiment: Experiment, context: Mapping[s
 def _applied(configuration: Mapping[str, Value], experiment: Experiment, key: str) -> Experiment:
     """The experiment with this configuration; if it refuses it, `key` is named."""
     try:
-        return apply(experiment, configuration)
+        return apply_configuration(experiment, configuration)
     except UserError as error:
         reason = str(error).removeprefix("experiment: ")
         if reason.startswith(f"{key}:"):
@@ -425,7 +425,7 @@ def _applied(configuration: Mapping[str, Value], experiment: Experiment, key: st
 
 
 def _fit_point(number: int, point: Mapping[str, Value], space: Space, experiment: Experiment) -> dict[str, Value]:
-    where = f"first, configuration {number}"
+    where = f"initial_trials, configuration {number}"
     for name in point:
         if name not in space.parameters:
             close = difflib.get_close_matches(name, space.parameters, n=1)
@@ -433,12 +433,12 @@ def _fit_point(number: int, point: Mapping[str, Value], space: Space, experiment
             raise UserError(f"{where}: {name} is not a parameter of this space{hint}")
     settings = _applied(point, experiment, where).flat()
     for name, parameter in space.parameters.items():
-        applies = parameter.applies(settings)
+        applies = parameter.is_active(settings)
         if name in point and not applies:
             raise UserError(f"{where}: leave out {name}, whose condition does not hold there")
         if name not in point and applies:
             raise UserError(f"{where}: give {name} too")
-        if name in point and not parameter.holds(settings[name]):
+        if name in point and not parameter.contains(settings[name]):
             raise UserError(f"{where}: {name}={_written(point[name])} lies outside the space")
     return {name: settings[name] for name in space.parameters if name in point}
 
@@ -450,7 +450,7 @@ def _refuse_doubles(name: str, values: Sequence[Value]) -> None:
 
 
 @dataclass(frozen=True)
-class _Dice:
+class _UniformTrial:
     """Draws evenly, without a study."""
 
     generator: random.Random
@@ -474,13 +474,13 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         inside = len(first["loc"]) > 1
-        known = "choice, int, float, step, log, when" if inside else "parameters, first"
+        known = "choice, int, float, step, log, when" if inside else "parameters, initial_trials"
         return f"{where}: no such key; allowed here: {known}"
     if first["loc"] == ("parameters",):
         return "parameters: give at least one, as in {training.learning_rate: {float: [1.0e-4, 1.0e-3], log: true}}"
-    if first["loc"][:1] == ("first",):
+    if first["loc"][:1] == ("initial_trials",):
         number = f", configuration {int(first['loc'][1]) + 1}" if len(first["loc"]) > 1 else ""
-        return f"first{number}: give configurations as a list, such as [{{setting: value, setting: value}}]"
+        return f"initial_trials{number}: give configurations as a list, such as [{{setting: value, setting: value}}]"
     return f"{where}: {first['msg'].removeprefix('Value error, ')}"
 
 

@@ -6,11 +6,7 @@ An experiment file holds only what differs from the defaults below. Building blo
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -19,14 +15,10 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-
-from fgcme.errors import UserError
-from fgcme.experiment import variants
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -40,14 +32,6 @@ def _once_each(numbers: list[int]) -> list[int]:
 
 
 Distinct = Annotated[list[Natural], Field(min_length=1), AfterValidator(_once_each)]
-# Where these lie must not depend on the folder that a worker runs in.
-_PATHS = (
-    ("corpus", "root"),
-    ("corpus", "manifest"),
-    ("prepare", "folder"),
-    ("prepare", "alignment", "folder"),
-    ("model", "semantic", "vectors"),
-)
 
 
 class Settings(BaseModel):
@@ -57,7 +41,7 @@ class Settings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+    def _reject_bool(cls, value: Any, info: ValidationInfo) -> Any:
         # Python takes true for 1.
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
             raise ValueError(f"{str(value).lower()} is no value for it")
@@ -191,7 +175,9 @@ class ExcitementSettings(Settings):
     driver: Literal["features", "word"] = Field(
         "features", description="the acoustic side's driver: text features (the figure) or a table by word (the code)"
     )
-    squeeze: Positive = Field(1, description="times that the bottleneck is narrower; 1 is the paper's one linear map")
+    reduction_ratio: Positive = Field(
+        1, description="times that the bottleneck is narrower; 1 is the paper's one linear map"
+    )
 
 
 class FusionSettings(Settings):
@@ -246,21 +232,23 @@ class AugmentationSettings(Settings):
     """How training utterances are varied, anew in each epoch; nothing is by default."""
 
     speed: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="factor is drawn from 1 - this to 1 + this")
-    gain: Annotated[float, Field(ge=0)] = Field(0.0, description="level in dB is drawn from - this to + this")
+    gain_db: Annotated[float, Field(ge=0)] = Field(0.0, description="level in dB is drawn from - this to + this")
     noise: Fraction = Field(0.0, description="share of the utterances that white noise is added to")
-    signal_to_noise: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
+    snr_db: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
         [5.0, 20.0], description="dB of the waveforms, lowest and highest"
     )
     time_masks: Natural = Field(0, description="SpecAugment: stretches of frames that are blanked")
     time_width: Positive = Field(20, description="frames, at most")
     frequency_masks: Natural = Field(0, description="SpecAugment: bands of values that are blanked")
     frequency_width: Positive = Field(8, description="values, at most")
-    mixup: Annotated[float, Field(ge=0)] = Field(0.0, description="of the Beta distribution of mixing weights; 0: none")
+    mixup_alpha: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="of the Beta distribution of mixing weights; 0: none"
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> AugmentationSettings:
-        if self.signal_to_noise[0] > self.signal_to_noise[1]:
-            raise ValueError("`signal_to_noise` starts with the lowest")
+        if self.snr_db[0] > self.snr_db[1]:
+            raise ValueError("`snr_db` starts with the lowest")
         return self
 
 
@@ -278,7 +266,7 @@ class TrainingSettings(Settings):
     )
     class_weights: Literal["none", "balanced"] = "none"
     label_smoothing: Fraction = Field(0.0, description="loss: cross_entropy")
-    focus: Annotated[float, Field(ge=0)] = Field(2.0, description="exponent of the focal loss")
+    focal_gamma: Annotated[float, Field(ge=0)] = Field(2.0, description="exponent of the focal loss")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16 where it is exact enough")
     frame_limit: Positive = Field(3000, description="audio is cut after this many frames")
     score: Literal["published", "ua", "wa"] = Field("published", description="what the best epoch has most of")
@@ -295,7 +283,7 @@ class ScalingSettings(Settings):
     gpus_per_trial: Annotated[float, Field(ge=0)] | None = Field(
         None, description="of a sweep's trial, e.g. 0.125: eight share a GPU; by default what its workers need"
     )
-    parallel: Positive | None = Field(None, description="trainings at once; by default as many as fit")
+    max_concurrent: Positive | None = Field(None, description="trainings at once; by default as many as fit")
 
 
 class TuneSettings(Settings):
@@ -316,8 +304,11 @@ class TuneSettings(Settings):
         None, description="what stops bad trials; by default asha, and none beside a cost"
     )
     seed: Natural = 0
-    grace_epochs: Positive = Field(3, description="epochs every trial may run before it can be stopped")
-    reduction: Annotated[int, Field(ge=2)] = Field(3, description="of this many trials, one goes on")
+    grace_period: Positive = Field(3, description="epochs every trial may run before it can be stopped")
+    reduction_factor: Annotated[int, Field(ge=2)] = Field(3, description="of this many trials, one goes on")
+    study_storage: str | None = Field(
+        None, description="Optuna's database, e.g. sqlite:///study.db, which drivers share and optuna-dashboard opens"
+    )
     max_failures: Natural = Field(3, description="failed trials that a sweep goes on after")
     epoch_minutes: Annotated[float, Field(gt=0)] = Field(60, description="an epoch that takes longer hangs")
 
@@ -336,9 +327,6 @@ class StorageSettings(Settings):
     """Where results go: a folder that all nodes share."""
 
     path: str = "storage"
-    study: str | None = Field(
-        None, description="Optuna's database, e.g. sqlite:///study.db, which drivers share and optuna-dashboard opens"
-    )
 
 
 class TrackingSettings(Settings):
@@ -362,12 +350,12 @@ class Experiment(Settings):
     tracking: TrackingSettings = TrackingSettings()
 
     @model_validator(mode="after")
-    def _goes_together(self) -> Experiment:
+    def _check_combinations(self) -> Experiment:
         augmentation, model = self.training.augmentation, self.model
         if self.prepare.features.kind != "log_mel":
             if model.acoustic.input == "mfcc":
                 raise ValueError("model.acoustic.input mfcc needs prepare.features.kind log_mel")
-            if augmentation.speed or augmentation.gain or augmentation.noise:
+            if augmentation.speed or augmentation.gain_db or augmentation.noise:
                 raise ValueError(
                     "training.augmentation.speed, gain and noise need prepare.features.kind log_mel: "
                     "they work on its energies"
@@ -375,18 +363,20 @@ class Experiment(Settings):
         if self.training.loss == "ctc":
             if model.kind not in ("fgcme", "learned_alignment", "ctc_alignment"):
                 raise ValueError(f"training.loss ctc needs a model that classifies words, which {model.kind} does not")
-            if augmentation.mixup or self.training.class_weights != "none":
+            if augmentation.mixup_alpha or self.training.class_weights != "none":
                 raise ValueError("training.loss ctc goes with neither mixup nor class weights")
         if self.training.label_smoothing and self.training.loss != "cross_entropy":
             raise ValueError("training.label_smoothing goes with training.loss cross_entropy")
-        if augmentation.mixup and model.kind == "late_fusion":
-            raise ValueError("training.augmentation.mixup does not go with late_fusion, which mixes nothing")
+        if augmentation.mixup_alpha and model.kind == "late_fusion":
+            raise ValueError("training.augmentation.mixup_alpha does not go with late_fusion, which mixes nothing")
         return self
 
     def flat(self) -> dict[str, Any]:
         """Every setting under its dotted name, as MLflow's parameters want them.
 
-        >>> experiment = parse({"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}})
+        >>> experiment = parse_experiment(
+        ...     {"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}}
+        ... )
         >>> experiment.flat()["model.pooling.kind"]
         'mean_max'
         """
@@ -397,167 +387,9 @@ class Experiment(Settings):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def load(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
-    """Read an experiment file and apply dotted overrides such as `model.pooling.kind=mean`.
-
-    Relative paths in it are relative to the working directory, and become absolute. `model=utterance` takes over the
-    settings of a named variant (`fgcme.experiment.variants`), and leaves the others as the file has them.
-
-    Raises:
-        UserError: the file cannot be read, or a key or value is refused; names the key and what is allowed.
-    """
-    path = Path(path)
-    content = read_yaml(path)
-    if isinstance(content.get("model"), str):
-        content["model"] = variants.named(content["model"])
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not key:
-            raise UserError(f"override {override!r}: write it as key=value, for example training.epochs=5")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UserError(f"override {override!r}: the value is not valid YAML") from None
-        if key == "model" and isinstance(value, str):
-            content["model"] = content.get("model") or {}
-            variants.merge(content["model"], variants.named(value))
-        else:
-            _put(content, key, value)
-    for keys in _PATHS:
-        _make_absolute(content, keys)
-    return parse(content, source=str(path))
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is there twice, of which YAML would have the last one win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        # Before it takes over what it inherits by `<<`, which it may override.
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if (key.tag, key.value) in seen:
-                raise UserError(f"line {key.start_mark.line + 1}: `{key.value}` is there twice: keep one of them")
-            seen.add((key.tag, key.value))
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file.
-
-    Raises:
-        UserError: the file cannot be read, or holds anything else, or a key twice.
-    """
-    try:
-        # A safe loader, which makes nothing but plain values.
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no keys and values, such as `name: ravdess`")
-    return content
-
-
-def parse(content: Mapping[str, Any], source: str = "experiment") -> Experiment:
-    """Validate a mapping as an experiment.
-
-    Raises:
-        UserError: a key or value is refused; names the key and what is allowed.
-    """
-    try:
-        return Experiment.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{source}: " + "; ".join(_explain(item) for item in error.errors()[:3])) from None
-
-
-def digest(value: Any) -> str:
-    """A short, stable hash of anything JSON can hold.
-
-    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
-    True
-    """
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
-
-
-def setting_type(dotted: str) -> Any:
-    """The annotated type of a dotted setting, for a search space to check its values against.
-
-    Raises:
-        UserError: there is no such setting; names the closest one.
-    """
-    section: type[BaseModel] = Experiment
-    parts = dotted.split(".")
-    for depth, part in enumerate(parts):
-        field = section.model_fields.get(part)
-        if field is None:
-            raise UserError(_unknown(".".join(parts[: depth + 1])))
-        if depth == len(parts) - 1:
-            return field.annotation
-        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            raise UserError(f"{dotted}: {'.'.join(parts[: depth + 1])} has no keys below it")
-        section = field.annotation
-    raise UserError("an empty setting name")
-
-
-def _put(content: dict[str, Any], dotted: str, value: Any) -> None:
-    *sections, last = dotted.split(".")
-    for depth, section in enumerate(sections):
-        inner = content.get(section)
-        if inner is None:
-            inner = content[section] = {}
-        if not isinstance(inner, dict):
-            raise UserError(f"override {dotted}: {'.'.join(sections[: depth + 1])} has no keys below it")
-        content = inner
-    content[last] = value
-
-
-def _make_absolute(content: dict[str, Any], keys: Sequence[str]) -> None:
-    *sections, last = keys
-    for section in sections:
-        inner = content.get(section)
-        if not isinstance(inner, dict):
-            return
-        content = inner
-    if isinstance(content.get(last), str):
-        content[last] = str(Path(content[last]).expanduser().absolute())
-
-
 def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for key, inner in value.items():
         if isinstance(inner, dict) and inner and key != "labels":
             yield from _leaves(inner, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", inner
-
-
-def _known_keys() -> list[str]:
-    def walk(section: type[BaseModel], prefix: str) -> Iterable[str]:
-        for name, field in section.model_fields.items():
-            yield prefix + name
-            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-                yield from walk(field.annotation, f"{prefix}{name}.")
-
-    return list(walk(Experiment, ""))
-
-
-def _unknown(dotted: str) -> str:
-    parent = dotted.rpartition(".")[0]
-    siblings = [key for key in _known_keys() if key.rpartition(".")[0] == parent]
-    close = difflib.get_close_matches(dotted, _known_keys(), n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"{dotted} is not a setting; {hint}(allowed here: {', '.join(siblings) or 'nothing'})"
-
-
-def _explain(item: Any) -> str:
-    dotted = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        return _unknown(dotted)
-    if item["type"] == "missing":
-        return f"{dotted} is missing"
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "value_error":
-        return f"{dotted}: {message}" if dotted else message
-    return f"{dotted}: {item['input']!r} is refused: {message[0].lower()}{message[1:]}"

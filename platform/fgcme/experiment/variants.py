@@ -15,26 +15,26 @@ from fgcme.errors import UserError
 
 
 @functools.cache
-def all_named() -> dict[str, dict[str, Any]]:
+def all_variants() -> dict[str, dict[str, Any]]:
     """Every variant: name -> its `model` settings, in the order of the file."""
     content: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     return content
 
 
-def named(name: str) -> dict[str, Any]:
+def find_variant(name: str) -> dict[str, Any]:
     """The `model` settings of one variant.
 
-    >>> named("mean")
+    >>> find_variant("mean")
     {'kind': 'fgcme', 'pooling': {'kind': 'mean'}}
 
     Raises:
         UserError: there is no such variant; names the closest.
     """
-    if name not in all_named():
-        close = difflib.get_close_matches(name, all_named(), n=1)
+    if name not in all_variants():
+        close = difflib.get_close_matches(name, all_variants(), n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        raise UserError(f"model={name}: no such variant; {hint}(there are {', '.join(all_named())})")
-    return copy.deepcopy(all_named()[name])
+        raise UserError(f"model={name}: no such variant; {hint}(there are {', '.join(all_variants())})")
+    return copy.deepcopy(all_variants()[name])
 
 
 def merge(settings: dict[str, Any], changes: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Baselines that FG-CME is compared with, each a core of a `Network`.
 
 Two more need no core of their own: learned alignment and CTC alignment are `FineGrainedExcitement` without excitement,
-with another way of listening (`fgcme.model.listening`).
+with another way of listening (`fgcme.model.word_acoustics`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fgcme.data.batch import Batch, end_to_end
+from fgcme.data.batch import Batch, ranges_from_counts
 from fgcme.model.encoders import WordEmbedding
-from fgcme.model.network import Output, mixed
+from fgcme.model.network import Output, mix_features
 from fgcme.model.pooling import Bags, Pooling, pool, weighted_mean
 from fgcme.model.recurrent import FrameLSTM, WordLSTM, final_states
 
@@ -38,8 +38,8 @@ class AttentiveLSTM(nn.Module):
     def forward(self, batch: Batch) -> Output:
         """Classify every utterance of a batch."""
         outputs = self.encoder(batch)
-        utterances = end_to_end(self.encoder.counts(batch)).to(outputs.device)
-        return Output(self.classify(self.dropout(mixed(self.readout(outputs, utterances), batch.mixture))))
+        utterances = ranges_from_counts(self.encoder.counts(batch)).to(outputs.device)
+        return Output(self.classify(self.dropout(mix_features(self.readout(outputs, utterances), batch.mixture))))
 
 
 class LateFusion(nn.Module):
@@ -91,7 +91,7 @@ class MultiHopAttention(nn.Module):
         said = attend(whole, words, batch.word_counts)
         heard = attend(said, sounds, steps)
         features = torch.cat([whole, said, heard], dim=1)
-        return Output(self.classify(self.dropout(mixed(features, batch.mixture))))
+        return Output(self.classify(self.dropout(mix_features(features, batch.mixture))))
 
 
 class PooledStatistics(nn.Module):
@@ -118,8 +118,8 @@ class PooledStatistics(nn.Module):
             features.append(self.frames(batch.frames, batch.reads))
         if self.words is not None:
             embedded = self.words(batch.words)
-            features.append(pool(embedded, end_to_end(batch.word_counts).to(embedded.device), "mean"))
-        return Output(self.classify(self.dropout(mixed(torch.cat(features, dim=1), batch.mixture))))
+            features.append(pool(embedded, ranges_from_counts(batch.word_counts).to(embedded.device), "mean"))
+        return Output(self.classify(self.dropout(mix_features(torch.cat(features, dim=1), batch.mixture))))
 
 
 def attend(queries: Tensor, rows: Tensor, counts: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def attend(queries: Tensor, rows: Tensor, counts: Tensor) -> Tensor:
     [[2.0], [5.0]]
     """
     rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-    utterances = end_to_end(counts).to(rows.device)
+    utterances = ranges_from_counts(counts).to(rows.device)
     lengths = utterances.end - utterances.begin
     bags = Bags(torch.arange(len(rows), device=rows.device), utterances.begin, lengths, (lengths == 0).unsqueeze(1))
     return weighted_mean(rows, bags, (rows * bags.spread(queries)).sum(1))

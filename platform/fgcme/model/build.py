@@ -10,15 +10,15 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import nn
 
-from fgcme.data.hearing import listens, reads_words
+from fgcme.data.hearing import has_acoustics, has_words
 from fgcme.experiment.settings import ExcitementForm, ModelKind, ModelSettings
 from fgcme.model.baselines import AttentiveLSTM, LateFusion, MultiHopAttention, PooledStatistics
 from fgcme.model.encoders import AcousticEncoder, SemanticEncoder, Standardise, WordEmbedding
 from fgcme.model.excitement import Excitement, driver, word_driver
-from fgcme.model.listening import AlignedListening, AttentiveListening, PositionalListening
 from fgcme.model.network import FineGrainedExcitement, Network
 from fgcme.model.pooling import Pooling
 from fgcme.model.recurrent import FrameLSTM, RaggedLSTM, WordLSTM
+from fgcme.model.word_acoustics import AttentionAlignment, CtcAlignment, SpanPooling
 
 _Arguments = ParamSpec("_Arguments")
 _Part = TypeVar("_Part", bound=nn.Module)
@@ -36,12 +36,12 @@ def build(settings: ModelSettings, frame_size: int, vocabulary_size: int, classe
         classes: number of emotions.
         blank: whether it is trained by CTC and needs a class for the blank.
     """
-    draft = _Draft(settings, frame_size, vocabulary_size, classes, blank, seed=int(torch.randint(2**62, ())))
+    draft = _Builder(settings, frame_size, vocabulary_size, classes, blank, seed=int(torch.randint(2**62, ())))
     return Network(Standardise(frame_size), _CORES[settings.kind](draft))
 
 
 @dataclass(frozen=True)
-class _Draft:
+class _Builder:
     """What a model is made from: the arguments of `build`, and a seed."""
 
     settings: ModelSettings
@@ -60,7 +60,7 @@ class _Draft:
             return make(*args, **kwargs)
 
 
-def _fgcme(draft: _Draft) -> FineGrainedExcitement:
+def _fgcme(draft: _Builder) -> FineGrainedExcitement:
     settings = draft.settings
     kind = settings.pooling.kind
     pooling = Pooling(
@@ -71,57 +71,57 @@ def _fgcme(draft: _Draft) -> FineGrainedExcitement:
     )
     return _fused(
         draft,
-        acoustic=AlignedListening(_acoustic_encoder(draft), pooling) if listens(settings) else None,
-        semantic=_semantic_encoder(draft, pooling.size) if reads_words(settings) else None,
+        acoustic=SpanPooling(_acoustic_encoder(draft), pooling) if has_acoustics(settings) else None,
+        semantic=_semantic_encoder(draft, pooling.size) if has_words(settings) else None,
         # Excitement crosses modalities: with one of them there is nothing to cross.
-        excited=pooling.size if listens(settings) and reads_words(settings) else None,
+        excited=pooling.size if has_acoustics(settings) and has_words(settings) else None,
     )
 
 
-def _learned_alignment(draft: _Draft) -> FineGrainedExcitement:
+def _learned_alignment(draft: _Builder) -> FineGrainedExcitement:
     words = _word_lstm(draft)
     listening = draft.part(
-        "listening", AttentiveListening, _frame_lstm(draft), words.size, draft.settings.baseline.heads
+        "listening", AttentionAlignment, _frame_lstm(draft), words.size, draft.settings.baseline.heads
     )
     return _fused(draft, listening, words)
 
 
-def _ctc_alignment(draft: _Draft) -> FineGrainedExcitement:
+def _ctc_alignment(draft: _Builder) -> FineGrainedExcitement:
     baseline = draft.settings.baseline
-    listening = draft.part("listening", PositionalListening, draft.frame_size, baseline.positions, baseline.stack)
+    listening = draft.part("listening", CtcAlignment, draft.frame_size, baseline.positions, baseline.stack)
     return _fused(draft, listening, _semantic_encoder(draft, baseline.hidden))
 
 
-def _acoustic_lstm(draft: _Draft) -> AttentiveLSTM:
+def _acoustic_lstm(draft: _Builder) -> AttentiveLSTM:
     return _attentive(draft, "acoustic classifier", _frame_lstm(draft))
 
 
-def _semantic_lstm(draft: _Draft) -> AttentiveLSTM:
+def _semantic_lstm(draft: _Builder) -> AttentiveLSTM:
     return _attentive(draft, "semantic classifier", _word_lstm(draft))
 
 
-def _late_fusion(draft: _Draft) -> LateFusion:
+def _late_fusion(draft: _Builder) -> LateFusion:
     return LateFusion(_acoustic_lstm(draft), _semantic_lstm(draft))
 
 
-def _multi_hop_attention(draft: _Draft) -> MultiHopAttention:
+def _multi_hop_attention(draft: _Builder) -> MultiHopAttention:
     dropout = draft.settings.fusion.dropout
     return draft.part("classifier", MultiHopAttention, _frame_lstm(draft), _word_lstm(draft), draft.classes, dropout)
 
 
-def _pooled_statistics(draft: _Draft) -> PooledStatistics:
+def _pooled_statistics(draft: _Builder) -> PooledStatistics:
     settings = draft.settings
     return draft.part(
         "classifier",
         PooledStatistics,
-        Pooling("statistics", draft.frame_size) if listens(settings) else None,
-        _embedding(draft) if reads_words(settings) else None,
+        Pooling("statistics", draft.frame_size) if has_acoustics(settings) else None,
+        _embedding(draft) if has_words(settings) else None,
         draft.classes,
         settings.fusion.dropout,
     )
 
 
-_CORES: dict[ModelKind, Callable[[_Draft], nn.Module]] = {
+_CORES: dict[ModelKind, Callable[[_Builder], nn.Module]] = {
     "fgcme": _fgcme,
     "acoustic_lstm": _acoustic_lstm,
     "semantic_lstm": _semantic_lstm,
@@ -134,8 +134,8 @@ _CORES: dict[ModelKind, Callable[[_Draft], nn.Module]] = {
 
 
 def _fused(
-    draft: _Draft,
-    acoustic: AlignedListening | AttentiveListening | PositionalListening | None,
+    draft: _Builder,
+    acoustic: SpanPooling | AttentionAlignment | CtcAlignment | None,
     semantic: SemanticEncoder | WordLSTM | None,
     excited: int | None = None,
 ) -> FineGrainedExcitement:
@@ -160,8 +160,10 @@ def _fused(
     )
 
 
-def _excitement(draft: _Draft, name: str, form: ExcitementForm, size: int | None, by_word: bool = False) -> Excitement:
-    squeeze = draft.settings.excitement.squeeze
+def _excitement(
+    draft: _Builder, name: str, form: ExcitementForm, size: int | None, by_word: bool = False
+) -> Excitement:
+    squeeze = draft.settings.excitement.reduction_ratio
     if size is None or form == "none":
         return Excitement("none", None)
     if by_word:
@@ -169,12 +171,12 @@ def _excitement(draft: _Draft, name: str, form: ExcitementForm, size: int | None
     return Excitement(form, draft.part(name, driver, size, size, squeeze))
 
 
-def _attentive(draft: _Draft, name: str, encoder: FrameLSTM | WordLSTM) -> AttentiveLSTM:
+def _attentive(draft: _Builder, name: str, encoder: FrameLSTM | WordLSTM) -> AttentiveLSTM:
     dropout = draft.settings.fusion.dropout
     return draft.part(name, AttentiveLSTM, encoder, Pooling("attention", encoder.size), draft.classes, dropout)
 
 
-def _acoustic_encoder(draft: _Draft) -> AcousticEncoder:
+def _acoustic_encoder(draft: _Builder) -> AcousticEncoder:
     acoustic = draft.settings.acoustic
     return draft.part(
         "acoustic encoder",
@@ -188,19 +190,19 @@ def _acoustic_encoder(draft: _Draft) -> AcousticEncoder:
     )
 
 
-def _semantic_encoder(draft: _Draft, size: int) -> SemanticEncoder:
+def _semantic_encoder(draft: _Builder, size: int) -> SemanticEncoder:
     return draft.part("semantic encoder", SemanticEncoder, _embedding(draft), size)
 
 
-def _frame_lstm(draft: _Draft) -> FrameLSTM:
+def _frame_lstm(draft: _Builder) -> FrameLSTM:
     baseline = draft.settings.baseline
     return draft.part("frame LSTM", FrameLSTM, draft.frame_size, baseline.hidden, baseline.stack)
 
 
-def _word_lstm(draft: _Draft) -> WordLSTM:
+def _word_lstm(draft: _Builder) -> WordLSTM:
     return draft.part("word LSTM", WordLSTM, _embedding(draft), draft.settings.baseline.hidden)
 
 
-def _embedding(draft: _Draft) -> WordEmbedding:
+def _embedding(draft: _Builder) -> WordEmbedding:
     semantic = draft.settings.semantic
     return draft.part("embedding", WordEmbedding, draft.vocabulary_size, semantic.embedding, semantic.dropout)

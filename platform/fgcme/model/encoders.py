@@ -52,7 +52,7 @@ class AcousticEncoder(nn.Module):
         self.activation = _ACTIVATIONS[activation]()
         self.dropout = nn.Dropout(dropout)
         self.linear = activation == "none" and not layer_normalisation
-        self.reach = lookahead(kernels)
+        self.lookahead = lookahead(kernels)
         self.size = sizes[-1]
 
     def forward(self, frames: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ class Excitement(nn.Module):
         return (features + excited if self.form == "residual_gate" else excited), gate
 
 
-def driver(source: int, size: int, squeeze: int = 1) -> nn.Module:
+def driver(source: int, size: int, reduction_ratio: int = 1) -> nn.Module:
     """From features to a signal: one linear map, the paper's, or a narrow layer between two.
 
     The narrow layer is the bottleneck of squeeze-and-excitation (Hu, Shen and Sun, CVPR 2018).
@@ -63,24 +63,24 @@ def driver(source: int, size: int, squeeze: int = 1) -> nn.Module:
     Args:
         source: values of the driving features.
         size: values of the signal.
-        squeeze: times that the layer between is narrower than the signal; 1 for the one linear map.
+        reduction_ratio: times that the layer between is narrower than the signal; 1 for the one linear map.
     """
-    if squeeze == 1:
+    if reduction_ratio == 1:
         return nn.Linear(source, size)
-    narrow = max(size // squeeze, 1)
+    narrow = max(size // reduction_ratio, 1)
     return nn.Sequential(nn.Linear(source, narrow), nn.ReLU(), nn.Linear(narrow, size))
 
 
-def word_driver(vocabulary_size: int, size: int, squeeze: int = 1) -> nn.Module:
+def word_driver(vocabulary_size: int, size: int, reduction_ratio: int = 1) -> nn.Module:
     """From word indices to a signal: a table of its own (the published code), or a narrow table and a linear map.
 
     Args:
         vocabulary_size: rows of the table, the padding and unknown rows included.
         size: values of the signal.
-        squeeze: times that the table is narrower than the signal; 1 for the one table.
+        reduction_ratio: times that the table is narrower than the signal; 1 for the one table.
     """
-    if squeeze == 1:
+    if reduction_ratio == 1:
         return word_table(vocabulary_size, size)
     # No rectifier between: it would hold the negative entries of a table where they start.
-    narrow = max(size // squeeze, 1)
+    narrow = max(size // reduction_ratio, 1)
     return nn.Sequential(word_table(vocabulary_size, narrow), nn.Linear(narrow, size))

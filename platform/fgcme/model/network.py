@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from fgcme.data.batch import Batch, Mixture, end_to_end
+from fgcme.data.batch import Batch, Mixture, ranges_from_counts
 from fgcme.model.encoders import Standardise
 from fgcme.model.excitement import Excitement
 from fgcme.model.pooling import Pooling
@@ -58,7 +58,7 @@ class FineGrainedExcitement(nn.Module):
     """FG-CME (Li et al., Interspeech 2021), or one of its modalities alone.
 
     Args:
-        acoustic: from a batch and its words' features to what is `Heard` of each word; None leaves the acoustics out.
+        acoustic: from a batch and its words' features to `WordAcoustics`; None leaves the acoustics out.
         semantic: from a batch to its words' features; None leaves the words out.
         excite_semantic: recalibrates the words' features, driven by the acoustic ones.
         excite_acoustic: recalibrates the acoustic features, driven by the words' features or by the words themselves.
@@ -111,17 +111,17 @@ class FineGrainedExcitement(nn.Module):
             excited, acoustic_gate = self.excite_acoustic(sounds, driver)
             features.append(excited)
         sequence = self.sequence(torch.cat(features, dim=1), batch.word_counts)
-        utterances = end_to_end(batch.word_counts).to(sequence.device)
+        utterances = ranges_from_counts(batch.word_counts).to(sequence.device)
         if self.blank:
             word_logits = self.classify(self.dropout(sequence))
             logits = self.readout(word_logits, utterances)[:, :-1]
         else:
             word_logits = self.classify(sequence)
-            logits = self.classify(self.dropout(mixed(self.readout(sequence, utterances), batch.mixture)))
+            logits = self.classify(self.dropout(mix_features(self.readout(sequence, utterances), batch.mixture)))
         return Output(logits, word_logits, semantic_gate, acoustic_gate, auxiliary=auxiliary)
 
 
-def mixed(features: Tensor, mixture: Mixture | None) -> Tensor:
+def mix_features(features: Tensor, mixture: Mixture | None) -> Tensor:
     """[B, D] features of utterances, mixed in pairs (Verma et al., "Manifold mixup", 2019)."""
     if mixture is None:
         return features

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from fgcme.data.batch import Batch, end_to_end
+from fgcme.data.batch import Batch, ranges_from_counts
 from fgcme.model.encoders import WordEmbedding
 
 
@@ -119,7 +119,7 @@ class FrameLSTM(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """A batch that reads whole utterances -> [R, self.size], a row for each step."""
-        steps = side_by_side(batch.frames, batch.reads.lengths, self.stack)
+        steps = stack_frames(batch.frames, batch.reads.lengths, self.stack)
         outputs: Tensor = self.lstm(steps, self.counts(batch))
         return outputs
 
@@ -183,7 +183,7 @@ def final_states(outputs: Tensor, counts: Tensor) -> Tensor:
     >>> final_states(torch.tensor([[1, 10], [2, 20], [3, 30]]), torch.tensor([2, 1])).tolist()
     [[2, 10], [3, 30]]
     """
-    rows = end_to_end(counts).to(outputs.device)
+    rows = ranges_from_counts(counts).to(outputs.device)
     hidden = outputs.shape[1] // 2
     forwards = outputs[:, :hidden].index_select(0, rows.end - 1)
     return torch.cat([forwards, outputs[:, hidden:].index_select(0, rows.begin)], dim=1)
@@ -194,7 +194,7 @@ def step_counts(frame_counts: Tensor, stack: int) -> Tensor:
     return (frame_counts + stack - 1) // stack
 
 
-def side_by_side(frames: Tensor, counts: Tensor, stack: int) -> Tensor:
+def stack_frames(frames: Tensor, counts: Tensor, stack: int) -> Tensor:
     """Lay consecutive frames of an utterance side by side; its last frame fills up the last step.
 
     Args:
@@ -205,12 +205,12 @@ def side_by_side(frames: Tensor, counts: Tensor, stack: int) -> Tensor:
     Returns:
         [R, stack * F], a row for each step of `step_counts`.
 
-    >>> side_by_side(torch.arange(5).unsqueeze(1), torch.tensor([3, 2]), 2).tolist()
+    >>> stack_frames(torch.arange(5).unsqueeze(1), torch.tensor([3, 2]), 2).tolist()
     [[0, 1], [2, 2], [3, 4]]
     """
     if stack == 1:
         return frames
-    utterances, steps = end_to_end(counts), end_to_end(step_counts(counts, stack))
+    utterances, steps = ranges_from_counts(counts), ranges_from_counts(step_counts(counts, stack))
     step = torch.arange(int(steps.lengths.sum()))
     first = torch.repeat_interleave(utterances.begin - stack * steps.begin, steps.lengths) + stack * step
     last = torch.repeat_interleave(utterances.end - 1, steps.lengths)

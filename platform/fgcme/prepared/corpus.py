@@ -21,8 +21,7 @@ import pyarrow.parquet as pq
 
 from fgcme.corpora.contract import Rejection
 from fgcme.errors import UserError
-from fgcme.experiment.settings import digest
-from fgcme.files import replacing, write_text
+from fgcme.files import atomic_write, digest, write_text
 
 Kind = Literal["utterances", "rejected"]
 
@@ -97,7 +96,7 @@ class Description:
         write_text(folder / "corpus.json", json.dumps(asdict(self), indent=2) + "\n")
 
 
-def describe(folder: Path) -> Description:
+def read_description(folder: Path) -> Description:
     """Read a prepared corpus's `corpus.json`.
 
     Raises:
@@ -143,7 +142,7 @@ def write_part(folder: Path, kind: Kind, name: str, table: pa.Table) -> None:
     path = folder / kind / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     # Two tasks may write the same part at once, when a cluster believes one of them lost.
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         pq.write_table(table, partial)
 
 
@@ -179,7 +178,7 @@ def rejection_lines(folder: Path) -> Iterator[str]:
         yield f"not prepared: {count} x {reason}, such as {first['id']}: {first['message']}"
 
 
-def retain(folder: Path, wanted: Mapping[str, str]) -> set[str]:
+def prune(folder: Path, wanted: Mapping[str, str]) -> set[str]:
     """Drop every prepared row that is not wanted, or is there twice; only the parts that hold such rows are rewritten.
 
     Args:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fgcme.report.phrases import listing
+from fgcme.report.formatting import listing
 from fgcme.report.theme import LIGHT, Theme
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def confusion_figure(
     axes.set_xlabel("predicted")
     axes.set_ylabel("true (answers)")
     axes.set_title(title)
-    theme.dress(axes)
+    theme.style_axes(axes)
     return figure
 
 

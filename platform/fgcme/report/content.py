@@ -10,9 +10,9 @@ from fgcme.evaluation.comparison import Difference
 from fgcme.report.confusion import confusion_figure, describe_confusion
 from fgcme.report.curves import describe_learning, learning_figure, ua_limits
 from fgcme.report.estimates import describe_estimates, describe_gaps, estimates_figure, gaps_figure
-from fgcme.report.findings import Findings, Learning
+from fgcme.report.findings import Learning, ResultSet
 from fgcme.report.speakers import describe_recalls, describe_speakers, recalls_figure, speakers_figure
-from fgcme.report.spoken import Spoken, describe_spoken, spoken_figure
+from fgcme.report.spoken import UtteranceExample, describe_spoken, spoken_figure
 from fgcme.report.theme import Picture
 
 # Pictures of single variants that a page shows; the others are files beside it.
@@ -20,7 +20,7 @@ _SHOWN = 6
 
 
 @dataclass(frozen=True)
-class Effort:
+class TrainingCost:
     """What a variant's trainings took.
 
     Attributes:
@@ -33,7 +33,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """Where a report's numbers come from.
 
     Attributes:
@@ -61,7 +61,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Content:
+class ReportData:
     """A report.
 
     Attributes:
@@ -75,17 +75,17 @@ class Content:
         efforts: variant -> what it took, by all selection rules together.
     """
 
-    origin: Origin
-    results: Sequence[Findings]
-    efforts: Mapping[str, Effort]
-    untuned: Sequence[Findings] = ()
+    origin: Provenance
+    results: Sequence[ResultSet]
+    efforts: Mapping[str, TrainingCost]
+    untuned: Sequence[ResultSet] = ()
     gaps: Mapping[str, Mapping[str, Difference]] = field(default_factory=dict)
     learning: Mapping[str, Learning] = field(default_factory=dict)
-    spoken: Sequence[Spoken] = ()
+    spoken: Sequence[UtteranceExample] = ()
     spoken_note: str = ""
 
     @property
-    def main(self) -> Findings:
+    def main(self) -> ResultSet:
         """The result that is looked at closely."""
         return self.results[0]
 
@@ -112,7 +112,7 @@ class Pictures:
     Attributes:
         estimates: one for each result; none of a single variant.
         gaps, recalls, speakers: None where there is nothing to compare.
-        confusions, learning: one for each variant, in the order of `Findings.ranked`.
+        confusions, learning: one for each variant, in the order of `ResultSet.ranked`.
         spoken: one for each utterance.
     """
 
@@ -133,7 +133,7 @@ class Pictures:
         yield from self.spoken
 
 
-def pictures(content: Content) -> Pictures:
+def pictures(content: ReportData) -> Pictures:
     """Make the pictures of a report; nothing is drawn yet."""
     main = content.main
     compared = bool(main.table.comparisons)
@@ -163,7 +163,7 @@ def pictures(content: Content) -> Pictures:
     )
 
 
-def _estimates(findings: Findings) -> Picture:
+def _estimates(findings: ResultSet) -> Picture:
     return Picture(
         f"estimates-{findings.standing.file_name}",
         partial(estimates_figure, findings),
@@ -173,7 +173,7 @@ def _estimates(findings: Findings) -> Picture:
     )
 
 
-def _gaps(content: Content) -> Picture:
+def _gaps(content: ReportData) -> Picture:
     heading = f"{content.main.standing.protocol}, both selection rules; open diamonds are optimistic"
     return Picture(
         "selection-gap",
@@ -183,7 +183,7 @@ def _gaps(content: Content) -> Picture:
     )
 
 
-def _confusion(findings: Findings, variant: str) -> Picture:
+def _confusion(findings: ResultSet, variant: str) -> Picture:
     matrix = findings.matrices[variant]
     text = f"Confusion matrix of {variant}. {describe_confusion(matrix, findings.classes)}"
     return Picture(
@@ -193,7 +193,7 @@ def _confusion(findings: Findings, variant: str) -> Picture:
     )
 
 
-def _learning(content: Content, variant: str) -> Picture:
+def _learning(content: ReportData, variant: str) -> Picture:
     findings, learning = content.main, content.learning[variant]
     draw = partial(
         learning_figure,
@@ -207,7 +207,7 @@ def _learning(content: Content, variant: str) -> Picture:
     return Picture(f"learning-{variant}-{findings.standing.file_name}", draw, _said(findings, text, of=[variant]))
 
 
-def _spoken(findings: Findings, spoken: Spoken) -> Picture:
+def _spoken(findings: ResultSet, spoken: UtteranceExample) -> Picture:
     remark = findings.remarks.get(findings.reference)
     heading = (
         f"{findings.reference}{f' ({remark})' if remark else ''}, fold {spoken.fold}, seed {spoken.seed}, trained "
@@ -225,12 +225,12 @@ def _spoken(findings: Findings, spoken: Spoken) -> Picture:
     )
 
 
-def _title(findings: Findings, variant: str) -> str:
+def _title(findings: ResultSet, variant: str) -> str:
     compared = bool(findings.table.comparisons)
     return findings.title(variant) + (" (reference)" if compared and variant == findings.reference else "")
 
 
-def _said(findings: Findings, text: str, heading: str = "", of: Sequence[str] | None = None) -> str:
+def _said(findings: ResultSet, text: str, heading: str = "", of: Sequence[str] | None = None) -> str:
     """What a figure shows, followed by all that has to be said beside its numbers.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fgcme.report.findings import Curve, Learning
-from fgcme.report.phrases import count, percent
+from fgcme.report.formatting import count, percent
 from fgcme.report.theme import Theme
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def learning_figure(
     if reference is not None:
         below.legend(frameon=False, fontsize=7.5, labelcolor=theme.ink, loc="upper right")
     for axes in (above, below):
-        theme.dress(axes)
+        theme.style_axes(axes)
     return figure
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from fgcme.evaluation.comparison import Difference
 from fgcme.report.comparison import stars
-from fgcme.report.findings import Findings
-from fgcme.report.phrases import count, listing, percent, points, points_range
+from fgcme.report.findings import ResultSet
+from fgcme.report.formatting import count, listing, percent, points, points_range
 from fgcme.report.theme import Theme
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _ROW = 0.34
 _AROUND = 0.95
 
 
-def estimates_figure(findings: Findings, theme: Theme) -> Figure:
+def estimates_figure(findings: ResultSet, theme: Theme) -> Figure:
     """UA of every variant with its interval; beside it, its difference from the reference with that one's interval."""
     names = findings.variants
     figure = theme.canvas(8.6, _AROUND + _height(findings), findings.standing.label)
@@ -52,11 +52,11 @@ def estimates_figure(findings: Findings, theme: Theme) -> Figure:
     right.margins(x=0.12)
     _chance(left, 100 / len(findings.classes), theme)
     for axes in (left, right):
-        theme.dress_rows(axes)
+        theme.style_rows(axes)
     return figure
 
 
-def describe_estimates(findings: Findings) -> str:
+def describe_estimates(findings: ResultSet) -> str:
     """What can be seen in `estimates_figure`."""
     ranked = sorted(findings.variants, key=findings.ua)
     text = (
@@ -72,7 +72,9 @@ def describe_estimates(findings: Findings) -> str:
     return f"{text} Significantly different from the reference: {listing(told)}."
 
 
-def gaps_figure(findings: Findings, gaps: Mapping[str, Mapping[str, Difference]], heading: str, theme: Theme) -> Figure:
+def gaps_figure(
+    findings: ResultSet, gaps: Mapping[str, Mapping[str, Difference]], heading: str, theme: Theme
+) -> Figure:
     """UA of every variant with epochs chosen on dev and on test, joined by a line.
 
     Args:
@@ -107,7 +109,7 @@ def gaps_figure(findings: Findings, gaps: Mapping[str, Mapping[str, Difference]]
     axes.legend(
         loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8, labelcolor=theme.ink, borderpad=0
     )
-    theme.dress(axes)
+    theme.style_axes(axes)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     return figure
@@ -143,7 +145,7 @@ def _chance(axes: Axes, value: float, theme: Theme) -> None:
         )
 
 
-def _height(findings: Findings) -> float:
+def _height(findings: ResultSet) -> float:
     """Inches that the rows of a figure need: a variant with a remark takes three lines."""
     return _ROW * len(findings.variants) + 0.2 * len(findings.remarks)
 

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fgcme.evaluation.comparison import Answers, Counts, Difference, Table, compare_table
+from fgcme.evaluation.comparison import Counts, Difference, PredictionsBySeed, Table, compare_table
 from fgcme.evaluation.cross_validation import summarise
-from fgcme.report.standing import Standing
+from fgcme.report.conditions import Conditions
 
 History = Sequence[tuple[int, float]]
 
@@ -21,7 +21,7 @@ _REMARK = 20
 
 
 @dataclass(frozen=True)
-class Findings:
+class ResultSet:
     """The results of one or more variants by one selection rule.
 
     Attributes:
@@ -35,7 +35,7 @@ class Findings:
         by_speaker: variant -> metric -> [S], mean over seeds.
     """
 
-    standing: Standing
+    standing: Conditions
     classes: list[str]
     table: Table
     remarks: dict[str, str]
@@ -50,9 +50,9 @@ class Findings:
         predictions: Mapping[str, pa.Table],
         reference: str,
         classes: Sequence[str],
-        standing: Standing,
+        standing: Conditions,
         remarks: Mapping[str, str] | None = None,
-    ) -> Findings:
+    ) -> ResultSet:
         """Work the numbers out.
 
         Args:
@@ -65,7 +65,7 @@ class Findings:
             UserError: see `fgcme.evaluation.comparison.compare_table`.
         """
         table = compare_table(predictions, reference, classes)
-        answers = {name: Answers.of(name, each, classes) for name, each in predictions.items()}
+        answers = {name: PredictionsBySeed.of(name, each, classes) for name, each in predictions.items()}
         speakers, answered = np.unique(answers[reference].speakers, return_counts=True)
         return cls(
             standing=standing,

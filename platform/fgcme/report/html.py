@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from fgcme.report import phrases
+from fgcme.report import formatting
 from fgcme.report.theme import DARK, RESOLUTION, Picture, to_png
 
 # What a browser takes for an inch.
@@ -65,11 +65,11 @@ def render(template: str, filters: dict[str, Callable[..., Any]], **values: Any)
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=phrases.percent,
-        points=phrases.points,
-        duration=phrases.duration,
-        count=phrases.count,
-        sentence=phrases.sentence,
+        percent=formatting.percent,
+        points=formatting.points,
+        duration=formatting.duration,
+        count=formatting.count,
+        sentence=formatting.sentence,
         **filters,
     )
     page = environment.get_template(template).render(**values)

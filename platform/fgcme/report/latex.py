@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fgcme.evaluation.comparison import Estimate
 from fgcme.report.comparison import stars
-from fgcme.report.findings import Findings
-from fgcme.report.phrases import MINUS, count, p_value, percent, points
+from fgcme.report.findings import ResultSet
+from fgcme.report.formatting import MINUS, count, p_value, percent, points
 
 _ESCAPED = {
     "\\": r"\textbackslash{}",
@@ -29,7 +29,7 @@ def escape(text: str) -> str:
     return "".join(_ESCAPED.get(mark, mark) for mark in text)
 
 
-def results_latex(findings: Findings) -> str:
+def results_latex(findings: ResultSet) -> str:
     r"""A `table` of WA, UA, macro-F1, the difference in UA from the reference, its interval and its corrected p-value.
 
     The caption says protocol, selection rule, seeds, sizes and whatever makes the numbers optimistic; the label is
@@ -71,7 +71,7 @@ def results_latex(findings: Findings) -> str:
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 
 
-def _caption(findings: Findings) -> str:
+def _caption(findings: ResultSet) -> str:
     table, standing = findings.table, findings.standing
     seeds = f"{count(table.seeds, 'seed')} ({', '.join(map(str, standing.seeds))})"
     sentences = [

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fgcme.report import phrases
+from fgcme.report import formatting
 from fgcme.report.comparison import stars
-from fgcme.report.content import Content, Pictures
+from fgcme.report.content import Pictures, ReportData
 from fgcme.report.html import Image, render
 from fgcme.report.summary import summarise_findings, summarise_gaps
 from fgcme.report.theme import Picture
 
 
-def to_html(content: Content, pictures: Pictures, light: Mapping[str, bytes]) -> str:
+def to_html(content: ReportData, pictures: Pictures, light: Mapping[str, bytes]) -> str:
     """The page of a report.
 
     Args:
@@ -30,10 +30,10 @@ def to_html(content: Content, pictures: Pictures, light: Mapping[str, bytes]) ->
     return render(
         "page.html.j2",
         {
-            "percent_range": phrases.percent_range,
-            "points_range": phrases.points_range,
-            "p_value": phrases.p_value,
-            "effect": phrases.effect,
+            "percent_range": formatting.percent_range,
+            "points_range": formatting.points_range,
+            "p_value": formatting.p_value,
+            "effect": formatting.effect,
             "stars": stars,
             "image": image,
             "images": images,

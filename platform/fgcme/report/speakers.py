@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fgcme.report.findings import Findings
-from fgcme.report.phrases import count, percent, points
+from fgcme.report.findings import ResultSet
+from fgcme.report.formatting import count, percent, points
 from fgcme.report.theme import Theme
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ROW = 0.38
 
 
-def speakers_figure(findings: Findings, theme: Theme) -> Figure:
+def speakers_figure(findings: ResultSet, theme: Theme) -> Figure:
     """UA of each speaker under each variant, one dot a speaker, at the same height within every row; a bar at the mean.
 
     The speaker with the lowest UA is named beside its dot.
@@ -47,11 +47,11 @@ def speakers_figure(findings: Findings, theme: Theme) -> Figure:
     # On the left there must be room for a name.
     axes.set_xlim(every.min() - 0.2 * width, every.max() + 0.06 * width)
     axes.set_xlabel("UA of a speaker in per cent, mean over seeds")
-    theme.dress_rows(axes)
+    theme.style_rows(axes)
     return figure
 
 
-def describe_speakers(findings: Findings) -> str:
+def describe_speakers(findings: ResultSet) -> str:
     """What can be seen in `speakers_figure`."""
     values = findings.by_speaker[findings.reference]["ua"]
     low, high = int(values.argmin()), int(values.argmax())
@@ -70,14 +70,14 @@ def describe_speakers(findings: Findings) -> str:
     return text
 
 
-def recall_changes(findings: Findings) -> np.ndarray:
+def recall_changes(findings: ResultSet) -> np.ndarray:
     """[variants but the reference, K] recall of each class less that of the reference."""
     others = [name for name in findings.variants if name != findings.reference]
     base = findings.recalls(findings.reference)
     return np.array([findings.recalls(name) - base for name in others]).reshape(len(others), len(base))
 
 
-def recalls_figure(findings: Findings, theme: Theme) -> Figure:
+def recalls_figure(findings: ResultSet, theme: Theme) -> Figure:
     """The reference's recall of each class in the first row; below, each variant's change against it, as a heat map."""
     changes = 100 * recall_changes(findings)
     base = 100 * findings.recalls(findings.reference)
@@ -107,14 +107,14 @@ def recalls_figure(findings: Findings, theme: Theme) -> Figure:
     axes.set_xticks(range(len(base)), findings.classes)
     axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.set_yticks(range(len(names)), [findings.title(name) for name in names])
-    theme.dress(axes)
+    theme.style_axes(axes)
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(length=0)
     return figure
 
 
-def describe_recalls(findings: Findings) -> str:
+def describe_recalls(findings: ResultSet) -> str:
     """What can be seen in `recalls_figure`."""
     changes = np.nan_to_num(recall_changes(findings))
     others = [name for name in findings.variants if name != findings.reference]

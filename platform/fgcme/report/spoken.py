@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from fgcme.report.phrases import listing
+from fgcme.report.formatting import listing
 from fgcme.report.predictions import likeliest
 from fgcme.report.theme import Theme
 from fgcme.serving.fitted import Prediction
@@ -24,7 +24,7 @@ _NARROW = 0.04
 
 
 @dataclass(frozen=True)
-class Spoken:
+class UtteranceExample:
     """A test utterance, and what a model that was trained without its speaker says of it.
 
     Attributes:
@@ -50,7 +50,7 @@ class Spoken:
         return " ".join(self.prediction.words)
 
 
-def spoken_figure(spoken: Spoken, heading: str, theme: Theme) -> Figure:
+def spoken_figure(spoken: UtteranceExample, heading: str, theme: Theme) -> Figure:
     """Above, the features with the span of each word; below, if the model has them, gates and emotions word by word.
 
     Args:
@@ -75,13 +75,13 @@ def spoken_figure(spoken: Spoken, heading: str, theme: Theme) -> Figure:
         _emotions(rows[-1], prediction, len(spoken.frames) * _SECONDS_A_FRAME, theme)
     rows[-1].set_xlabel("seconds")
     for row in rows:
-        theme.dress(row)
+        theme.style_axes(row)
     # Audio may have been cut before the last word.
     rows[0].set_xlim(0, len(spoken.frames) * _SECONDS_A_FRAME)
     return figure
 
 
-def describe_spoken(spoken: Spoken) -> str:
+def describe_spoken(spoken: UtteranceExample) -> str:
     """What can be seen in `spoken_figure`."""
     prediction = spoken.prediction
     verdict = "right" if prediction.label == spoken.label else f"wrong, it is {spoken.label}"
@@ -106,7 +106,7 @@ def describe_spoken(spoken: Spoken) -> str:
     return f"{text} Words: {listing(told)}."
 
 
-def _frames(axes: Axes, spoken: Spoken, theme: Theme) -> None:
+def _frames(axes: Axes, spoken: UtteranceExample, theme: Theme) -> None:
     prediction = spoken.prediction
     count, size = spoken.frames.shape
     low, high = np.percentile(spoken.frames, (2, 99))

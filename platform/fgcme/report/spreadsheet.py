@@ -6,13 +6,13 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 
-from fgcme.report.findings import Findings
+from fgcme.report.findings import ResultSet
 
 _METRICS = ("wa", "ua", "macro_f1")
 _TESTED = ("ua", "wa")
 
 
-def results_csv(results: Iterable[Findings]) -> str:
+def results_csv(results: Iterable[ResultSet]) -> str:
     """One row a variant and selection rule: estimates, and the comparison with the reference, empty for itself."""
     header = ["protocol", "selection", "caveats", "variant", "reference"]
     for metric in _METRICS:
@@ -24,26 +24,26 @@ def results_csv(results: Iterable[Findings]) -> str:
     return written(header, (row for findings in results for row in _results(findings)))
 
 
-def speakers_csv(results: Iterable[Findings]) -> str:
+def speakers_csv(results: Iterable[ResultSet]) -> str:
     """One row a speaker, variant and selection rule; metrics are means over seeds."""
     header = ["protocol", "selection", "caveats", "variant", "speaker", "utterances", *_METRICS]
     return written(header, (row for findings in results for row in _speakers(findings)))
 
 
-def confusions_csv(results: Iterable[Findings]) -> str:
+def confusions_csv(results: Iterable[ResultSet]) -> str:
     """One row a true class, variant and selection rule: answers of all seeds, by the class that was answered."""
     results = list(results)
     header = ["protocol", "selection", "caveats", "variant", "true", *(f"as_{name}" for name in results[0].classes)]
     return written(header, (row for findings in results for row in _confusions(findings)))
 
 
-def _confusions(findings: Findings) -> Iterator[list[object]]:
+def _confusions(findings: ResultSet) -> Iterator[list[object]]:
     for name in findings.variants:
         for true, answers in zip(findings.classes, findings.matrices[name].tolist(), strict=True):
             yield [*_standing(findings, name), name, true, *answers]
 
 
-def _results(findings: Findings) -> Iterator[list[object]]:
+def _results(findings: ResultSet) -> Iterator[list[object]]:
     table = findings.table
     for name, estimate in table.estimates.items():
         row: list[object] = [*_standing(findings, name), name, findings.reference]
@@ -63,14 +63,14 @@ def _results(findings: Findings) -> Iterator[list[object]]:
         yield [*row, table.speakers, table.utterances, table.seeds]
 
 
-def _speakers(findings: Findings) -> Iterator[list[object]]:
+def _speakers(findings: ResultSet) -> Iterator[list[object]]:
     for name in findings.variants:
         for position, speaker in enumerate(findings.speakers):
             metrics = [float(findings.by_speaker[name][metric][position]) for metric in _METRICS]
             yield [*_standing(findings, name), name, speaker, int(findings.answered[position]), *metrics]
 
 
-def _standing(findings: Findings, variant: str) -> list[object]:
+def _standing(findings: ResultSet, variant: str) -> list[object]:
     """Protocol, selection rule, and all that makes the numbers better than honest ones on the whole corpus."""
     standing = findings.standing
     remark = findings.remarks.get(variant)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from fgcme.evaluation.comparison import Difference
-from fgcme.report.findings import Findings
-from fgcme.report.phrases import (
+from fgcme.report.findings import ResultSet
+from fgcme.report.formatting import (
     count,
     listing,
     p_equation,
@@ -23,7 +23,7 @@ from fgcme.report.phrases import (
 _NAMED = 4
 
 
-def summarise_findings(findings: Findings) -> list[str]:
+def summarise_findings(findings: ResultSet) -> list[str]:
     """The sentences, most important first."""
     sentences = [_level(findings)]
     if findings.table.comparisons:
@@ -38,7 +38,7 @@ def summarise_findings(findings: Findings) -> list[str]:
     return sentences
 
 
-def _level(findings: Findings) -> str:
+def _level(findings: ResultSet) -> str:
     table, reference = findings.table, findings.reference
     estimate = table.estimates[reference]["ua"]
     who = f"{reference}, the reference," if table.comparisons else reference
@@ -53,7 +53,7 @@ def _level(findings: Findings) -> str:
     )
 
 
-def _comparisons(findings: Findings) -> list[str]:
+def _comparisons(findings: ResultSet) -> list[str]:
     table = findings.table
     differences = {name: each.differences["ua"] for name, each in table.comparisons.items()}
     told = {
@@ -91,7 +91,7 @@ def _comparisons(findings: Findings) -> list[str]:
     return sentences
 
 
-def _undecided(findings: Findings, names: list[str], others_differ: bool) -> str:
+def _undecided(findings: ResultSet, names: list[str], others_differ: bool) -> str:
     intervals = [findings.table.comparisons[name].differences["ua"].interval for name in names]
     low, high = min(each.low for each in intervals), max(each.high for each in intervals)
     if len(names) == 1:
@@ -107,7 +107,7 @@ def _undecided(findings: Findings, names: list[str], others_differ: bool) -> str
     return f"{opening}: the {leave} room for differences of {points(low)} to {points(high)} points."
 
 
-def _emotions(findings: Findings) -> str:
+def _emotions(findings: ResultSet) -> str:
     recalls = findings.recalls(findings.reference)
     low, high = int(np.nanargmin(recalls)), int(np.nanargmax(recalls))
     values = findings.by_speaker[findings.reference]["ua"]
@@ -118,7 +118,7 @@ def _emotions(findings: Findings) -> str:
     )
 
 
-def summarise_gaps(findings: Findings, gaps: Mapping[str, Mapping[str, Difference]]) -> list[str]:
+def summarise_gaps(findings: ResultSet, gaps: Mapping[str, Mapping[str, Difference]]) -> list[str]:
     """A sentence on what choosing epochs on the test part would add to the reference; none if that was not tried.
 
     Args:

@@ -63,7 +63,7 @@ class Theme:
             made.suptitle(lines, x=0.01, ha="left", fontsize=_SMALL, color=self.muted)
         return made
 
-    def dress(self, axes: Axes) -> None:
+    def style_axes(self, axes: Axes) -> None:
         """Give axes, and whatever text they hold, the theme's colours and sizes."""
         axes.set_facecolor("none")
         for side, spine in axes.spines.items():
@@ -74,11 +74,11 @@ class Theme:
             text.set(color=self.muted, fontsize=_TEXT - 0.5)
         axes.title.set(color=self.ink, fontsize=_TEXT + 0.5)
 
-    def dress_rows(self, axes: Axes) -> None:
+    def style_rows(self, axes: Axes) -> None:
         """The same for axes with one row a name: a grid across, and nothing between a name and its row."""
         axes.grid(axis="x", color=self.grid, linewidth=0.5)
         axes.set_axisbelow(True)
-        self.dress(axes)
+        self.style_axes(axes)
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
 

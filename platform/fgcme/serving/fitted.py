@@ -16,9 +16,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from fgcme.data.batch import collate, plan
+from fgcme.data.batch import collate, layout_frames
 from fgcme.data.dataset import Vocabulary
-from fgcme.data.hearing import front_end, reading
+from fgcme.data.hearing import front_end, scheme_of
 from fgcme.errors import UserError
 from fgcme.experiment.settings import ModelSettings, PrepareSettings
 from fgcme.model import Network, build
@@ -26,7 +26,7 @@ from fgcme.prepared.utterance import Speech
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelSpec:
     """What `model.json` says.
 
     Attributes:
@@ -74,7 +74,7 @@ class Prediction:
     alignment: str
 
 
-def save(folder: Path, model: Network, card: Card) -> None:
+def save(folder: Path, model: Network, card: ModelSpec) -> None:
     """Write a fitted model into a folder, made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
@@ -88,7 +88,7 @@ def save(folder: Path, model: Network, card: Card) -> None:
     (folder / "model.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def load(folder: Path) -> tuple[Network, Card]:
+def load(folder: Path) -> tuple[Network, ModelSpec]:
     """Read a fitted model.
 
     Raises:
@@ -96,7 +96,7 @@ def load(folder: Path) -> tuple[Network, Card]:
     """
     try:
         content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        card = Card(
+        card = ModelSpec(
             **{
                 **content,
                 "model": ModelSettings.model_validate(content["model"]),
@@ -111,17 +111,17 @@ def load(folder: Path) -> tuple[Network, Card]:
 
 
 @torch.inference_mode()
-def predict(model: Network, card: Card, speech: Speech) -> Prediction:
+def predict(model: Network, card: ModelSpec, speech: Speech) -> Prediction:
     """Classify one utterance.
 
     Where the model was trained on frames normalised by speaker, the utterance's own statistics stand in: who speaks is
     not known.
     """
     frames = front_end(card.model.acoustic)(speech.frames[: card.frame_limit])
-    read = reading(card.model)
-    reads = plan(read, speech.begin, speech.end, len(frames))
+    read = scheme_of(card.model)
+    reads = layout_frames(read, speech.begin, speech.end, len(frames))
     words = Vocabulary(card.words).index(speech.words)
-    output = model(collate([np.asarray(frames, np.float32)], [reads], [words], [-1], read.reach + 1))
+    output = model(collate([np.asarray(frames, np.float32)], [reads], [words], [-1], read.lookahead + 1))
 
     def named(logits: torch.Tensor) -> dict[str, float]:
         # The blank of a model trained by CTC is no emotion.

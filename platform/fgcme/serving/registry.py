@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError
 from fgcme.serving.classifier import FITTED, fitted_folder, package
-from fgcme.tracking.tracker import Tracker, cause, require_store, resolve_uri
+from fgcme.tracking.tracker import Tracker, mlflow_message, require_store, resolve_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -116,7 +116,7 @@ def add_version(
         if alias is not None:
             client.set_registered_model_alias(name, alias, str(version))
     except MlflowException as error:
-        raise UserError(f"{name} cannot be registered at {tracker.uri}: {cause(error)}") from None
+        raise UserError(f"{name} cannot be registered at {tracker.uri}: {mlflow_message(error)}") from None
     return int(version)
 
 
@@ -137,7 +137,7 @@ def fetch(model_uri: str, tracking_uri: str | None, destination: Path) -> Path:
     if of_run := _OF_RUN.fullmatch(model_uri):
         tracker = _reader(tracking_uri)
         run_id = tracker.find(of_run["run"]).info.run_id
-        if not tracker.holds(run_id, of_run["path"]):
+        if not tracker.has_artifact(run_id, of_run["path"]):
             raise UserError(
                 f"run {run_id} keeps no {of_run['path']!r} (of a cross-validation the folds keep models); "
                 f"{_listing(tracker)}"
@@ -179,7 +179,9 @@ def _fetch_registered(model_uri: str, tracker: Tracker, destination: Path) -> Pa
             artifact_uri=f"{location}/artifacts/{FITTED}", dst_path=str(destination), tracking_uri=tracker.uri
         )
     except (MlflowException, OSError) as error:
-        raise UserError(f"{model_uri}: its files are gone, or fgcme did not register it ({cause(error)})") from None
+        raise UserError(
+            f"{model_uri}: its files are gone, or fgcme did not register it ({mlflow_message(error)})"
+        ) from None
     return Path(local)
 
 

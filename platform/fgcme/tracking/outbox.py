@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from fgcme.files import replacing, write_text
+from fgcme.files import atomic_write, write_text
 
 Entry = dict[str, Any]
 
@@ -185,7 +185,7 @@ class Outbox:
         if path.exists():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             partial.touch(mode=0o600)
             partial.write_text(self.address, encoding="utf-8")
 

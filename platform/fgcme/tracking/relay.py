@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError, without_passwords
 from fgcme.tracking.outbox import Entry, Outbox
-from fgcme.tracking.store import PATIENCE_SECONDS, attended, cause, client, insist, problem, refuses, turn, within
+from fgcme.tracking.store import (
+    PATIENCE_SECONDS,
+    client,
+    is_permanent,
+    mlflow_message,
+    retry_briefly,
+    sqlite_lock,
+    wait_while_alive,
+    why_unavailable,
+    with_timeout,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,7 +60,7 @@ class Sent:
     problem: str | None = None
 
 
-class Courier:
+class OutboxRelay:
     """What one process sends to one store.
 
     A write that cannot be made is put into the outbox, and so is all that follows of the same run until everything is
@@ -83,13 +93,15 @@ class Courier:
         try:
             # Whether a run was made can't be known at once, if no answer came.
             return (
-                self._straight(run, entry) if entry["kind"] == "start" else insist(lambda: self._straight(run, entry))
+                self._straight(run, entry)
+                if entry["kind"] == "start"
+                else retry_briefly(lambda: self._straight(run, entry))
             )
         except Exception as error:
-            if refuses(error):
+            if is_permanent(error):
                 raise
             self._away = True
-            if entry["kind"] == "start" and cause(error) != "connection refused":
+            if entry["kind"] == "start" and mlflow_message(error) != "connection refused":
                 self._outbox.identify(run, None)
             return self._put(run, entry)
 
@@ -108,7 +120,7 @@ class Courier:
         Args:
             wait: for another process that is sending; otherwise everything is left to it.
         """
-        sent = Sent(problem=problem(self._uri))
+        sent = Sent(problem=why_unavailable(self._uri))
         if sent.problem is None:
             with self._outbox.sender(wait) as alone:
                 delivery = _Delivery(self._outbox, sent)
@@ -123,8 +135,8 @@ class Courier:
         store = client(self._uri)
         if "path" in entry:
             # A large file takes long, a server that is away for ever.
-            return attended(self._uri, lambda: make(store, run, entry, self._outbox))
-        return within(PATIENCE_SECONDS, lambda: make(store, run, entry, self._outbox))
+            return wait_while_alive(self._uri, lambda: make(store, run, entry, self._outbox))
+        return with_timeout(PATIENCE_SECONDS, lambda: make(store, run, entry, self._outbox))
 
     def _put(self, run: str, entry: Entry) -> str:
         if "path" in entry:
@@ -178,12 +190,12 @@ class _Delivery:
         try:
             self._outbox.drain(run, lambda entries: self._send(run, entries))
         except Exception as error:
-            if refuses(error):
+            if is_permanent(error):
                 raise
-            self._sent.problem = problem(self._outbox.address)
+            self._sent.problem = why_unavailable(self._outbox.address)
             if self._sent.problem:
                 return False
-            self._sent.stuck[run] = cause(error)
+            self._sent.stuck[run] = mlflow_message(error)
         return True
 
     def _send(self, run: str, entries: list[Entry]) -> None:
@@ -191,7 +203,7 @@ class _Delivery:
             try:
                 self._make(run, _joined(group))
             except Exception as error:
-                if not refuses(error):
+                if not is_permanent(error):
                     raise
                 for entry in group:
                     self._make_or_set_aside(run, entry)
@@ -202,7 +214,7 @@ class _Delivery:
         if entry["kind"] == "start":
             self._start(run, entry)
         else:
-            attended(self._outbox.address, lambda: make(self._store, run, entry, self._outbox))
+            wait_while_alive(self._outbox.address, lambda: make(self._store, run, entry, self._outbox))
 
     def _start(self, run: str, entry: Entry) -> None:
         if self._outbox.identity(run):
@@ -219,18 +231,18 @@ class _Delivery:
             found = found_by_local_id(self._store, run, [entry["experiment"]])
             return found or make(self._store, run, entry, self._outbox)
 
-        self._outbox.identify(run, attended(self._outbox.address, start))
+        self._outbox.identify(run, wait_while_alive(self._outbox.address, start))
 
     def _make_or_set_aside(self, run: str, entry: Entry) -> None:
         try:
             self._make(run, entry)
         except Exception as error:
-            if not refuses(error):
+            if not is_permanent(error):
                 raise
-            self._outbox.refuse(run, entry, cause(error))
+            self._outbox.refuse(run, entry, mlflow_message(error))
             self._sent.writes -= 1
             self._sent.refused.append(
-                f"run {run}: MLflow refuses {entry['kind']} ({cause(error)}); kept in {self._outbox.refused}"
+                f"run {run}: MLflow refuses {entry['kind']} ({mlflow_message(error)}); kept in {self._outbox.refused}"
             )
 
 
@@ -243,7 +255,7 @@ def make(store: MlflowClient, run: str, entry: Entry, outbox: Outbox | None = No
     Raises:
         Exception: whatever MLflow raises.
     """
-    with turn(store.tracking_uri):
+    with sqlite_lock(store.tracking_uri):
         if entry["kind"] == "start":
             return _start(store, run, entry, outbox)
         run = resolve(store, run, outbox)

@@ -38,14 +38,14 @@ _DATABASE_AWAY = re.compile(r"QueuePool limit|InterfaceError|OperationalError|Pe
 @functools.cache
 def client(uri: str) -> MlflowClient:
     """MLflow's own client of a store, one for the process."""
-    quieten()
+    silence_mlflow()
     from mlflow import MlflowClient
 
     # Seen, seldom: the first client of a process fails in a race between MLflow's own threads, the second does not.
-    return insist(lambda: MlflowClient(tracking_uri=uri))
+    return retry_briefly(lambda: MlflowClient(tracking_uri=uri))
 
 
-def quieten() -> None:
+def silence_mlflow() -> None:
     """Keep MLflow from sending statistics, from chatting and from repeating requests of its own accord; to be called
     before it is imported. What is set stays.
     """
@@ -74,7 +74,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 @contextmanager
-def turn(uri: str) -> Iterator[None]:
+def sqlite_lock(uri: str) -> Iterator[None]:
     """A block that, for a SQLite database, one process at a time is in; any number for other stores.
 
     SQLite lets those who wait for its lock try at random, so that of many who write at once one may never get it.
@@ -88,10 +88,10 @@ def turn(uri: str) -> Iterator[None]:
         yield
 
 
-def refuses(error: Exception) -> bool:
+def is_permanent(error: Exception) -> bool:
     """Whether an error says that the request itself is wrong, so that it would fail again at any other time.
 
-    >>> refuses(ConnectionError("[Errno 111] Connection refused")), refuses(ValueError("not a number"))
+    >>> is_permanent(ConnectionError("[Errno 111] Connection refused")), is_permanent(ValueError("not a number"))
     (False, True)
     """
     from mlflow.exceptions import MlflowException
@@ -108,7 +108,7 @@ def refuses(error: Exception) -> bool:
     return 400 <= status < 500 and status not in _TAKEN_LATER
 
 
-def insist(call: Callable[[], T]) -> T:
+def retry_briefly(call: Callable[[], T]) -> T:
     """What a call gives, made again for a moment where a store does not answer.
 
     Raises:
@@ -119,12 +119,12 @@ def insist(call: Callable[[], T]) -> T:
         try:
             return call()
         except Exception as error:
-            if refuses(error) or time.monotonic() > until:
+            if is_permanent(error) or time.monotonic() > until:
                 raise
         time.sleep(random.uniform(0.05, 0.3))
 
 
-def within(seconds: float, call: Callable[[], T]) -> T:
+def with_timeout(seconds: float, call: Callable[[], T]) -> T:
     """What a call gives, if it ends in time; one that does not is left to itself.
 
     Raises:
@@ -137,7 +137,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     return future.result()
 
 
-def attended(uri: str, call: Callable[[], T]) -> T:
+def wait_while_alive(uri: str, call: Callable[[], T]) -> T:
     """What a call gives, however long it takes, as long as the store answers others meanwhile.
 
     Raises:
@@ -157,12 +157,12 @@ def ask(uri: str) -> None:
     """
     # Made here, since the first import of MLflow takes its time.
     store = client(uri)
-    within(PATIENCE_SECONDS, lambda: store.search_experiments(max_results=1))
+    with_timeout(PATIENCE_SECONDS, lambda: store.search_experiments(max_results=1))
 
 
-def problem(uri: str) -> str | None:
+def why_unavailable(uri: str) -> str | None:
     """Why a store cannot be used, and the way out, on one line; None if it answers."""
-    quieten()
+    silence_mlflow()
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -178,14 +178,16 @@ def explain(uri: str, error: Exception) -> str:
     if "out-of-date database schema" in str(error):
         return f"{uri}: made by another version of MLflow; back it up and run `mlflow db upgrade {uri}`"
     if uri.startswith("http"):
-        return f"{uri}: the MLflow server does not answer ({cause(error)}); start it, or set MLFLOW_TRACKING_URI"
-    return f"{uri}: cannot be used as an MLflow store ({cause(error)}); set MLFLOW_TRACKING_URI"
+        return (
+            f"{uri}: the MLflow server does not answer ({mlflow_message(error)}); start it, or set MLFLOW_TRACKING_URI"
+        )
+    return f"{uri}: cannot be used as an MLflow store ({mlflow_message(error)}); set MLFLOW_TRACKING_URI"
 
 
-def cause(error: Exception) -> str:
+def mlflow_message(error: Exception) -> str:
     """What an error of MLflow comes down to, on one line.
 
-    >>> cause(
+    >>> mlflow_message(
     ...     OSError("HTTPConnectionPool(...): Max retries exceeded (Caused by ...: [Errno 111] Connection refused'))")
     ... )
     'connection refused'

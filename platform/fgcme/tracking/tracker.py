@@ -27,9 +27,19 @@ import yaml
 
 from fgcme.errors import UserError
 from fgcme.tracking.outbox import Entry, outbox_of
-from fgcme.tracking.relay import LOCAL, LOCAL_TAG, Courier, make, resolve, say
-from fgcme.tracking.store import SQLITE, attended, client, explain, insist, problem, refuses, sqlite_path, turn
-from fgcme.tracking.store import cause as cause
+from fgcme.tracking.relay import LOCAL, LOCAL_TAG, OutboxRelay, make, resolve, say
+from fgcme.tracking.store import (
+    SQLITE,
+    client,
+    explain,
+    is_permanent,
+    retry_briefly,
+    sqlite_lock,
+    sqlite_path,
+    wait_while_alive,
+    why_unavailable,
+)
+from fgcme.tracking.store import mlflow_message as mlflow_message
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,7 +96,7 @@ def prepare_store(uri: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Two drivers may start at once.
-        with turn(uri):
+        with sqlite_lock(uri):
             _require(uri)
     except OSError as error:
         raise UserError(f"{uri}: the database cannot be made here ({error.strerror}); set tracking.uri") from None
@@ -146,7 +156,7 @@ class Tracker:
                     # Somebody else may have made it in between.
                     found = self.client.get_experiment_by_name(name)
                     if found is None:
-                        raise UserError(f"MLflow experiment {name!r}: {cause(error)}") from None
+                        raise UserError(f"MLflow experiment {name!r}: {mlflow_message(error)}") from None
             return str(found.experiment_id), str(found.lifecycle_stage)
 
         experiment, stage = self._ask(find_or_make)
@@ -202,13 +212,13 @@ class Tracker:
         """Say that a run has ended, and how."""
         self._write(run_id, {"kind": "ended", "status": status, "time": _now()})
 
-    def drop(self, run_id: str) -> None:
+    def delete(self, run_id: str) -> None:
         """Delete a run."""
         run = self._resolve(run_id)
         self._ask(lambda: self.client.delete_run(run))
 
     @contextmanager
-    def ending(self, run_id: str) -> Iterator[None]:
+    def closing_run(self, run_id: str) -> Iterator[None]:
         """End a run as the block ends: FINISHED; FAILED by an exception; KILLED by Ctrl-C or by leaving the program.
 
         For the driver: what other processes leave in the outbox meanwhile is sent from here, and it is here that the
@@ -331,7 +341,7 @@ class Tracker:
         values = self._ask(lambda: self.client.get_metric_history(run, metric))
         return [(int(value.step), float(value.value)) for value in sorted(values, key=lambda value: int(value.step))]
 
-    def holds(self, run_id: str, path: str) -> bool:
+    def has_artifact(self, run_id: str, path: str) -> bool:
         """Whether a run has an artifact at this path."""
         run, folder = self._resolve(run_id), path.rpartition("/")[0] or None
         return any(entry.path == path for entry in self._ask(lambda: self.client.list_artifacts(run, folder)))
@@ -349,7 +359,7 @@ class Tracker:
             return Path(self.client.download_artifacts(run, path, str(destination)))
         except (MlflowException, OSError) as error:
             _require(self.uri)
-            raise UserError(f"run {run_id} has no artifact {path!r} ({cause(error)})") from None
+            raise UserError(f"run {run_id} has no artifact {path!r} ({mlflow_message(error)})") from None
 
     def yaml(self, run_id: str, path: str) -> Any:
         """What a YAML artifact of a run says.
@@ -361,7 +371,7 @@ class Tracker:
             try:
                 return yaml.safe_load(self.fetch(run_id, path, Path(folder)).read_text(encoding="utf-8"))
             except (UnicodeDecodeError, yaml.YAMLError) as error:
-                raise UserError(f"run {run_id}: artifact {path!r} is not YAML ({cause(error)})") from None
+                raise UserError(f"run {run_id}: artifact {path!r} is not YAML ({mlflow_message(error)})") from None
 
     def json(self, run_id: str, path: str) -> Any:
         """What a JSON artifact of a run says; not by way of YAML, for which 1e-05 is no number.
@@ -373,7 +383,7 @@ class Tracker:
             try:
                 return json.loads(self.fetch(run_id, path, Path(folder)).read_text(encoding="utf-8"))
             except ValueError as error:
-                raise UserError(f"run {run_id}: artifact {path!r} is not JSON ({cause(error)})") from None
+                raise UserError(f"run {run_id}: artifact {path!r} is not JSON ({mlflow_message(error)})") from None
 
     def _artifact_location(self, name: str) -> str | None:
         if self.artifacts is None or not self.uri.startswith("sqlite:"):
@@ -425,7 +435,7 @@ class Tracker:
 
     def _ask(self, call: Callable[[], T]) -> T:
         """What a call that may be made twice gives."""
-        return self._within_reason(lambda: insist(call))
+        return self._within_reason(lambda: retry_briefly(call))
 
     def _within_reason(self, call: Callable[[], T]) -> T:
         """What a call gives, as long as the store answers.
@@ -434,9 +444,9 @@ class Tracker:
             UserError: it does not.
         """
         try:
-            return attended(self.uri, call)
+            return wait_while_alive(self.uri, call)
         except Exception as error:
-            if refuses(error):
+            if is_permanent(error):
                 raise
             raise UserError(explain(self.uri, error)) from None
 
@@ -479,13 +489,13 @@ def _commit(folder: Path) -> str:
 
 
 @functools.cache
-def _courier(uri: str, outbox: Path) -> Courier:
+def _courier(uri: str, outbox: Path) -> OutboxRelay:
     """One for the process."""
-    return Courier(outbox_of(outbox, uri))
+    return OutboxRelay(outbox_of(outbox, uri))
 
 
 def _require(uri: str) -> None:
-    if found := problem(uri):
+    if found := why_unavailable(uri):
         raise UserError(found)
 
 

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fgcme.data.dataset import RaggedLoader
-from fgcme.data.fold import Parts
+from fgcme.data.fold import FoldLoaders
 from fgcme.errors import UserError
 from fgcme.evaluation.metrics import confusion, measure, score
 from fgcme.experiment.settings import ModelSettings, TrainingSettings
 from fgcme.model import Network, WordEmbedding, build
-from fgcme.training.loss import balanced, utterance_losses
+from fgcme.training.loss import balanced_class_weights, utterance_losses
 
 # On a CPU oneDNN compiles for each length of a batch anew and keeps a thousand of these: gigabytes, in a process that
 # trains many models. Read when it is first used, so it is early enough here.
@@ -89,7 +89,7 @@ class Epoch:
     state: Callable[[], dict[str, Any]]
 
 
-class Fit:
+class FoldTrainer:
     """One training: a model, its optimiser, and the best it has been.
 
     Args:
@@ -110,7 +110,7 @@ class Fit:
 
     def __init__(
         self,
-        parts: Parts,
+        parts: FoldLoaders,
         model: ModelSettings,
         training: TrainingSettings,
         seed: int,
@@ -143,7 +143,7 @@ class Fit:
         )
         class_weights = np.ones(len(parts.classes), np.float32)
         if training.class_weights == "balanced":
-            class_weights = balanced(parts.train.labels, len(parts.classes))
+            class_weights = balanced_class_weights(parts.train.labels, len(parts.classes))
         self._class_weights = torch.from_numpy(class_weights).to(device)
         self._weights = class_weights[parts.train.labels].astype(np.float64)
         if device.type == "cuda":
@@ -215,7 +215,7 @@ class Fit:
             self.training.loss,
             self._class_weights,
             self.training.label_smoothing,
-            self.training.focus,
+            self.training.focal_gamma,
         )
         return losses.sum() * scale
 
@@ -268,12 +268,12 @@ class Fit:
         self._best = state["best"]
 
 
-def fits(size: int, free: int) -> bool:
+def fits_on_device(size: int, free: int) -> bool:
     """Whether frames of `size` bytes are kept on a device with `free` bytes: where they take a quarter at most.
 
     The rest is for what a training computes, and for other trainings on the same device.
 
-    >>> fits(size=100, free=400), fits(size=101, free=400)
+    >>> fits_on_device(size=100, free=400), fits_on_device(size=101, free=400)
     (True, False)
     """
     return 4 * size <= free
@@ -281,7 +281,7 @@ def fits(size: int, free: int) -> bool:
 
 def _keep_on(device: torch.device, loaders: Sequence[RaggedLoader]) -> None:
     """Keep on a GPU what is read there in every epoch, if it fits."""
-    if fits(sum(loader.size for loader in loaders), torch.cuda.mem_get_info(device)[0]):
+    if fits_on_device(sum(loader.size for loader in loaders), torch.cuda.mem_get_info(device)[0]):
         for loader in loaders:
             loader.keep_on(device)
 

@@ -22,12 +22,12 @@ from fgcme.model import Output
 LossKind = Literal["cross_entropy", "focal", "ctc"]
 
 
-def balanced(labels: np.ndarray, classes: int) -> np.ndarray:
+def balanced_class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     """Weights by which every class counts the same over all utterances: n / (K n_c), [K] float32.
 
     A class without utterances weighs nothing.
 
-    >>> balanced(np.array([0, 0, 1, 1, 1, 1]), classes=2).tolist()
+    >>> balanced_class_weights(np.array([0, 0, 1, 1, 1, 1]), classes=2).tolist()
     [1.5, 0.75]
     """
     counts = np.bincount(labels, minlength=classes)
@@ -41,7 +41,7 @@ def utterance_losses(
     kind: LossKind,
     class_weights: Tensor,
     label_smoothing: float = 0.0,
-    focus: float = 2.0,
+    focal_gamma: float = 2.0,
 ) -> Tensor:
     """The loss of each utterance times its weight, [B] float32.
 
@@ -55,7 +55,7 @@ def utterance_losses(
         kind: of loss.
         class_weights: [K], by label.
         label_smoothing: share of the target that is spread over all classes (kind: cross_entropy).
-        focus: exponent of the focal loss (kind: focal).
+        focal_gamma: exponent of the focal loss (kind: focal).
     """
     decisions = output.decisions or (output.logits,)
 
@@ -65,7 +65,7 @@ def utterance_losses(
                 raise ValueError("CTC needs a model that classifies words")
             return class_weights[labels] * word_ctc(output.word_logits, labels, batch.word_counts)
         if kind == "focal":
-            losses = [class_weights[labels] * focal(logits, labels, focus) for logits in decisions]
+            losses = [class_weights[labels] * focal(logits, labels, focal_gamma) for logits in decisions]
         else:
             losses = [
                 functional.cross_entropy(
@@ -84,19 +84,19 @@ def utterance_losses(
     return losses
 
 
-def focal(logits: Tensor, labels: Tensor, focus: float) -> Tensor:
-    """Focal loss (Lin et al., ICCV 2017): -(1 - p)^focus log p, [B], with p the probability of the label.
+def focal(logits: Tensor, labels: Tensor, focal_gamma: float) -> Tensor:
+    """Focal loss (Lin et al., ICCV 2017): -(1 - p)^focal_gamma log p, [B], with p the probability of the label.
 
     Args:
         logits: [B, K] for two classes or more.
         labels: [B] class indices.
-        focus: how much less an utterance counts the surer it is; 0 is cross-entropy.
+        focal_gamma: how much less an utterance counts the surer it is; 0 is cross-entropy.
     """
     log_probabilities = logits.float().log_softmax(1)
     label = labels.unsqueeze(1)
     # log(1 - p) from the other classes: it stays finite, and so do gradients, where p is rounded to 1.
     log_rest = log_probabilities.scatter(1, label, -math.inf).logsumexp(1)
-    return -(focus * log_rest).exp() * log_probabilities.gather(1, label).squeeze(1)
+    return -(focal_gamma * log_rest).exp() * log_probabilities.gather(1, label).squeeze(1)
 
 
 def word_ctc(word_logits: Tensor, labels: Tensor, word_counts: Tensor) -> Tensor:

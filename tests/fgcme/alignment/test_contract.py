@@ -3,7 +3,7 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fgcme.alignment.contract import AlignmentError, fit
+from fgcme.alignment.contract import AlignmentError, clip_spans
 
 frame = st.integers(-5, 60)
 
@@ -12,7 +12,7 @@ frame = st.integers(-5, 60)
 def test_fitted_spans_are_ordered_within_the_utterance_and_hold_a_frame_where_possible(
     spans: list[tuple[int, int]], frames: int
 ) -> None:
-    begin, end = fit([span[0] for span in spans], [span[1] for span in spans], frames)
+    begin, end = clip_spans([span[0] for span in spans], [span[1] for span in spans], frames)
     assert len(begin) == len(end) == len(spans)
     edges = [edge for span in zip(begin, end, strict=True) for edge in span]
     assert edges == sorted(edges)
@@ -22,7 +22,7 @@ def test_fitted_spans_are_ordered_within_the_utterance_and_hold_a_frame_where_po
 
 
 def test_good_spans_stay_as_they_are() -> None:
-    assert fit([2, 5, 9], [5, 8, 20], frames=20) == ([2, 5, 9], [5, 8, 20])
+    assert clip_spans([2, 5, 9], [5, 8, 20], frames=20) == ([2, 5, 9], [5, 8, 20])
 
 
 def test_an_error_survives_pickling() -> None:

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from fgcme.corpora.espeak import SAMPLE_RATE, Speech, Voice, Word, speak
+from fgcme.corpora.espeak import SAMPLE_RATE, SynthesisedSpeech, Voice, Word, speak
 from fgcme.errors import UserError
 
 VOICE = Voice("en-us+f2")
 WORDS = [Word(text) for text in ("we", "talked", "about", "the", "garden", "and", "the", "window")]
 
 
-def noun(speech: Speech) -> np.ndarray:
+def noun(speech: SynthesisedSpeech) -> np.ndarray:
     """The samples of `garden`."""
     begin, end = (round(speech.onsets[word] * SAMPLE_RATE) for word in (4, 5))
     return speech.samples[begin:end].astype(float)
@@ -50,7 +50,7 @@ def test_every_word_has_its_onset_in_order_and_in_the_speech() -> None:
 
 
 def test_a_word_alone_can_be_higher_louder_and_slower() -> None:
-    def said(**prosody: float) -> Speech:
+    def said(**prosody: float) -> SynthesisedSpeech:
         (speech,) = speak([(VOICE, [Word("garden", **prosody) if word.text == "garden" else word for word in WORDS])])
         return speech
 

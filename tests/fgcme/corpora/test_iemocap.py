@@ -11,7 +11,7 @@ import pytest
 
 from fgcme.corpora.contract import Rejection
 from fgcme.corpora.iemocap import CORPUS, find, parse_turn
-from fgcme.data.protocol import named
+from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
 from tests import small_iemocap
 
@@ -213,6 +213,6 @@ def test_the_real_corpus_has_10039_rated_turns_of_ten_speakers() -> None:
     assert len(utterances) == 10_039
     assert len({utterance.speaker for utterance in utterances}) == 10
     labels = Counter(utterance.raw_label for utterance in utterances)
-    expected = named()["iemocap/6class-session"].expected
+    expected = named_protocols()["iemocap/6class-session"].expected
     assert expected is not None
     assert labels["ang"] == expected["angry"] and labels["fru"] == expected["frustrated"]

@@ -191,11 +191,11 @@ def test_how_much_is_drawn_stays_within_the_settings() -> None:
 
     counts = np.array([len(vary(AugmentationSettings(speed=0.2))) for _ in range(60)]) / len(frames)
     assert 1 / 1.2 - 0.01 <= counts.min() < 0.9 and 1.1 < counts.max() <= 1 / 0.8 + 0.01
-    gains = np.array([(vary(AugmentationSettings(gain=6)) - frames).max() for _ in range(60)]) * 10 / np.log(10)
+    gains = np.array([(vary(AugmentationSettings(gain_db=6)) - frames).max() for _ in range(60)]) * 10 / np.log(10)
     assert -6 <= gains.min() < -4 and 4 < gains.max() <= 6
     noisy = [vary(AugmentationSettings(noise=0.3)) is not frames for _ in range(200)]
     assert 0.2 < np.mean(noisy) < 0.4
-    levels = [vary(AugmentationSettings(noise=1, signal_to_noise=[ratio, ratio])).mean() for ratio in (20, 5)]
+    levels = [vary(AugmentationSettings(noise=1, snr_db=[ratio, ratio])).mean() for ratio in (20, 5)]
     assert levels[0] < levels[1]
 
 

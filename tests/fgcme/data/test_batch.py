@@ -10,7 +10,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fgcme.data.batch import Mixture, Reading, Reads, Segments, collate, end_to_end, plan
+from fgcme.data.batch import FrameLayout, Mixture, Segments, SegmentScheme, collate, layout_frames, ranges_from_counts
 from tests.fgcme.model.masked import Utterance, ragged
 from tests.fgcme.model.reference import outputs_read
 
@@ -26,12 +26,14 @@ def utterances(draw: st.DrawFn) -> tuple[list[Span], int, int]:
     return [(begin, max(begin + length, 0)) for begin, length in spans], frame_count, draw(st.integers(0, 8))
 
 
-def planned(spans: list[Span], frame_count: int, reach: int, segments: Segments = "words", margin: int = 0) -> Reads:
+def planned(
+    spans: list[Span], frame_count: int, reach: int, segments: Segments = "words", margin: int = 0
+) -> FrameLayout:
     begin, end = np.array(spans, np.int32).T
-    return plan(Reading(segments, reach, margin), begin, end, frame_count)
+    return layout_frames(SegmentScheme(segments, reach, margin), begin, end, frame_count)
 
 
-def inputs_of_outputs(reads: Reads, reach: int) -> dict[int, int]:
+def inputs_of_outputs(reads: FrameLayout, reach: int) -> dict[int, int]:
     """For every output of the packed runs whose inputs all lie in one run: the utterance's output that it is."""
     frames = np.concatenate([np.arange(first, last) for first, last in reads.runs] or [np.zeros(0, int)])
     return {
@@ -131,7 +133,7 @@ def test_a_word_that_reads_nothing_has_an_empty_range() -> None:
     assert (reads.end - reads.begin).tolist() == [0, 8, 0]
 
 
-WORDS = Reading("words", reach=6)
+WORDS = SegmentScheme("words", lookahead=6)
 
 
 def utterance(frame_count: int, spans: list[Span], label: int = 0) -> Utterance:
@@ -165,13 +167,13 @@ def test_a_batch_in_which_nothing_is_read_still_feeds_the_encoder() -> None:
 
 
 def test_a_batch_of_words_alone_has_no_segment() -> None:
-    batch = ragged([utterance(50, [(10, 12)]), utterance(20, [(0, 5)])], Reading("none"))
+    batch = ragged([utterance(50, [(10, 12)]), utterance(20, [(0, 5)])], SegmentScheme("none"))
     assert batch.frames.shape == (1, 2) and batch.spans.shape == (0, 2) and len(batch.reads.begin) == 0
     assert batch.words.tolist() == [2, 2]
 
 
 def test_a_batch_of_whole_utterances_has_a_segment_for_each() -> None:
-    batch = ragged([utterance(50, [(10, 12), (20, 30)]), utterance(20, [(0, 5)])], Reading("utterance", 6))
+    batch = ragged([utterance(50, [(10, 12), (20, 30)]), utterance(20, [(0, 5)])], SegmentScheme("utterance", 6))
     assert batch.reads.begin.tolist() == [0, 50] and batch.reads.lengths.tolist() == [44, 14]
     assert batch.spans.tolist() == [[0, 50], [50, 70]]
 
@@ -195,7 +197,7 @@ def test_every_utterance_brings_its_own_reads() -> None:
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=6))
 def test_ranges_end_to_end_leave_no_row_out(counts: list[int]) -> None:
-    ranges = end_to_end(torch.tensor(counts))
+    ranges = ranges_from_counts(torch.tensor(counts))
     rows = [
         row for begin, end in zip(ranges.begin.tolist(), ranges.end.tolist(), strict=True) for row in range(begin, end)
     ]

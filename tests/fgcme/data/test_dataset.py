@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from fgcme.data.batch import Batch, Reading
+from fgcme.data.batch import Batch, SegmentScheme
 from fgcme.data.dataset import RaggedLoader, SpeechCorpus, Vocabulary
 from fgcme.data.front_end import FrontEnd, moments_of_all
 from fgcme.errors import UserError
@@ -15,9 +15,15 @@ from fgcme.experiment.settings import AugmentationSettings
 from fgcme.prepared.corpus import UTTERANCES
 from tests import small_corpus
 
-READINGS = [Reading("words", 6), Reading("words", 6, 3), Reading("even", 2), Reading("utterance"), Reading("none")]
+READINGS = [
+    SegmentScheme("words", 6),
+    SegmentScheme("words", 6, 3),
+    SegmentScheme("even", 2),
+    SegmentScheme("utterance"),
+    SegmentScheme("none"),
+]
 EVERYTHING = AugmentationSettings(
-    speed=0.2, gain=6, noise=0.5, time_masks=1, frequency_masks=1, frequency_width=2, mixup=0.4
+    speed=0.2, gain_db=6, noise=0.5, time_masks=1, frequency_masks=1, frequency_width=2, mixup_alpha=0.4
 )
 
 
@@ -45,7 +51,7 @@ def loader(
     corpus: SpeechCorpus,
     batch_size: int = 8,
     frame_limit: int = 3000,
-    reading: Reading = READINGS[0],
+    reading: SegmentScheme = READINGS[0],
     **options: object,
 ) -> RaggedLoader:
     return RaggedLoader(
@@ -163,11 +169,11 @@ def test_audio_is_cut_at_the_frame_limit(folder: Path) -> None:
 def test_whole_utterances_of_as_many_words_are_bucketed_by_their_frames(uneven: Path) -> None:
     corpus = SpeechCorpus(uneven)
 
-    def spread(reading: Reading) -> float:
+    def spread(reading: SegmentScheme) -> float:
         plan = loader(corpus, batch_size=4, reading=reading).plan(seed=0)
         return float(np.mean([np.ptp([corpus.frame_count(position) for position in part]) for part in plan]))
 
-    assert spread(Reading("utterance")) < 0.5 * spread(Reading("words"))
+    assert spread(SegmentScheme("utterance")) < 0.5 * spread(SegmentScheme("words"))
 
 
 @pytest.mark.parametrize("normalisation", ["none", "train"])
@@ -205,7 +211,7 @@ def test_each_speaker_is_normalised_by_their_own_statistics(folder: Path) -> Non
 def test_a_model_that_reads_no_frames_costs_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = SpeechCorpus(folder)
     monkeypatch.delattr(SpeechCorpus, "frames")
-    batches = loader(corpus, reading=Reading("none"), front_end=FrontEnd("mfcc", 1), augmentation=EVERYTHING)
+    batches = loader(corpus, reading=SegmentScheme("none"), front_end=FrontEnd("mfcc", 1), augmentation=EVERYTHING)
     batches.keep_on("cpu")
     batch = batches.batch(np.array([2, 4]), seed=0)
     assert batch.frames.shape == (1, 12)
@@ -216,7 +222,7 @@ def test_a_model_that_reads_no_frames_costs_none(folder: Path, monkeypatch: pyte
 @pytest.mark.parametrize("reading", READINGS, ids=lambda reading: f"{reading.segments}-{reading.margin}")
 @pytest.mark.parametrize("front_end", [FrontEnd(), FrontEnd("mfcc", 1, "utterance")], ids=["plain", "mfcc"])
 def test_batches_cut_on_a_device_are_the_same(
-    uneven: Path, reading: Reading, front_end: FrontEnd, monkeypatch: pytest.MonkeyPatch
+    uneven: Path, reading: SegmentScheme, front_end: FrontEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus = SpeechCorpus(uneven)
     mapped, kept = (loader(corpus, reading=reading, front_end=front_end, frame_limit=60) for _ in range(2))
@@ -256,10 +262,10 @@ def test_how_an_utterance_is_varied_follows_from_the_seed_and_its_position_alone
 
 def test_varied_frames_go_through_the_front_end(folder: Path) -> None:
     corpus = SpeechCorpus(folder)
-    louder = AugmentationSettings(gain=6)
+    louder = AugmentationSettings(gain_db=6)
 
     def first(augmentation: AugmentationSettings, front_end: FrontEnd, seed: int | None) -> np.ndarray:
-        batches = loader(corpus, augmentation=augmentation, front_end=front_end, reading=Reading("utterance"))
+        batches = loader(corpus, augmentation=augmentation, front_end=front_end, reading=SegmentScheme("utterance"))
         return batches.batch(np.array([0]), seed).frames.numpy()
 
     plain, varied = (first(louder, FrontEnd(), seed) for seed in (None, 1))
@@ -290,7 +296,7 @@ def test_what_words_read_moves_with_their_spans(folder: Path) -> None:
 
 def test_the_frame_limit_holds_for_what_was_slowed_down(folder: Path) -> None:
     slow = AugmentationSettings(speed=0.5)
-    batches = loader(SpeechCorpus(folder), frame_limit=90, augmentation=slow, reading=Reading("utterance"))
+    batches = loader(SpeechCorpus(folder), frame_limit=90, augmentation=slow, reading=SegmentScheme("utterance"))
     lengths = [len(batches.batch(np.array([position]), seed=0).frames) for position in range(30)]
     assert max(lengths) == 90 and min(lengths) < 80
 
@@ -305,7 +311,7 @@ def test_masks_leave_the_kept_frames_alone(folder: Path) -> None:
 
 
 def test_utterances_are_mixed_within_their_batch(folder: Path) -> None:
-    batches = loader(SpeechCorpus(folder), augmentation=AugmentationSettings(mixup=0.4))
+    batches = loader(SpeechCorpus(folder), augmentation=AugmentationSettings(mixup_alpha=0.4))
     positions = np.array([5, 3, 9, 30])
     batch = batches.batch(positions, seed=1)
     assert batch.mixture is not None

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.fold import Parts, divide, speaker_moments
+from fgcme.data.fold import FoldLoaders, make_fold_loaders, speaker_moments
 from fgcme.data.front_end import FrontEnd
 from fgcme.data.hearing import reads_test_audio
-from fgcme.data.protocol import assign, named, split
+from fgcme.data.protocol import assign_folds, named_protocols, split_fold
 from fgcme.errors import UserError
 from fgcme.experiment.settings import Experiment
 from tests import small_corpus
 
-PROTOCOL = named()["demo/4class"]
+PROTOCOL = named_protocols()["demo/4class"]
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,17 @@ def settings(normalisation: str = "none", model: dict[str, object] | None = None
     return small_corpus.experiment(model={"acoustic": acoustic, **(model or {})}, training=training)
 
 
-def divided(corpus: SpeechCorpus, experiment: Experiment) -> Parts:
-    return divide(corpus, assign(PROTOCOL, corpus.members), 0, "dev", experiment.model, experiment.training)
+def divided(corpus: SpeechCorpus, experiment: Experiment) -> FoldLoaders:
+    return make_fold_loaders(
+        corpus, assign_folds(PROTOCOL, corpus.members), 0, "dev", experiment.model, experiment.training
+    )
 
 
 def test_the_vocabulary_is_the_training_part_s(corpus: SpeechCorpus) -> None:
     parts = divided(corpus, settings())
-    expected = {word for index in split(assign(PROTOCOL, corpus.members), 0).train for word in corpus.words[index]}
+    expected = {
+        word for index in split_fold(assign_folds(PROTOCOL, corpus.members), 0).train for word in corpus.words[index]
+    }
     assert parts.vocabulary.words == sorted(expected)
 
 
@@ -80,7 +84,7 @@ def test_an_utterance_of_nobody_knows_whom_is_refused_with_a_way_out(corpus: Spe
 
 
 def test_only_training_utterances_with_a_seed_are_varied(corpus: SpeechCorpus) -> None:
-    parts = divided(corpus, settings(augmentation={"gain": 6, "mixup": 0.4}))
+    parts = divided(corpus, settings(augmentation={"gain_db": 6, "mixup_alpha": 0.4}))
     positions = np.arange(4)
     plain, varied = parts.train.batch(positions), parts.train.batch(positions, seed=1)
     assert (plain.frames != varied.frames).any() and varied.mixture is not None

@@ -6,20 +6,28 @@ from itertools import product
 import numpy as np
 import pytest
 
-from fgcme.data.protocol import Members, Protocol, Selection, assign, named, resolve, split
+from fgcme.data.protocol import (
+    Protocol,
+    Selection,
+    UtteranceTable,
+    assign_folds,
+    named_protocols,
+    resolve_protocol,
+    split_fold,
+)
 from fgcme.errors import UserError
 from fgcme.experiment.settings import ProtocolSettings
 
 EMOTIONS = ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"]
 
 
-def ravdess(actors: range = range(1, 25)) -> Members:
+def ravdess(actors: range = range(1, 25)) -> UtteranceTable:
     rows = [
         (f"{actor:02}", emotion, take)
         for actor, emotion in product(actors, EMOTIONS)
         for take in range(4 if emotion == "neutral" else 8)
     ]
-    return Members(
+    return UtteranceTable(
         ids=[f"{emotion}-{take}-{speaker}" for speaker, emotion, take in rows],
         raw_labels=[emotion for _, emotion, _ in rows],
         speakers=[speaker for speaker, _, _ in rows],
@@ -28,7 +36,7 @@ def ravdess(actors: range = range(1, 25)) -> Members:
     )
 
 
-def fitting(protocol: Protocol, without: Collection[str] = ()) -> Members:
+def fitting(protocol: Protocol, without: Collection[str] = ()) -> UtteranceTable:
     """Utterances as many as a protocol expects of each class and each group, but none of some groups."""
     raw_labels = {name: [raw for raw, mapped in protocol.labels.items() if mapped == name] for name in protocol.classes}
     expected = protocol.expected or dict.fromkeys(protocol.classes, 40)
@@ -44,7 +52,7 @@ def fitting(protocol: Protocol, without: Collection[str] = ()) -> Members:
         for number, (label, group) in enumerate(zip(labels, groups, strict=True))
         if group not in without
     ]
-    return Members(
+    return UtteranceTable(
         ids=[str(number) for number in range(len(rows))],
         raw_labels=[label for label, _, _ in rows],
         speakers=[speaker for _, speaker, _ in rows],
@@ -53,10 +61,10 @@ def fitting(protocol: Protocol, without: Collection[str] = ()) -> Members:
     )
 
 
-def small(folds: int | list[list[str]] = 3, **members: list[str | None]) -> tuple[Protocol, Members]:
+def small(folds: int | list[list[str]] = 3, **members: list[str | None]) -> tuple[Protocol, UtteranceTable]:
     protocol = Protocol(name="small", labels={"a": "A", "b": "B"}, folds=folds)
     speakers = members.get("speakers", ["s1", "s1", "s2", "s2", "s3", "s3"])
-    return protocol, Members(
+    return protocol, UtteranceTable(
         ids=[str(index) for index in range(len(speakers))],
         raw_labels=[str(label) for label in members.get("labels", ["a", "b"] * 3)],
         speakers=[str(speaker) for speaker in speakers],
@@ -65,17 +73,17 @@ def small(folds: int | list[list[str]] = 3, **members: list[str | None]) -> tupl
     )
 
 
-@pytest.mark.parametrize("name", named())
+@pytest.mark.parametrize("name", named_protocols())
 @pytest.mark.parametrize("selection", ["dev", "test"])
 def test_the_parts_of_a_named_protocol_never_share_a_speaker_and_its_tests_cover_everyone_once(
     name: str, selection: Selection
 ) -> None:
-    members = fitting(named()[name])
-    assignment = assign(named()[name], members)
+    members = fitting(named_protocols()[name])
+    assignment = assign_folds(named_protocols()[name], members)
     speakers = np.array(members.speakers)
     tested = []
     for fold in range(assignment.fold_count):
-        parts = split(assignment, fold, selection)
+        parts = split_fold(assignment, fold, selection)
         train, dev, test = (set(speakers[part]) for part in (parts.train, parts.dev, parts.test))
         assert train and dev and test
         assert not train & test
@@ -85,9 +93,9 @@ def test_the_parts_of_a_named_protocol_never_share_a_speaker_and_its_tests_cover
     assert sorted(np.concatenate(tested)) == list(range(len(members.ids)))
 
 
-@pytest.mark.parametrize("name", named())
+@pytest.mark.parametrize("name", named_protocols())
 def test_a_named_protocol_is_consistent_and_says_where_it_comes_from(name: str) -> None:
-    protocol = named()[name]
+    protocol = named_protocols()[name]
     assert protocol.source
     assert protocol.corpus == name.partition("/")[0]
     assert (resources.files("fgcme") / "protocols" / f"{name.replace('/', '-')}.yaml").is_file()
@@ -116,117 +124,119 @@ def test_a_named_protocol_is_consistent_and_says_where_it_comes_from(name: str) 
     ],
 )
 def test_a_named_protocol_expects_the_usual_number_of_utterances(name: str, size: int, folds: int) -> None:
-    protocol = named()[name]
+    protocol = named_protocols()[name]
     assert protocol.expected is not None and not isinstance(protocol.folds, int)
     assert (sum(protocol.expected.values()), len(protocol.folds)) == (size, folds)
 
 
 def test_iemocap_s_usual_set_is_counted_by_class_and_by_session() -> None:
-    protocol = named()["iemocap/4class-session"]
+    protocol = named_protocols()["iemocap/4class-session"]
     members = fitting(protocol)
-    assignment = assign(protocol, members)
+    assignment = assign_folds(protocol, members)
     assert protocol.labels["exc"] == protocol.labels["hap"] == "happy"
-    assert [len(split(assignment, fold).test) for fold in range(5)] == [1085, 1023, 1151, 1031, 1241]
+    assert [len(split_fold(assignment, fold).test) for fold in range(5)] == [1085, 1023, 1151, 1031, 1241]
     moved = replace(
         members, sessions=["Session2", *members.sessions[1:]], speakers=["Session2_F", *members.speakers[1:]]
     )
     with pytest.raises(UserError) as caught:
-        assign(protocol, moved)
+        assign_folds(protocol, moved)
     assert "1084 utterances of session Session1 where the protocol has 1085" in str(caught.value)
     assert "1024 utterances of session Session2 where the protocol has 1023" in str(caught.value)
 
 
 def test_an_act_is_filtered_by_the_protocol_and_what_it_leaves_out_is_counted() -> None:
-    impro, script = named()["iemocap/4class-impro"], named()["iemocap/4class-script"]
+    impro, script = named_protocols()["iemocap/4class-impro"], named_protocols()["iemocap/4class-script"]
     both = [fitting(protocol) for protocol in (impro, script)]
-    members = Members(*([value for one in both for value in getattr(one, field.name)] for field in fields(Members)))
-    assignment = assign(impro, members)
+    members = UtteranceTable(
+        *([value for one in both for value in getattr(one, field.name)] for field in fields(UtteranceTable))
+    )
+    assignment = assign_folds(impro, members)
     assert (assignment.labels >= 0).sum() == 2943
     assert {members.acts[index] for index in np.flatnonzero(assignment.labels >= 0)} == {"impro"}
     assert assignment.left_out == {"act script": 2588}
     with pytest.raises(UserError, match=r"2588 x act script\); the protocol takes the labels ang, .* of act impro"):
-        assign(impro, both[1])
+        assign_folds(impro, both[1])
 
 
 def test_a_missing_session_is_named_and_with_leave_its_fold_is_left_away() -> None:
-    protocol = named()["iemocap/4class-session"]
+    protocol = named_protocols()["iemocap/4class-session"]
     members = fitting(protocol, without=["Session3"])
     with pytest.raises(UserError, match=r"no utterance of session Session3; .*protocol\.allow_missing=true"):
-        assign(protocol, members)
-    assignment = assign(protocol, members, allow_missing=True)
+        assign_folds(protocol, members)
+    assignment = assign_folds(protocol, members, allow_missing=True)
     assert assignment.mismatches[0] == "no utterance of session Session3"
     assert assignment.fold_count == 4
     sessions = np.array(members.sessions)
-    assert [set(sessions[split(assignment, fold).test]) for fold in range(4)] == [
+    assert [set(sessions[split_fold(assignment, fold).test]) for fold in range(4)] == [
         {"Session1"},
         {"Session2"},
         {"Session4"},
         {"Session5"},
     ]
-    assert set(sessions[split(assignment, 1).dev]) == {"Session4"}
+    assert set(sessions[split_fold(assignment, 1).dev]) == {"Session4"}
 
 
 def test_two_sessions_are_too_few_even_with_leave() -> None:
-    protocol = named()["iemocap/4class-session"]
+    protocol = named_protocols()["iemocap/4class-session"]
     members = fitting(protocol, without=["Session1", "Session3", "Session5"])
     with pytest.raises(UserError, match="utterances of 2 of its folds; 3 are needed"):
-        assign(protocol, members, allow_missing=True)
+        assign_folds(protocol, members, allow_missing=True)
 
 
 @pytest.mark.parametrize("name", ["cremad/6class-5fold", "emodb/7class-speaker", "ravdess/8class-6fold"])
 def test_a_manifest_may_list_the_corpus_of_any_named_protocol(name: str) -> None:
-    assert resolve(ProtocolSettings(name=name), "manifest") == named()[name]
+    assert resolve_protocol(ProtocolSettings(name=name), "manifest") == named_protocols()[name]
 
 
 @pytest.mark.parametrize("allow_missing", [False, True])
 def test_a_manifest_of_another_corpus_is_refused_in_one_line_with_its_labels_or_speakers(allow_missing: bool) -> None:
     with pytest.raises(UserError, match=r"takes part \(left out: 192 x label calm, .*the labels ANG, DIS") as caught:
-        assign(
-            named()["cremad/6class-5fold"],
+        assign_folds(
+            named_protocols()["cremad/6class-5fold"],
             replace(ravdess(), raw_labels=["calm"] * 192 + ["joy"] * 1248),
             allow_missing,
         )
     assert "\n" not in str(caught.value)
     strangers = replace(ravdess(), raw_labels=["ANG"] * 1440)
     with pytest.raises(UserError, match=r"60 x speaker 01 in no fold, .* and 19 more") as caught:
-        assign(named()["cremad/6class-5fold"], strangers, allow_missing)
+        assign_folds(named_protocols()["cremad/6class-5fold"], strangers, allow_missing)
     assert len(str(caught.value)) < 400
 
 
 def test_ravdess_six_folds_have_240_utterances_of_four_actors() -> None:
-    assignment = assign(named()["ravdess/8class-6fold"], ravdess())
-    assert [len(split(assignment, fold).test) for fold in range(6)] == [240] * 6
-    assert [len(split(assignment, fold).dev) for fold in range(6)] == [120] * 6
-    assert len(split(assignment, 0).train) == 1080
+    assignment = assign_folds(named_protocols()["ravdess/8class-6fold"], ravdess())
+    assert [len(split_fold(assignment, fold).test) for fold in range(6)] == [240] * 6
+    assert [len(split_fold(assignment, fold).dev) for fold in range(6)] == [120] * 6
+    assert len(split_fold(assignment, 0).train) == 1080
 
 
 def test_the_dev_part_is_the_first_speakers_of_the_next_fold() -> None:
     members = ravdess()
-    assignment = assign(named()["ravdess/8class-6fold"], members)
-    assert set(np.array(members.speakers)[split(assignment, 2).dev]) == {"03", "24"}
-    assert set(np.array(members.speakers)[split(assignment, 5).dev]) == {"01", "20"}
+    assignment = assign_folds(named_protocols()["ravdess/8class-6fold"], members)
+    assert set(np.array(members.speakers)[split_fold(assignment, 2).dev]) == {"03", "24"}
+    assert set(np.array(members.speakers)[split_fold(assignment, 5).dev]) == {"01", "20"}
 
 
 def test_without_a_number_of_dev_speakers_the_whole_next_fold_is_dev() -> None:
     protocol, members = small()
-    assignment = assign(protocol, members)
-    assert split(assignment, 0).dev.tolist() == split(assignment, 1).test.tolist()
-    assert split(assignment, 0, "test").dev.tolist() == split(assignment, 0).test.tolist()
+    assignment = assign_folds(protocol, members)
+    assert split_fold(assignment, 0).dev.tolist() == split_fold(assignment, 1).test.tolist()
+    assert split_fold(assignment, 0, "test").dev.tolist() == split_fold(assignment, 0).test.tolist()
 
 
 def test_ravdess_four_classes_leave_out_the_others_and_say_so() -> None:
-    assignment = assign(named()["ravdess/4class-5fold"], ravdess())
+    assignment = assign_folds(named_protocols()["ravdess/4class-5fold"], ravdess())
     assert (assignment.labels >= 0).sum() == 672
     assert assignment.left_out == {f"label {name}": 192 for name in ("calm", "fearful", "disgust", "surprised")}
 
 
 def test_missing_recordings_are_an_error_that_gives_both_counts() -> None:
     with pytest.raises(UserError, match=r"92 utterances of neutral where the protocol has 96.*allow_missing"):
-        assign(named()["ravdess/8class-6fold"], ravdess(range(1, 24)))
+        assign_folds(named_protocols()["ravdess/8class-6fold"], ravdess(range(1, 24)))
 
 
 def test_missing_recordings_can_be_allowed_and_are_remembered() -> None:
-    assignment = assign(named()["ravdess/8class-6fold"], ravdess(range(1, 24)), allow_missing=True)
+    assignment = assign_folds(named_protocols()["ravdess/8class-6fold"], ravdess(range(1, 24)), allow_missing=True)
     assert assignment.mismatches[0] == "no utterance of speaker 24"
     assert len(assignment.mismatches) == 1 + 8
     assert assignment.fold_count == 6
@@ -234,7 +244,7 @@ def test_missing_recordings_can_be_allowed_and_are_remembered() -> None:
 
 def test_a_number_of_folds_is_made_from_whole_speakers_of_about_equal_size() -> None:
     protocol, members = small(speakers=["big"] * 4 + ["s1", "s1", "s2", "s2", "s3", "s3"], labels=["a", "b"] * 5)
-    folds = assign(protocol, members).folds
+    folds = assign_folds(protocol, members).folds
     sizes = [int((folds == fold).sum()) for fold in range(3)]
     assert sorted(sizes) == [2, 4, 4]
     assert len(set(folds[:4].tolist())) == 1
@@ -246,7 +256,7 @@ def test_speakers_in_no_fold_are_left_out_by_name() -> None:
         speakers=["s1", "s1", "s2", "s2", "s3", "s3", "s9"],
         labels=["a", "b"] * 3 + ["a"],
     )
-    assignment = assign(protocol, members)
+    assignment = assign_folds(protocol, members)
     assert assignment.left_out == {"speaker s9 in no fold": 1}
     assert assignment.labels[-1] == -1
 
@@ -254,7 +264,7 @@ def test_speakers_in_no_fold_are_left_out_by_name() -> None:
 def test_a_speaker_in_two_sessions_cannot_be_split_over_session_folds() -> None:
     protocol, members = small(speakers=["x", "x", "x", "y", "z", "z"], sessions=["1", "1", "2", "2", "3", "3"])
     with pytest.raises(UserError, match="speaker x is in folds"):
-        assign(protocol.model_copy(update={"group": "session"}), members)
+        assign_folds(protocol.model_copy(update={"group": "session"}), members)
 
 
 @pytest.mark.parametrize(
@@ -268,18 +278,18 @@ def test_a_speaker_in_two_sessions_cannot_be_split_over_session_folds() -> None:
 def test_folds_that_the_corpus_cannot_fill_are_refused(folds: int | list[list[str]], sentence: str) -> None:
     protocol, members = small(folds=folds)
     with pytest.raises(UserError, match=sentence):
-        assign(protocol, members)
+        assign_folds(protocol, members)
 
 
 def test_a_class_without_utterances_is_a_mismatch() -> None:
     protocol, members = small(labels=["a"] * 6)
     with pytest.raises(UserError, match="no utterance of class B"):
-        assign(protocol, members)
+        assign_folds(protocol, members)
 
 
 def test_a_fold_that_does_not_exist_is_refused() -> None:
     with pytest.raises(UserError, match="folds 0 to 5"):
-        split(assign(named()["ravdess/8class-6fold"], ravdess()), 6)
+        split_fold(assign_folds(named_protocols()["ravdess/8class-6fold"], ravdess()), 6)
 
 
 @pytest.mark.parametrize(
@@ -295,9 +305,9 @@ def test_a_fold_that_does_not_exist_is_refused() -> None:
 )
 def test_a_protocol_that_cannot_be_resolved_is_refused(settings: dict, corpus: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        resolve(ProtocolSettings.model_validate(settings), corpus)
+        resolve_protocol(ProtocolSettings.model_validate(settings), corpus)
 
 
 def test_a_declared_protocol_numbers_its_classes_in_the_order_given() -> None:
     settings = ProtocolSettings(name="mine", labels={"ang": "angry", "exc": "happy", "hap": "happy"}, folds=3)
-    assert resolve(settings, "manifest").classes == ["angry", "happy"]
+    assert resolve_protocol(settings, "manifest").classes == ["angry", "happy"]

@@ -12,8 +12,8 @@ from scipy import stats
 
 from fgcme.errors import UserError
 from fgcme.evaluation.comparison import (
-    Answers,
     Counts,
+    PredictionsBySeed,
     Table,
     compare_table,
     contributions,
@@ -22,7 +22,7 @@ from fgcme.evaluation.comparison import (
     metric_interval,
     permutation_p,
     sign_flips,
-    spread,
+    standard_error,
     standardised,
 )
 from fgcme.evaluation.cross_validation import PREDICTIONS, summarise
@@ -110,13 +110,13 @@ def test_measures_of_counts_are_those_of_the_confusion_matrix(rows: list[tuple[i
     labels, first, second = np.array(rows).T
     answers = np.stack([first, second])
     table = predictions([0] * len(labels), labels, answers)
-    measured = Counts.by_speaker(Answers.of("plain", table, CLASSES), 3).measure()
+    measured = Counts.by_speaker(PredictionsBySeed.of("plain", table, CLASSES), 3).measure()
     for seed in range(2):
         expected = measure(confusion(labels, answers[seed], 3))
         assert {metric: values[0, seed] for metric, values in measured.items()} == pytest.approx(expected)
 
 
-def drawn_by_a_loop(answers: Answers, weights: np.ndarray) -> np.ndarray:
+def drawn_by_a_loop(answers: PredictionsBySeed, weights: np.ndarray) -> np.ndarray:
     """UA, mean over seeds, of the utterances of whole speakers, each taken as often as its weight says."""
     speakers = np.unique(answers.speakers)
     drawn = []
@@ -137,7 +137,7 @@ def test_intervals_are_those_of_a_loop_that_draws_whole_speakers() -> None:
     tables = {name: ablation(np.random.default_rng(1), seeds=1)[name] for name in ("plain", "variant2")}
     table = compare_table(tables, "plain", CLASSES, resamples=200, seed=7)
     weights = np.random.default_rng(7).multinomial(5, [0.2] * 5, 200)
-    drawn = {name: drawn_by_a_loop(Answers.of(name, each, CLASSES), weights) for name, each in tables.items()}
+    drawn = {name: drawn_by_a_loop(PredictionsBySeed.of(name, each, CLASSES), weights) for name, each in tables.items()}
 
     # Student's t of 4 degrees of freedom, and the correction sqrt(5 / 4) of a bootstrap of five.
     widening = 2.7764451 * math.sqrt(5 / 4)
@@ -158,7 +158,7 @@ def test_intervals_are_wider_by_what_trainings_do_to_the_speakers_of_a_fold_alik
     tables = {name: ablation(np.random.default_rng(2), seeds=seeds)[name] for name in ("plain", "variant2")}
     table = compare_table(tables, "plain", CLASSES, resamples=200, seed=7)
     weights = np.random.default_rng(7).multinomial(5, [0.2] * 5, 200)
-    answers = {name: Answers.of(name, each, CLASSES) for name, each in tables.items()}
+    answers = {name: PredictionsBySeed.of(name, each, CLASSES) for name, each in tables.items()}
 
     def gap(groups: np.ndarray, seed_of_group: Sequence[int]) -> float:
         """With the answers to each group of utterances by one seed."""
@@ -197,7 +197,7 @@ def test_the_spread_by_hand() -> None:
     # shared are 3, with 2 folds x 1.
     by_fold = np.array([[0.0, 2.0], [1.0, 5.0]])
     by_cluster = np.array([[0.0, 2.0], [1.0, 3.0], [1.0, 1.0], [0.0, 0.0]])
-    around = spread(np.array([0.0, 2.0]), 4, by_fold, by_cluster)
+    around = standard_error(np.array([0.0, 2.0]), 4, by_fold, by_cluster)
     over_clusters, shared = 2 * 4 / 3, 3.0
     assert around.error == pytest.approx(math.sqrt(over_clusters + shared))
     assert around.freedom == pytest.approx((over_clusters + shared) ** 2 / (over_clusters**2 / 3 + shared**2 / 2))
@@ -211,7 +211,7 @@ def test_the_spread_by_hand() -> None:
 def test_the_spread_is_that_over_clusters_where_trainings_do_nothing_to_them_alike(
     by_fold: list[list[float]], by_cluster: list[list[float]]
 ) -> None:
-    around = spread(np.array([0.0, 2.0]), 4, np.array(by_fold), np.array(by_cluster))
+    around = standard_error(np.array([0.0, 2.0]), 4, np.array(by_fold), np.array(by_cluster))
     assert (around.error, around.freedom) == (pytest.approx(math.sqrt(2 * 4 / 3)), 3)
 
 
@@ -219,15 +219,15 @@ def test_a_fold_as_a_seed_has_it_keeps_the_other_folds_as_they_are_in_the_mean()
     # Two folds of two utterances, two seeds; right are 0 and 2 in fold 0, 1 and 1 in fold 1.
     labels = np.zeros(4, int)
     answers = np.array([[1, 1, 0, 1], [0, 0, 0, 1]])
-    counts = Counts.by_fold(Answers.of("", predictions([0, 0, 1, 1], labels, answers), CLASSES), 3)
-    assert counts.one_group_a_seed().correct[:, :, 0].tolist() == [[0 + 1, 2 + 1], [1 + 1, 1 + 1]]
-    assert counts.one_group_a_seed().support[:, :, 0].tolist() == [[4], [4]]
+    counts = Counts.by_fold(PredictionsBySeed.of("", predictions([0, 0, 1, 1], labels, answers), CLASSES), 3)
+    assert counts.vary_one_group().correct[:, :, 0].tolist() == [[0 + 1, 2 + 1], [1 + 1, 1 + 1]]
+    assert counts.vary_one_group().support[:, :, 0].tolist() == [[4], [4]]
 
 
 @given(st.integers(0, 5000), st.lists(st.floats(0, 1), min_size=2, max_size=9))
 def test_intervals_of_metrics_hold_the_metric_and_stay_between_zero_and_one(right: int, drawn: list[float]) -> None:
     value = right / 5000
-    around = metric_interval(value, spread(np.array(drawn), 5, np.zeros((1, 1)), np.zeros((5, 1))))
+    around = metric_interval(value, standard_error(np.array(drawn), 5, np.zeros((1, 1)), np.zeros((5, 1))))
     assert 0 <= around.low <= value + 1e-12
     assert value - 1e-12 <= around.high <= 1
 
@@ -249,7 +249,7 @@ def test_the_p_value_is_the_larger_of_swapping_whole_speakers_and_of_the_interva
     for number in range(4):
         tables = ablation(np.random.default_rng(number))
         table = compare_table(tables, "plain", CLASSES, resamples=100)
-        reference, variant = (Answers.of(each, tables[each], CLASSES) for each in ("plain", "variant2"))
+        reference, variant = (PredictionsBySeed.of(each, tables[each], CLASSES) for each in ("plain", "variant2"))
         for metric, found in table.comparisons["variant2"].differences.items():
             by_swapping = swapping(variant, reference, metric)
             reaches_zero = abs(found.mean) <= found.interval.high - found.mean
@@ -270,7 +270,7 @@ def test_what_is_found_has_an_interval_that_leaves_zero_out(seeds: int) -> None:
     assert found > 8
 
 
-def swapping(variant: Answers, reference: Answers, metric: str) -> float:
+def swapping(variant: PredictionsBySeed, reference: PredictionsBySeed, metric: str) -> float:
     """The p-value of swapping the predictions of whole speakers, by a loop."""
 
     def gap(first: np.ndarray, second: np.ndarray) -> float:
@@ -328,7 +328,9 @@ def test_a_monte_carlo_test_is_near_the_exact_one() -> None:
 def test_contributions_of_speakers_sum_to_the_difference() -> None:
     tables = ablation(np.random.default_rng(4))
     table = compare_table(tables, "plain", CLASSES, resamples=50)
-    plain, variant = (Counts.by_speaker(Answers.of("", tables[name], CLASSES), 3) for name in ("plain", "variant1"))
+    plain, variant = (
+        Counts.by_speaker(PredictionsBySeed.of("", tables[name], CLASSES), 3) for name in ("plain", "variant1")
+    )
     for metric, values in contributions(variant, plain).items():
         assert values.sum() == pytest.approx(table.comparisons["variant1"].differences[metric].mean)
 
@@ -666,7 +668,7 @@ def test_percentile_intervals_of_ten_speakers_cover_too_seldom() -> None:
         replicates = weights @ sample
         low, high = np.quantile(replicates, [0.025, 0.975])
         percentile += low <= 4 <= high
-        around = interval(sample.mean(), spread(replicates, 10, np.zeros((1, 1)), np.zeros((10, 1))))
+        around = interval(sample.mean(), standard_error(replicates, 10, np.zeros((1, 1)), np.zeros((10, 1))))
         chosen += around.low <= 4 <= around.high
     print(f"percentile {percentile}, chosen {chosen} of {SIMULATIONS}")
     assert percentile < 0.92 * SIMULATIONS < chosen

@@ -8,12 +8,12 @@ import pytest
 
 from fgcme.errors import UserError
 from fgcme.experiment import variants
-from fgcme.experiment.ablation import load
-from fgcme.experiment.settings import load as load_experiment
-from fgcme.experiment.settings import parse
+from fgcme.experiment.ablation import load_ablation
+from fgcme.experiment.loading import load_experiment as load_experiment
+from fgcme.experiment.loading import parse_experiment
 from pipelines.bundled import EXPERIMENTS, SEARCH_SPACES
 
-EXPERIMENT = parse(
+EXPERIMENT = parse_experiment(
     {
         "name": "x",
         "corpus": {"kind": "demo"},
@@ -33,7 +33,7 @@ def write(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize("path", sorted(SEARCH_SPACES.glob("*ablation.yaml")), ids=lambda path: path.stem)
 @pytest.mark.parametrize("experiment", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_ablation_fits_every_shipped_experiment(path: Path, experiment: Path) -> None:
-    reference, made = load(path, load_experiment(experiment))
+    reference, made = load_ablation(path, load_experiment(experiment))
     assert reference in made and len(made) > 1
 
 
@@ -42,7 +42,7 @@ def test_a_variant_is_the_experiment_with_what_makes_it_differ(tmp_path: Path) -
         tmp_path,
         "reference: fgcme\nvariants:\n  fgcme:\n  mean: {training.epochs: 3}\n  wide: {model.pooling.margin: 9}\n",
     )
-    reference, made = load(path, EXPERIMENT)
+    reference, made = load_ablation(path, EXPERIMENT)
     assert reference == "fgcme" and list(made) == ["fgcme", "mean", "wide"]
     assert made["fgcme"] == EXPERIMENT
     assert made["mean"].model.pooling.kind == "mean" and made["mean"].training.epochs == 3
@@ -54,13 +54,13 @@ def test_a_variant_is_the_experiment_with_what_makes_it_differ(tmp_path: Path) -
 
 def test_a_variant_s_own_name_may_begin_as_a_named_one_does(tmp_path: Path) -> None:
     path = write(tmp_path, "reference: mean2\nvariants:\n  mean2: {model.pooling.margin: 2}\n  mean:\n")
-    assert load(path, EXPERIMENT)[1]["mean2"].model.pooling.kind == "mean_max"
+    assert load_ablation(path, EXPERIMENT)[1]["mean2"].model.pooling.kind == "mean_max"
 
 
 def test_every_named_variant_can_be_compared(tmp_path: Path) -> None:
-    names = "".join(f"  {name}:\n" for name in variants.all_named())
-    _, made = load(write(tmp_path, f"reference: fgcme\nvariants:\n{names}"), EXPERIMENT)
-    assert list(made) == list(variants.all_named())
+    names = "".join(f"  {name}:\n" for name in variants.all_variants())
+    _, made = load_ablation(write(tmp_path, f"reference: fgcme\nvariants:\n{names}"), EXPERIMENT)
+    assert list(made) == list(variants.all_variants())
 
 
 @pytest.mark.parametrize(
@@ -97,5 +97,5 @@ def test_every_named_variant_can_be_compared(tmp_path: Path) -> None:
 )
 def test_a_file_that_makes_no_comparison_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as refusal:
-        load(write(tmp_path, text), EXPERIMENT)
+        load_ablation(write(tmp_path, text), EXPERIMENT)
     assert "\n" not in str(refusal.value) and "ablation.yaml" in str(refusal.value)

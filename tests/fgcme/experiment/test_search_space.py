@@ -5,13 +5,13 @@ import optuna
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.experiment.search_space import Space, apply, load
-from fgcme.experiment.settings import load as load_experiment
-from fgcme.experiment.settings import parse
+from fgcme.experiment.loading import load_experiment as load_experiment
+from fgcme.experiment.loading import parse_experiment
+from fgcme.experiment.search_space import Space, apply_configuration, load_space
 from fgcme.model import build
 from pipelines.bundled import EXPERIMENTS, SEARCH_SPACES
 
-EXPERIMENT = parse({"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}})
+EXPERIMENT = parse_experiment({"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}})
 
 
 def write(folder: Path, text: str) -> Path:
@@ -29,12 +29,12 @@ def test_every_shipped_space_draws_what_every_shipped_experiment_accepts_and_bui
     space: Path, experiment: Path
 ) -> None:
     base = load_experiment(experiment)
-    loaded = load(space, base)
+    loaded = load_space(space, base)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     drawn = [loaded.draw(study.ask(), base.flat()) for _ in range(200)]
     assert len({tuple(row.items()) for row in drawn}) > 150
-    accepted = [apply(base, row) for row in [*loaded.first, *drawn]]
-    for made in accepted[: len(loaded.first) + 3]:
+    accepted = [apply_configuration(base, row) for row in [*loaded.initial_trials, *drawn]]
+    for made in accepted[: len(loaded.initial_trials) + 3]:
         network = build(made.model, frame_size=40, vocabulary_size=10, classes=4)
         assert sum(parameter.numel() for parameter in network.parameters()) > 0
 
@@ -42,9 +42,9 @@ def test_every_shipped_space_draws_what_every_shipped_experiment_accepts_and_bui
 @pytest.mark.parametrize("space", SPACES, ids=lambda path: path.stem)
 def test_the_published_configuration_is_among_those_that_a_shipped_space_tries_first(space: Path) -> None:
     # The run scripts of the published code drive the acoustic side by word.
-    published = apply(EXPERIMENT, {"model.excitement.driver": "word"})
-    loaded = load(space, EXPERIMENT)
-    assert loaded.point(published.flat()) in loaded.first
+    published = apply_configuration(EXPERIMENT, {"model.excitement.driver": "word"})
+    loaded = load_space(space, EXPERIMENT)
+    assert loaded.as_point(published.flat()) in loaded.initial_trials
 
 
 def test_what_the_experiment_makes_of_a_value_is_what_is_drawn(tmp_path: Path) -> None:
@@ -53,17 +53,17 @@ def test_what_the_experiment_makes_of_a_value_is_what_is_drawn(tmp_path: Path) -
         "parameters:\n"
         "  training.learning_rate: {choice: [1e-4, 1]}\n"
         "  training.weight_decay: {float: [1e-6, 1e-2], log: true, when: {training.learning_rate: [1e-4]}}\n"
-        "first: [{training.learning_rate: 1e-4, training.weight_decay: 1e-3}]\n"
+        "initial_trials: [{training.learning_rate: 1e-4, training.weight_decay: 1e-3}]\n"
     )
-    space = load(write(tmp_path, text), EXPERIMENT)
-    assert [repr(value) for value in space.parameters["training.learning_rate"].ends()] == ["0.0001", "1.0"]
+    space = load_space(write(tmp_path, text), EXPERIMENT)
+    assert [repr(value) for value in space.parameters["training.learning_rate"].boundary_values()] == ["0.0001", "1.0"]
     assert space.parameters["training.weight_decay"].number == [1e-6, 1e-2]
     assert space.parameters["training.weight_decay"].when == {"training.learning_rate": [0.0001]}
-    assert space.first == [{"training.learning_rate": 0.0001, "training.weight_decay": 0.001}]
+    assert space.initial_trials == [{"training.learning_rate": 0.0001, "training.weight_decay": 0.001}]
 
 
 def test_it_is_the_same_after_a_way_through_json(tmp_path: Path) -> None:
-    space = load(SEARCH_SPACES / "joint.yaml", EXPERIMENT)
+    space = load_space(SEARCH_SPACES / "joint.yaml", EXPERIMENT)
     assert Space.model_validate(json.loads(space.model_dump_json(by_alias=True, exclude_defaults=True))) == space
 
 
@@ -76,7 +76,7 @@ def test_a_grid_holds_every_configuration_once_and_its_size_is_known_without_it(
         "  training.batch_size: {int: [7, 8]}\n"
         "  model.excitement.driver: {choice: [features, word], when: {model.excitement.acoustic: [none]}}\n"
     )
-    space = load(write(tmp_path, text), EXPERIMENT)
+    space = load_space(write(tmp_path, text), EXPERIMENT)
     made = list(space.grid(EXPERIMENT.flat()))
     # mean: 3 margins; lse: 3 temperatures of 3 margins; utterance: one; each with 2 sizes, and never a driver.
     assert len(made) == space.grid_size(EXPERIMENT.flat()) == 2 * (3 + 9 + 1)
@@ -89,14 +89,14 @@ def test_a_grid_holds_every_configuration_once_and_its_size_is_known_without_it(
 
 def test_a_range_without_steps_has_no_grid_and_is_named(tmp_path: Path) -> None:
     text = "parameters:\n  training.batch_size: {int: [1, 3]}\n  training.learning_rate: {float: [0.1, 0.2]}\n"
-    space = load(write(tmp_path, text), EXPERIMENT)
+    space = load_space(write(tmp_path, text), EXPERIMENT)
     for ask in (space.grid, space.grid_size):
         with pytest.raises(UserError, match=r"training\.learning_rate has no grid: give its range a `step`"):
             ask(EXPERIMENT.flat())
 
 
 def test_draws_stay_in_their_ranges_and_on_their_steps(tmp_path: Path) -> None:
-    space = load(
+    space = load_space(
         write(
             tmp_path,
             "parameters:\n"
@@ -117,7 +117,7 @@ def test_draws_stay_in_their_ranges_and_on_their_steps(tmp_path: Path) -> None:
 
 
 def test_a_conditional_parameter_is_drawn_only_when_its_condition_holds(tmp_path: Path) -> None:
-    space = load(
+    space = load_space(
         write(
             tmp_path,
             "parameters:\n"
@@ -138,12 +138,12 @@ def test_a_condition_on_what_the_space_does_not_vary_looks_at_the_experiment(tmp
         "  model.excitement.driver: {choice: [features, word], when: {model.excitement.acoustic: [none]}}\n"
         "  training.batch_size: {int: [8, 64], log: true}\n"
     )
-    space = load(write(tmp_path, text), EXPERIMENT)
+    space = load_space(write(tmp_path, text), EXPERIMENT)
     assert "model.excitement.driver" not in space.draw(optuna.create_study().ask(), EXPERIMENT.flat())
 
 
 def test_the_experiment_s_own_configuration_is_a_point_of_the_space_if_it_lies_inside(tmp_path: Path) -> None:
-    space = load(
+    space = load_space(
         write(
             tmp_path,
             "parameters:\n"
@@ -154,15 +154,15 @@ def test_the_experiment_s_own_configuration_is_a_point_of_the_space_if_it_lies_i
         EXPERIMENT,
     )
     own = {"model.fusion.hidden": 256, "model.excitement.acoustic": "residual_gate", "training.batch_size": 32}
-    assert space.point(EXPERIMENT.flat()) == own
-    without = apply(EXPERIMENT, {"model.excitement.acoustic": "none"}).flat()
-    assert space.point(without) == {"model.fusion.hidden": 256, "model.excitement.acoustic": "none"}
-    assert space.point(apply(EXPERIMENT, {"model.fusion.hidden": 1024}).flat()) is None
+    assert space.as_point(EXPERIMENT.flat()) == own
+    without = apply_configuration(EXPERIMENT, {"model.excitement.acoustic": "none"}).flat()
+    assert space.as_point(without) == {"model.fusion.hidden": 256, "model.excitement.acoustic": "none"}
+    assert space.as_point(apply_configuration(EXPERIMENT, {"model.fusion.hidden": 1024}).flat()) is None
 
 
 def test_what_chooses_the_best_epoch_may_vary_if_the_objective_is_another(tmp_path: Path) -> None:
-    by_ua = apply(EXPERIMENT, {"tune.objective": "ua"})
-    space = load(write(tmp_path, "parameters:\n  training.score: {choice: [ua, wa]}\n"), by_ua)
+    by_ua = apply_configuration(EXPERIMENT, {"tune.objective": "ua"})
+    space = load_space(write(tmp_path, "parameters:\n  training.score: {choice: [ua, wa]}\n"), by_ua)
     assert space.parameters["training.score"].choice == ["ua", "wa"]
 
 
@@ -195,24 +195,27 @@ def test_what_chooses_the_best_epoch_may_vary_if_the_objective_is_another(tmp_pa
             "must be listed before it",
         ),
         (
-            "parameters:\n  training.batch_size: {int: [1, 5]}\nfirst: [{training.batch_size: 9}]\n",
+            "parameters:\n  training.batch_size: {int: [1, 5]}\ninitial_trials: [{training.batch_size: 9}]\n",
             "lies outside the space",
         ),
-        ("parameters:\n  training.batch_size: {int: [1, 5]}\nfirst: [{}]\n", "give training.batch_size too"),
-        ("parameters:\n  training.batch_size: {int: [1, 5]}\nfirst: [5]\n", "first, configuration 1: give"),
+        ("parameters:\n  training.batch_size: {int: [1, 5]}\ninitial_trials: [{}]\n", "give training.batch_size too"),
         (
-            "parameters:\n  training.batch_size: {int: [1, 5]}\nfirst: [{training.batch: 5}]\n",
+            "parameters:\n  training.batch_size: {int: [1, 5]}\ninitial_trials: [5]\n",
+            "initial_trials, configuration 1: give",
+        ),
+        (
+            "parameters:\n  training.batch_size: {int: [1, 5]}\ninitial_trials: [{training.batch: 5}]\n",
             "training.batch is not a parameter of this space; did you mean training.batch_size?",
         ),
         (
             "parameters:\n  model.fusion.dropout: {float: [0.0, 0.4], step: 0.2}\n"
-            "first: [{model.fusion.dropout: 0.3}]\n",
-            "first, configuration 1: model.fusion.dropout=0.3 lies outside",
+            "initial_trials: [{model.fusion.dropout: 0.3}]\n",
+            "initial_trials, configuration 1: model.fusion.dropout=0.3 lies outside",
         ),
         (
             "parameters:\n  model.pooling.kind: {choice: [mean, lse]}\n"
             "  model.pooling.temperature: {float: [1, 2], when: {model.pooling.kind: [lse]}}\n"
-            "first: [{model.pooling.kind: mean, model.pooling.temperature: 1}]\n",
+            "initial_trials: [{model.pooling.kind: mean, model.pooling.temperature: 1}]\n",
             "leave out model.pooling.temperature, whose condition does not hold",
         ),
         (
@@ -276,13 +279,13 @@ def test_what_chooses_the_best_epoch_may_vary_if_the_objective_is_another(tmp_pa
             "  training.label_smoothing: {float: [0.0, 0.1]}\n",
             "training.label_smoothing goes with training.loss cross_entropy",
         ),
-        ("parametres: {}\n", "parametres: no such key; allowed here: parameters, first"),
+        ("parametres: {}\n", "parametres: no such key; allowed here: parameters, initial_trials"),
         ("parameters: [\n", "cannot be read as YAML"),
     ],
 )
 def test_a_space_that_does_not_fit_is_refused_before_anything_runs(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(UserError) as raised:
-        load(write(tmp_path, text), EXPERIMENT)
+        load_space(write(tmp_path, text), EXPERIMENT)
     assert sentence in str(raised.value)
     assert "space.yaml" in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -291,4 +294,4 @@ def test_a_space_that_does_not_fit_is_refused_before_anything_runs(tmp_path: Pat
 def test_an_ablation_is_no_space_to_search(tmp_path: Path) -> None:
     path = write(tmp_path, "reference: fgcme\nvariants: {fgcme: null, mean: null}\n")
     with pytest.raises(UserError, match="an ablation, not a search space: use it with fgcme ablate"):
-        load(path, EXPERIMENT)
+        load_space(path, EXPERIMENT)

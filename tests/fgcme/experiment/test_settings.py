@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from fgcme.errors import UserError
-from fgcme.experiment.settings import Experiment, load, parse, read_yaml, setting_type
+from fgcme.experiment.loading import load_experiment, parse_experiment, read_yaml, setting_type
+from fgcme.experiment.settings import Experiment
 from pipelines.bundled import EXPERIMENTS
 
 MINIMAL = {"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}}
@@ -19,11 +20,11 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_experiment_is_valid_and_named_after_its_file(path: Path) -> None:
-    assert load(path).name == path.stem
+    assert load_experiment(path).name == path.stem
 
 
 def test_overrides_are_typed_by_the_setting(file: Path) -> None:
-    experiment = load(
+    experiment = load_experiment(
         file, ["training.epochs=5", "model.pooling.kind=mean", "training.seeds=[1, 2]", "prepare.folder=null"]
     )
     assert experiment.training.epochs == 5
@@ -49,14 +50,14 @@ def test_overrides_are_typed_by_the_setting(file: Path) -> None:
         ("protocol.name={a", "not valid YAML"),
         ("model.baseline.heads=3", "`heads` must divide the LSTM's 512 outputs"),
         ("model=utterence", "model=utterence: no such variant; did you mean utterance?"),
-        ("training.augmentation.signal_to_noise=[20, 5]", "starts with the lowest"),
+        ("training.augmentation.snr_db=[20, 5]", "starts with the lowest"),
         ("training.precision=float16", "'float16' is refused"),
         ("tune.objective=uar", "tune.objective: 'uar' is refused: input should be 'score', 'ua', 'wa' or 'macro_f1'"),
     ],
 )
 def test_a_wrong_override_is_refused_in_one_line_that_names_the_key(file: Path, override: str, sentence: str) -> None:
     with pytest.raises(UserError) as raised:
-        load(file, [override])
+        load_experiment(file, [override])
     assert sentence in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -65,29 +66,32 @@ def test_a_wrong_override_is_refused_in_one_line_that_names_the_key(file: Path, 
     ("overrides", "sentence"),
     [
         (["training.loss=ctc", "model.kind=late_fusion"], "needs a model that classifies words, which late_fusion"),
-        (["training.loss=ctc", "training.augmentation.mixup=0.2"], "goes with neither mixup nor class weights"),
+        (["training.loss=ctc", "training.augmentation.mixup_alpha=0.2"], "goes with neither mixup nor class weights"),
         (["training.loss=ctc", "training.class_weights=balanced"], "goes with neither mixup nor class weights"),
         (["training.loss=focal", "training.label_smoothing=0.1"], "goes with training.loss cross_entropy"),
-        (["model=late_fusion", "training.augmentation.mixup=0.2"], "does not go with late_fusion"),
+        (["model=late_fusion", "training.augmentation.mixup_alpha=0.2"], "does not go with late_fusion"),
         (["prepare.features={kind: speech_encoder, checkpoint: x}", "model.acoustic.input=mfcc"], "needs prepare.fe"),
-        (["prepare.features={kind: speech_encoder, checkpoint: x}", "training.augmentation.gain=6"], "need prepare.fe"),
+        (
+            ["prepare.features={kind: speech_encoder, checkpoint: x}", "training.augmentation.gain_db=6"],
+            "need prepare.fe",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(file: Path, overrides: list[str], sentence: str) -> None:
     with pytest.raises(UserError) as raised:
-        load(file, overrides)
+        load_experiment(file, overrides)
     assert sentence in str(raised.value) and ": :" not in str(raised.value)
 
 
 def test_a_variant_is_taken_over_and_leaves_the_other_settings(file: Path) -> None:
-    experiment = load(file, ["model.fusion.hidden=64", "model=utterance", "model.pooling.margin=2"])
+    experiment = load_experiment(file, ["model.fusion.hidden=64", "model=utterance", "model.pooling.margin=2"])
     model = experiment.model
     assert (model.pooling.kind, model.pooling.margin, model.fusion.hidden) == ("utterance", 2, 64)
 
 
 def test_a_file_may_name_a_variant(file: Path) -> None:
     file.write_text(file.read_text() + "model: mean\n")
-    assert load(file, ["model.fusion.hidden=64"]).model.pooling.kind == "mean"
+    assert load_experiment(file, ["model.fusion.hidden=64"]).model.pooling.kind == "mean"
 
 
 @pytest.mark.parametrize("content", ["- a\n- b\n", "name: [\n", "\x00"])
@@ -95,7 +99,7 @@ def test_a_file_that_is_no_experiment_is_refused_by_name(tmp_path: Path, content
     path = tmp_path / "broken.yaml"
     path.write_text(content)
     with pytest.raises(UserError, match=r"broken\.yaml"):
-        load(path)
+        load_experiment(path)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +113,7 @@ def test_a_key_that_is_there_twice_is_refused_with_its_line(tmp_path: Path, cont
     path = tmp_path / "twice.yaml"
     path.write_text(content)
     with pytest.raises(UserError, match=rf"twice\.yaml: {line}.*keep one"):
-        load(path)
+        load_experiment(path)
 
 
 def test_what_a_section_inherits_it_may_override(tmp_path: Path) -> None:
@@ -119,14 +123,14 @@ def test_what_a_section_inherits_it_may_override(tmp_path: Path) -> None:
 
 
 def test_a_written_experiment_reads_back_equal(file: Path, tmp_path: Path) -> None:
-    experiment = load(file, ["protocol.labels={a: b, c: d}", "protocol.folds=[[s1], [s2], [s3]]"])
+    experiment = load_experiment(file, ["protocol.labels={a: b, c: d}", "protocol.folds=[[s1], [s2], [s3]]"])
     copy = tmp_path / "copy.yaml"
     copy.write_text(experiment.to_yaml())
-    assert load(copy) == experiment
+    assert load_experiment(copy) == experiment
 
 
 def test_flat_settings_are_dotted_and_complete() -> None:
-    flat = parse(MINIMAL).flat()
+    flat = parse_experiment(MINIMAL).flat()
     assert flat["training.learning_rate"] == 5e-4
     assert flat["model.acoustic.channels"] == [64, 128, 128]
     assert all(setting_type(name) is not None for name in flat)
@@ -138,6 +142,6 @@ def test_an_unknown_setting_has_no_type() -> None:
 
 
 def test_settings_cannot_be_changed_in_place() -> None:
-    experiment: Experiment = parse(MINIMAL)
+    experiment: Experiment = parse_experiment(MINIMAL)
     with pytest.raises(ValueError, match="frozen"):
         experiment.name = "other"  # type: ignore[misc]

@@ -9,10 +9,11 @@ import yaml
 
 from fgcme.errors import UserError
 from fgcme.experiment import variants
-from fgcme.experiment.settings import ModelSettings, load
+from fgcme.experiment.loading import load_experiment
+from fgcme.experiment.settings import ModelSettings
 from fgcme.model import build
 
-each_variant = pytest.mark.parametrize("name", variants.all_named())
+each_variant = pytest.mark.parametrize("name", variants.all_variants())
 
 
 @pytest.fixture
@@ -26,27 +27,27 @@ def file(tmp_path: Path) -> Path:
 
 @each_variant
 def test_every_variant_is_a_valid_model_that_can_be_built(name: str) -> None:
-    settings = ModelSettings.model_validate(variants.named(name))
+    settings = ModelSettings.model_validate(variants.find_variant(name))
     assert sum(parameter.numel() for parameter in build(settings, 4, 5, 2).parameters()) > 0
 
 
 @each_variant
 def test_every_variant_says_its_kind_so_that_it_can_follow_any_other(name: str) -> None:
-    assert "kind" in variants.named(name)
+    assert "kind" in variants.find_variant(name)
 
 
 def test_no_two_variants_are_the_same_model() -> None:
-    models = [ModelSettings.model_validate(settings) for settings in variants.all_named().values()]
+    models = [ModelSettings.model_validate(settings) for settings in variants.all_variants().values()]
     assert all(models.index(model) == place for place, model in enumerate(models))
 
 
 def test_there_is_a_variant_of_every_kind() -> None:
-    kinds = {settings["kind"] for settings in variants.all_named().values()}
+    kinds = {settings["kind"] for settings in variants.all_variants().values()}
     assert kinds == set(ModelSettings.model_json_schema()["properties"]["kind"]["enum"])
 
 
 def test_the_default_model_is_the_variant_of_that_name() -> None:
-    assert ModelSettings.model_validate(variants.named("fgcme")) == ModelSettings()
+    assert ModelSettings.model_validate(variants.find_variant("fgcme")) == ModelSettings()
 
 
 @pytest.mark.parametrize(
@@ -55,18 +56,18 @@ def test_the_default_model_is_the_variant_of_that_name() -> None:
 )
 def test_an_unknown_variant_is_refused_with_the_closest_and_all_there_are(name: str, closest: str) -> None:
     with pytest.raises(UserError, match=f"model={name}: no such variant; did you mean {closest}\\?") as error:
-        variants.named(name)
+        variants.find_variant(name)
     assert "pooled_statistics" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_name_like_no_other_is_refused_without_a_guess() -> None:
     with pytest.raises(UserError, match=r"model=zzz: no such variant; \(there are fgcme, "):
-        variants.named("zzz")
+        variants.find_variant("zzz")
 
 
 def test_what_is_done_to_a_variant_stays_with_whoever_did_it() -> None:
-    variants.named("gate")["excitement"]["semantic"] = "none"
-    assert variants.named("gate")["excitement"]["semantic"] == "gate"
+    variants.find_variant("gate")["excitement"]["semantic"] = "none"
+    assert variants.find_variant("gate")["excitement"]["semantic"] == "gate"
 
 
 def test_merging_goes_down_into_sections_and_leaves_the_rest() -> None:
@@ -81,26 +82,26 @@ def test_merging_goes_down_into_sections_and_leaves_the_rest() -> None:
 
 
 def test_a_variant_on_the_command_line_changes_what_it_names_and_nothing_else(file: Path) -> None:
-    plain = load(file).model
-    model = load(file, ["model=gate", "model.fusion.hidden=64"]).model
+    plain = load_experiment(file).model
+    model = load_experiment(file, ["model=gate", "model.fusion.hidden=64"]).model
     assert (model.excitement.semantic, model.excitement.acoustic, model.fusion.hidden) == ("gate", "gate", 64)
     assert (model.pooling, model.excitement.driver) == (plain.pooling, "word")
 
 
 def test_overrides_apply_in_their_order(file: Path) -> None:
-    assert load(file, ["model=mean", "model.pooling.kind=max"]).model.pooling.kind == "max"
-    assert load(file, ["model.pooling.kind=max", "model=mean"]).model.pooling.kind == "mean"
-    assert load(file, ["model=late_fusion", "model=mean"]).model.kind == "fgcme"
+    assert load_experiment(file, ["model=mean", "model.pooling.kind=max"]).model.pooling.kind == "max"
+    assert load_experiment(file, ["model.pooling.kind=max", "model=mean"]).model.pooling.kind == "mean"
+    assert load_experiment(file, ["model=late_fusion", "model=mean"]).model.kind == "fgcme"
 
 
 def test_an_experiment_file_may_name_a_variant(file: Path) -> None:
     content = yaml.safe_load(file.read_text())
     file.write_text(yaml.safe_dump(content | {"model": "learned_alignment"}))
-    assert load(file, ["model.baseline.stack=4"]).model == ModelSettings.model_validate(
+    assert load_experiment(file, ["model.baseline.stack=4"]).model == ModelSettings.model_validate(
         {"kind": "learned_alignment", "baseline": {"stack": 4}}
     )
 
 
 def test_an_unknown_variant_on_the_command_line_is_refused(file: Path) -> None:
     with pytest.raises(UserError, match="did you mean mean"):
-        load(file, ["model=meen"])
+        load_experiment(file, ["model=meen"])

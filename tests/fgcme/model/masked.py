@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
-from fgcme.data.batch import Batch, Reading, collate, plan
+from fgcme.data.batch import Batch, SegmentScheme, collate, layout_frames
 from fgcme.model import FineGrainedExcitement, Network
 from fgcme.model.encoders import SemanticEncoder
 from fgcme.model.excitement import Excitement
-from fgcme.model.listening import AlignedListening
+from fgcme.model.word_acoustics import SpanPooling
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class PaddedBatch:
         return PaddedBatch(**moved, word_counts=self.word_counts)
 
 
-def ragged(utterances: Sequence[Utterance], reading: Reading) -> Batch:
+def ragged(utterances: Sequence[Utterance], reading: SegmentScheme) -> Batch:
     """Utterances laid end to end, as the package does it."""
     return collate(
         [utterance.frames for utterance in utterances],
-        [plan(reading, utterance.begin, utterance.end, len(utterance.frames)) for utterance in utterances],
+        [layout_frames(reading, utterance.begin, utterance.end, len(utterance.frames)) for utterance in utterances],
         [utterance.words for utterance in utterances],
         [utterance.label for utterance in utterances],
-        reading.reach + 1,
+        reading.lookahead + 1,
     )
 
 
@@ -143,9 +143,9 @@ class MaskedExcitement(nn.Module):
         return hidden.transpose(1, 2)
 
     @property
-    def listening(self) -> AlignedListening:
+    def listening(self) -> SpanPooling:
         """What hears the words."""
-        return cast("AlignedListening", self.core.acoustic)
+        return cast("SpanPooling", self.core.acoustic)
 
     @property
     def kernels(self) -> list[int]:

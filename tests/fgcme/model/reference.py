@@ -259,7 +259,7 @@ def feature_signal(features: Tensor, driver: Weights) -> Tensor:
 
 def word_signal(index: int, settings: ExcitementSettings, driver: Weights) -> Tensor:
     """E[w], or W E[w] + b with a narrow table."""
-    if settings.squeeze == 1:
+    if settings.reduction_ratio == 1:
         return driver["weight"][index]
     return linear(driver["0.weight"][index], part(driver, "1"))
 

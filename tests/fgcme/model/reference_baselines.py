@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fgcme.data.batch import Batch, collate, plan
-from fgcme.data.hearing import reading
+from fgcme.data.batch import Batch, collate, layout_frames
+from fgcme.data.hearing import scheme_of
 from fgcme.experiment.settings import ModelSettings
 from fgcme.model import Network
 from tests.fgcme.model.masked import Utterance
@@ -48,13 +48,13 @@ def draw(seed: int, frame_count: int, word_count: int, frame_size: int, vocabula
 
 def ragged(settings: ModelSettings, utterances: Sequence[Utterance]) -> Batch:
     """Utterances laid end to end, as the package does it for a model of these settings."""
-    read = reading(settings)
+    read = scheme_of(settings)
     return collate(
         [utterance.frames for utterance in utterances],
-        [plan(read, utterance.begin, utterance.end, len(utterance.frames)) for utterance in utterances],
+        [layout_frames(read, utterance.begin, utterance.end, len(utterance.frames)) for utterance in utterances],
         [utterance.words for utterance in utterances],
         [utterance.label for utterance in utterances],
-        read.reach + 1,
+        read.lookahead + 1,
     )
 
 

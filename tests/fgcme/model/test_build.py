@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fgcme.data.batch import Reading
-from fgcme.data.hearing import reading
+from fgcme.data.batch import SegmentScheme
+from fgcme.data.hearing import scheme_of
 from fgcme.experiment import variants
 from fgcme.experiment.settings import ModelKind, ModelSettings
 from fgcme.model import Network, build
@@ -29,9 +29,9 @@ def weights(network: Network) -> dict[str, Tensor]:
     return network.core.state_dict()
 
 
-@pytest.mark.parametrize("name", variants.all_named())
+@pytest.mark.parametrize("name", variants.all_variants())
 def test_every_named_variant_classifies_a_batch_that_is_read_as_it_wants(name: str) -> None:
-    settings = ModelSettings.model_validate(variants.named(name))
+    settings = ModelSettings.model_validate(variants.find_variant(name))
     torch.manual_seed(0)
     # Long and short, one word, one frame, an utterance shorter than the reach.
     shapes = [(60, 6), (30, 1), (1, 2), (4, 3)]
@@ -73,7 +73,7 @@ def same_start(one: dict[str, Tensor], other: dict[str, Tensor], prefixes: tuple
         {"excitement": {"semantic": "none", "acoustic": "none"}},
         {"excitement": {"semantic": "none"}},
         {"excitement": {"driver": "word"}},
-        {"excitement": {"squeeze": 4}},
+        {"excitement": {"reduction_ratio": 4}},
         {"pooling": {"kind": "uniform"}},
         {"pooling": {"kind": "statistics"}},
         {"fusion": {"readout": "attention"}},
@@ -115,7 +115,7 @@ def test_the_default_model_has_the_paper_s_sizes() -> None:
     core = built().core
     shapes = [tuple(layer.weight.shape) for layer in core.acoustic.encoder.convolutions]
     assert shapes == [(64, 40, 5), (128, 64, 2), (128, 128, 2)]
-    assert core.acoustic.encoder.reach == 6
+    assert core.acoustic.encoder.lookahead == 6
     assert core.semantic.embedding.table.weight.shape == (20, 300)
     assert core.semantic.project.out_features == 256
     lstm = core.sequence.lstm
@@ -186,26 +186,26 @@ def test_a_model_trained_by_ctc_has_a_class_more() -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, Reading("words", reach=6)),
-        ({"acoustic": {"kernels": [3, 3, 1]}, "pooling": {"margin": 4}}, Reading("words", reach=4, margin=4)),
-        ({"pooling": {"kind": "uniform"}}, Reading("even", reach=6)),
-        ({"pooling": {"kind": "utterance"}}, Reading("utterance", reach=6)),
-        ({"modalities": "semantic"}, Reading("none")),
-        ({"modalities": "acoustic"}, Reading("words", reach=6)),
-        ({"kind": "semantic_lstm"}, Reading("none")),
-        ({"kind": "pooled_statistics", "modalities": "semantic"}, Reading("none")),
-        ({"kind": "pooled_statistics"}, Reading("utterance")),
-        ({"kind": "acoustic_lstm"}, Reading("utterance")),
+        ({}, SegmentScheme("words", lookahead=6)),
+        ({"acoustic": {"kernels": [3, 3, 1]}, "pooling": {"margin": 4}}, SegmentScheme("words", lookahead=4, margin=4)),
+        ({"pooling": {"kind": "uniform"}}, SegmentScheme("even", lookahead=6)),
+        ({"pooling": {"kind": "utterance"}}, SegmentScheme("utterance", lookahead=6)),
+        ({"modalities": "semantic"}, SegmentScheme("none")),
+        ({"modalities": "acoustic"}, SegmentScheme("words", lookahead=6)),
+        ({"kind": "semantic_lstm"}, SegmentScheme("none")),
+        ({"kind": "pooled_statistics", "modalities": "semantic"}, SegmentScheme("none")),
+        ({"kind": "pooled_statistics"}, SegmentScheme("utterance")),
+        ({"kind": "acoustic_lstm"}, SegmentScheme("utterance")),
         # The kinds that are made of both modalities have both, whatever is set for those that need not.
-        ({"kind": "late_fusion", "modalities": "semantic"}, Reading("utterance")),
-        ({"kind": "multi_hop_attention"}, Reading("utterance")),
-        ({"kind": "learned_alignment", "pooling": {"margin": 3}}, Reading("utterance")),
-        ({"kind": "ctc_alignment"}, Reading("utterance")),
+        ({"kind": "late_fusion", "modalities": "semantic"}, SegmentScheme("utterance")),
+        ({"kind": "multi_hop_attention"}, SegmentScheme("utterance")),
+        ({"kind": "learned_alignment", "pooling": {"margin": 3}}, SegmentScheme("utterance")),
+        ({"kind": "ctc_alignment"}, SegmentScheme("utterance")),
     ],
     ids=str,
 )
-def test_a_model_reads_the_frames_that_it_listens_to(settings: dict[str, Any], expected: Reading) -> None:
-    assert reading(ModelSettings.model_validate(settings)) == expected
+def test_a_model_reads_the_frames_that_it_listens_to(settings: dict[str, Any], expected: SegmentScheme) -> None:
+    assert scheme_of(ModelSettings.model_validate(settings)) == expected
 
 
 def test_words_are_followed_by_a_packed_lstm_in_every_model_that_goes_by_them() -> None:

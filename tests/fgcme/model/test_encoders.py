@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fgcme.data.batch import Reading, lookahead
+from fgcme.data.batch import SegmentScheme, lookahead
 from fgcme.errors import UserError
 from fgcme.experiment.settings import AcousticSettings
 from fgcme.model import WordEmbedding
@@ -45,7 +45,7 @@ def test_the_encoder_and_its_gradient_follow_the_equations(
 ) -> None:
     model, frames = encoder(activation, normalised=normalised), torch.randn(frame_count, 4, dtype=torch.float64)
     outputs, expected = model(frames), by_equation(model, frames, activation, normalised)
-    assert outputs.shape == (frame_count - model.reach, 3)
+    assert outputs.shape == (frame_count - model.lookahead, 3)
     weight = torch.randn_like(expected)
     torch.testing.assert_close(outputs, expected)
     for ours, theirs in zip(
@@ -69,7 +69,7 @@ def test_an_output_sees_its_own_frame_and_the_reach_after_it(activation: Activat
     model = encoder(activation, normalised=normalised)
     frames = torch.randn(30, 4, dtype=torch.float64)
     outputs = model(frames)
-    assert model.reach == lookahead([5, 2, 3]) == 7
+    assert model.lookahead == lookahead([5, 2, 3]) == 7
     changed = frames.clone()
     changed[15] += 1
     moved = (model(changed) - outputs).abs().sum(1) > 1e-9
@@ -122,7 +122,7 @@ def test_a_word_s_feature_is_a_linear_map_of_its_embedding() -> None:
     model = SemanticEncoder(WordEmbedding(6, size=2), size=3)
     words = np.array([2, 5, 2])
     nothing = np.zeros(3, np.int64)
-    features = model(ragged([Utterance(np.zeros((4, 1), np.float32), nothing, nothing, words)], Reading("none")))
+    features = model(ragged([Utterance(np.zeros((4, 1), np.float32), nothing, nothing, words)], SegmentScheme("none")))
     table, project = model.embedding.table.weight, model.project
     torch.testing.assert_close(features, table[words] @ project.weight.T + project.bias)
     assert model.size == 3

@@ -53,9 +53,9 @@ def test_a_driver_goes_with_every_form_but_none(form: Form, module: nn.Module | 
         Excitement(form, module)
 
 
-@pytest.mark.parametrize(("squeeze", "narrow"), [(1, None), (2, 4), (4, 2), (100, 1)])
-def test_features_drive_by_one_linear_map_or_through_a_bottleneck(squeeze: int, narrow: int | None) -> None:
-    module, source = driver(6, 8, squeeze), torch.randn(5, 6)
+@pytest.mark.parametrize(("reduction_ratio", "narrow"), [(1, None), (2, 4), (4, 2), (100, 1)])
+def test_features_drive_by_one_linear_map_or_through_a_bottleneck(reduction_ratio: int, narrow: int | None) -> None:
+    module, source = driver(6, 8, reduction_ratio), torch.randn(5, 6)
     weights = dict(module.named_parameters())
     if narrow is None:
         expected = source @ weights["weight"].T + weights["bias"]
@@ -66,9 +66,9 @@ def test_features_drive_by_one_linear_map_or_through_a_bottleneck(squeeze: int, 
     torch.testing.assert_close(module(source), expected)
 
 
-@pytest.mark.parametrize(("squeeze", "narrow"), [(1, None), (4, 2), (100, 1)])
-def test_words_drive_by_a_table_or_by_a_linear_map_of_a_narrow_one(squeeze: int, narrow: int | None) -> None:
-    module, words = word_driver(9, 8, squeeze), torch.tensor([1, 4, 8, 4])
+@pytest.mark.parametrize(("reduction_ratio", "narrow"), [(1, None), (4, 2), (100, 1)])
+def test_words_drive_by_a_table_or_by_a_linear_map_of_a_narrow_one(reduction_ratio: int, narrow: int | None) -> None:
+    module, words = word_driver(9, 8, reduction_ratio), torch.tensor([1, 4, 8, 4])
     weights = dict(module.named_parameters())
     if narrow is None:
         expected = weights["weight"][words]
@@ -78,18 +78,18 @@ def test_words_drive_by_a_table_or_by_a_linear_map_of_a_narrow_one(squeeze: int,
     torch.testing.assert_close(module(words), expected)
 
 
-@pytest.mark.parametrize("squeeze", [1, 4])
-def test_every_value_of_a_word_s_row_can_be_learnt(squeeze: int) -> None:
-    module, words = word_driver(9, 8, squeeze), torch.arange(2, 9)
+@pytest.mark.parametrize("reduction_ratio", [1, 4])
+def test_every_value_of_a_word_s_row_can_be_learnt(reduction_ratio: int) -> None:
+    module, words = word_driver(9, 8, reduction_ratio), torch.arange(2, 9)
     table = next(iter(module.parameters()))
     weight = torch.randn(7, 8, generator=torch.Generator().manual_seed(0))
     (gradient,) = torch.autograd.grad((module(words) * weight).sum(), table)
     assert gradient[2:].all()
 
 
-@pytest.mark.parametrize("squeeze", [1, 4])
-def test_an_unknown_word_starts_with_no_signal_of_its_own(squeeze: int) -> None:
-    unknown, silent = word_driver(9, 8, squeeze)(torch.tensor([1, 0]))
+@pytest.mark.parametrize("reduction_ratio", [1, 4])
+def test_an_unknown_word_starts_with_no_signal_of_its_own(reduction_ratio: int) -> None:
+    unknown, silent = word_driver(9, 8, reduction_ratio)(torch.tensor([1, 0]))
     assert torch.equal(unknown, silent)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fgcme.data.batch import Batch, Mixture
-from fgcme.data.hearing import reading
+from fgcme.data.hearing import scheme_of
 from fgcme.experiment import variants
 from fgcme.experiment.settings import ModelSettings
 from fgcme.model import FineGrainedExcitement, Network, Output, build
@@ -29,7 +29,7 @@ Changes = dict[str, Any]
 
 # All of the method: every named variant, and what can be set besides.
 VARIANTS: dict[str, Changes] = {
-    **{name: changes for name, changes in variants.all_named().items() if changes["kind"] == "fgcme"},
+    **{name: changes for name, changes in variants.all_variants().items() if changes["kind"] == "fgcme"},
     **{
         f"{form}, {side} side, driven by {driver}": {"excitement": sides | {"driver": driver}}
         for form, driver in itertools.product(("gate", "residual_gate", "additive"), ("features", "word"))
@@ -41,7 +41,7 @@ VARIANTS: dict[str, Changes] = {
         # The semantic side is driven by the acoustic features alone.
         if (side, driver) != ("semantic", "word")
     },
-    "squeezed, driven by word": {"excitement": {"driver": "word", "squeeze": 4}},
+    "squeezed, driven by word": {"excitement": {"driver": "word", "reduction_ratio": 4}},
     **{f"readout {kind}": {"fusion": {"readout": kind}} for kind in ("max", "mean", "attention")},
     **{f"activation {kind}": {"acoustic": {"activation": kind}} for kind in ("relu", "gelu")},
     "layer normalisation": {"acoustic": {"layer_normalisation": True}},
@@ -92,7 +92,7 @@ def network_of(changes: Changes, blank: bool = False, frame_size: int = FRAME_SI
 
 
 def batch_of(utterances: list[Utterance], changes: Changes) -> Batch:
-    return ragged(utterances, reading(settings_of(changes)))
+    return ragged(utterances, scheme_of(settings_of(changes)))
 
 
 def double(batch: Batch) -> Batch:
@@ -189,7 +189,7 @@ def test_the_ragged_model_is_the_masked_model(name: str) -> None:
     network = network_of(VARIANTS[name])
     utterances = [*UTTERANCES, *EMPTY]
     batch = batch_of(utterances, VARIANTS[name])
-    masked_batch = padded(utterances, reading(settings_of(VARIANTS[name])).reach)
+    masked_batch = padded(utterances, scheme_of(settings_of(VARIANTS[name])).lookahead)
     ours, theirs = network(batch).logits, MaskedExcitement(network)(masked_batch)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     gradient = gradients(network, functional.cross_entropy(ours, batch.labels))
@@ -201,7 +201,7 @@ def test_the_ragged_model_is_the_masked_model(name: str) -> None:
 def test_the_default_model_at_its_own_size_is_the_masked_model() -> None:
     torch.manual_seed(0)
     network = build(ModelSettings(), FRAME_SIZE, VOCABULARY, CLASSES)
-    logits = network(ragged(UTTERANCES, reading(ModelSettings()))).logits
+    logits = network(ragged(UTTERANCES, scheme_of(ModelSettings()))).logits
     torch.testing.assert_close(logits, MaskedExcitement(network)(padded(UTTERANCES, REACH)), rtol=1e-5, atol=1e-5)
 
 
@@ -239,7 +239,7 @@ def test_any_utterance_answers_alike_alone_and_in_any_company(
 @every_variant
 def test_an_utterance_later_in_its_recording_is_the_same_utterance(changes: Changes) -> None:
     network, one = network_of(changes), utterance(3, 60, [(20, 28), (28, 33), (33, 45)])
-    if reading(settings_of(changes)).segments in ("even", "utterance"):
+    if scheme_of(settings_of(changes)).segments in ("even", "utterance"):
         pytest.skip("listens to all of the recording")
     noise = np.random.default_rng(1).normal(size=(30, FRAME_SIZE)).astype(np.float32)
     later = Utterance(np.concatenate([noise, one.frames, noise]), one.begin + 30, one.end + 30, one.words)

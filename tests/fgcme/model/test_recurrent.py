@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 
-from fgcme.model.recurrent import LongLSTM, RaggedLSTM, final_states, side_by_side, step_counts, time_major
+from fgcme.model.recurrent import LongLSTM, RaggedLSTM, final_states, stack_frames, step_counts, time_major
 
 any_counts = st.lists(st.integers(1, 9), min_size=1, max_size=6).map(torch.tensor)
 
@@ -137,7 +137,7 @@ def test_frames_lie_side_by_side_and_the_last_fills_up_the_last_step(lengths: li
         for first in range(0, len(utterance), stack):
             step = utterance[first : first + stack]
             expected.append(torch.cat([step, utterance[-1:].expand(stack - len(step), 2)]).flatten())
-    assert torch.equal(side_by_side(frames, counts, stack), torch.stack(expected))
+    assert torch.equal(stack_frames(frames, counts, stack), torch.stack(expected))
     assert step_counts(counts, stack).tolist() == [len(range(0, length, stack)) for length in lengths]
 
 
@@ -147,7 +147,7 @@ def test_nothing_waits_for_a_device_to_learn_how_much_there_is(stack: int) -> No
     # A tensor on this device has a shape and no values: whatever asks for one fails.
     frames = torch.empty(21, 3, device="meta", requires_grad=True)
     steps = step_counts(counts, stack)
-    outputs = LongLSTM(3 * stack, 4).to("meta")(side_by_side(frames, counts, stack), steps)
+    outputs = LongLSTM(3 * stack, 4).to("meta")(stack_frames(frames, counts, stack), steps)
     states = final_states(RaggedLSTM(8, 4).to("meta")(outputs, steps), steps)
     torch.autograd.backward(states.sum())
     assert states.shape == (3, 8) and frames.grad is not None

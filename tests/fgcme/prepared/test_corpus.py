@@ -75,7 +75,7 @@ def test_a_part_from_before_there_were_ratings_reads_as_one_without_them(tmp_pat
     ((_, table),) = prepared.parts(tmp_path)
     assert table.schema.equals(prepared.UTTERANCES)
     assert table["arousal"].null_count == 2
-    prepared.retain(tmp_path, {"one": "old"})
+    prepared.prune(tmp_path, {"one": "old"})
     assert pq.read_schema(path).equals(prepared.UTTERANCES)
 
 
@@ -95,7 +95,7 @@ def test_a_part_is_written_in_one_step(tmp_path: Path) -> None:
 def test_unchanged_rows_stay_and_their_parts_are_not_touched(tmp_path: Path) -> None:
     path = write(tmp_path, "a", row("one"), row("two"))
     before = path.stat()
-    assert prepared.retain(tmp_path, {"one": "old", "two": "old", "three": "new"}) == {"one", "two"}
+    assert prepared.prune(tmp_path, {"one": "old", "two": "old", "three": "new"}) == {"one", "two"}
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
@@ -103,7 +103,7 @@ def test_changed_vanished_and_double_rows_are_dropped(tmp_path: Path) -> None:
     untouched = write(tmp_path, "a", row("one")).stat().st_ino
     write(tmp_path, "b", row("one"), row("changed"), row("two"), row("vanished"))
     emptied = write(tmp_path, "c", row("vanished"))
-    assert prepared.retain(tmp_path, {"one": "old", "two": "old", "changed": "new"}) == {"one", "two"}
+    assert prepared.prune(tmp_path, {"one": "old", "two": "old", "changed": "new"}) == {"one", "two"}
     assert prepared.sources(tmp_path) == {"one": "old", "two": "old"}
     assert (tmp_path / "utterances" / "a.parquet").stat().st_ino == untouched
     assert pq.ParquetFile(tmp_path / "utterances" / "b.parquet").read()["id"].to_pylist() == ["two"]
@@ -113,7 +113,7 @@ def test_changed_vanished_and_double_rows_are_dropped(tmp_path: Path) -> None:
 def test_a_folder_called_like_a_column_adds_none(tmp_path: Path) -> None:
     folder = tmp_path / "kind=demo"
     path = write(folder, "a", row("one"), row("two"))
-    prepared.retain(folder, {"one": "old"})
+    prepared.prune(folder, {"one": "old"})
     assert pq.read_schema(path).equals(prepared.UTTERANCES)
 
 
@@ -163,7 +163,7 @@ def test_rejections_of_an_earlier_preparation_and_half_written_parts_are_cleared
 
 def test_a_description_comes_back_and_tells_differing_settings(tmp_path: Path) -> None:
     description().write(tmp_path)
-    back = prepared.describe(tmp_path)
+    back = prepared.read_description(tmp_path)
     assert back == description()
     assert back.differences(back.settings) == []
     assert back.differences({"prepare.features.bins": 80, "corpus.seed": 1}) == [
@@ -175,7 +175,7 @@ def test_a_description_comes_back_and_tells_differing_settings(tmp_path: Path) -
 
 def test_a_missing_or_damaged_description_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no prepared corpus here"):
-        prepared.describe(tmp_path)
+        prepared.read_description(tmp_path)
     (tmp_path / "corpus.json").write_text("{")
     with pytest.raises(UserError, match=r"corpus\.json: damaged"):
-        prepared.describe(tmp_path)
+        prepared.read_description(tmp_path)

@@ -9,16 +9,16 @@ import numpy as np
 import pyarrow as pa
 
 from fgcme.evaluation.cross_validation import PREDICTIONS
-from fgcme.report.content import Content, Effort, Origin
-from fgcme.report.findings import Curve, Findings, Learning, selection_gaps
-from fgcme.report.spoken import Spoken
-from fgcme.report.standing import Standing
+from fgcme.report.conditions import Conditions
+from fgcme.report.content import Provenance, ReportData, TrainingCost
+from fgcme.report.findings import Curve, Learning, ResultSet, selection_gaps
+from fgcme.report.spoken import UtteranceExample
 from fgcme.serving.fitted import Prediction
 
 CLASSES = ["calm", "happy", "sad"]
 SPEAKERS = [f"s{number}" for number in range(8)]
-DEV = Standing("made/3class", "dev", [0, 1])
-TEST = Standing("made/3class", "test", [0, 1])
+DEV = Conditions("made/3class", "dev", [0, 1])
+TEST = Conditions("made/3class", "test", [0, 1])
 
 
 def predictions(right: Mapping[str, float], seed: int = 0, utterances: int = 12) -> dict[str, pa.Table]:
@@ -53,14 +53,14 @@ ON_TEST = predictions({"fgcme": 0.7, "mean_max": 0.95, "by_speaker": 0.6}, seed=
 REMARKS = {"by_speaker": "uses unlabelled test audio"}
 
 
-def findings(standing: Standing = DEV, tables: Mapping[str, pa.Table] = ON_DEV) -> Findings:
+def findings(standing: Conditions = DEV, tables: Mapping[str, pa.Table] = ON_DEV) -> ResultSet:
     """The results of three variants, the first of them the reference, the second far better."""
-    return Findings.of(tables, next(iter(tables)), CLASSES, standing, REMARKS)
+    return ResultSet.of(tables, next(iter(tables)), CLASSES, standing, REMARKS)
 
 
-def alone() -> Findings:
+def alone() -> ResultSet:
     """The results of one model."""
-    return Findings.of({"fgcme": ON_DEV["fgcme"]}, "fgcme", CLASSES, DEV)
+    return ResultSet.of({"fgcme": ON_DEV["fgcme"]}, "fgcme", CLASSES, DEV)
 
 
 def learning(top: float = 0.6) -> Learning:
@@ -69,9 +69,9 @@ def learning(top: float = 0.6) -> Learning:
     return Learning(ua, Curve.of([[(1, 1.1), (2, 0.9), (3, 0.8)]] * 2), 2)
 
 
-def spoken(gates: bool = True, emotions: bool = True) -> Spoken:
+def spoken(gates: bool = True, emotions: bool = True) -> UtteranceExample:
     """An utterance of two words, answered wrongly."""
-    return Spoken(
+    return UtteranceExample(
         id="s0/00",
         speaker="s0",
         label="happy",
@@ -94,9 +94,9 @@ def spoken(gates: bool = True, emotions: bool = True) -> Spoken:
     )
 
 
-def origin(kind: str = "ablation") -> Origin:
+def origin(kind: str = "ablation") -> Provenance:
     """Where it all comes from."""
-    return Origin(
+    return Provenance(
         run="0123456789abcdef",
         title="made-parts",
         kind=kind,
@@ -111,13 +111,13 @@ def origin(kind: str = "ablation") -> Origin:
 
 
 @functools.cache
-def content() -> Content:
+def content() -> ReportData:
     """A report of an ablation by both selection rules."""
     main = findings()
-    return Content(
+    return ReportData(
         origin=origin(),
         results=[main, findings(TEST, ON_TEST)],
-        efforts={name: Effort(8, 80.0) for name in main.variants},
+        efforts={name: TrainingCost(8, 80.0) for name in main.variants},
         gaps=selection_gaps(ON_TEST, ON_DEV, CLASSES),
         learning={name: learning() for name in main.variants},
         spoken=[spoken()],

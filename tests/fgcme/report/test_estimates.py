@@ -7,7 +7,7 @@ from fgcme.evaluation.comparison import Interval
 from fgcme.report.comparison import stars
 from fgcme.report.estimates import describe_estimates, describe_gaps, estimates_figure, gaps_figure
 from fgcme.report.findings import selection_gaps
-from fgcme.report.phrases import percent, points
+from fgcme.report.formatting import percent, points
 from fgcme.report.theme import LIGHT
 from tests.fgcme.report.made import CLASSES, ON_DEV, ON_TEST, TEST, findings, predictions
 

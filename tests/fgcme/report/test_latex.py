@@ -3,9 +3,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from fgcme.report.conditions import Conditions
+from fgcme.report.formatting import MINUS, percent, points
 from fgcme.report.latex import escape, results_latex
-from fgcme.report.phrases import MINUS, percent, points
-from fgcme.report.standing import Standing
 from tests.fgcme.report.made import ON_TEST, TEST, alone, findings
 
 MADE = findings()
@@ -25,7 +25,7 @@ def test_what_latex_takes_for_its_own_is_escaped() -> None:
 
 
 def test_no_special_character_of_a_name_is_left_bare() -> None:
-    odd = replace(MADE, standing=Standing("my_corpus/50%&more", "dev", [0, 1], missing="#3 {of} ~5"))
+    odd = replace(MADE, standing=Conditions("my_corpus/50%&more", "dev", [0, 1], missing="#3 {of} ~5"))
     text = results_latex(odd)
     assert r"my\_corpus/50\%\&more" in text
     assert r"\#3 \{of\} \textasciitilde{}5" in text

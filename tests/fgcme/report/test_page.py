@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from fgcme.report.content import Content, Effort, pictures
+from fgcme.report.conditions import Conditions
+from fgcme.report.content import ReportData, TrainingCost, pictures
+from fgcme.report.formatting import percent, points
 from fgcme.report.page import to_html
-from fgcme.report.phrases import percent, points
-from fgcme.report.standing import Standing
 from fgcme.report.theme import LIGHT, to_png
 from tests.fgcme.report.made import alone, content, findings, learning, origin, spoken
 from tests.fgcme.report.page_text import Page
 
 
-def rendered(made: Content) -> Page:
+def rendered(made: ReportData) -> Page:
     drawn = pictures(made)
     return Page(to_html(made, drawn, {picture.name: to_png(picture, LIGHT) for picture in drawn}))
 
@@ -29,13 +29,13 @@ def ablation() -> Page:
 def training() -> Page:
     """Of a single model, tuned on test speakers, on half a corpus; with words that look like tags."""
     main = alone()
-    standing = Standing("<b>made</b>", "dev", [0, 1], ["s0", "s1"], "no utterance of <speaker> & co")
+    standing = Conditions("<b>made</b>", "dev", [0, 1], ["s0", "s1"], "no utterance of <speaker> & co")
     main = replace(main, standing=standing)
     return rendered(
-        Content(
+        ReportData(
             origin=origin("cross_validation"),
             results=[main],
-            efforts={"fgcme": Effort(8, 80.0)},
+            efforts={"fgcme": TrainingCost(8, 80.0)},
             learning={"fgcme": learning()},
             spoken=[replace(spoken(), id="<script>alert(1)</script>")],
         )

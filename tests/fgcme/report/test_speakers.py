@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fgcme.report.phrases import percent, points
+from fgcme.report.formatting import percent, points
 from fgcme.report.speakers import (
     describe_recalls,
     describe_speakers,

@@ -3,15 +3,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fgcme.evaluation.comparison import Comparison, Difference, Interval
-from fgcme.report.findings import Findings, selection_gaps
-from fgcme.report.phrases import percent, points
+from fgcme.report.findings import ResultSet, selection_gaps
+from fgcme.report.formatting import percent, points
 from fgcme.report.summary import summarise_findings, summarise_gaps
 from tests.fgcme.report.made import CLASSES, ON_DEV, ON_TEST, TEST, alone, findings
 
 MADE = findings()
 
 
-def having(p_holm: float, low: float, high: float, smallest_p: float = 0.01) -> Findings:
+def having(p_holm: float, low: float, high: float, smallest_p: float = 0.01) -> ResultSet:
     """Findings of one comparison, with this p-value and interval."""
     mean = (low + high) / 2
     difference = Difference(mean, Interval(low, high), p_holm / 2, p_holm, 1.0)

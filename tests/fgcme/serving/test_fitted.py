@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.fold import divide
-from fgcme.data.protocol import assign, named
+from fgcme.data.fold import make_fold_loaders
+from fgcme.data.protocol import assign_folds, named_protocols
 from fgcme.errors import UserError
 from fgcme.prepared.utterance import Speech
 from fgcme.serving import fitted
-from fgcme.training.learning import Fit
+from fgcme.training.learning import FoldTrainer
 from tests import small_corpus
 from tests.fitted_model import save_fitted
 
@@ -21,17 +21,17 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
     return SpeechCorpus(small_corpus.write(tmp_path_factory.mktemp("prepared") / "corpus"))
 
 
-def fitting(corpus: SpeechCorpus, modalities: str = "both", **acoustic: object) -> tuple[Fit, fitted.Card]:
+def fitting(corpus: SpeechCorpus, modalities: str = "both", **acoustic: object) -> tuple[FoldTrainer, fitted.ModelSpec]:
     """A model that was trained a little, and what is kept with it."""
     experiment = small_corpus.experiment(
         model={"acoustic": {"channels": [8, 8], "kernels": [3, 2], **acoustic}, "modalities": modalities},
         training={"epochs": 2, "frame_limit": 60},
     )
-    assignment = assign(named()["demo/4class"], corpus.members)
-    parts = divide(corpus, assignment, 0, "dev", experiment.model, experiment.training)
-    fit = Fit(parts, experiment.model, experiment.training, seed=0)
+    assignment = assign_folds(named_protocols()["demo/4class"], corpus.members)
+    parts = make_fold_loaders(corpus, assignment, 0, "dev", experiment.model, experiment.training)
+    fit = FoldTrainer(parts, experiment.model, experiment.training, seed=0)
     list(fit.epochs())
-    card = fitted.Card(
+    card = fitted.ModelSpec(
         experiment.model,
         experiment.prepare,
         parts.classes,

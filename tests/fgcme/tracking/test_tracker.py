@@ -143,7 +143,7 @@ def test_metrics_keep_their_steps(tracker: Tracker, experiment: str) -> None:
 def test_a_run_ends_finished_failed_or_killed(tracker: Tracker, experiment: str) -> None:
     def status_after(error: BaseException | None) -> str:
         run = tracker.start(experiment, "ending")
-        with contextlib.suppress(ValueError, KeyboardInterrupt, SystemExit), tracker.ending(run):
+        with contextlib.suppress(ValueError, KeyboardInterrupt, SystemExit), tracker.closing_run(run):
             if error is not None:
                 raise error
         return str(tracker.client.get_run(run).info.status)
@@ -177,9 +177,9 @@ def test_artifacts_come_back_as_they_went(tracker: Tracker, experiment: str, tmp
     assert tracker.json(run, "space.json") == [1e-5, None]
     with pytest.raises(UserError, match=r"artifact 'experiment\.yaml' is not JSON"):
         tracker.json(run, "experiment.yaml")
-    assert tracker.holds(run, "model/weights")
-    assert tracker.holds(run, "table.csv")
-    assert not tracker.holds(run, "model/biases")
+    assert tracker.has_artifact(run, "model/weights")
+    assert tracker.has_artifact(run, "table.csv")
+    assert not tracker.has_artifact(run, "model/biases")
     with pytest.raises(UserError, match="has no artifact 'nothing'"):
         tracker.fetch(run, "nothing", tmp_path / "copies")
 
@@ -237,7 +237,7 @@ def test_a_commit_is_told_and_changes_to_it_are_called_dirty(tmp_path: Path) -> 
         ).stdout.strip()
 
     def commit() -> str:
-        code = "from fgcme.tracking import provenance; print(provenance()['fgcme.commit'])"
+        code = "from fgcme.tracking.tracker import provenance; print(provenance()['fgcme.commit'])"
         return subprocess.run(
             [sys.executable, "-c", code], cwd=package.parent, check=True, capture_output=True, text=True
         ).stdout.strip()
@@ -252,5 +252,5 @@ def test_a_commit_is_told_and_changes_to_it_are_called_dirty(tmp_path: Path) -> 
 
 
 def test_importing_tracking_imports_neither_mlflow_nor_ray() -> None:
-    code = "import sys, fgcme.tracking; sys.exit(bool({'mlflow', 'ray', 'torch'} & set(sys.modules)))"
+    code = "import sys, fgcme.tracking.tracker; sys.exit(bool({'mlflow', 'ray', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,13 +14,13 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.fold import Parts, divide
-from fgcme.data.protocol import apply, assign, named
+from fgcme.data.fold import FoldLoaders, make_fold_loaders
+from fgcme.data.protocol import apply_protocol, assign_folds, named_protocols
 from fgcme.errors import UserError
 from fgcme.experiment import variants
 from fgcme.experiment.settings import Experiment
 from fgcme.model import WordEmbedding
-from fgcme.training.learning import Epoch, Fit, Workers, fits
+from fgcme.training.learning import Epoch, FoldTrainer, Workers, fits_on_device
 from tests import small_corpus
 
 
@@ -29,13 +29,13 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpeechCorpus]:
     yield SpeechCorpus(small_corpus.write(tmp_path_factory.mktemp("prepared") / "corpus", each=16))
 
 
-def parts(corpus: SpeechCorpus, experiment: Experiment, fold: int = 0) -> Parts:
-    assignment = apply(experiment.protocol, experiment.corpus.kind, corpus.members)
-    return divide(corpus, assignment, fold, "dev", experiment.model, experiment.training)
+def parts(corpus: SpeechCorpus, experiment: Experiment, fold: int = 0) -> FoldLoaders:
+    assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.members)
+    return make_fold_loaders(corpus, assignment, fold, "dev", experiment.model, experiment.training)
 
 
-def fit(corpus: SpeechCorpus, experiment: Experiment, seed: int = 0, **options: Any) -> Fit:
-    return Fit(parts(corpus, experiment), experiment.model, experiment.training, seed, **options)
+def fit(corpus: SpeechCorpus, experiment: Experiment, seed: int = 0, **options: Any) -> FoldTrainer:
+    return FoldTrainer(parts(corpus, experiment), experiment.model, experiment.training, seed, **options)
 
 
 def metrics(epochs: Iterator[Epoch]) -> list[dict[str, float]]:
@@ -153,7 +153,7 @@ TRAINED_TOGETHER = {"epochs": 2, "batch_size": 9}
 Gradients = list[dict[str, Tensor]]
 
 
-def gradients(training: Fit) -> Gradients:
+def gradients(training: FoldTrainer) -> Gradients:
     """What one step of each batch would change, [batch][parameter]."""
     found = []
     for positions in BATCHES:
@@ -214,11 +214,11 @@ def test_workers_together_learn_what_one_learns_alone(corpus: SpeechCorpus, toge
         np.testing.assert_allclose(worker["learnt"][1], logits, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", variants.all_named())
+@pytest.mark.parametrize("name", variants.all_variants())
 def test_every_parameter_of_a_variant_takes_part_in_its_loss(corpus: SpeechCorpus, name: str) -> None:
     # Workers that average their gradients would wait for one that never comes.
     settings: dict[str, Any] = copy.deepcopy(SMALL)
-    variants.merge(settings, variants.named(name))
+    variants.merge(settings, variants.find_variant(name))
     losses = ["cross_entropy"]
     if settings["kind"] in ("fgcme", "learned_alignment", "ctc_alignment"):
         losses.append("ctc")
@@ -232,7 +232,7 @@ def test_an_evaluation_keeps_the_order_of_the_part(corpus: SpeechCorpus) -> None
     training = fit(corpus, small_corpus.experiment())
     evaluation = training.evaluate(training.parts.test)
     assert evaluation.positions.tolist() == list(range(len(training.parts.test.utterances)))
-    labels = assign(named()["demo/4class"], corpus.members).labels
+    labels = assign_folds(named_protocols()["demo/4class"], corpus.members).labels
     assert evaluation.labels.tolist() == labels[training.parts.test.utterances].tolist()
 
 
@@ -280,8 +280,8 @@ def test_bfloat16_is_refused_where_a_gpu_lacks_it(corpus: SpeechCorpus) -> None:
 
 @pytest.mark.parametrize(("kept", "free"), [(0, 0), (1, 4), (10**9, 4 * 10**9)])
 def test_frames_are_kept_on_a_device_where_they_take_a_quarter_of_what_is_free(kept: int, free: int) -> None:
-    assert fits(kept, free)
-    assert not fits(kept + 1, free)
+    assert fits_on_device(kept, free)
+    assert not fits_on_device(kept + 1, free)
 
 
 def test_varied_utterances_are_drawn_anew_in_each_epoch_and_alike_when_resumed(corpus: SpeechCorpus) -> None:
@@ -291,7 +291,7 @@ def test_varied_utterances_are_drawn_anew_in_each_epoch_and_alike_when_resumed(c
         "time_masks": 1,
         "frequency_masks": 1,
         "frequency_width": 2,
-        "mixup": 0.4,
+        "mixup_alpha": 0.4,
     }
     experiment = small_corpus.experiment(training={"augmentation": augmentation, "learning_rate": 1e-30})
     whole = metrics(fit(corpus, experiment).epochs())

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from fgcme.data.batch import Batch, Mixture, Ranges
 from fgcme.model import Output
-from fgcme.training.loss import balanced, focal, utterance_losses, word_ctc
+from fgcme.training.loss import balanced_class_weights, focal, utterance_losses, word_ctc
 
 CLASSES = 4
 COUNTS = torch.tensor([3, 1, 12])
@@ -56,7 +56,7 @@ def test_a_focal_loss_weighs_cross_entropy_by_what_is_left_to_learn() -> None:
     logits = torch.tensor([[3.0, 1.0]]).log()
     expected = -((1 / 4) ** 2) * math.log(3 / 4)
     assert float(focal(logits, torch.tensor([0]), 2.0)) == pytest.approx(expected, rel=1e-5)
-    losses = utterance_losses(Output(drawn(3, CLASSES)), batch(), "focal", WEIGHTS, focus=2.0)
+    losses = utterance_losses(Output(drawn(3, CLASSES)), batch(), "focal", WEIGHTS, focal_gamma=2.0)
     torch.testing.assert_close(losses, WEIGHTS[LABELS] * focal(drawn(3, CLASSES), LABELS, 2.0))
 
 
@@ -158,10 +158,10 @@ def test_losses_are_float32_whatever_the_model_computes_in(kind: Any) -> None:
 
 def test_balanced_weights_give_every_class_the_same_say() -> None:
     labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2])
-    weights = balanced(labels, classes=3)
+    weights = balanced_class_weights(labels, classes=3)
     np.testing.assert_allclose(np.bincount(labels, weights[labels]), 3.0)
     assert weights[labels].sum() == pytest.approx(len(labels))
 
 
 def test_a_class_without_utterances_weighs_nothing() -> None:
-    np.testing.assert_allclose(balanced(np.array([0, 0, 2, 2]), classes=3), [2 / 3, 0, 2 / 3])
+    np.testing.assert_allclose(balanced_class_weights(np.array([0, 0, 2, 2]), classes=3), [2 / 3, 0, 2 / 3])

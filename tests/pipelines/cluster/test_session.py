@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.cluster.session import fitting
+from pipelines.cluster.session import worker_capacity
 
 FOUR = {"CPU": 4.0}
 
@@ -31,4 +31,4 @@ FOUR = {"CPU": 4.0}
 def test_as_many_fit_as_each_node_takes_whole(
     nodes: list[dict[str, float]], cpus: float, gpus: float, fit: int
 ) -> None:
-    assert fitting(nodes, cpus, gpus) == fit
+    assert worker_capacity(nodes, cpus, gpus) == fit

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.protocol import apply
+from fgcme.data.protocol import apply_protocol
 from fgcme.errors import UserError
 from fgcme.tracking.relay import LOCAL_TAG
 from pipelines.runs import records
@@ -18,11 +18,11 @@ def test_a_protocol_is_named_with_what_a_result_owes_to_more_than_it_allows(
 ) -> None:
     corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus"))
     experiment = small_corpus.experiment(model={"acoustic": {"normalisation": normalisation}, "modalities": modalities})
-    assignment = apply(experiment.protocol, "demo", corpus.members)
+    assignment = apply_protocol(experiment.protocol, "demo", corpus.members)
     # A model that hears nothing owes nothing to what it could have heard.
     owes = normalisation == "speaker" and modalities == "both"
     expected = "demo/4class, speaker-normalised (uses unlabelled test audio)" if owes else "demo/4class"
-    assert records.protocol(experiment) == expected
+    assert records.protocol_label(experiment) == expected
     assert records.tags(experiment, corpus, assignment)["fgcme.protocol"] == expected
 
 
@@ -34,7 +34,7 @@ def test_a_run_that_was_made_but_never_begun_is_dropped_and_no_other(tmp_path: P
     tracker.finish(elsewhere, "FINISHED")
     (tmp_path / "kept" / "0").mkdir(parents=True)
     (tmp_path / "kept" / "0" / "run").write_text(known)
-    records.drop_unknown(tracker, parent, tmp_path / "kept")
+    records.delete_unstarted(tracker, parent, tmp_path / "kept")
     left = {child.info.run_id for child in tracker.children(parent)}
     assert left == {tracker.find(run).info.run_id for run in (known, elsewhere)} and orphan not in left
 
@@ -42,7 +42,7 @@ def test_a_run_that_was_made_but_never_begun_is_dropped_and_no_other(tmp_path: P
 def test_a_run_that_goes_by_a_local_id_is_gone_on_with_as_any_other(tmp_path: Path) -> None:
     tracker, experiment = make_tracker(tmp_path), small_corpus.experiment()
     corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus"))
-    assignment = apply(experiment.protocol, "demo", corpus.members)
+    assignment = apply_protocol(experiment.protocol, "demo", corpus.members)
     study = tracker.experiment("records")
     run = tracker.start(study, "begun", tags=records.tags(experiment, corpus, assignment))
     tracker.text(run, experiment.to_yaml(), "experiment.yaml")
@@ -50,21 +50,21 @@ def test_a_run_that_goes_by_a_local_id_is_gone_on_with_as_any_other(tmp_path: Pa
     # What its driver knew it by while the server was away.
     local = tracker.find(run).data.tags[LOCAL_TAG]
     records.refuse_changes(tracker, local, experiment, corpus)
-    records.drop_unknown(tracker, local, tmp_path / "nothing")
+    records.delete_unstarted(tracker, local, tmp_path / "nothing")
     assert child not in {each.info.run_id for each in tracker.children(local)}
 
 
 def test_a_run_is_gone_on_with_only_by_the_settings_and_the_corpus_it_was_started_with(tmp_path: Path) -> None:
     tracker, experiment = make_tracker(tmp_path), small_corpus.experiment()
     corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus"))
-    assignment = apply(experiment.protocol, "demo", corpus.members)
+    assignment = apply_protocol(experiment.protocol, "demo", corpus.members)
     run = tracker.start(tracker.experiment("records"), "sweep", tags=records.tags(experiment, corpus, assignment))
     tracker.text(run, experiment.to_yaml(), "experiment.yaml")
     records.refuse_changes(tracker, run, experiment, corpus)
     # Where it is trained does not matter, nor what is excepted.
-    records.refuse_changes(tracker, run, small_corpus.experiment(scaling={"parallel": 2}), corpus)
+    records.refuse_changes(tracker, run, small_corpus.experiment(scaling={"max_concurrent": 2}), corpus)
     longer = small_corpus.experiment(training={"epochs": 4})
-    records.refuse_changes(tracker, run, longer, corpus, but=("training.epochs",))
+    records.refuse_changes(tracker, run, longer, corpus, ignoring=("training.epochs",))
     with pytest.raises(UserError, match=r"training\.epochs \(3 then, 4 now\); resume it with the same"):
         records.refuse_changes(tracker, run, longer, corpus)
     changed = SpeechCorpus(small_corpus.write(tmp_path / "changed", seed=1))

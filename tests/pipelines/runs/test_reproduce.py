@@ -7,7 +7,8 @@ import pytest
 
 from fgcme.experiment import ablation
 from fgcme.experiment import search_space as spaces
-from fgcme.experiment.settings import Experiment, load
+from fgcme.experiment.loading import load_experiment
+from fgcme.experiment.settings import Experiment
 from pipelines import bundled as shipped
 from pipelines import cli
 from pipelines.runs.reproduce import Repetition, of_ablation, of_sweep, of_training
@@ -15,7 +16,7 @@ from tests import small_corpus
 
 
 def demo(*overrides: str) -> Experiment:
-    return load(shipped.experiment_file("demo"), overrides)
+    return load_experiment(shipped.experiment_file("demo"), overrides)
 
 
 def again(repetition: Repetition, folder: Path) -> tuple[Experiment, list[str]]:
@@ -26,7 +27,9 @@ def again(repetition: Repetition, folder: Path) -> tuple[Experiment, list[str]]:
     assert words[0] == "fgcme"
     options = cli.parse(words[1:])
     named = folder / options.experiment
-    return load(named if named.is_file() else shipped.experiment_file(options.experiment), options.overrides), words
+    return load_experiment(
+        named if named.is_file() else shipped.experiment_file(options.experiment), options.overrides
+    ), words
 
 
 def test_a_shipped_experiment_is_named_and_its_changes_are_overrides(tmp_path: Path) -> None:
@@ -77,7 +80,7 @@ def test_nothing_of_the_machine_is_told() -> None:
 
 def test_a_shipped_ablation_is_named() -> None:
     experiment = demo("training.epochs=2")
-    reference, variants = ablation.load(shipped.space_file("paper_ablation"), experiment)
+    reference, variants = ablation.load_ablation(shipped.space_file("paper_ablation"), experiment)
     repetition = of_ablation(experiment, "paper_ablation", reference, variants, ["dev"])
     assert repetition.commands[-1] == "fgcme ablate demo --space paper_ablation training.epochs=2"
     assert list(repetition.files) == ["experiment.yaml"]
@@ -94,17 +97,17 @@ def test_another_ablation_is_a_file_that_gives_the_same_variants(tmp_path: Path)
         "  plain: {model.kind: fgcme, training.batch_size: 16}\n"
         "  slow: {training.learning_rate: 1.0e-5, model.acoustic.channels: [8, 8, 8]}\n"
     )
-    reference, variants = ablation.load(space, experiment)
+    reference, variants = ablation.load_ablation(space, experiment)
     repetition = of_ablation(experiment, "own", reference, variants, ["dev", "test"])
     space.unlink()
     loaded, words = again(repetition, tmp_path)
     assert words == ["fgcme", "ablate", "demo", "--space", "own.yaml", "--selection", "both"]
-    assert ablation.load(tmp_path / "own.yaml", loaded) == (reference, variants)
+    assert ablation.load_ablation(tmp_path / "own.yaml", loaded) == (reference, variants)
 
 
 def test_an_ablation_that_only_shares_a_shipped_one_s_name_is_a_file() -> None:
     experiment = demo()
-    reference, variants = ablation.load(shipped.space_file("paper_ablation"), experiment)
+    reference, variants = ablation.load_ablation(shipped.space_file("paper_ablation"), experiment)
     fewer = {name: variants[name] for name in ("fgcme", "mean")}
     repetition = of_ablation(experiment, "paper_ablation", reference, fewer, ["test"])
     assert "paper_ablation.yaml" in repetition.files
@@ -115,12 +118,14 @@ def test_a_variant_that_changes_nothing_can_be_written_down(tmp_path: Path) -> N
     experiment = demo()
     repetition = of_ablation(experiment, "own", "as_it_is", {"as_it_is": experiment}, ["dev"])
     loaded, _ = again(repetition, tmp_path)
-    assert ablation.load(tmp_path / "own.yaml", loaded) == ("as_it_is", {"as_it_is": experiment})
+    assert ablation.load_ablation(tmp_path / "own.yaml", loaded) == ("as_it_is", {"as_it_is": experiment})
 
 
 @pytest.mark.parametrize("lines", [1, 2])
 def test_long_commands_are_broken_between_words(lines: int) -> None:
-    overrides = [f"training.augmentation.{name}" for name in ("speed=0.1", "gain=3.0", "noise=0.5", "mixup=0.2")]
+    overrides = [
+        f"training.augmentation.{name}" for name in ("speed=0.1", "gain_db=3.0", "noise=0.5", "mixup_alpha=0.2")
+    ]
     command = of_training(demo(*overrides[: 2 * lines - 1])).commands[-1]
     assert len(command.splitlines()) == lines
     assert all(len(line) <= 100 for line in command.splitlines())
@@ -129,7 +134,7 @@ def test_long_commands_are_broken_between_words(lines: int) -> None:
 
 def test_a_sweep_over_a_shipped_space_is_named_and_its_best_is_trained_next() -> None:
     experiment = demo("tune.trials=8")
-    space = spaces.load(shipped.space_file("joint"), experiment)
+    space = spaces.load_space(shipped.space_file("joint"), experiment)
     assert of_sweep(experiment, "joint", space, None).commands == [
         "fgcme prepare demo",
         "fgcme tune demo --space joint tune.trials=8",
@@ -148,11 +153,11 @@ def test_another_space_is_a_file_that_is_read_back_the_same(tmp_path: Path) -> N
         "  training.gradient_clip: {choice: [null, 1e-5]}\n"
         "  training.learning_rate: {float: [1e-6, 1e-2], log: true, when: {training.gradient_clip: [null]}}\n"
         "  model.fusion.hidden: {int: [4, 8], step: 2}\n"
-        "first: [{training.gradient_clip: 1e-5, model.fusion.hidden: 8}]\n"
+        "initial_trials: [{training.gradient_clip: 1e-5, model.fusion.hidden: 8}]\n"
     )
-    space = spaces.load(path, experiment)
+    space = spaces.load_space(path, experiment)
     # The name alone does not make it the shipped one.
     repetition = of_sweep(experiment, "pooling", space, None)
     assert repetition.commands[-1] == "fgcme tune experiment.yaml --space pooling.yaml"
     (tmp_path / "pooling.yaml").write_text(repetition.files["pooling.yaml"])
-    assert spaces.load(tmp_path / "pooling.yaml", experiment) == space
+    assert spaces.load_space(tmp_path / "pooling.yaml", experiment) == space

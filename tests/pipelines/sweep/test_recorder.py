@@ -14,8 +14,8 @@ from ray.exceptions import ActorDiedError
 from ray.tune.schedulers import FIFOScheduler
 
 from fgcme.tracking.tracker import Tracker
-from pipelines.sweep.recorder import Failures, Recorder
-from pipelines.sweep.trial import FAILURE, NOTE, Kept, Sweep
+from pipelines.sweep.recorder import FailureLimit, SweepRecorder
+from pipelines.sweep.trial import FAILURE, NOTE, TrialContext, TrialFolder
 from tests import small_corpus
 from tests.store import make_tracker
 
@@ -28,12 +28,12 @@ def tracker(tmp_path: Path) -> Tracker:
 
 
 @pytest.fixture
-def recorder(tracker: Tracker, tmp_path: Path) -> Recorder:
+def recorder(tracker: Tracker, tmp_path: Path) -> SweepRecorder:
     experiment = small_corpus.experiment(training={"epochs": EPOCHS})
     study = tracker.experiment("recorded")
     parent = tracker.start(study, "sweep")
-    sweep = Sweep(experiment, tmp_path / "corpus", "hash", tmp_path / "sweep" / "trials")
-    return Recorder(tracker, study, parent, sweep, 2, Failures(0), FIFOScheduler())  # type: ignore[no-untyped-call]
+    sweep = TrialContext(experiment, tmp_path / "corpus", "hash", tmp_path / "sweep" / "trials")
+    return SweepRecorder(tracker, study, parent, sweep, 2, FailureLimit(0), FIFOScheduler())  # type: ignore[no-untyped-call]
 
 
 def trial(number: int = 0, rate: float = 0.01, **last: Any) -> Any:
@@ -46,11 +46,13 @@ def report(epoch: int, objective: float = 0.5) -> dict[str, Any]:
     return {"epoch": epoch, "objective": objective, "dev/ua": objective, "seconds": 1.0, "time_total_s": 9.0}
 
 
-def kept(recorder: Recorder, number: int = 0) -> Kept:
-    return Kept(recorder._sweep.folder / str(number))
+def kept(recorder: SweepRecorder, number: int = 0) -> TrialFolder:
+    return TrialFolder(recorder._sweep.folder / str(number))
 
 
-def test_every_epoch_is_recorded_once_though_it_may_be_reported_again(recorder: Recorder, tracker: Tracker) -> None:
+def test_every_epoch_is_recorded_once_though_it_may_be_reported_again(
+    recorder: SweepRecorder, tracker: Tracker
+) -> None:
     one = trial()
     recorder.on_trial_start(0, [one], one)
     for epoch in (1, 2, 1, 2, 3):
@@ -60,13 +62,13 @@ def test_every_epoch_is_recorded_once_though_it_may_be_reported_again(recorder: 
     assert set(tracker.find(run).data.metrics) == {"dev/objective", "dev/ua", "seconds"}
 
 
-def test_a_driver_that_goes_on_knows_which_epochs_are_recorded(recorder: Recorder, tracker: Tracker) -> None:
+def test_a_driver_that_goes_on_knows_which_epochs_are_recorded(recorder: SweepRecorder, tracker: Tracker) -> None:
     one, two = trial(0), trial(1)
     for each in (one, two):
         recorder.on_trial_start(0, [one, two], each)
         recorder.on_trial_result(0, [one, two], each, report(1))
     recorder.on_trial_complete(0, [one, two], trial(1, **report(1)))
-    again: Recorder = pickle.loads(pickle.dumps(recorder))
+    again: SweepRecorder = pickle.loads(pickle.dumps(recorder))
     again.setup()
     for each in (one, two):
         again.on_trial_start(0, [one, two], each)
@@ -75,12 +77,12 @@ def test_a_driver_that_goes_on_knows_which_epochs_are_recorded(recorder: Recorde
         assert [epoch for epoch, _ in tracker.history(run, "dev/objective")] == [1]
 
 
-def test_a_trial_ends_finished_or_failed_with_its_reason(recorder: Recorder, tracker: Tracker) -> None:
+def test_a_trial_ends_finished_or_failed_with_its_reason(recorder: SweepRecorder, tracker: Tracker) -> None:
     good, bad = trial(0, **report(EPOCHS)), trial(1, **report(1), **{FAILURE: "the loss is not a number"})
     for each in (good, bad):
         recorder.on_trial_start(0, [good, bad], each)
         recorder.on_trial_complete(0, [good, bad], each)
-        assert not kept(recorder, each.config["number"]).open.exists()
+        assert not kept(recorder, each.config["number"]).run_open_marker.exists()
     runs = [tracker.find(kept(recorder, number).run.read_text()) for number in (0, 1)]
     assert [run.info.status for run in runs] == ["FINISHED", "FAILED"]
     assert runs[1].data.tags["fgcme.failure"] == "the loss is not a number"
@@ -89,7 +91,7 @@ def test_a_trial_ends_finished_or_failed_with_its_reason(recorder: Recorder, tra
     assert recorder._failures.stop_all()
 
 
-def test_a_number_that_is_given_out_again_has_a_run_of_its_own(recorder: Recorder, tracker: Tracker) -> None:
+def test_a_number_that_is_given_out_again_has_a_run_of_its_own(recorder: SweepRecorder, tracker: Tracker) -> None:
     forgotten, proposed = trial(0, rate=0.01), trial(0, rate=0.02)
     recorder.on_trial_start(0, [forgotten], forgotten)
     recorder.on_trial_result(0, [forgotten], forgotten, report(1))
@@ -102,7 +104,7 @@ def test_a_number_that_is_given_out_again_has_a_run_of_its_own(recorder: Recorde
     assert len(tracker.history(after, "dev/objective")) == 1
 
 
-def test_a_trial_fails_once_though_it_may_say_so_again(recorder: Recorder) -> None:
+def test_a_trial_fails_once_though_it_may_say_so_again(recorder: SweepRecorder) -> None:
     bad = trial(0, **report(1), **{FAILURE: "the loss is not a number"})
     recorder._failures.most = 1
     for _ in range(2):
@@ -111,7 +113,7 @@ def test_a_trial_fails_once_though_it_may_say_so_again(recorder: Recorder) -> No
     assert recorder._failures.failed == {"0"} and not recorder._failures.stop_all()
 
 
-def test_no_snapshot_is_kept_once_too_many_have_failed(recorder: Recorder, tmp_path: Path) -> None:
+def test_no_snapshot_is_kept_once_too_many_have_failed(recorder: SweepRecorder, tmp_path: Path) -> None:
     one = trial()
     one.local_experiment_path = str(tmp_path / "staging")
     Path(one.local_experiment_path).mkdir()
@@ -146,7 +148,7 @@ def died(message: str) -> ActorDiedError:
     ids=["node", "process", "unknown"],
 )
 def test_a_lost_machine_is_not_counted_as_the_trial_s_own_death(
-    recorder: Recorder, capsys: pytest.CaptureFixture[str], error: Exception | None, starts: int, said: str
+    recorder: SweepRecorder, capsys: pytest.CaptureFixture[str], error: Exception | None, starts: int, said: str
 ) -> None:
     lost = trial()
     lost.get_pickled_error = lambda: error
@@ -158,7 +160,7 @@ def test_a_lost_machine_is_not_counted_as_the_trial_s_own_death(
     assert kept(recorder).start() == starts
 
 
-def test_what_a_trial_has_to_say_is_said(recorder: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_trial_has_to_say_is_said(recorder: SweepRecorder, capsys: pytest.CaptureFixture[str]) -> None:
     one = trial()
     recorder.on_trial_start(0, [one], one)
     recorder.on_trial_result(0, [one], one, report(1) | {NOTE: "its state cannot be kept"})
@@ -166,7 +168,7 @@ def test_what_a_trial_has_to_say_is_said(recorder: Recorder, capsys: pytest.Capt
 
 
 def test_a_trial_whose_run_was_deleted_goes_on_unrecorded_and_that_is_said_once(
-    recorder: Recorder, tracker: Tracker, capsys: pytest.CaptureFixture[str]
+    recorder: SweepRecorder, tracker: Tracker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = trial(**report(EPOCHS))
     recorder.on_trial_start(0, [one], one)
@@ -176,4 +178,4 @@ def test_a_trial_whose_run_was_deleted_goes_on_unrecorded_and_that_is_said_once(
     recorder.on_trial_complete(0, [one], one)
     said = capsys.readouterr().out
     assert said.count("trial 0 goes on unrecorded") == 1 and "deleted" in said
-    assert kept(recorder).ended() is not None and not kept(recorder).open.exists()
+    assert kept(recorder).ended() is not None and not kept(recorder).run_open_marker.exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.report.phrases import percent
+from fgcme.report.formatting import percent
 from fgcme.tracking.tracker import Tracker
 from pipelines import cli
 from pipelines.report import report

@@ -41,7 +41,7 @@ PARAMETERS = [
 
 
 def experiment(**settings: Any) -> Experiment:
-    return small_corpus.experiment(tune={"grace_epochs": 2, **settings}, training={"epochs": 8})
+    return small_corpus.experiment(tune={"grace_period": 2, **settings}, training={"epochs": 8})
 
 
 @pytest.mark.parametrize(
@@ -69,15 +69,15 @@ def test_population_based_training_takes_only_what_may_change_in_the_middle_of_a
 @pytest.mark.parametrize("parameter", PARAMETERS)
 def test_whatever_is_moved_stays_in_its_range_and_on_its_steps(parameter: Parameter) -> None:
     dice = random.Random(0)
-    for value in parameter.ends():
+    for value in parameter.boundary_values():
         for _ in range(30):
             value = scheduling.moved(parameter, value, dice.choice((-1, 1)))
-            assert parameter.holds(value) and (parameter.integer is None or isinstance(value, int))
+            assert parameter.contains(value) and (parameter.integer is None or isinstance(value, int))
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS)
 def test_whatever_is_moved_one_way_comes_to_the_end_of_its_range(parameter: Parameter) -> None:
-    lowest, highest = parameter.ends()[0], parameter.ends()[-1]
+    lowest, highest = parameter.boundary_values()[0], parameter.boundary_values()[-1]
     value = highest
     for _ in range(200):
         value = scheduling.moved(parameter, value, -1)
@@ -112,11 +112,11 @@ def test_a_population_explores_by_its_seed_and_goes_on_where_it_was_when_it_was_
         explore, made = population._custom_explore_fn, []
         for _ in range(times):
             configuration = explore(configuration)
-            assert all(parameter.holds(configuration[name]) for name, parameter in RATES.parameters.items())
+            assert all(parameter.contains(configuration[name]) for name, parameter in RATES.parameters.items())
             made.append(configuration)
         return made
 
-    begin = {name: parameter.ends()[-1] for name, parameter in RATES.parameters.items()}
+    begin = {name: parameter.boundary_values()[-1] for name, parameter in RATES.parameters.items()}
     one, same, other = (
         scheduling.scheduler(experiment(scheduler="pbt", search="random", seed=seed), RATES) for seed in (0, 0, 1)
     )
@@ -143,7 +143,7 @@ def controller() -> Any:
 
 
 def hyperband() -> TrialScheduler:
-    return scheduling.scheduler(experiment(scheduler="hyperband", reduction=2), SPACE)
+    return scheduling.scheduler(experiment(scheduler="hyperband", reduction_factor=2), SPACE)
 
 
 def test_hyperband_goes_on_with_a_trial_that_was_lost_and_is_tried_again(trials: list[Trial]) -> None:

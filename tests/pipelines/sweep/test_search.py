@@ -33,7 +33,7 @@ RATES = Space.model_validate(
 
 
 def experiment(**settings: Any) -> Experiment:
-    return small_corpus.experiment(tune={"grace_epochs": 2, **settings}, training={"epochs": 8})
+    return small_corpus.experiment(tune={"grace_period": 2, **settings}, training={"epochs": 8})
 
 
 def proposed(kind: str, trials: int = 12) -> list[dict[str, Any]]:

@@ -118,8 +118,10 @@ def test_what_a_killed_driver_had_been_given_and_forgot_is_proposed_again(addres
     killed.save(str(tmp_path / "searcher-state-1.pkl"))
     lost = propose(killed, "lost", ends=False)
     elsewhere = propose(other, "elsewhere", ends=False)
-    assert snapshot.proposed(tmp_path) == {kept[search.NUMBER]}
-    assert study.forgotten(storage, "shared", "killed", snapshot.proposed(tmp_path)) == [lost[search.NUMBER]]
+    assert snapshot.proposed_numbers(tmp_path) == {kept[search.NUMBER]}
+    assert study.requeue_orphans(storage, "shared", "killed", snapshot.proposed_numbers(tmp_path)) == [
+        lost[search.NUMBER]
+    ]
     states = {trial.number: trial.state for trial in known(storage).trials}
     assert states[lost[search.NUMBER]] is TrialState.FAIL
     assert states[kept[search.NUMBER]] is states[elsewhere[search.NUMBER]] is TrialState.RUNNING

@@ -37,8 +37,8 @@ def job(tmp_path: Path) -> Job:
     ids=lambda value: type(value).__name__,
 )
 def test_an_error_of_ray_is_one_line_for_a_person(error: Exception, said: str) -> None:
-    assert failure.reason(error).startswith(said)
-    assert "\n" not in failure.reason(error)
+    assert failure.failure_reason(error).startswith(said)
+    assert "\n" not in failure.failure_reason(error)
 
 
 def test_a_reason_is_kept_with_the_training_and_its_run_until_it_is_tried_again(job: Job) -> None:

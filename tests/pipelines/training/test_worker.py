@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fgcme.data.dataset import SpeechCorpus
-from pipelines.training.job import Job, Result, finished
+from pipelines.training.job import Job, Result, read_result
 from pipelines.training.worker import train
 from tests import small_corpus
 from tests.store import make_tracker
@@ -29,7 +29,7 @@ def job(tmp_path: Path) -> Job:
 def again(job: Job) -> Result:
     """Train, from the state that was left if there is one; checks that all says how long it took."""
     train(job)
-    result = finished(job.folder)
+    result = read_result(job.folder)
     assert result is not None
     assert job.tracker.find(job.run).data.metrics["seconds"] == pytest.approx(result.seconds, abs=1)
     assert json.loads((job.folder / "result.json").read_text())["seconds"] == result.seconds

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fgcme.experiment.search_space import Parameter, Value
-from fgcme.report.phrases import count, percent
-from fgcme.report.sweep.trials import Sweep, Trial, score_of, value_text
+from fgcme.report.formatting import count, percent
+from fgcme.report.sweep.trials import SweepData, Trial, score_of, value_text
 from fgcme.report.theme import Theme
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _SPREAD = 0.3
 _TICKS = 5
 
 
-def coordinates_figure(sweep: Sweep, order: Sequence[str], theme: Theme) -> Figure:
+def coordinates_figure(sweep: SweepData, order: Sequence[str], theme: Theme) -> Figure:
     """A row for each parameter with its values along it, and a line down the rows for each trial, to its score.
 
     Rows instead of columns, so that names and values can be read however many parameters there are.
@@ -82,14 +82,14 @@ def coordinates_figure(sweep: Sweep, order: Sequence[str], theme: Theme) -> Figu
     axes.legend(
         loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=8, labelcolor=theme.ink, borderpad=0
     )
-    theme.dress(axes)
+    theme.style_axes(axes)
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(length=0)
     return figure
 
 
-def common_values(sweep: Sweep) -> dict[str, str]:
+def common_values(sweep: SweepData) -> dict[str, str]:
     """Parameter -> what the best trials have of it, in a few words."""
     return {
         name: _common(
@@ -99,14 +99,14 @@ def common_values(sweep: Sweep) -> dict[str, str]:
     }
 
 
-def describe_coordinates(sweep: Sweep, order: Sequence[str]) -> str:
+def describe_coordinates(sweep: SweepData, order: Sequence[str]) -> str:
     """What can be seen in `coordinates_figure`."""
     common = common_values(sweep)
     told = [f"{name}: {common[name]}" for name in order]
     return f"What the best {len(sweep.leading)} of {count(len(sweep.scored), 'trial')} have: {'; '.join(told)}."
 
 
-def _common(parameter: Parameter, values: Sequence[Value], sweep: Sweep) -> str:
+def _common(parameter: Parameter, values: Sequence[Value], sweep: SweepData) -> str:
     if not values:
         return "not drawn"
     if parameter.choice is None:

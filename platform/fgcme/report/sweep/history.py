@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fgcme.report.phrases import percent
-from fgcme.report.sweep.trials import STATES, State, Sweep, score_of
+from fgcme.report.formatting import percent
+from fgcme.report.sweep.trials import STATES, State, SweepData, score_of
 from fgcme.report.theme import Theme
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _MARKS: dict[State, str] = {
 }
 
 
-def history_figure(sweep: Sweep, theme: Theme) -> Figure:
+def history_figure(sweep: SweepData, theme: Theme) -> Figure:
     """The score of each trial in the order in which they began, and the best so far; what has no score stands below."""
     from matplotlib.ticker import MaxNLocator
 
@@ -59,11 +59,11 @@ def history_figure(sweep: Sweep, theme: Theme) -> Figure:
     axes.legend(
         loc="lower left", bbox_to_anchor=(0, 1), ncols=6, frameon=False, fontsize=8, labelcolor=theme.ink, borderpad=0
     )
-    theme.dress(axes)
+    theme.style_axes(axes)
     return figure
 
 
-def describe_history(sweep: Sweep) -> str:
+def describe_history(sweep: SweepData) -> str:
     """What can be seen in `history_figure`."""
     best, first = sweep.ranked[0], sweep.scored[0]
     text = (

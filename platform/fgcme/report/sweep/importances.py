@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgcme.report.phrases import count, percent
-from fgcme.report.sweep.trials import Sweep, score_of
+from fgcme.report.formatting import count, percent
+from fgcme.report.sweep.trials import SweepData, score_of
 from fgcme.report.theme import Theme
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Importances:
         return [name for name, share in self.shares.items() if share > self.chance[name]]
 
 
-def importances(sweep: Sweep) -> Importances | str:
+def importances(sweep: SweepData) -> Importances | str:
     """Work the importances of the parameters that varied out, or say why there are none."""
     if len(sweep.scored) < _LEAST:
         return (
@@ -117,7 +117,7 @@ def importances_figure(found: Importances, heading: str, theme: Theme) -> Figure
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, 1.15 * max(*shares, *limits, 1))
     axes.set_xlabel("importance in per cent; orange mark: what chance makes of it in 19 of 20 cases")
-    theme.dress_rows(axes)
+    theme.style_rows(axes)
     return figure
 
 
@@ -133,7 +133,7 @@ def describe_importances(found: Importances) -> str:
     return text + (f"Beyond chance: {', '.join(beyond)}." if beyond else "None goes beyond chance.")
 
 
-def _study(sweep: Sweep) -> Study:
+def _study(sweep: SweepData) -> Study:
     """An Optuna study of the trials that have a score."""
     import optuna
 

@@ -12,7 +12,7 @@ from fgcme.report.sweep.history import describe_history, history_figure
 from fgcme.report.sweep.importances import Importances, describe_importances, importances, importances_figure
 from fgcme.report.sweep.pareto import describe_pareto, pareto_figure
 from fgcme.report.sweep.summary import caveats, summarise_sweep
-from fgcme.report.sweep.trials import Sweep, cost_text, value_text
+from fgcme.report.sweep.trials import SweepData, cost_text, value_text
 from fgcme.report.theme import Picture
 
 # Trials that the page shows at once, and all in all; the file of trials has them all.
@@ -39,7 +39,7 @@ class SweepPictures:
         return iter(self.drawn.values())
 
 
-def sweep_pictures(sweep: Sweep) -> SweepPictures:
+def sweep_pictures(sweep: SweepData) -> SweepPictures:
     """Make the pictures of a sweep; nothing is drawn yet. It may be of few trials, or of none that went well."""
     found = importances(sweep)
     drawn: dict[str, Picture] = {}
@@ -64,7 +64,7 @@ def sweep_pictures(sweep: Sweep) -> SweepPictures:
     return SweepPictures(found, drawn, missing)
 
 
-def sweep_html(sweep: Sweep, pictures: SweepPictures, light: Mapping[str, bytes], commands_train: bool) -> str:
+def sweep_html(sweep: SweepData, pictures: SweepPictures, light: Mapping[str, bytes], commands_train: bool) -> str:
     """The page of a sweep.
 
     Args:
@@ -93,7 +93,7 @@ def sweep_html(sweep: Sweep, pictures: SweepPictures, light: Mapping[str, bytes]
     )
 
 
-def _history(sweep: Sweep) -> Picture:
+def _history(sweep: SweepData) -> Picture:
     return Picture(
         "history",
         partial(history_figure, sweep),
@@ -103,7 +103,7 @@ def _history(sweep: Sweep) -> Picture:
     )
 
 
-def _importances(sweep: Sweep, found: Importances) -> Picture:
+def _importances(sweep: SweepData, found: Importances) -> Picture:
     return Picture(
         "importances",
         partial(importances_figure, found, sweep.label),
@@ -114,7 +114,7 @@ def _importances(sweep: Sweep, found: Importances) -> Picture:
     )
 
 
-def _coordinates(sweep: Sweep, found: Importances | str) -> Picture:
+def _coordinates(sweep: SweepData, found: Importances | str) -> Picture:
     order = list(found.shares) if isinstance(found, Importances) else list(sweep.space.parameters)
     return Picture(
         "coordinates",
@@ -125,7 +125,7 @@ def _coordinates(sweep: Sweep, found: Importances | str) -> Picture:
     )
 
 
-def _pareto(sweep: Sweep) -> Picture:
+def _pareto(sweep: SweepData) -> Picture:
     return Picture(
         "pareto",
         partial(pareto_figure, sweep),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from fgcme.report.phrases import count, percent
-from fgcme.report.sweep.trials import Sweep, cost_of, cost_text, score_of
+from fgcme.report.formatting import count, percent
+from fgcme.report.sweep.trials import SweepData, cost_of, cost_text, score_of
 from fgcme.report.theme import Theme
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _WIDE = 20
 _NAMED = 12
 
 
-def pareto_figure(sweep: Sweep, theme: Theme) -> Figure:
+def pareto_figure(sweep: SweepData, theme: Theme) -> Figure:
     """Score against cost of every trial that has both; those that none beats in both are joined and named."""
     figure = theme.canvas(7.6, 3.8, sweep.label)
     axes = figure.add_subplot()
@@ -65,11 +65,11 @@ def pareto_figure(sweep: Sweep, theme: Theme) -> Figure:
     axes.legend(
         loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8, labelcolor=theme.ink, borderpad=0
     )
-    theme.dress(axes)
+    theme.style_axes(axes)
     return figure
 
 
-def describe_pareto(sweep: Sweep) -> str:
+def describe_pareto(sweep: SweepData) -> str:
     """What can be seen in `pareto_figure`."""
     told = [f"{percent(score_of(each))} % at {cost_text(cost_of(each))} ({each.name})" for each in sweep.front]
     return (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fgcme.report.spreadsheet import written
 from fgcme.report.sweep.summary import caveats
-from fgcme.report.sweep.trials import Sweep
+from fgcme.report.sweep.trials import SweepData
 
 
-def trials_csv(sweep: Sweep) -> str:
+def trials_csv(sweep: SweepData) -> str:
     """One row a trial, in the order in which they began; a parameter that was not drawn is empty."""
     header = ["protocol", "caveats", "trial", "run", "state", "reason", "score", "epochs", "seconds"]
     header += [sweep.cost, "pareto_front"] if sweep.cost else []

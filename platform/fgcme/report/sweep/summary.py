@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from fgcme.report.phrases import count, listing, percent
+from fgcme.report.formatting import count, listing, percent
 from fgcme.report.sweep.importances import Importances
-from fgcme.report.sweep.trials import Sweep, cost_of, cost_text, score_of
+from fgcme.report.sweep.trials import SweepData, cost_of, cost_text, score_of
 
 _NAMED = 3
 
 
-def summarise_sweep(sweep: Sweep, importances: Importances | str) -> list[str]:
+def summarise_sweep(sweep: SweepData, importances: Importances | str) -> list[str]:
     """The sentences, most important first."""
     return [_best(sweep), *_own(sweep), *_front(sweep), *_states(sweep), _importances(importances)]
 
 
-def caveats(sweep: Sweep) -> list[str]:
+def caveats(sweep: SweepData) -> list[str]:
     """What has to be said beside every score."""
     folds = f"{'fold' if len(sweep.folds) == 1 else 'folds'} {listing([str(fold) for fold in sweep.folds])}"
     seed = sweep.settings["training.seeds"][0]
@@ -28,7 +28,7 @@ def caveats(sweep: Sweep) -> list[str]:
     ]
 
 
-def _best(sweep: Sweep) -> str:
+def _best(sweep: SweepData) -> str:
     best = sweep.best
     if best is None:
         return "No trial has a score."
@@ -38,7 +38,7 @@ def _best(sweep: Sweep) -> str:
     )
 
 
-def _own(sweep: Sweep) -> list[str]:
+def _own(sweep: SweepData) -> list[str]:
     own = sweep.own
     if own is None or sweep.best is None:
         return []
@@ -50,7 +50,7 @@ def _own(sweep: Sweep) -> list[str]:
     ]
 
 
-def _front(sweep: Sweep) -> list[str]:
+def _front(sweep: SweepData) -> list[str]:
     if not sweep.front:
         return []
     cheapest = sweep.front[0]
@@ -61,7 +61,7 @@ def _front(sweep: Sweep) -> list[str]:
     ]
 
 
-def _states(sweep: Sweep) -> list[str]:
+def _states(sweep: SweepData) -> list[str]:
     sentences = []
     if (waiting := sweep.planned - len(sweep.trials)) > 0:
         sentences.append(f"{count(waiting, 'trial')} of {sweep.planned} had not begun.")

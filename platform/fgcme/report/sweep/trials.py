@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 from fgcme.experiment.search_space import Parameter, Space, Value
-from fgcme.report.content import Origin
-from fgcme.report.phrases import count, listing
+from fgcme.report.content import Provenance
+from fgcme.report.formatting import count, listing
 
 State = Literal["finished", "stopped early", "failed", "interrupted", "running"]
 STATES: tuple[State, ...] = ("finished", "stopped early", "running", "interrupted", "failed")
@@ -58,7 +58,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepData:
     """A sweep, finished or not.
 
     Attributes:
@@ -70,7 +70,7 @@ class Sweep:
         cost: the second objective, `parameters` or `latency`; empty if there is one objective.
     """
 
-    origin: Origin
+    origin: Provenance
     protocol: str
     space: Space
     settings: Mapping[str, Any]
@@ -131,7 +131,7 @@ class Sweep:
     @property
     def own(self) -> Trial | None:
         """The trial of the experiment as it was, if there was one."""
-        point = self.space.point(self.settings)
+        point = self.space.as_point(self.settings)
         return next((trial for trial in self.scored if point is not None and trial.configuration == point), None)
 
     @cached_property
@@ -216,7 +216,7 @@ def _read(parameter: Parameter, text: str) -> Any:
         return _same(text, parameter.choice)
     number = _number(text)
     value = round(number) if parameter.integer is not None and number.is_integer() else number
-    return value if parameter.holds(value) else _NONE
+    return value if parameter.contains(value) else _NONE
 
 
 def _same(text: str, values: Sequence[Value]) -> Any:

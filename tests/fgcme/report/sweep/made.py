@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from fgcme.experiment.loading import parse_experiment
 from fgcme.experiment.search_space import Space
-from fgcme.experiment.settings import parse
-from fgcme.report.sweep.trials import State, Sweep, Trial
+from fgcme.report.sweep.trials import State, SweepData, Trial
 from tests.fgcme.report.made import origin
 
-EXPERIMENT = parse(
+EXPERIMENT = parse_experiment(
     {
         "name": "made",
         "corpus": {"kind": "demo"},
@@ -46,12 +46,12 @@ def trial(
     return Trial(f"trial {number}", f"{number:032x}", state, configuration or own, score, 10, 60.0, cost)
 
 
-def sweep(*trials: Trial, cost: str = "") -> Sweep:
+def sweep(*trials: Trial, cost: str = "") -> SweepData:
     """A sweep of these trials."""
-    return Sweep(origin("sweep"), "demo/4class", SPACE, EXPERIMENT.flat(), trials, cost)
+    return SweepData(origin("sweep"), "demo/4class", SPACE, EXPERIMENT.flat(), trials, cost)
 
 
-def telling(number: int = 40) -> Sweep:
+def telling(number: int = 40) -> SweepData:
     """A sweep that the kind of pooling decides, and among trials of lse its temperature; nothing else does."""
     generator = np.random.default_rng(0)
     trials = []
@@ -69,7 +69,7 @@ def telling(number: int = 40) -> Sweep:
     return sweep(*trials)
 
 
-def mixed(cost: str = "parameters") -> Sweep:
+def mixed(cost: str = "parameters") -> SweepData:
     """A sweep of trials in every state."""
     full = telling(12)
     states: list[State] = ["stopped early"] * 3 + ["finished"] * 6 + ["failed", "interrupted", "running"]

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from fgcme.report.sweep.importances import Importances, describe_importances, importances, importances_figure
-from fgcme.report.sweep.trials import Sweep
+from fgcme.report.sweep.trials import SweepData
 from fgcme.report.theme import LIGHT
 from tests.fgcme.report.sweep.made import sweep, telling, trial
 
@@ -48,7 +48,7 @@ def test_trials_without_a_score_take_no_part(found: Importances) -> None:
         (sweep(*(trial(index, index / 100) for index in range(12))), "differ in no parameter"),
     ],
 )
-def test_where_nothing_can_be_said_it_says_why(made: Sweep, sentence: str) -> None:
+def test_where_nothing_can_be_said_it_says_why(made: SweepData, sentence: str) -> None:
     found = importances(made)
     assert isinstance(found, str)
     assert sentence in found

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from fgcme.report.phrases import percent
+from fgcme.report.formatting import percent
 from fgcme.report.sweep.page import sweep_html, sweep_pictures
-from fgcme.report.sweep.trials import Sweep
+from fgcme.report.sweep.trials import SweepData
 from fgcme.report.theme import LIGHT, to_png
 from tests.fgcme.report.page_text import Page
 from tests.fgcme.report.sweep.made import mixed, sweep, trial
 
 
-def rendered(made: Sweep) -> Page:
+def rendered(made: SweepData) -> Page:
     pictures = sweep_pictures(made)
     return Page(sweep_html(made, pictures, {each.name: to_png(each, LIGHT) for each in pictures}, bool(made.best)))
 
@@ -99,7 +99,7 @@ def test_what_comes_from_outside_is_text_and_never_markup(page: Page) -> None:
         ),
     ],
 )
-def test_what_cannot_be_drawn_is_said_in_its_place(made: Sweep, drawn: set[str], sentence: str) -> None:
+def test_what_cannot_be_drawn_is_said_in_its_place(made: SweepData, drawn: set[str], sentence: str) -> None:
     assert set(sweep_pictures(made).drawn) == drawn
     assert sentence in rendered(made).text
 

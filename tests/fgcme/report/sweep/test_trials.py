@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fgcme.experiment.search_space import apply
+from fgcme.experiment.search_space import apply_configuration
 from fgcme.report.sweep.trials import Trial
 from tests.fgcme.report.sweep.made import EXPERIMENT, mixed, sweep, telling, trial
 
@@ -52,7 +52,7 @@ def test_what_was_drawn_is_read_back_from_the_texts_that_mlflow_keeps() -> None:
     ):
         for clip in (None, 5.0):
             whole = configuration | {"training.gradient_clip": clip}
-            texts = {name: str(value) for name, value in apply(EXPERIMENT, whole).flat().items()}
+            texts = {name: str(value) for name, value in apply_configuration(EXPERIMENT, whole).flat().items()}
             drawn = sweep().drawn(texts)
             assert drawn == whole
             assert list(map(type, drawn.values())) == list(map(type, whole.values()))

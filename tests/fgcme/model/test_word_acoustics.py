@@ -8,62 +8,62 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fgcme.data.batch import Batch, Reading, collate, plan
+from fgcme.data.batch import Batch, SegmentScheme, collate, layout_frames
 from fgcme.model.encoders import AcousticEncoder
-from fgcme.model.listening import AlignedListening, AttentiveListening, PositionalListening
 from fgcme.model.pooling import Pooling
 from fgcme.model.recurrent import FrameLSTM
+from fgcme.model.word_acoustics import AttentionAlignment, CtcAlignment, SpanPooling
 from tests.fgcme.model.reference_baselines import ctc_loss, ctc_loss_by_paths, draw, in_float64, softmax
 
 FRAME_SIZE = 3
 
 
-def batch_of(counts: list[tuple[int, int]], reading: Reading | None = None) -> Batch:
+def batch_of(counts: list[tuple[int, int]], reading: SegmentScheme | None = None) -> Batch:
     """Utterances of so many frames and words."""
-    read = reading or Reading("utterance")
+    read = reading or SegmentScheme("utterance")
     drawn = [draw(index, *pair, FRAME_SIZE, 9, 2) for index, pair in enumerate(counts)]
     return collate(
         [one.frames for one in drawn],
-        [plan(read, one.begin, one.end, len(one.frames)) for one in drawn],
+        [layout_frames(read, one.begin, one.end, len(one.frames)) for one in drawn],
         [one.words for one in drawn],
         [one.label for one in drawn],
-        read.reach + 1,
+        read.lookahead + 1,
     )
 
 
-def positional(positions: int, stack: int = 1) -> PositionalListening:
+def positional(positions: int, stack: int = 1) -> CtcAlignment:
     torch.manual_seed(0)
-    return PositionalListening(FRAME_SIZE, positions, stack)
+    return CtcAlignment(FRAME_SIZE, positions, stack)
 
 
-def aligned(reading: Reading, counts: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+def aligned(reading: SegmentScheme, counts: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
     """What words hear, and what pooling makes of the segments."""
     torch.manual_seed(0)
-    listening = AlignedListening(AcousticEncoder(FRAME_SIZE, [4], [reading.reach + 1]), Pooling("mean_max", 4))
+    listening = SpanPooling(AcousticEncoder(FRAME_SIZE, [4], [reading.lookahead + 1]), Pooling("mean_max", 4))
     batch = batch_of(counts, reading)
     assert listening.size == 8
     return listening(batch, None).features, listening.pooling(listening.encoder(batch.frames), batch.reads)
 
 
 def test_an_aligned_word_hears_its_own_frames() -> None:
-    heard, pooled = aligned(Reading("words", reach=2), [(20, 3), (9, 1)])
+    heard, pooled = aligned(SegmentScheme("words", lookahead=2), [(20, 3), (9, 1)])
     assert torch.equal(heard, pooled)
 
 
 def test_where_an_utterance_is_one_segment_all_its_words_hear_the_same() -> None:
-    heard, pooled = aligned(Reading("utterance", reach=2), [(20, 3), (9, 1), (12, 2)])
+    heard, pooled = aligned(SegmentScheme("utterance", lookahead=2), [(20, 3), (9, 1), (12, 2)])
     assert len(pooled) == 3
     assert torch.equal(heard, pooled[[0, 0, 0, 1, 2, 2]])
 
 
 def test_where_each_utterance_has_one_word_it_hears_the_whole_utterance() -> None:
-    heard, pooled = aligned(Reading("utterance", reach=2), [(20, 1), (9, 1)])
+    heard, pooled = aligned(SegmentScheme("utterance", lookahead=2), [(20, 1), (9, 1)])
     assert torch.equal(heard, pooled)
 
 
 def test_attention_looks_at_frames_of_the_word_s_own_utterance_alone() -> None:
     torch.manual_seed(0)
-    listening = AttentiveListening(FrameLSTM(FRAME_SIZE, 4), 8, heads=2)
+    listening = AttentionAlignment(FrameLSTM(FRAME_SIZE, 4), 8, heads=2)
     batch = batch_of([(20, 3), (2, 2)])
     words = torch.randn(5, 8)
     before = listening(batch, words).features
@@ -75,7 +75,7 @@ def test_attention_looks_at_frames_of_the_word_s_own_utterance_alone() -> None:
 
 def test_attention_holds_no_score_of_every_word_by_every_frame() -> None:
     words, frames = 60, 500
-    listening = AttentiveListening(FrameLSTM(FRAME_SIZE, 4), 8, heads=2).double()
+    listening = AttentionAlignment(FrameLSTM(FRAME_SIZE, 4), 8, heads=2).double()
     batch = in_float64(batch_of([(frames, words)]))
     saved: list[int] = []
 
@@ -92,7 +92,7 @@ def test_attention_holds_no_score_of_every_word_by_every_frame() -> None:
 def test_attention_waits_for_no_device_to_learn_how_much_there_is() -> None:
     # A tensor on this device has a shape and no values: whatever asks for one fails.
     batch = batch_of([(20, 3), (2, 2)]).to("meta")
-    listening = AttentiveListening(FrameLSTM(FRAME_SIZE, 4, stack=3), 8, heads=2).to("meta")
+    listening = AttentionAlignment(FrameLSTM(FRAME_SIZE, 4, stack=3), 8, heads=2).to("meta")
     heard = listening(batch, torch.empty(5, 8, device="meta")).features
     torch.autograd.backward(heard.sum())
     assert heard.shape == (5, 8)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgcme.data.batch import Batch, end_to_end
+from fgcme.data.batch import Batch, ranges_from_counts
 from fgcme.model.encoders import AcousticEncoder
 from fgcme.model.pooling import Pooling
-from fgcme.model.recurrent import FrameLSTM, LongLSTM, side_by_side, step_counts
+from fgcme.model.recurrent import FrameLSTM, LongLSTM, stack_frames, step_counts
 
 
-class Heard(NamedTuple):
+class WordAcoustics(NamedTuple):
     """What is heard of the words of a batch.
 
     Attributes:
@@ -30,7 +30,7 @@ class Heard(NamedTuple):
     auxiliary: Tensor | None = None
 
 
-class AlignedListening(nn.Module):
+class SpanPooling(nn.Module):
     """Each word hears the frames that the batch says it reads, encoded and pooled (paper, "temporal alignment").
 
     Where the batch has one segment an utterance, all its words hear the same.
@@ -46,16 +46,16 @@ class AlignedListening(nn.Module):
         self.pooling = pooling
         self.size = pooling.size
 
-    def forward(self, batch: Batch, words: Tensor | None) -> Heard:
+    def forward(self, batch: Batch, words: Tensor | None) -> WordAcoustics:
         """A batch of W words -> [W, size]; what the words are plays no part."""
         heard: Tensor = self.pooling(self.encoder(batch.frames), batch.reads, batch.spans)
         if len(heard) == len(batch.words):
-            return Heard(heard)
+            return WordAcoustics(heard)
         utterance = torch.repeat_interleave(torch.arange(len(batch)), batch.word_counts)
-        return Heard(heard.index_select(0, utterance.to(heard.device, non_blocking=True)))
+        return WordAcoustics(heard.index_select(0, utterance.to(heard.device, non_blocking=True)))
 
 
-class AttentiveListening(nn.Module):
+class AttentionAlignment(nn.Module):
     """Each word attends to all frames of its utterance (Xu et al., "Learning alignment", Interspeech 2019).
 
     The published code's form: multi-head attention by scaled dot products, from the words to an LSTM over the frames.
@@ -78,7 +78,7 @@ class AttentiveListening(nn.Module):
         self.join = nn.Linear(size, size)
         self.size = size
 
-    def forward(self, batch: Batch, words: Tensor) -> Heard:
+    def forward(self, batch: Batch, words: Tensor) -> WordAcoustics:
         """A batch that reads whole utterances, and its words' [W, size] features -> [W, size]."""
         frames, steps = self.frames(batch), self.frames.counts(batch)
         there = torch.arange(int(steps.max())) < steps.unsqueeze(1)
@@ -89,7 +89,7 @@ class AttentiveListening(nn.Module):
             attn_mask=there[:, None, None].to(words.device, non_blocking=True),
         )
         places = _places(batch.word_counts).to(words.device, non_blocking=True)
-        return Heard(self.join(heard.transpose(1, 2).reshape(-1, self.size).index_select(0, places)))
+        return WordAcoustics(self.join(heard.transpose(1, 2).reshape(-1, self.size).index_select(0, places)))
 
     def _by_head(self, rows: Tensor, counts: Tensor) -> Tensor:
         """[R, size] -> [B, heads, longest, size / heads]."""
@@ -97,7 +97,7 @@ class AttentiveListening(nn.Module):
         return padded.view(*padded.shape[:2], self.heads, -1).transpose(1, 2)
 
 
-class PositionalListening(nn.Module):
+class CtcAlignment(nn.Module):
     """Frames say which word's turn it is: the CTC module of the multimodal transformer (Tsai et al., ACL 2019).
 
     A two-layer LSTM, whose outputs are the logits, gives each frame a distribution over the positions of words in an
@@ -120,10 +120,10 @@ class PositionalListening(nn.Module):
         self.locate = LongLSTM(stack * frame_size, positions + 1, layers=2, bidirectional=False)
         self.size = stack * frame_size
 
-    def forward(self, batch: Batch, words: Tensor | None) -> Heard:
+    def forward(self, batch: Batch, words: Tensor | None) -> WordAcoustics:
         """A batch that reads whole utterances -> [W, size] and the CTC loss; what the words are plays no part."""
         steps = step_counts(batch.reads.lengths, self.stack)
-        frames = side_by_side(batch.frames, batch.reads.lengths, self.stack)
+        frames = stack_frames(batch.frames, batch.reads.lengths, self.stack)
         logits = self.locate(frames, steps)
         logarithms = logits.log_softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
         turns = batch.word_counts.clamp(max=self.positions)
@@ -132,9 +132,9 @@ class PositionalListening(nn.Module):
         heard = shares.transpose(1, 2) @ _pad(frames, steps)
         # The position of each word, among the positions of all utterances.
         utterance = torch.repeat_interleave(torch.arange(len(batch)), batch.word_counts)
-        turn = torch.arange(len(batch.words)) - end_to_end(batch.word_counts).begin[utterance]
+        turn = torch.arange(len(batch.words)) - ranges_from_counts(batch.word_counts).begin[utterance]
         places = utterance * longest + turn.clamp(max=longest - 1)
-        return Heard(
+        return WordAcoustics(
             features=heard.flatten(0, 1).index_select(0, places.to(heard.device, non_blocking=True)),
             auxiliary=_alignment_loss(_pad(logarithms, steps), steps, turns),
         )
@@ -173,6 +173,6 @@ def _places(counts: Tensor) -> Tensor:
     >>> _places(torch.tensor([1, 2])).tolist()
     [0, 2, 3]
     """
-    rows = end_to_end(counts)
+    rows = ranges_from_counts(counts)
     first = torch.arange(len(counts)) * counts.max()
     return torch.repeat_interleave(first - rows.begin, counts) + torch.arange(int(counts.sum()))

@@ -30,26 +30,26 @@ def test_a_cluster_that_does_not_answer_is_refused_at_once_in_one_line(
     monkeypatch.setenv("RAY_ADDRESS", address)
     with (
         pytest.raises(UserError, match=rf"RAY_ADDRESS={address}: cannot join this cluster") as caught,
-        engine.session(),
+        engine.ray_session(),
     ):
         pass
     assert "\n" not in str(caught.value)
 
 
 def test_what_the_cluster_can_never_give_is_refused_in_one_line(ray_session: None) -> None:
-    engine.require(engine.resources()["CPU"], 0, "training")
+    engine.require_capacity(engine.cluster_resources()["CPU"], 0, "training")
     with pytest.raises(
         UserError, match=r"training with 9 workers needs 10000 CPUs at once and Ray has \d+: ask for less"
     ):
-        engine.require(10_000, 0, "training with 9 workers")
+        engine.require_capacity(10_000, 0, "training with 9 workers")
     with pytest.raises(UserError, match="needs 64 GPUs at once"):
-        engine.require(1, 64, "training")
+        engine.require_capacity(1, 64, "training")
 
 
 def test_a_session_inside_another_leaves_it_running(ray_session: None) -> None:
     import ray
 
-    with engine.session():
+    with engine.ray_session():
         assert ray.is_initialized()
     assert ray.is_initialized()
 
@@ -77,7 +77,10 @@ def test_another_ray_on_this_machine_need_not_wait_for_a_port_of_ours(ray_sessio
 
 
 def test_ray_leaves_no_file_behind(tmp_path: Path) -> None:
-    code = "from pipelines import engine\nwith engine.session():\n import ray; print(ray.cluster_resources()['CPU'])"
+    code = (
+        "from pipelines.cluster.session import ray_session\n"
+        "with ray_session():\n import ray; print(ray.cluster_resources()['CPU'])"
+    )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment["HOME"] = str(tmp_path)
     done = subprocess.run(

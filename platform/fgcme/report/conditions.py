@@ -9,7 +9,7 @@ from fgcme.data.protocol import Selection
 
 
 @dataclass(frozen=True)
-class Standing:
+class Conditions:
     """What has to be said beside every number of a result.
 
     Attributes:
@@ -47,7 +47,7 @@ class Standing:
     def label(self) -> str:
         """Everything, short enough to stand in a figure.
 
-        >>> Standing("demo/4class", "test", [0], missing="no utterance of speaker 03").label
+        >>> Conditions("demo/4class", "test", [0], missing="no utterance of speaker 03").label
         'demo/4class, epochs chosen on TEST (optimistic), incomplete corpus'
         """
         parts = [self.protocol, self.rule]
@@ -89,6 +89,6 @@ class Standing:
         name = "dev" if self.selection == "dev" else "test-optimistic"
         return f"{name}-without-tuned-on" if self.left_out else name
 
-    def without_tuned_on(self) -> Standing:
+    def without_tuned_on(self) -> Conditions:
         """That of the same result without the speakers that the configuration was tuned on."""
         return replace(self, tuned_on=(), left_out=self.tuned_on)

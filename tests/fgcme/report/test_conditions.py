@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from fgcme.report.standing import Standing
+from fgcme.report.conditions import Conditions
 
-HONEST = Standing("demo/4class", "dev", [0])
-SELECTED = Standing("demo/4class", "test", [0])
-TUNED = Standing("demo/4class", "dev", [0], tuned_on=["s1", "s2"])
-PARTIAL = Standing("demo/4class", "dev", [0], missing="no utterance of speaker s9")
+HONEST = Conditions("demo/4class", "dev", [0])
+SELECTED = Conditions("demo/4class", "test", [0])
+TUNED = Conditions("demo/4class", "dev", [0], tuned_on=["s1", "s2"])
+PARTIAL = Conditions("demo/4class", "dev", [0], missing="no utterance of speaker s9")
 
 
 def test_what_is_honest_needs_no_caveat() -> None:
