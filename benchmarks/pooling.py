@@ -33,9 +33,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
-from fgcme.data.dataset import SpeechCorpus, Vocabulary
-from fgcme.data.hearing import scheme_of
-from fgcme.experiment.settings import ModelSettings
+from fgcme.data import SpeechCorpus, Vocabulary, scheme_of
+from fgcme.experiment import ModelSettings
 from fgcme.model import FineGrainedExcitement, Network, build
 from fgcme.model.word_acoustics import SpanPooling
 from tests.fgcme.model.masked import MaskedExcitement, Utterance, masked_pool, padded, ragged, read_mask

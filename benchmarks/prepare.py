@@ -24,10 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fgcme.corpora import catalogue
-from fgcme.experiment.loading import parse_experiment
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment, parse_experiment
 from pipelines import prepare
-from pipelines.cluster import session as engine
+from pipelines.cluster import ray_session, require_capacity
 
 PROCESSES = 2
 TARGET = 1.3
@@ -66,8 +65,8 @@ def describe(root: str | None, limit: int | None, work: Path) -> Experiment:
 
 def measure(experiment: Experiment, rounds: int) -> tuple[list[float], list[float], int]:
     """Seconds of every round, through Ray and through the pool, and how many utterances each round prepared."""
-    with engine.ray_session(), multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
-        engine.require_capacity(PROCESSES, 0, "this benchmark")
+    with ray_session(), multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        require_capacity(PROCESSES, 0, "this benchmark")
         by_ray, by_pool = [], []
         for number in range(rounds + 1):
             seconds, utterances = prepare_with_ray(experiment)

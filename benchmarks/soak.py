@@ -111,7 +111,7 @@ def run(storage: str, resume: bool = False, kill_after: float = math.inf) -> tup
 
 def outcome() -> dict[str, Any]:
     """What the latest sweep and its trials came to, times apart, and how many runs are left RUNNING, of any sweep."""
-    from fgcme.tracking.tracker import Tracker
+    from fgcme.tracking import Tracker
 
     tracker = Tracker(f"sqlite:///{Path('mlflow.db').absolute()}")
     sweep = tracker.find("latest")

@@ -27,9 +27,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from fgcme.data.batch import Batch, collate, layout_frames, ranges_from_counts
-from fgcme.data.hearing import scheme_of
-from fgcme.experiment.settings import ModelSettings
+from fgcme.data import Batch, collate, layout_frames, ranges_from_counts, scheme_of
+from fgcme.experiment import ModelSettings
 from fgcme.model import build
 
 SHAPES = {"ravdess": (draw_like_ravdess, 12), "iemocap": (draw_like_iemocap, 3000)}

@@ -48,17 +48,17 @@ def main() -> None:
 
 def sweep(trials: int, epochs: int) -> dict[str, float]:
     """Busy slots and first steps of a sweep in this process."""
-    from fgcme.experiment.loading import load_experiment
-    from fgcme.tracking.tracker import Tracker
+    from fgcme.experiment import load_experiment
+    from fgcme.tracking import Tracker
     from pipelines import tune
     from pipelines.bundled import experiment_file
-    from pipelines.cluster import session as engine
+    from pipelines.cluster import cluster_resources, ray_session
 
     Path("space.yaml").write_text(SPACE)
     settings = [f"training.epochs={epochs}", f"tune.trials={trials}", "tune.scheduler=none"]
     experiment = load_experiment(experiment_file("demo"), settings)
-    with engine.ray_session():
-        slots = int(engine.cluster_resources()["CPU"])
+    with ray_session():
+        slots = int(cluster_resources()["CPU"])
         tune.run(experiment, "space.yaml")
     tracker = Tracker(f"sqlite:///{Path('mlflow.db').absolute()}")
     run = tracker.find("latest")
@@ -79,7 +79,7 @@ def sweep(trials: int, epochs: int) -> dict[str, float]:
 
 def loop(trainings: int, epochs: int) -> dict[str, float]:
     """Busy time of one `fgcme train` after the other."""
-    from fgcme.tracking.tracker import Tracker
+    from fgcme.tracking import Tracker
 
     started = time.monotonic()
     for seed in range(trainings):

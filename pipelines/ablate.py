@@ -24,22 +24,18 @@ import pyarrow.parquet as pq
 from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 
-from fgcme.data.hearing import reads_test_audio
-from fgcme.data.protocol import Selection
+from fgcme.data import Selection, reads_test_audio
 from fgcme.errors import UserError
-from fgcme.evaluation import comparison as statistics
-from fgcme.experiment import ablation
-from fgcme.experiment.settings import Experiment
+from fgcme.evaluation.comparison import compare_table
+from fgcme.experiment import Experiment, ablation
 from fgcme.files import digest, write_text
 from fgcme.report.comparison import to_metrics, to_text
 from fgcme.report.findings import without_speakers
-from fgcme.tracking.tracker import Tracker
-from pipelines import bundled as shipped
-from pipelines.cluster import session as engine
-from pipelines.cluster.progress import Progress
-from pipelines.cluster.storage import writable_folder
-from pipelines.runs import corpus as participants
+from fgcme.tracking import Tracker
+from pipelines import bundled
+from pipelines.cluster import Progress, ray_session, require_capacity, writable_folder
 from pipelines.runs import records
+from pipelines.runs.corpus import load_assigned_corpus
 from pipelines.training import failure
 from pipelines.training.job import Job, conclude, finish_leftovers, format_result, read_result, recorded_run, with_run
 from pipelines.training.worker import train
@@ -100,10 +96,10 @@ def run(
             experiment's, or trainings failed.
     """
     storage = writable_folder(experiment)
-    path = shipped.space_file(space_name)
+    path = bundled.space_file(space_name)
     if experiment.scaling.workers > 1:
         raise UserError("scaling.workers: trainings of an ablation are of one process each; set it to 0 or 1")
-    corpus_folder, corpus, assignment = participants.load_assigned_corpus(experiment)
+    corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
     tracker = records.open_store(experiment, storage)
     title = f"{experiment.name}-{path.stem}"
     folder = storage / "ablations" / title
@@ -242,14 +238,14 @@ def _train_all(trainings: Sequence[Training], study: str, parent: str) -> None:
     finish_leftovers([training.job for training in done], parent)
     progress = Progress("training", [training.variant for training in waiting], already=len(done))
     if waiting:
-        with engine.ray_session():
+        with ray_session():
             _train(waiting, study, parent, progress)
         _refuse_gaps(trainings)
 
 
 def _train(waiting: Sequence[Training], study: str, parent: str, progress: Progress) -> None:
     scaling = waiting[0].job.experiment.scaling
-    engine.require_capacity(scaling.cpus_per_worker, scaling.gpus_per_worker, "one training")
+    require_capacity(scaling.cpus_per_worker, scaling.gpus_per_worker, "one training")
     # One line for each training is ours to print; Ray's reports and stack traces would drown it.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -437,7 +433,7 @@ def _compare(
     classes: Sequence[str],
 ) -> None:
     """Print the table of some predictions, and keep its numbers with the run as `<prefix>/<variant>/<number>`."""
-    table = statistics.compare_table(predictions, reference, classes)
+    table = compare_table(predictions, reference, classes)
     print(to_text(table))
     for name, numbers in to_metrics(table).items():
         tracker.log(parent, {f"{prefix}/{name}/{key}": value for key, value in numbers.items()}, 0)

@@ -10,11 +10,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from fgcme import prepared
 from fgcme.alignment.words import normalise
-from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.protocol import Assignment, Selection, assign_folds, resolve_protocol, split_fold
-from fgcme.experiment.settings import Experiment
-from fgcme.prepared import corpus as prepared
+from fgcme.data import Assignment, Selection, SpeechCorpus, assign_folds, resolve_protocol, split_fold
+from fgcme.experiment import Experiment
 from pipelines import prepare
 
 # Of the speakers of a test part, as many as a narrow terminal has room for.

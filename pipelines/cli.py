@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fgcme.errors import UnfinishedError, UserError, without_passwords
 
 if TYPE_CHECKING:
-    from fgcme.experiment.settings import Experiment
+    from fgcme.experiment import Experiment
 
 _EPILOG = """\
 From a folder of speech to a registered model:
@@ -191,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _load(options: argparse.Namespace, extra: Sequence[str] = ()) -> Experiment:
-    from fgcme.experiment.loading import load_experiment
+    from fgcme.experiment import load_experiment
     from pipelines.bundled import experiment_file
 
     return load_experiment(experiment_file(options.experiment), [*options.overrides, *extra])

@@ -10,16 +10,11 @@ from pathlib import Path
 
 from fgcme.corpora.catalogue import find
 from fgcme.corpora.contract import Utterance
-from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.protocol import apply_protocol, split_fold
-from fgcme.experiment.loading import load_experiment
-from fgcme.experiment.settings import Experiment
-from fgcme.tracking.tracker import Tracker, resolve_uri
-from pipelines import bundled as shipped
-from pipelines import predict, prepare, register, train, tune
-from pipelines.cluster import session as engine
-from pipelines.cluster import storage
-from pipelines.cluster.progress import clock
+from fgcme.data import SpeechCorpus, apply_protocol, split_fold
+from fgcme.experiment import Experiment, load_experiment
+from fgcme.tracking import Tracker, resolve_uri
+from pipelines import bundled, predict, prepare, register, train, tune
+from pipelines.cluster import clock, ray_session, storage_folder
 
 NAME, ALIAS = "fgcme-demo", "champion"
 
@@ -31,10 +26,10 @@ def run(overrides: Sequence[str] = ()) -> None:
         overrides: of the demo experiment's settings, such as `training.epochs=5`.
     """
     started = time.monotonic()
-    experiment = load_experiment(shipped.experiment_file("demo"), overrides)
+    experiment = load_experiment(bundled.experiment_file("demo"), overrides)
     uri = resolve_uri(experiment.tracking.uri)
     # One Ray for all stages: each would otherwise start its own.
-    with engine.ray_session():
+    with ray_session():
         _title("1/5  prepare: synthesise speech, align words with frames, extract features")
         prepare.run(experiment)
         _title("2/5  train: cross-validation over voices that are not trained on")
@@ -63,7 +58,7 @@ def _unheard(experiment: Experiment, fold: int) -> tuple[Path, Utterance]:
     corpus = SpeechCorpus(prepare.locate(experiment))
     assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.members)
     wanted = corpus.members.ids[split_fold(assignment, fold).test[0]]
-    root, listing = find(experiment.corpus, storage.storage_folder(experiment))
+    root, listing = find(experiment.corpus, storage_folder(experiment))
     return root, next(utterance for utterance in listing.utterances if utterance.id == wanted)
 
 

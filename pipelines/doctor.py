@@ -12,7 +12,7 @@ from importlib.metadata import version
 import psutil
 
 from fgcme.errors import UserError
-from fgcme.tracking.tracker import prepare_store, resolve_uri
+from fgcme.tracking import prepare_store, resolve_uri
 
 
 def run() -> int:

@@ -45,7 +45,7 @@ def predict(
     said = _texts(audio, texts)
     _check_folder(audio, output, folder)
     # Wrong arguments are refused before the seconds that torch takes to import.
-    from fgcme.data.hearing import reads_test_audio
+    from fgcme.data import reads_test_audio
     from fgcme.serving.classifier import Classifier
     from fgcme.serving.registry import fetch
 

@@ -20,15 +20,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from fgcme import prepared
 from fgcme.corpora import catalogue
 from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.errors import UserError
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment
 from fgcme.files import digest
-from fgcme.prepared import corpus as prepared
-from pipelines.cluster import session as engine
-from pipelines.cluster import storage
-from pipelines.cluster.progress import clock
+from pipelines.cluster import clock, cluster_resources, ray_session, require_capacity, storage_folder, writable_folder
 
 # A block is what a kill may lose and what a step of the progress shows; in much smaller ones Ray's own cost shows too.
 _BLOCK = 32
@@ -145,7 +143,7 @@ def run(experiment: Experiment, progress: bool = True) -> PreparedSummary:
     began = time.monotonic()
     folder, settings = folder_for(experiment), feature_settings(experiment)
     _refuse_other_settings(folder, settings)
-    root, listing = catalogue.find(experiment.corpus, storage.writable_folder(experiment))
+    root, listing = catalogue.find(experiment.corpus, writable_folder(experiment))
     utterances = _with_own_alignments_if_asked(experiment, listing.utterances)
     sources = {utterance.id: source_hash(utterance, root) for utterance in utterances}
     try:
@@ -198,7 +196,7 @@ def folder_for(experiment: Experiment) -> Path:
     if experiment.prepare.folder is not None:
         return Path(experiment.prepare.folder).expanduser().absolute()
     settings_hash = digest(feature_settings(experiment))
-    return storage.storage_folder(experiment) / "prepared" / f"{experiment.corpus.kind}-{settings_hash[:8]}"
+    return storage_folder(experiment) / "prepared" / f"{experiment.corpus.kind}-{settings_hash[:8]}"
 
 
 def locate(experiment: Experiment) -> Path:
@@ -285,7 +283,7 @@ def prepare_block(block: pa.Table, recipe: PrepareTask) -> pa.Table:
 
     from fgcme import alignment, features
     from fgcme.alignment.imported import FileAligner
-    from fgcme.prepared import utterance as preparation
+    from fgcme.prepared.utterance import prepare
 
     # There is a task for every CPU.
     torch.set_num_threads(1)
@@ -297,7 +295,7 @@ def prepare_block(block: pa.Table, recipe: PrepareTask) -> pa.Table:
     rejections: list[Rejection] = []
     for values in sources:
         source = values.pop("source_hash")
-        result = preparation.prepare(Utterance(**values), recipe.root, aligner, featurise, source)
+        result = prepare(Utterance(**values), recipe.root, aligner, featurise, source)
         if isinstance(result, Rejection):
             rejections.append(result)
         else:
@@ -317,7 +315,7 @@ def _prepare(
     utterances: Sequence[Utterance], sources: Mapping[str, str], recipe: PrepareTask, progress: _Progress
 ) -> list[Rejection]:
     rejections: list[Rejection] = []
-    with engine.ray_session():
+    with ray_session():
         import ray.data
         from ray.exceptions import RayError
 
@@ -325,8 +323,8 @@ def _prepare(
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         # Otherwise a worker's exception comes without its class.
         ray.data.DataContext.get_current().raise_original_map_exception = True
-        engine.require_capacity(1, 0, "preparing a corpus")
-        has = engine.cluster_resources()
+        require_capacity(1, 0, "preparing a corpus")
+        has = cluster_resources()
         gpus = _GPU_SHARE if recipe.has_network and has.get("GPU") else 0.0
         function: Any = prepare_block
         dataset = ray.data.from_arrow(blocks(utterances, sources, has["CPU"])).map_batches(

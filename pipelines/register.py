@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fgcme.errors import UserError
 from fgcme.serving import fitted
 from fgcme.serving.registry import add_version, check_names, log_model
-from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
+from fgcme.tracking import Tracker, require_store, resolve_uri
 from pipelines.runs.records import metric_prefix
 
 if TYPE_CHECKING:

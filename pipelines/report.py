@@ -16,12 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.hearing import reads_test_audio
-from fgcme.data.protocol import Selection, resolve_protocol
+from fgcme.data import Selection, SpeechCorpus, reads_test_audio, resolve_protocol
 from fgcme.errors import UserError
-from fgcme.experiment.loading import parse_experiment
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment, parse_experiment
 from fgcme.model import Network
 from fgcme.prepared.utterance import Speech
 from fgcme.report.conditions import Conditions
@@ -35,8 +32,7 @@ from fgcme.report.spreadsheet import confusions_csv, results_csv, speakers_csv
 from fgcme.report.theme import LIGHT, to_png
 from fgcme.serving import fitted
 from fgcme.serving.fitted import ModelSpec
-from fgcme.tracking.relay import LOCAL_TAG
-from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
+from fgcme.tracking import LOCAL_TAG, Tracker, require_store, resolve_uri
 from pipelines import prepare
 from pipelines.runs.provenance import provenance_of
 from pipelines.runs.reproduce import Repetition, of_ablation, of_training

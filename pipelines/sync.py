@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fgcme.errors import UserError, without_passwords
-from fgcme.tracking.outbox import Outbox, outboxes
-from fgcme.tracking.relay import OutboxRelay
+from fgcme.tracking import Outbox, OutboxRelay, outboxes
 from pipelines.runs.records import OUTBOX
 
 

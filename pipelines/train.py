@@ -18,18 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.protocol import Assignment, split_fold
+from fgcme.data import Assignment, SpeechCorpus, split_fold
 from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import CrossValidationSummary, summarise
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment
 from fgcme.report.confusion import confusion_figure
-from fgcme.tracking.tracker import Tracker
-from pipelines.cluster import session as engine
-from pipelines.cluster.progress import Progress
-from pipelines.cluster.storage import writable_folder
-from pipelines.runs import corpus as participants
+from fgcme.tracking import Tracker
+from pipelines.cluster import Progress, capacity, ray_session, require_capacity, writable_folder
 from pipelines.runs import records
+from pipelines.runs.corpus import load_assigned_corpus
 from pipelines.training import failure
 from pipelines.training.job import Job, Result, conclude, finish_leftovers, format_result, read_result, with_run
 from pipelines.training.worker import train_fold
@@ -50,7 +47,7 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
         UserError: the corpus is not prepared or does not fit the protocol, or Ray has less than one training needs.
     """
     storage = writable_folder(experiment)
-    corpus_folder, corpus, assignment = participants.load_assigned_corpus(experiment)
+    corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
     chosen = sorted(set(range(assignment.fold_count) if folds is None else folds))
     for fold in chosen:
         split_fold(assignment, fold)
@@ -75,7 +72,7 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
     ]
     plan = f"{len(chosen)} folds x {len(experiment.training.seeds)} seeds"
     print("\n".join(records.describe_participants(experiment, corpus, assignment, plan)))
-    with tracker.closing_run(parent), engine.ray_session():
+    with tracker.closing_run(parent), ray_session():
         _train_all([job for job in jobs if job.fold in chosen], study, parent)
         # Folds that were trained before, by a run that is now completed, count as well.
         there = [job for job in jobs if read_result(job.folder) is not None]
@@ -191,8 +188,8 @@ def _at_once(experiment: Experiment) -> int:
     """How many trainings fit at a time."""
     scaling = experiment.scaling
     size = max(scaling.workers, 1)
-    engine.require_capacity(scaling.cpus_per_worker, scaling.gpus_per_worker, "one training", size)
-    fitting = engine.capacity(scaling.cpus_per_worker, scaling.gpus_per_worker) // size
+    require_capacity(scaling.cpus_per_worker, scaling.gpus_per_worker, "one training", size)
+    fitting = capacity(scaling.cpus_per_worker, scaling.gpus_per_worker) // size
     return min(fitting, scaling.max_concurrent or fitting)
 
 

@@ -28,24 +28,16 @@ from ray import tune
 from ray.tune.error import TuneError
 from ray.tune.search import SearchAlgorithm, Searcher
 
-from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.fold import make_fold_loaders
-from fgcme.data.protocol import Assignment, split_fold
+from fgcme.data import Assignment, SpeechCorpus, make_fold_loaders, split_fold
 from fgcme.errors import UnfinishedError, UserError
-from fgcme.experiment import search_space as spaces
-from fgcme.experiment.search_space import Space
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment, Space, apply_configuration, load_space
 from fgcme.files import atomic_write, digest, write_text
-from fgcme.tracking.relay import LOCAL_TAG
-from fgcme.tracking.store import sqlite_path
-from fgcme.tracking.tracker import Tracker, require_store, resolve_uri
+from fgcme.tracking import LOCAL_TAG, Tracker, require_store, resolve_uri, sqlite_path
 from fgcme.training.learning import FoldTrainer
-from pipelines import bundled as shipped
-from pipelines.cluster import session as engine
-from pipelines.cluster.progress import clock
-from pipelines.cluster.storage import writable_folder
-from pipelines.runs import corpus as participants
+from pipelines import bundled
+from pipelines.cluster import capacity, clock, cluster_resources, ray_session, require_capacity, writable_folder
 from pipelines.runs import records
+from pipelines.runs.corpus import load_assigned_corpus
 from pipelines.sweep import scheduling, search, snapshot
 from pipelines.sweep import shared_study as study
 from pipelines.sweep.recorder import FailureLimit, SweepRecorder
@@ -121,7 +113,7 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
         if tracker.json(known, "space.json") != as_json(planned.space):
             raise UserError(f"run {known} was started with another search space; resume it with the same one")
         _refuse_too_many(list(_said(sweeps / known / "trials").values()), experiment.tune.max_failures)
-    with engine.ray_session():
+    with ray_session():
         slots = _slots(experiment)
         shared = _join(planned, going_on=resume)
         parent = known or _begin(tracker, planned, sweeps)
@@ -152,9 +144,9 @@ def plan_sweep(experiment: Experiment, space_name: str) -> Plan:
     Raises:
         UserError: the corpus is not prepared, or the space, the folds, the search or the workers do not fit.
     """
-    path = shipped.space_file(space_name)
-    space = spaces.load_space(path, experiment)
-    folder, corpus, assignment = participants.load_assigned_corpus(experiment)
+    path = bundled.space_file(space_name)
+    space = load_space(path, experiment)
+    folder, corpus, assignment = load_assigned_corpus(experiment)
     for fold in experiment.tune.folds:
         split_fold(assignment, fold)
     scheduling.scheduler(experiment, space)
@@ -193,8 +185,8 @@ def preview(experiment: Experiment, space_name: str) -> None:
     for name, parameter in as_json(planned.space)["parameters"].items():
         print(f"  {name}: {json.dumps(parameter)}")
     scaling = experiment.scaling
-    with engine.ray_session():
-        slots, has = _slots(experiment), engine.cluster_resources()
+    with ray_session():
+        slots, has = _slots(experiment), cluster_resources()
     cpus, gpus = _takes(experiment)
     print(
         f"a trial takes {cpus:g} CPUs and {gpus:g} GPUs; Ray has {has.get('CPU', 0):g} and {has.get('GPU', 0):g}: "
@@ -353,8 +345,8 @@ def _slots(experiment: Experiment) -> int:
     """
     workers = max(experiment.scaling.workers, 1)
     cpus, gpus = (taken / workers for taken in _takes(experiment))
-    engine.require_capacity(cpus, gpus, "one trial", workers)
-    fitting = engine.capacity(cpus, gpus) // workers
+    require_capacity(cpus, gpus, "one trial", workers)
+    fitting = capacity(cpus, gpus) // workers
     return min(fitting, experiment.scaling.max_concurrent or fitting)
 
 
@@ -580,7 +572,7 @@ def _print_front(cost: str, trials: list[tuple[dict[str, Any], dict[str, Any]]])
 
 
 def _write_best(plan: Plan, drawn: dict[str, Any], score: float, trials: int, folder: Path) -> Path:
-    best = spaces.apply_configuration(plan.experiment, drawn)
+    best = apply_configuration(plan.experiment, drawn)
     tuned_on = sorted({*best.protocol.tuned_on, *dev_speakers(plan)})
     protocol = best.protocol.model_copy(update={"tuned_on": tuned_on})
     best = best.model_copy(update={"name": plan.title, "protocol": protocol})

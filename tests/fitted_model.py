@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from fgcme.audio import SAMPLE_RATE
-from fgcme.experiment.settings import ModelSettings, PrepareSettings
+from fgcme.experiment import ModelSettings, PrepareSettings
 from fgcme.model import build
 from fgcme.serving import fitted
 

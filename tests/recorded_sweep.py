@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fgcme.experiment import search_space as spaces
-from fgcme.experiment.search_space import Space
-from fgcme.experiment.settings import Experiment
-from fgcme.tracking.tracker import Tracker
+from fgcme.experiment import Experiment, Space, apply_configuration, load_space
+from fgcme.tracking import Tracker
 from tests import small_corpus
 
 SPACE = """\
@@ -57,7 +55,7 @@ def space(folder: Path, experiment: Experiment) -> Space:
     """The space of the sweep."""
     path = folder / "rates.yaml"
     path.write_text(SPACE, encoding="utf-8")
-    return spaces.load_space(path, experiment)
+    return load_space(path, experiment)
 
 
 def record(
@@ -95,7 +93,7 @@ def record(
             parent,
             {"fgcme.kind": "trial", "fgcme.trial": str(number)}
             | ({"fgcme.failure": trial.failure} if trial.failure else {}),
-            spaces.apply_configuration(experiment, trial.drawn).flat(),
+            apply_configuration(experiment, trial.drawn).flat(),
         )
         for epoch, score in enumerate(trial.scores, 1):
             tracker.log(run, {"dev/objective": score} | ({} if trial.cost is None else {"cost": trial.cost}), epoch)

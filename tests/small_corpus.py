@@ -6,8 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fgcme.experiment.loading import parse_experiment
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment, parse_experiment
 from fgcme.files import digest
 from fgcme.prepared.corpus import UTTERANCES, Description
 from pipelines.prepare import feature_settings

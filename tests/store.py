@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from fgcme.tracking.tracker import Tracker, prepare_store
+from fgcme.tracking import Tracker, prepare_store
 from pipelines.cluster.session import free_port
 from tests.fitted_model import save_fitted
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fgcme.experiment.loading import load_experiment
+from fgcme.experiment import load_experiment
 from pipelines import cli
 from pipelines.bundled import experiment_file, space_file
 

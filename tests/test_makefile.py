@@ -6,10 +6,8 @@ import re
 import shlex
 from pathlib import Path
 
-from fgcme.experiment import ablation
-from fgcme.experiment.loading import load_experiment
-from pipelines import bundled as shipped
-from pipelines import cli, prepare
+from fgcme.experiment import ablation, load_experiment
+from pipelines import bundled, cli, prepare
 
 TEXT = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
 COMMANDS = [shlex.split(line) for line in re.findall(r"^\t\$\(BIN\)/fgcme (.*)$", TEXT, re.MULTILINE)]
@@ -22,9 +20,9 @@ def test_every_command_is_understood() -> None:
 
 def test_the_ablation_is_the_paper_s_comparison_on_the_corpus_of_the_demo() -> None:
     options = next(options for options in map(cli.parse, COMMANDS) if options.verb == "ablate")
-    experiment = load_experiment(shipped.experiment_file(options.experiment), options.overrides)
-    reference, variants = ablation.load_ablation(shipped.space_file(options.space), experiment)
+    experiment = load_experiment(bundled.experiment_file(options.experiment), options.overrides)
+    reference, variants = ablation.load_ablation(bundled.space_file(options.space), experiment)
     assert reference == "fgcme" and {"utterance", "semantic_alone", "learned_alignment"} <= set(variants)
     # The honest rule, and the corpus that `make demo` has prepared, if it has.
     assert options.selection is None and experiment.protocol.selection == "dev"
-    assert prepare.folder_for(experiment) == prepare.folder_for(load_experiment(shipped.experiment_file("demo")))
+    assert prepare.folder_for(experiment) == prepare.folder_for(load_experiment(bundled.experiment_file("demo")))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fgcme.data.protocol import resolve_protocol
-from fgcme.experiment.loading import parse_experiment
+from fgcme.data import resolve_protocol
+from fgcme.experiment import parse_experiment
 from pipelines import cli
 
 TEXT = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")

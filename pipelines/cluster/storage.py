@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from fgcme.errors import UserError
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment
 
 
 def storage_folder(experiment: Experiment) -> Path:

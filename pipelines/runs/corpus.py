@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.protocol import Assignment, MismatchError, apply_protocol
+from fgcme import prepared
+from fgcme.data import Assignment, MismatchError, SpeechCorpus, apply_protocol
 from fgcme.errors import UserError
-from fgcme.experiment.settings import Experiment
-from fgcme.prepared import corpus as prepared
+from fgcme.experiment import Experiment
 from pipelines import prepare
 
 

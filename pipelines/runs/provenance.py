@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment
 from fgcme.report.content import Provenance
 from pipelines.runs.records import COMMIT, RESUMED
 

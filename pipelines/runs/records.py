@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.hearing import reads_test_audio
-from fgcme.data.protocol import Assignment, Selection
+from fgcme.data import Assignment, Selection, SpeechCorpus, reads_test_audio
 from fgcme.errors import UserError
-from fgcme.experiment.loading import parse_experiment
-from fgcme.experiment.settings import Experiment
-from fgcme.tracking.relay import LOCAL_TAG
-from fgcme.tracking.tracker import Tracker, prepare_store, provenance, resolve_uri
+from fgcme.experiment import Experiment, parse_experiment
+from fgcme.tracking import LOCAL_TAG, Tracker, prepare_store, provenance, resolve_uri
 
 # In the storage folder, which all nodes share.
 OUTBOX = "outbox"

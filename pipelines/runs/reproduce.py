@@ -11,14 +11,10 @@ from typing import Any
 
 import yaml
 
-from fgcme.data.protocol import Selection
+from fgcme.data import Selection
 from fgcme.errors import UserError
-from fgcme.experiment import ablation, variants
-from fgcme.experiment import search_space as spaces
-from fgcme.experiment.loading import load_experiment, parse_experiment
-from fgcme.experiment.search_space import Space
-from fgcme.experiment.settings import Experiment
-from pipelines import bundled as shipped
+from fgcme.experiment import Experiment, Space, ablation, load_experiment, load_space, parse_experiment, variants
+from pipelines import bundled
 
 # Where things lie and how work is spread, which decides no result.
 _OF_THE_MACHINE = ("scaling.", "storage.", "tracking.", "prepare.folder", "corpus.root")
@@ -109,7 +105,7 @@ def _arguments(experiment: Experiment) -> tuple[str, list[str]]:
     """The experiment's name and overrides if it comes with the package; else the name of its file."""
     wanted = _portable(experiment)
     try:
-        file = shipped.EXPERIMENTS / f"{experiment.name}.yaml"
+        file = bundled.EXPERIMENTS / f"{experiment.name}.yaml"
         base = load_experiment(file).flat()
         overrides = [
             f"{key}={_value(value)}"
@@ -149,7 +145,7 @@ def _portable(experiment: Experiment) -> Experiment:
 def _is_shipped(experiment: Experiment, space: str, reference: str, compared: Mapping[str, Experiment]) -> bool:
     """Whether the package comes with an ablation of this name that compares just these variants."""
     try:
-        loaded_reference, loaded = ablation.load_ablation(shipped.SEARCH_SPACES / f"{space}.yaml", experiment)
+        loaded_reference, loaded = ablation.load_ablation(bundled.SEARCH_SPACES / f"{space}.yaml", experiment)
     except UserError:
         return False
     return loaded_reference == reference and _deciding(loaded) == _deciding(compared)
@@ -158,7 +154,7 @@ def _is_shipped(experiment: Experiment, space: str, reference: str, compared: Ma
 def _is_shipped_space(experiment: Experiment, name: str, space: Space) -> bool:
     """Whether the package comes with a search space of this name that is just this one."""
     try:
-        return spaces.load_space(shipped.SEARCH_SPACES / f"{name}.yaml", experiment) == space
+        return load_space(bundled.SEARCH_SPACES / f"{name}.yaml", experiment) == space
     except UserError:
         return False
 

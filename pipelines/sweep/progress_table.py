@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cluster.progress import clock
+from pipelines.cluster import clock
 
 TrialState = Literal["waiting", "running", "ended", "stopped", "failed"]
 

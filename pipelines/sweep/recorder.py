@@ -14,10 +14,10 @@ from ray.exceptions import ActorDiedError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from fgcme.experiment import search_space as spaces
+from fgcme.experiment import apply_configuration
 from fgcme.files import write_text
-from fgcme.tracking.store import is_permanent, mlflow_message
-from fgcme.tracking.tracker import Tracker
+from fgcme.tracking import Tracker, is_permanent
+from fgcme.tracking.store import mlflow_message
 from pipelines.sweep import snapshot
 from pipelines.sweep.progress_table import ProgressTable, Row, SweepProgress, TrialState
 from pipelines.sweep.search import settings_of
@@ -134,7 +134,7 @@ class SweepRecorder(tune.Callback):
                 f"trial {kept.folder.name}",
                 parent=self._parent,
                 tags={"fgcme.kind": "trial", "fgcme.trial": kept.folder.name, "fgcme.selection": "dev"},
-                parameters=spaces.apply_configuration(self._sweep.experiment, settings).flat(),
+                parameters=apply_configuration(self._sweep.experiment, settings).flat(),
             )
             write_text(drawn, json.dumps(settings))
             write_text(kept.run, run_id)

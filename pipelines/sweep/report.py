@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError
-from fgcme.experiment.loading import parse_experiment
-from fgcme.experiment.search_space import Space
+from fgcme.experiment import Space, parse_experiment
 from fgcme.report.sweep.page import SweepPictures, sweep_html, sweep_pictures
 from fgcme.report.sweep.spreadsheet import trials_csv
 from fgcme.report.sweep.trials import State, SweepData, Trial
 from fgcme.report.theme import LIGHT, to_png
-from fgcme.tracking.tracker import Tracker
+from fgcme.tracking import Tracker
 from pipelines.runs import records
 from pipelines.runs.provenance import provenance_of
 from pipelines.runs.reproduce import Repetition, of_sweep

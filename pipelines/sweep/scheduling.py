@@ -17,8 +17,7 @@ from ray.tune.schedulers import (
 )
 
 from fgcme.errors import UserError
-from fgcme.experiment.search_space import Parameter, Space, Value
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment, Parameter, Space, Value
 from pipelines.sweep.shared_study import derive_seed, random_study
 
 # Settings that may change in the middle of a training: they decide neither shapes nor what the epochs so far have seen.

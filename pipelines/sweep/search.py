@@ -16,8 +16,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
-from fgcme.experiment.search_space import Space, Value
-from fgcme.experiment.settings import Experiment, TuneSettings
+from fgcme.experiment import Experiment, Space, TuneSettings, Value
 from pipelines.sweep.shared_study import SWEEP, Direction, SharedStudySampler, random_study
 
 # What a trial's configuration holds besides dotted settings: its number in the study, and when it was proposed.

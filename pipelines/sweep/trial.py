@@ -27,12 +27,9 @@ import torch
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.fold import make_fold_loaders
-from fgcme.data.protocol import apply_protocol
+from fgcme.data import SpeechCorpus, apply_protocol, make_fold_loaders
 from fgcme.errors import UserError
-from fgcme.experiment import search_space as spaces
-from fgcme.experiment.settings import Experiment, TuneSettings
+from fgcme.experiment import Experiment, TuneSettings, apply_configuration
 from fgcme.files import atomic_write, write_text
 from fgcme.training.learning import Epoch, FoldTrainer, Workers
 from pipelines.sweep.search import NUMBER, PROPOSED, settings_of
@@ -170,7 +167,7 @@ def trial(configuration: dict[str, Any], sweep: TrialContext) -> None:
     alone = sweep.experiment.scaling.workers <= 1
 
     def train() -> None:
-        experiment = spaces.apply_configuration(sweep.experiment, settings_of(configuration))
+        experiment = apply_configuration(sweep.experiment, settings_of(configuration))
         proposed = configuration.get(PROPOSED)
         config: dict[str, Any] = {"experiment": experiment, "sweep": sweep, "kept": kept, "proposed": proposed}
         if alone:

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment
 from fgcme.files import write_text
-from fgcme.tracking.relay import LOCAL_TAG
-from fgcme.tracking.tracker import Tracker, provenance
+from fgcme.tracking import LOCAL_TAG, Tracker, provenance
 from pipelines.runs import records
 
 

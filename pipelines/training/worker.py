@@ -18,12 +18,10 @@ import ray.train.torch
 import torch
 import torch.distributed
 
-from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.fold import make_fold_loaders
-from fgcme.data.protocol import Assignment, apply_protocol
+from fgcme.data import Assignment, SpeechCorpus, apply_protocol, make_fold_loaders
 from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import predictions_table
-from fgcme.experiment.settings import Experiment, ScalingSettings
+from fgcme.experiment import Experiment, ScalingSettings
 from fgcme.files import atomic_write, write_text
 from fgcme.serving import fitted
 from fgcme.training.learning import Evaluation, FoldTrainer, Workers

@@ -15,8 +15,8 @@ from typing import TypeVar
 import psutil
 import pytest
 
-from fgcme.experiment.settings import Experiment
-from fgcme.tracking.tracker import Tracker
+from fgcme.experiment import Experiment
+from fgcme.tracking import Tracker
 from pipelines.cluster import session as engine
 from tests import small_corpus
 from tests.store import make_tracker

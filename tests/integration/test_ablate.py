@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.experiment.settings import Experiment
-from fgcme.tracking.tracker import Tracker
+from fgcme.experiment import Experiment
+from fgcme.tracking import Tracker
 from pipelines import ablate
 from tests import small_corpus
 from tests.integration.conftest import descendants, kill, program, wait_for

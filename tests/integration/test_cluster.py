@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.tracking.tracker import Tracker, prepare_store
+from fgcme.tracking import Tracker, prepare_store
 from tests import small_corpus
 from tests.integration.conftest import program, wait_for
 

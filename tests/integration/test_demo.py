@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fgcme.tracking.tracker import Tracker
+from fgcme.tracking import Tracker
 from pipelines import demo
 from tests.store import make_tracker
 

@@ -13,15 +13,11 @@ import torch
 
 from fgcme import alignment, features
 from fgcme.corpora import demo
-from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.fold import make_fold_loaders
-from fgcme.data.protocol import apply_protocol
-from fgcme.experiment import variants
-from fgcme.experiment.loading import parse_experiment
-from fgcme.experiment.settings import Experiment
+from fgcme.data import SpeechCorpus, apply_protocol, make_fold_loaders
+from fgcme.experiment import Experiment, parse_experiment, variants
 from fgcme.files import digest
-from fgcme.prepared import utterance as preparation
 from fgcme.prepared.corpus import UTTERANCES, Description
+from fgcme.prepared.utterance import prepare
 from fgcme.training.learning import FoldTrainer
 from pipelines.prepare import feature_settings
 
@@ -61,7 +57,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
     # The second round of speakers is in other emotions than the first.
     chosen = [spoken[4 * sentence + (sentence + sentence // 8) % 4] for sentence in range(SENTENCES)]
     aligner, featurise = alignment.build("sphinx"), features.build("log_mel")
-    rows = [preparation.prepare(utterance, folder, aligner, featurise, utterance.id) for utterance in chosen]
+    rows = [prepare(utterance, folder, aligner, featurise, utterance.id) for utterance in chosen]
     (folder / "prepared" / "utterances").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows, UTTERANCES), folder / "prepared" / "utterances" / "a.parquet")
     settings = feature_settings(experiment({}, {}))

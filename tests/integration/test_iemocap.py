@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from fgcme.prepared import corpus as prepared
+from fgcme import prepared
 from pipelines import cli
 from tests import small_iemocap
 from tests.speech import say

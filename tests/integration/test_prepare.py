@@ -18,10 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from fgcme import prepared
 from fgcme.errors import UserError
-from fgcme.experiment.loading import parse_experiment
-from fgcme.experiment.settings import Experiment
-from fgcme.prepared import corpus as prepared
+from fgcme.experiment import Experiment, parse_experiment
 from pipelines import prepare
 from tests.speech import say
 
@@ -159,8 +158,10 @@ def test_a_preparation_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path)
     experiment = Corpus(tmp_path / "corpus", count=400).experiment()
     settings = tmp_path / "experiment.yaml"
     settings.write_text(experiment.to_yaml())
-    code = "import sys; from fgcme.experiment.loading import load_experiment\n"
+    code = (
+        "import sys; from fgcme.experiment import load_experiment\n"
         "from pipelines import prepare; prepare.run(load_experiment(sys.argv[1]))"
+    )
     # A folder of its own for what the killed Ray leaves; short, because a socket's path must be.
     temporary = tempfile.TemporaryDirectory(prefix="kill-", ignore_cleanup_errors=True)
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}

@@ -21,7 +21,7 @@ import pytest
 
 from fgcme import audio
 from fgcme.serving.classifier import Classifier
-from fgcme.tracking.tracker import Tracker, prepare_store
+from fgcme.tracking import Tracker, prepare_store
 from pipelines.cluster.session import free_port
 from pipelines.predict import predict
 from pipelines.register import register

@@ -11,11 +11,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from fgcme.data.protocol import Selection
-from fgcme.evaluation import comparison as statistics
-from fgcme.experiment.settings import Experiment
+from fgcme.data import Selection
+from fgcme.evaluation.comparison import compare_table
+from fgcme.experiment import Experiment
 from fgcme.report.formatting import percent, points
-from fgcme.tracking.tracker import Tracker
+from fgcme.tracking import Tracker
 from pipelines import ablate, cli, report, train
 from tests import small_corpus
 from tests.integration import browser
@@ -82,7 +82,7 @@ def test_numbers_are_those_of_the_predictions_that_the_run_keeps(made: Reported,
     assert len(rows) == 4
     for selection in SELECTIONS:
         tables = {name: pq.read_table(kept / selection / f"{name}.parquet") for name in VARIANTS}
-        table = statistics.compare_table(tables, "fgcme", EMOTIONS)
+        table = compare_table(tables, "fgcme", EMOTIONS)
         for row in (row for row in rows if row["selection"] == selection):
             assert float(row["ua"]) == table.estimates[row["variant"]]["ua"].mean
             assert percent(float(row["ua"])) in made.text

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.experiment.settings import Experiment
-from fgcme.tracking.tracker import Tracker
+from fgcme.experiment import Experiment
+from fgcme.tracking import Tracker
 from pipelines import tune
 from pipelines.cluster import session as engine
 from tests.integration.conftest import Make, descendants, kill, program, wait_for

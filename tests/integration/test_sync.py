@@ -17,10 +17,10 @@ import mlflow  # noqa: F401  # once, rather than in every fork
 import pytest
 
 from fgcme.errors import UserError
+from fgcme.tracking import Tracker
 from fgcme.tracking import relay as courier
 from fgcme.tracking import store as mlflow_store
 from fgcme.tracking.outbox import outbox_of
-from fgcme.tracking.tracker import Tracker
 from pipelines import cli
 from tests.integration.conftest import wait_for
 from tests.store import Server, make_tracker, serving

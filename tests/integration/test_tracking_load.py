@@ -17,9 +17,9 @@ import pytest
 import sqlalchemy
 from moto.server import ThreadedMotoServer
 
+from fgcme.tracking import Tracker
 from fgcme.tracking import relay as courier
 from fgcme.tracking import store as mlflow_store
-from fgcme.tracking.tracker import Tracker
 from tests.store import Server, make_tracker, serving
 
 pytestmark = pytest.mark.integration

@@ -12,8 +12,8 @@ import pytest
 import ray
 
 from fgcme.errors import UserError
-from fgcme.experiment.settings import Experiment
-from fgcme.tracking.tracker import Tracker
+from fgcme.experiment import Experiment
+from fgcme.tracking import Tracker
 from pipelines import cli, train
 from tests import small_corpus
 from tests.integration.conftest import Make, descendants, program, wait_for

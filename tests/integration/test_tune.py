@@ -8,9 +8,8 @@ import optuna
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.experiment.loading import load_experiment
-from fgcme.experiment.settings import Experiment
-from fgcme.tracking.tracker import Tracker
+from fgcme.experiment import Experiment, load_experiment
+from fgcme.tracking import Tracker
 from pipelines import train, tune
 from tests.integration.conftest import Make
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from ray.tune.experiment import Trial
 
-from fgcme.data.protocol import Selection
+from fgcme.data import Selection
 from fgcme.errors import UserError
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment
 from fgcme.files import write_text
-from fgcme.tracking.tracker import Tracker
+from fgcme.tracking import Tracker
 from pipelines import ablate, report
-from pipelines.cluster.progress import Progress
+from pipelines.cluster import Progress
 from pipelines.runs.provenance import provenance_of
 from pipelines.training import failure
 from pipelines.training import worker as training
@@ -75,7 +75,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
             trained.append((each.variant, each.selection, each.job.fold, each.job.seed))
 
     monkeypatch.setattr(ablate, "_train", train)
-    monkeypatch.setattr(ablate.engine, "ray_session", lambda: pytest.MonkeyPatch.context())
+    monkeypatch.setattr(ablate, "ray_session", lambda: pytest.MonkeyPatch.context())
     return Place(tmp_path, make_tracker(tmp_path), trained)
 
 

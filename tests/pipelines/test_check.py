@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fgcme import prepared
 from fgcme.corpora.contract import Rejection
-from fgcme.experiment.settings import Experiment
-from fgcme.prepared import corpus as prepared
+from fgcme.experiment import Experiment
 from pipelines import check
 from pipelines.prepare import feature_settings
 from tests import small_corpus

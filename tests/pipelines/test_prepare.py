@@ -11,11 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from fgcme import prepared
 from fgcme.corpora.contract import Utterance
 from fgcme.errors import UserError
-from fgcme.experiment.loading import parse_experiment
-from fgcme.experiment.settings import Experiment
-from fgcme.prepared import corpus as prepared
+from fgcme.experiment import Experiment, parse_experiment
 from pipelines import prepare
 from tests.speech import say
 

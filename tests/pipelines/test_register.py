@@ -7,7 +7,7 @@ import pytest
 from fgcme.errors import UserError
 from fgcme.serving import fitted
 from fgcme.serving.registry import fetch
-from fgcme.tracking.tracker import Tracker
+from fgcme.tracking import Tracker
 from pipelines.predict import predict
 from pipelines.register import register
 from tests.fitted_model import write_audio

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fgcme.data.dataset import SpeechCorpus
+from fgcme.data import SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import predictions_table
-from fgcme.tracking.tracker import Tracker
+from fgcme.tracking import Tracker
 from pipelines import cli
 from pipelines.report import choose, report
 from tests import small_corpus

@@ -15,9 +15,8 @@ from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.search_generator import SearchGenerator
 
 from fgcme.errors import UserError
-from fgcme.experiment.loading import parse_experiment
-from fgcme.experiment.settings import Experiment
-from fgcme.tracking.tracker import Tracker
+from fgcme.experiment import Experiment, parse_experiment
+from fgcme.tracking import Tracker
 from pipelines import tune
 from pipelines.tune import Plan
 from tests import small_corpus

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fgcme.corpora.contract import Corpus, Listing
 from fgcme.errors import UserError
-from fgcme.experiment.settings import CorpusSettings
+from fgcme.experiment import CorpusSettings
 
 
 class _Catalogue(Mapping[str, Corpus]):

@@ -1,1 +1,41 @@
 """From a prepared corpus to batches: protocol, folds, what a model hears, augmentation."""
+
+from fgcme.data.batch import Batch, Mixture, Ranges, collate, layout_frames, lookahead, ranges_from_counts
+from fgcme.data.dataset import RaggedLoader, SpeechCorpus, Vocabulary
+from fgcme.data.fold import FoldLoaders, make_fold_loaders
+from fgcme.data.hearing import has_acoustics, has_words, reads_test_audio, scheme_of
+from fgcme.data.protocol import (
+    Assignment,
+    MismatchError,
+    Selection,
+    apply_protocol,
+    assign_folds,
+    resolve_protocol,
+    split_fold,
+)
+
+__all__ = [
+    "Assignment",
+    "Batch",
+    "FoldLoaders",
+    "MismatchError",
+    "Mixture",
+    "RaggedLoader",
+    "Ranges",
+    "Selection",
+    "SpeechCorpus",
+    "Vocabulary",
+    "apply_protocol",
+    "assign_folds",
+    "collate",
+    "has_acoustics",
+    "has_words",
+    "layout_frames",
+    "lookahead",
+    "make_fold_loaders",
+    "ranges_from_counts",
+    "reads_test_audio",
+    "resolve_protocol",
+    "scheme_of",
+    "split_fold",
+]

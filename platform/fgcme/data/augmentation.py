@@ -16,7 +16,7 @@ import torch
 
 from fgcme.audio import HOP, SAMPLE_RATE, WINDOW, frame_count
 from fgcme.data.batch import Mixture
-from fgcme.experiment.settings import AugmentationSettings
+from fgcme.experiment import AugmentationSettings
 from fgcme.features.log_mel import FLOOR, HIGHEST, LOWEST, PRE_EMPHASIS, centres, log_mel, mel
 
 Frames = npt.NDArray[np.float32]

@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from fgcme.data import augmentation as augmentations
+from fgcme.data.augmentation import blank, mixture, varies_energies, varies_frames, vary_energies
 from fgcme.data.batch import Batch, FrameLayout, SegmentScheme, collate, layout_frames, pack
 from fgcme.data.front_end import FrontEnd, Moments
 from fgcme.data.protocol import UtteranceTable
 from fgcme.errors import UserError
-from fgcme.experiment.settings import AugmentationSettings
+from fgcme.experiment import AugmentationSettings
 from fgcme.files import atomic_write
 from fgcme.prepared.corpus import UTTERANCES, parts, read_description
 
@@ -158,7 +158,7 @@ class RaggedLoader:
         self._frame_size = self._front_end.size(corpus.frame_size)
         self._frames: list[np.ndarray | None] = [None] * len(utterances)
         self._resident: tuple[torch.Tensor, ...] | None = None
-        self._varies = reading.segments != "none" and augmentations.varies_frames(self._augmentation)
+        self._varies = reading.segments != "none" and varies_frames(self._augmentation)
         self._reads: list[FrameLayout] = [
             layout_frames(reading, *corpus.spans(index), min(corpus.frame_count(index), frame_limit))
             for index in utterances
@@ -226,7 +226,7 @@ class RaggedLoader:
         if not self._augmentation.mixup_alpha:
             return batch
         generator = np.random.default_rng([seed, len(self.utterances), *positions])
-        return replace(batch, mixture=augmentations.mixture(self._augmentation.mixup_alpha, len(batch), generator))
+        return replace(batch, mixture=mixture(self._augmentation.mixup_alpha, len(batch), generator))
 
     def frames(self, position: int) -> np.ndarray:
         """What the model may read of the utterance at a position, [A, F] float32."""
@@ -262,17 +262,15 @@ class RaggedLoader:
         """One utterance as it is in this epoch, and what the model reads of it."""
         settings, utterance = self._augmentation, self.utterances[position]
         generator = np.random.default_rng([seed, position])
-        if augmentations.varies_energies(settings):
+        if varies_energies(settings):
             # The whole recording is varied and then cut, as its waveform would be.
-            varied = augmentations.vary_energies(
-                settings, self._corpus.frames(utterance), *self._corpus.spans(utterance), generator
-            )
+            varied = vary_energies(settings, self._corpus.frames(utterance), *self._corpus.spans(utterance), generator)
             frames = self._front(varied.frames[: self._frame_limit], utterance)
             reads = layout_frames(self._reading, varied.begin, varied.end, len(frames))
         else:
             frames, reads = self.frames(position), self._reads[position]
         if settings.time_masks or settings.frequency_masks:
-            frames = augmentations.blank(settings, frames, 1 + self._front_end.deltas, generator)
+            frames = blank(settings, frames, 1 + self._front_end.deltas, generator)
         return frames, reads
 
 

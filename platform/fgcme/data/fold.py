@@ -12,7 +12,7 @@ from fgcme.data.front_end import FrontEnd, Moments, moments_of_all
 from fgcme.data.hearing import front_end, scheme_of
 from fgcme.data.protocol import Assignment, Selection, split_fold
 from fgcme.errors import UserError
-from fgcme.experiment.settings import AugmentationSettings, ModelSettings, TrainingSettings
+from fgcme.experiment import AugmentationSettings, ModelSettings, TrainingSettings
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fgcme.data.batch import SegmentScheme, lookahead
 from fgcme.data.front_end import FrontEnd
-from fgcme.experiment.settings import AcousticSettings, ModelSettings
+from fgcme.experiment import AcousticSettings, ModelSettings
 
 
 def scheme_of(settings: ModelSettings) -> SegmentScheme:

@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from fgcme.errors import UserError
-from fgcme.experiment.settings import ProtocolSettings
+from fgcme.experiment import ProtocolSettings
 
 Selection = Literal["dev", "test"]
 # Train, dev and test need one each.

@@ -1,1 +1,40 @@
 """What an experiment is: its settings, read from YAML and overrides; search spaces, ablations, named variants."""
+
+from fgcme.experiment.loading import load_experiment, parse_experiment
+from fgcme.experiment.search_space import Parameter, Space, Value, apply_configuration, load_space
+from fgcme.experiment.settings import (
+    AcousticSettings,
+    AugmentationSettings,
+    CorpusSettings,
+    ExcitementForm,
+    Experiment,
+    ModelKind,
+    ModelSettings,
+    PrepareSettings,
+    ProtocolSettings,
+    ScalingSettings,
+    TrainingSettings,
+    TuneSettings,
+)
+
+__all__ = [
+    "AcousticSettings",
+    "AugmentationSettings",
+    "CorpusSettings",
+    "ExcitementForm",
+    "Experiment",
+    "ModelKind",
+    "ModelSettings",
+    "Parameter",
+    "PrepareSettings",
+    "ProtocolSettings",
+    "ScalingSettings",
+    "Space",
+    "TrainingSettings",
+    "TuneSettings",
+    "Value",
+    "apply_configuration",
+    "load_experiment",
+    "load_space",
+    "parse_experiment",
+]

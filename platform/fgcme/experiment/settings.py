@@ -374,6 +374,7 @@ class Experiment(Settings):
     def flat(self) -> dict[str, Any]:
         """Every setting under its dotted name, as MLflow's parameters want them.
 
+        >>> from fgcme.experiment import parse_experiment
         >>> experiment = parse_experiment(
         ...     {"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}}
         ... )

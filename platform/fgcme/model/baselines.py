@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fgcme.data.batch import Batch, ranges_from_counts
+from fgcme.data import Batch, ranges_from_counts
 from fgcme.model.encoders import WordEmbedding
 from fgcme.model.network import Output, mix_features
 from fgcme.model.pooling import Bags, Pooling, pool, weighted_mean

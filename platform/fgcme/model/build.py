@@ -10,8 +10,8 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import nn
 
-from fgcme.data.hearing import has_acoustics, has_words
-from fgcme.experiment.settings import ExcitementForm, ModelKind, ModelSettings
+from fgcme.data import has_acoustics, has_words
+from fgcme.experiment import ExcitementForm, ModelKind, ModelSettings
 from fgcme.model.baselines import AttentiveLSTM, LateFusion, MultiHopAttention, PooledStatistics
 from fgcme.model.encoders import AcousticEncoder, SemanticEncoder, Standardise, WordEmbedding
 from fgcme.model.excitement import Excitement, driver, word_driver

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgcme.data.batch import Batch, lookahead
+from fgcme.data import Batch, lookahead
 from fgcme.errors import UserError
 
 Activation = Literal["none", "relu", "gelu"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from fgcme.data.batch import Batch, Mixture, ranges_from_counts
+from fgcme.data import Batch, Mixture, ranges_from_counts
 from fgcme.model.encoders import Standardise
 from fgcme.model.excitement import Excitement
 from fgcme.model.pooling import Pooling

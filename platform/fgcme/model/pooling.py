@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgcme.data.batch import Ranges
+from fgcme.data import Ranges
 
 PoolingKind = Literal["mean_max", "mean", "max", "softmax", "lse", "attention", "statistics"]
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from fgcme.data.batch import Batch, ranges_from_counts
+from fgcme.data import Batch, ranges_from_counts
 from fgcme.model.encoders import WordEmbedding
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgcme.data.batch import Batch, ranges_from_counts
+from fgcme.data import Batch, ranges_from_counts
 from fgcme.model.encoders import AcousticEncoder
 from fgcme.model.pooling import Pooling
 from fgcme.model.recurrent import FrameLSTM, LongLSTM, stack_frames, step_counts

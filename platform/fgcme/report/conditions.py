@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fgcme.data.protocol import Selection
+from fgcme.data import Selection
 
 
 @dataclass(frozen=True)

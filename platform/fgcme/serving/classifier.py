@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgcme import alignment, features
 from fgcme.audio import SAMPLE_RATE, Samples
-from fgcme.experiment.settings import PrepareSettings
+from fgcme.experiment import PrepareSettings
 from fgcme.prepared.utterance import analyse
 from fgcme.serving import fitted
 from fgcme.serving.fitted import Prediction

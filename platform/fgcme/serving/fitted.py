@@ -16,11 +16,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from fgcme.data.batch import collate, layout_frames
-from fgcme.data.dataset import Vocabulary
-from fgcme.data.hearing import front_end, scheme_of
+from fgcme.data import Vocabulary, collate, layout_frames, scheme_of
+from fgcme.data.hearing import front_end
 from fgcme.errors import UserError
-from fgcme.experiment.settings import ModelSettings, PrepareSettings
+from fgcme.experiment import ModelSettings, PrepareSettings
 from fgcme.model import Network, build
 from fgcme.prepared.utterance import Speech
 

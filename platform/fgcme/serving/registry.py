@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError
 from fgcme.serving.classifier import FITTED, fitted_folder, package
-from fgcme.tracking.tracker import Tracker, mlflow_message, require_store, resolve_uri
+from fgcme.tracking import Tracker, require_store, resolve_uri
+from fgcme.tracking.tracker import mlflow_message
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel

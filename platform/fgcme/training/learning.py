@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgcme.data.dataset import RaggedLoader
-from fgcme.data.fold import FoldLoaders
+from fgcme.data import FoldLoaders, RaggedLoader
 from fgcme.errors import UserError
 from fgcme.evaluation.metrics import confusion, measure, score
-from fgcme.experiment.settings import ModelSettings, TrainingSettings
+from fgcme.experiment import ModelSettings, TrainingSettings
 from fgcme.model import Network, WordEmbedding, build
 from fgcme.training.loss import balanced_class_weights, utterance_losses
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from fgcme.data.batch import Batch
+from fgcme.data import Batch
 from fgcme.model import Output
 
 LossKind = Literal["cross_entropy", "focal", "ctc"]

@@ -10,7 +10,7 @@ import pytest
 
 from fgcme.corpora.catalogue import CORPORA, find
 from fgcme.errors import UserError
-from fgcme.experiment.settings import CorpusSettings
+from fgcme.experiment import CorpusSettings
 from tests import small_iemocap
 
 NAME = "03-01-06-01-02-01-12.wav"

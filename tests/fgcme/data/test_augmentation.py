@@ -18,7 +18,7 @@ from fgcme.data.augmentation import (
     vary_energies,
     white_noise,
 )
-from fgcme.experiment.settings import AugmentationSettings
+from fgcme.experiment import AugmentationSettings
 from fgcme.features.log_mel import FLOOR, log_mel
 from tests.speech import say
 

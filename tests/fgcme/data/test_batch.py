@@ -10,7 +10,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fgcme.data.batch import FrameLayout, Mixture, Segments, SegmentScheme, collate, layout_frames, ranges_from_counts
+from fgcme.data import Mixture, collate, layout_frames, ranges_from_counts
+from fgcme.data.batch import FrameLayout, Segments, SegmentScheme
 from tests.fgcme.model.masked import Utterance, ragged
 from tests.fgcme.model.reference import outputs_read
 

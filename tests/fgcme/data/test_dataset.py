@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from fgcme.data.batch import Batch, SegmentScheme
-from fgcme.data.dataset import RaggedLoader, SpeechCorpus, Vocabulary
+from fgcme.data import Batch, RaggedLoader, SpeechCorpus, Vocabulary
+from fgcme.data.batch import SegmentScheme
 from fgcme.data.front_end import FrontEnd, moments_of_all
 from fgcme.errors import UserError
-from fgcme.experiment.settings import AugmentationSettings
+from fgcme.experiment import AugmentationSettings
 from fgcme.prepared.corpus import UTTERANCES
 from tests import small_corpus
 

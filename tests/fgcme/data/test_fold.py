@@ -4,13 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.fold import FoldLoaders, make_fold_loaders, speaker_moments
+from fgcme.data import FoldLoaders, SpeechCorpus, assign_folds, make_fold_loaders, reads_test_audio, split_fold
+from fgcme.data.fold import speaker_moments
 from fgcme.data.front_end import FrontEnd
-from fgcme.data.hearing import reads_test_audio
-from fgcme.data.protocol import assign_folds, named_protocols, split_fold
+from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment
 from tests import small_corpus
 
 PROTOCOL = named_protocols()["demo/4class"]

@@ -6,17 +6,10 @@ from itertools import product
 import numpy as np
 import pytest
 
-from fgcme.data.protocol import (
-    Protocol,
-    Selection,
-    UtteranceTable,
-    assign_folds,
-    named_protocols,
-    resolve_protocol,
-    split_fold,
-)
+from fgcme.data import Selection, assign_folds, resolve_protocol, split_fold
+from fgcme.data.protocol import Protocol, UtteranceTable, named_protocols
 from fgcme.errors import UserError
-from fgcme.experiment.settings import ProtocolSettings
+from fgcme.experiment import ProtocolSettings
 
 EMOTIONS = ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"]
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.experiment import variants
+from fgcme.experiment import load_experiment as load_experiment
+from fgcme.experiment import parse_experiment, variants
 from fgcme.experiment.ablation import load_ablation
-from fgcme.experiment.loading import load_experiment as load_experiment
-from fgcme.experiment.loading import parse_experiment
 from pipelines.bundled import EXPERIMENTS, SEARCH_SPACES
 
 EXPERIMENT = parse_experiment(

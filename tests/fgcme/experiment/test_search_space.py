@@ -5,9 +5,8 @@ import optuna
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.experiment.loading import load_experiment as load_experiment
-from fgcme.experiment.loading import parse_experiment
-from fgcme.experiment.search_space import Space, apply_configuration, load_space
+from fgcme.experiment import Space, apply_configuration, load_space, parse_experiment
+from fgcme.experiment import load_experiment as load_experiment
 from fgcme.model import build
 from pipelines.bundled import EXPERIMENTS, SEARCH_SPACES
 

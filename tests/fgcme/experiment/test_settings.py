@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from fgcme.errors import UserError
-from fgcme.experiment.loading import load_experiment, parse_experiment, read_yaml, setting_type
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment, load_experiment, parse_experiment
+from fgcme.experiment.loading import read_yaml, setting_type
 from pipelines.bundled import EXPERIMENTS
 
 MINIMAL = {"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}}

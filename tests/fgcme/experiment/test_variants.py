@@ -8,9 +8,7 @@ import pytest
 import yaml
 
 from fgcme.errors import UserError
-from fgcme.experiment import variants
-from fgcme.experiment.loading import load_experiment
-from fgcme.experiment.settings import ModelSettings
+from fgcme.experiment import ModelSettings, load_experiment, variants
 from fgcme.model import build
 
 each_variant = pytest.mark.parametrize("name", variants.all_variants())

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
-from fgcme.data.batch import Batch, SegmentScheme, collate, layout_frames
+from fgcme.data import Batch, collate, layout_frames
+from fgcme.data.batch import SegmentScheme
 from fgcme.model import FineGrainedExcitement, Network
 from fgcme.model.encoders import SemanticEncoder
 from fgcme.model.excitement import Excitement

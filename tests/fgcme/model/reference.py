@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fgcme.experiment.settings import AcousticSettings, ExcitementSettings, ModelSettings
+from fgcme.experiment import AcousticSettings, ModelSettings
+from fgcme.experiment.settings import ExcitementSettings
 from fgcme.model import Network
 from tests.fgcme.model.masked import Utterance
 

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fgcme.data.batch import Batch, collate, layout_frames
-from fgcme.data.hearing import scheme_of
-from fgcme.experiment.settings import ModelSettings
+from fgcme.data import Batch, collate, layout_frames, scheme_of
+from fgcme.experiment import ModelSettings
 from fgcme.model import Network
 from tests.fgcme.model.masked import Utterance
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from fgcme.data.batch import Mixture
-from fgcme.experiment.settings import ModelSettings
+from fgcme.data import Mixture
+from fgcme.experiment import ModelSettings
 from fgcme.model import Network, Output, build
 from fgcme.model.baselines import attend
 from tests.fgcme.model.reference_baselines import Answer, Utterance, answer, draw, in_float64, ragged

@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fgcme.data import scheme_of
 from fgcme.data.batch import SegmentScheme
-from fgcme.data.hearing import scheme_of
-from fgcme.experiment import variants
-from fgcme.experiment.settings import ModelKind, ModelSettings
+from fgcme.experiment import ModelKind, ModelSettings, variants
 from fgcme.model import Network, build
 from fgcme.model.recurrent import RaggedLSTM
 from tests.fgcme.model.reference_baselines import draw, ragged

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from fgcme.data.batch import SegmentScheme, lookahead
+from fgcme.data import lookahead
+from fgcme.data.batch import SegmentScheme
 from fgcme.errors import UserError
-from fgcme.experiment.settings import AcousticSettings
+from fgcme.experiment import AcousticSettings
 from fgcme.model import WordEmbedding
 from fgcme.model.encoders import AcousticEncoder, Activation, SemanticEncoder, Standardise, word_table
 from tests.fgcme.model.masked import Utterance, ragged

@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgcme.data.batch import Batch, Mixture
-from fgcme.data.hearing import scheme_of
-from fgcme.experiment import variants
-from fgcme.experiment.settings import ModelSettings
+from fgcme.data import Batch, Mixture, scheme_of
+from fgcme.experiment import ModelSettings, variants
 from fgcme.model import FineGrainedExcitement, Network, Output, build
 from tests.fgcme.model.masked import MaskedExcitement, Utterance, padded, ragged
 from tests.fgcme.model.reference import Answer, Reference

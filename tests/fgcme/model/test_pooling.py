@@ -12,7 +12,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fgcme.data.batch import Ranges
+from fgcme.data import Ranges
 from fgcme.model.pooling import Pooling, PoolingKind, pool, seen_before
 from tests.fgcme.model.masked import masked_pool
 from tests.fgcme.model.reference import averaged_mask, outputs_read, pooled

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fgcme.data.batch import Batch, SegmentScheme, collate, layout_frames
+from fgcme.data import Batch, collate, layout_frames
+from fgcme.data.batch import SegmentScheme
 from fgcme.model.encoders import AcousticEncoder
 from fgcme.model.pooling import Pooling
 from fgcme.model.recurrent import FrameLSTM

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from fgcme import prepared
 from fgcme.corpora.contract import Rejection
 from fgcme.errors import UserError
-from fgcme.prepared import corpus as prepared
 
 
 def row(name: str, source: str = "old", method: str = "sphinx") -> dict[str, object]:

@@ -6,11 +6,10 @@ import pyarrow as pa
 import pytest
 import soundfile
 
-from fgcme import alignment, audio, features
+from fgcme import alignment, audio, features, prepared
 from fgcme.alignment import AlignmentError
 from fgcme.audio import AudioError
 from fgcme.corpora.contract import Rejection, Utterance
-from fgcme.prepared import corpus as prepared
 from fgcme.prepared.utterance import FeatureError, analyse, prepare
 from tests.speech import say
 

@@ -15,7 +15,7 @@ import soundfile
 from fgcme import audio
 from fgcme.alignment import AlignmentError
 from fgcme.errors import UserError
-from fgcme.experiment.settings import PrepareSettings
+from fgcme.experiment import PrepareSettings
 from fgcme.serving import fitted
 from fgcme.serving.classifier import FITTED, Classifier, example, fitted_folder, package, record, requirements
 from tests.fitted_model import CLASSES, save_fitted, write_audio

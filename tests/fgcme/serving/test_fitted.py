@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.fold import make_fold_loaders
-from fgcme.data.protocol import assign_folds, named_protocols
+from fgcme.data import SpeechCorpus, assign_folds, make_fold_loaders
+from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
 from fgcme.prepared.utterance import Speech
 from fgcme.serving import fitted

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from fgcme.tracking.outbox import Entry, Outbox, outbox_of, outboxes
+from fgcme.tracking import Outbox, outboxes
+from fgcme.tracking.outbox import Entry, outbox_of
 
 RUN = "a1b2c3"
 PROCESSES = multiprocessing.get_context("fork")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import pickle
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.tracking.tracker import Tracker, prepare_store, provenance, require_store, resolve_uri
+from fgcme.tracking import Tracker, prepare_store, provenance, require_store, resolve_uri
 from tests.store import make_tracker
 
 
@@ -225,10 +226,8 @@ def test_provenance_names_code_and_versions_and_no_place() -> None:
 
 def test_a_commit_is_told_and_changes_to_it_are_called_dirty(tmp_path: Path) -> None:
     package = tmp_path / "platform" / "fgcme"
-    package.mkdir(parents=True)
-    source = Path(sys.modules["fgcme.tracking.tracker"].__file__ or "").parent
-    for path in source.glob("*.py"):
-        (package / path.name).write_bytes(path.read_bytes())
+    source = Path(sys.modules["fgcme"].__file__ or "").parent
+    shutil.copytree(source, package, ignore=shutil.ignore_patterns("__pycache__"))
 
     def git(*arguments: str) -> str:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]

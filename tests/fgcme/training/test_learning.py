@@ -13,12 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.fold import FoldLoaders, make_fold_loaders
-from fgcme.data.protocol import apply_protocol, assign_folds, named_protocols
+from fgcme.data import FoldLoaders, SpeechCorpus, apply_protocol, assign_folds, make_fold_loaders
+from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
-from fgcme.experiment import variants
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment, variants
 from fgcme.model import WordEmbedding
 from fgcme.training.learning import Epoch, FoldTrainer, Workers, fits_on_device
 from tests import small_corpus

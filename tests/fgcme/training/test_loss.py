@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fgcme.data.batch import Batch, Mixture, Ranges
+from fgcme.data import Batch, Mixture, Ranges
 from fgcme.model import Output
 from fgcme.training.loss import balanced_class_weights, focal, utterance_losses, word_ctc
 

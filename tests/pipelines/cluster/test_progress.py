@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.cluster.progress import Progress
+from pipelines.cluster import Progress
 
 
 @pytest.fixture

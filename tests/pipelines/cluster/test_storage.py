@@ -3,25 +3,22 @@ from pathlib import Path
 import pytest
 
 from fgcme.errors import UserError
-from pipelines.cluster import storage
+from pipelines.cluster import storage_folder, writable_folder
 from tests import small_corpus
 
 
 def test_a_relative_folder_becomes_absolute_and_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert (
-        storage.writable_folder(small_corpus.experiment(storage={"path": "results/mine"}))
-        == tmp_path / "results" / "mine"
-    )
+    assert writable_folder(small_corpus.experiment(storage={"path": "results/mine"})) == tmp_path / "results" / "mine"
     assert (tmp_path / "results" / "mine").is_dir()
 
 
 def test_an_address_is_refused_because_nodes_share_a_folder() -> None:
     with pytest.raises(UserError, match=r"storage\.path=s3://bucket is not a folder"):
-        storage.storage_folder(small_corpus.experiment(storage={"path": "s3://bucket"}))
+        storage_folder(small_corpus.experiment(storage={"path": "s3://bucket"}))
 
 
 def test_a_folder_that_cannot_be_made_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"storage\.path: .*file/results cannot be written to"):
-        storage.writable_folder(small_corpus.experiment(storage={"path": str(tmp_path / "file" / "results")}))
+        writable_folder(small_corpus.experiment(storage={"path": str(tmp_path / "file" / "results")}))

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from fgcme import prepared
 from fgcme.corpora.contract import Rejection
 from fgcme.errors import UserError
-from fgcme.experiment.settings import Experiment
-from fgcme.prepared import corpus as prepared
-from pipelines.runs import corpus as participants
+from fgcme.experiment import Experiment
 from pipelines.runs import records
+from pipelines.runs.corpus import load_assigned_corpus
 from tests import small_corpus
 
 
@@ -23,7 +23,7 @@ def test_a_corpus_that_does_not_fit_names_what_most_of_it_was_lost_by(tmp_path: 
     folder = small_corpus.write(tmp_path / "corpus")
     wanted = experiment(folder, name="mine", labels={"happy": "happy", "bored": "bored"}, folds=4)
     with pytest.raises(UserError, match=r"no utterance of class bored; .*protocol\.allow_missing=true$"):
-        participants.load_assigned_corpus(wanted)
+        load_assigned_corpus(wanted)
     evaluation = "Session2/dialog/EmoEvaluation/Ses02F_impro01.txt"
     lost = [
         Rejection(f"{evaluation}:15", evaluation, "list", "bad_line", f"{evaluation}: line 15 is damaged: `[6.29`"),
@@ -31,7 +31,7 @@ def test_a_corpus_that_does_not_fit_names_what_most_of_it_was_lost_by(tmp_path: 
     ]
     prepared.write_part(folder, "rejected", "listing", prepared.rejected_table(lost))
     with pytest.raises(UserError, match=f"class bored; .*; not prepared: 2 x no_label, .*{evaluation}") as refused:
-        participants.load_assigned_corpus(wanted)
+        load_assigned_corpus(wanted)
     assert "\n" not in str(refused.value)
 
 
@@ -45,9 +45,9 @@ def test_two_corpora_mixed_up_show_in_what_is_left_out_and_in_what_had_to_be_all
         folds=[["s0"], ["s1"], ["s2", "absent"]],
     )
     with pytest.raises(UserError, match="no utterance of speaker absent; no utterance of class bored"):
-        participants.load_assigned_corpus(wanted)
+        load_assigned_corpus(wanted)
     allowing = wanted.model_copy(update={"protocol": wanted.protocol.model_copy(update={"allow_missing": True})})
-    _, corpus, assignment = participants.load_assigned_corpus(allowing)
+    _, corpus, assignment = load_assigned_corpus(allowing)
     first, *others = records.describe_participants(allowing, corpus, assignment, "3 folds x 1 seeds")
     assert first == "mine: 12 of 64 utterances, 3 classes; 3 folds x 1 seeds"
     assert others == [

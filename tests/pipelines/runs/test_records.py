@@ -2,10 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.protocol import apply_protocol
+from fgcme.data import SpeechCorpus, apply_protocol
 from fgcme.errors import UserError
-from fgcme.tracking.relay import LOCAL_TAG
+from fgcme.tracking import LOCAL_TAG
 from pipelines.runs import records
 from tests import small_corpus
 from tests.store import make_tracker

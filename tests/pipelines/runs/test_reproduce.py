@@ -5,18 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from fgcme.experiment import ablation
-from fgcme.experiment import search_space as spaces
-from fgcme.experiment.loading import load_experiment
-from fgcme.experiment.settings import Experiment
-from pipelines import bundled as shipped
-from pipelines import cli
+from fgcme.experiment import Experiment, ablation, load_experiment, load_space
+from pipelines import bundled, cli
 from pipelines.runs.reproduce import Repetition, of_ablation, of_sweep, of_training
 from tests import small_corpus
 
 
 def demo(*overrides: str) -> Experiment:
-    return load_experiment(shipped.experiment_file("demo"), overrides)
+    return load_experiment(bundled.experiment_file("demo"), overrides)
 
 
 def again(repetition: Repetition, folder: Path) -> tuple[Experiment, list[str]]:
@@ -28,7 +24,7 @@ def again(repetition: Repetition, folder: Path) -> tuple[Experiment, list[str]]:
     options = cli.parse(words[1:])
     named = folder / options.experiment
     return load_experiment(
-        named if named.is_file() else shipped.experiment_file(options.experiment), options.overrides
+        named if named.is_file() else bundled.experiment_file(options.experiment), options.overrides
     ), words
 
 
@@ -80,7 +76,7 @@ def test_nothing_of_the_machine_is_told() -> None:
 
 def test_a_shipped_ablation_is_named() -> None:
     experiment = demo("training.epochs=2")
-    reference, variants = ablation.load_ablation(shipped.space_file("paper_ablation"), experiment)
+    reference, variants = ablation.load_ablation(bundled.space_file("paper_ablation"), experiment)
     repetition = of_ablation(experiment, "paper_ablation", reference, variants, ["dev"])
     assert repetition.commands[-1] == "fgcme ablate demo --space paper_ablation training.epochs=2"
     assert list(repetition.files) == ["experiment.yaml"]
@@ -107,7 +103,7 @@ def test_another_ablation_is_a_file_that_gives_the_same_variants(tmp_path: Path)
 
 def test_an_ablation_that_only_shares_a_shipped_one_s_name_is_a_file() -> None:
     experiment = demo()
-    reference, variants = ablation.load_ablation(shipped.space_file("paper_ablation"), experiment)
+    reference, variants = ablation.load_ablation(bundled.space_file("paper_ablation"), experiment)
     fewer = {name: variants[name] for name in ("fgcme", "mean")}
     repetition = of_ablation(experiment, "paper_ablation", reference, fewer, ["test"])
     assert "paper_ablation.yaml" in repetition.files
@@ -134,7 +130,7 @@ def test_long_commands_are_broken_between_words(lines: int) -> None:
 
 def test_a_sweep_over_a_shipped_space_is_named_and_its_best_is_trained_next() -> None:
     experiment = demo("tune.trials=8")
-    space = spaces.load_space(shipped.space_file("joint"), experiment)
+    space = load_space(bundled.space_file("joint"), experiment)
     assert of_sweep(experiment, "joint", space, None).commands == [
         "fgcme prepare demo",
         "fgcme tune demo --space joint tune.trials=8",
@@ -155,9 +151,9 @@ def test_another_space_is_a_file_that_is_read_back_the_same(tmp_path: Path) -> N
         "  model.fusion.hidden: {int: [4, 8], step: 2}\n"
         "initial_trials: [{training.gradient_clip: 1e-5, model.fusion.hidden: 8}]\n"
     )
-    space = spaces.load_space(path, experiment)
+    space = load_space(path, experiment)
     # The name alone does not make it the shipped one.
     repetition = of_sweep(experiment, "pooling", space, None)
     assert repetition.commands[-1] == "fgcme tune experiment.yaml --space pooling.yaml"
     (tmp_path / "pooling.yaml").write_text(repetition.files["pooling.yaml"])
-    assert spaces.load_space(tmp_path / "pooling.yaml", experiment) == space
+    assert load_space(tmp_path / "pooling.yaml", experiment) == space

@@ -13,7 +13,7 @@ import pytest
 from ray.exceptions import ActorDiedError
 from ray.tune.schedulers import FIFOScheduler
 
-from fgcme.tracking.tracker import Tracker
+from fgcme.tracking import Tracker
 from pipelines.sweep.recorder import FailureLimit, SweepRecorder
 from pipelines.sweep.trial import FAILURE, NOTE, TrialContext, TrialFolder
 from tests import small_corpus

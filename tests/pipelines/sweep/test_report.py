@@ -11,7 +11,7 @@ import pytest
 
 from fgcme.errors import UserError
 from fgcme.report.formatting import percent
-from fgcme.tracking.tracker import Tracker
+from fgcme.tracking import Tracker
 from pipelines import cli
 from pipelines.report import report
 from pipelines.sweep.report import pictures_of_sweep, read_sweep

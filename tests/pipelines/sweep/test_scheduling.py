@@ -15,8 +15,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
 from fgcme.errors import UserError
-from fgcme.experiment.search_space import Parameter, Space
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment, Parameter, Space
 from pipelines.sweep import scheduling
 from pipelines.sweep.scheduling import Hyperband, Population
 from tests import small_corpus

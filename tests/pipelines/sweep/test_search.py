@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from ray import tune
 
-from fgcme.experiment.search_space import Space
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment, Space
 from pipelines.sweep import search
 from tests import small_corpus
 

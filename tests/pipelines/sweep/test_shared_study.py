@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from fgcme.errors import UserError
-from fgcme.experiment.search_space import Space
+from fgcme.experiment import Space
 from pipelines.sweep import search, snapshot
 from pipelines.sweep import shared_study as study
 from tests import small_corpus

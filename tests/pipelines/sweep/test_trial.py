@@ -13,7 +13,7 @@ import pytest
 import torch
 from ray.tune.schedulers import ASHAScheduler
 
-from fgcme.data.dataset import SpeechCorpus
+from fgcme.data import SpeechCorpus
 from fgcme.errors import UserError
 from pipelines.sweep import trial
 from pipelines.sweep.trial import NOTE, TrialContext, TrialFolder

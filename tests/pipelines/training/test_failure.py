@@ -8,7 +8,7 @@ import pytest
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
 
 from fgcme.errors import UserError
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment import Experiment
 from pipelines.training import failure
 from pipelines.training.job import Job
 from tests import small_corpus

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fgcme.data.dataset import SpeechCorpus
+from fgcme.data import SpeechCorpus
 from pipelines.training.job import Job, Result, read_result
 from pipelines.training.worker import train
 from tests import small_corpus

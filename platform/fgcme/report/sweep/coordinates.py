@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fgcme.experiment.search_space import Parameter, Value
+from fgcme.experiment import Parameter, Value
 from fgcme.report.formatting import count, percent
 from fgcme.report.sweep.trials import SweepData, Trial, score_of, value_text
 from fgcme.report.theme import Theme

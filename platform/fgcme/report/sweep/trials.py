@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from fgcme.experiment.search_space import Parameter, Space, Value
+from fgcme.experiment import Parameter, Space, Value
 from fgcme.report.content import Provenance
 from fgcme.report.formatting import count, listing
 

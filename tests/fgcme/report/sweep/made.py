@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fgcme.experiment.loading import parse_experiment
-from fgcme.experiment.search_space import Space
+from fgcme.experiment import Space, parse_experiment
 from fgcme.report.sweep.trials import State, SweepData, Trial
 from tests.fgcme.report.made import origin
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fgcme.experiment.search_space import apply_configuration
+from fgcme.experiment import apply_configuration
 from fgcme.report.sweep.trials import Trial
 from tests.fgcme.report.sweep.made import EXPERIMENT, mixed, sweep, telling, trial
 
