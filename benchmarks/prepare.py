@@ -27,6 +27,7 @@ from fgcme.corpora import catalogue
 from fgcme.experiment import Experiment, parse_experiment
 from pipelines import prepare
 from pipelines.cluster import ray_session, require_capacity
+from pipelines.runs.corpus import prepared_folder
 
 PROCESSES = 2
 TARGET = 1.3
@@ -82,7 +83,7 @@ def measure(experiment: Experiment, rounds: int) -> tuple[list[float], list[floa
 
 def prepare_with_ray(experiment: Experiment) -> tuple[float, int]:
     """The pipeline, as `fgcme prepare` runs it."""
-    shutil.rmtree(prepare.folder_for(experiment), ignore_errors=True)
+    shutil.rmtree(prepared_folder(experiment), ignore_errors=True)
     began = time.perf_counter()
     summary = prepare.run(experiment, progress=False)
     return time.perf_counter() - began, summary.utterances

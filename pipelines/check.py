@@ -14,7 +14,7 @@ from fgcme import prepared
 from fgcme.alignment.words import normalise
 from fgcme.data import Assignment, Selection, SpeechCorpus, assign_folds, resolve_protocol, split_fold
 from fgcme.experiment import Experiment
-from pipelines import prepare
+from pipelines.runs.corpus import locate_prepared
 
 # Of the speakers of a test part, as many as a narrow terminal has room for.
 _SPEAKERS = 4
@@ -26,7 +26,7 @@ def run(experiment: Experiment) -> int:
     That is: counts against the protocol's, what is left out and why, who and what is in more than one part of a fold,
     and how the words found their frames.
     """
-    folder = prepare.locate(experiment)
+    folder = locate_prepared(experiment)
     corpus = SpeechCorpus(folder)
     protocol = resolve_protocol(experiment.protocol, experiment.corpus.kind)
     assignment = assign_folds(protocol, corpus.members, allow_missing=True)

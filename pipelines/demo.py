@@ -15,6 +15,7 @@ from fgcme.experiment import Experiment, load_experiment
 from fgcme.tracking import Tracker, resolve_uri
 from pipelines import bundled, predict, prepare, register, train, tune
 from pipelines.cluster import clock, ray_session, storage_folder
+from pipelines.runs.corpus import locate_prepared
 
 NAME, ALIAS = "fgcme-demo", "champion"
 
@@ -55,7 +56,7 @@ def _small_sweep(experiment: Experiment) -> Experiment:
 
 def _unheard(experiment: Experiment, fold: int) -> tuple[Path, Utterance]:
     """The corpus's folder, and the first utterance of a fold's test part."""
-    corpus = SpeechCorpus(prepare.locate(experiment))
+    corpus = SpeechCorpus(locate_prepared(experiment))
     assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.members)
     wanted = corpus.members.ids[split_fold(assignment, fold).test[0]]
     root, listing = find(experiment.corpus, storage_folder(experiment))

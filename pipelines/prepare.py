@@ -26,7 +26,8 @@ from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.files import digest
-from pipelines.cluster import clock, cluster_resources, ray_session, require_capacity, storage_folder, writable_folder
+from pipelines.cluster import clock, cluster_resources, ray_session, require_capacity, writable_folder
+from pipelines.runs.corpus import feature_settings, prepared_folder
 
 # A block is what a kill may lose and what a step of the progress shows; in much smaller ones Ray's own cost shows too.
 _BLOCK = 32
@@ -141,7 +142,7 @@ def run(experiment: Experiment, progress: bool = True) -> PreparedSummary:
             more than `prepare.max_rejected` are rejected (whatever was prepared stays).
     """
     began = time.monotonic()
-    folder, settings = folder_for(experiment), feature_settings(experiment)
+    folder, settings = prepared_folder(experiment), feature_settings(experiment)
     _refuse_other_settings(folder, settings)
     root, listing = catalogue.find(experiment.corpus, writable_folder(experiment))
     utterances = _with_own_alignments_if_asked(experiment, listing.utterances)
@@ -185,56 +186,6 @@ def run(experiment: Experiment, progress: bool = True) -> PreparedSummary:
     if progress:
         print(f"next: fgcme train {experiment.name}", flush=True)
     return summary
-
-
-def folder_for(experiment: Experiment) -> Path:
-    """The folder of an experiment's prepared corpus, absolute; whether or not there is anything in it.
-
-    Raises:
-        UserError: `storage.path` is not a folder.
-    """
-    if experiment.prepare.folder is not None:
-        return Path(experiment.prepare.folder).expanduser().absolute()
-    settings_hash = digest(feature_settings(experiment))
-    return storage_folder(experiment) / "prepared" / f"{experiment.corpus.kind}-{settings_hash[:8]}"
-
-
-def locate(experiment: Experiment) -> Path:
-    """The folder of an experiment's prepared corpus, complete and made with its settings.
-
-    Raises:
-        UserError: it is not prepared yet, not completely, or with other settings; names the settings that differ.
-    """
-    folder, settings = folder_for(experiment), feature_settings(experiment)
-    way_out = f"run `fgcme prepare {experiment.name}` with the same settings"
-    if (folder / "corpus.json").exists():
-        found = prepared.read_description(folder)
-        if differences := found.differences(settings):
-            raise UserError(f"{folder}: prepared with other settings: {', '.join(differences)}; {way_out}")
-        if pending := found.counts.get("pending", 0):
-            raise UserError(f"{folder}: {pending} utterances are not prepared yet; {way_out}")
-        return folder
-    others = [prepared.read_description(path.parent) for path in sorted(folder.parent.glob("*/corpus.json"))]
-    differing = [other.differences(settings) for other in others if other.corpus == experiment.corpus.kind]
-    if differing:
-        closest = ", ".join(sorted(differing, key=len)[0])
-        raise UserError(f"{folder}: prepared with other settings only: {closest}; {way_out}")
-    raise UserError(f"{folder}: corpus {experiment.corpus.kind} is not prepared yet; {way_out}")
-
-
-def feature_settings(experiment: Experiment) -> dict[str, Any]:
-    """The settings that decide which utterances and features a prepared corpus holds, by their dotted names.
-
-    Not where the corpus lies: moved to another disk, it is the same corpus.
-    """
-    # A manifest's name says nothing of what it lists: two of them must never share a prepared corpus.
-    deciding = {"demo": ("utterances", "seed"), "manifest": ("manifest", "root")}.get(experiment.corpus.kind, ())
-    names = {"corpus.kind", *(f"corpus.{name}" for name in deciding)}
-    return {
-        name: value
-        for name, value in experiment.flat().items()
-        if name in names or name.startswith(("prepare.alignment.", "prepare.features."))
-    }
 
 
 def source_hash(utterance: Utterance, root: Path) -> str:

@@ -33,7 +33,7 @@ from fgcme.report.theme import LIGHT, to_png
 from fgcme.serving import fitted
 from fgcme.serving.fitted import ModelSpec
 from fgcme.tracking import LOCAL_TAG, Tracker, require_store, resolve_uri
-from pipelines import prepare
+from pipelines.runs.corpus import locate_prepared
 from pipelines.runs.provenance import provenance_of
 from pipelines.runs.reproduce import Repetition, of_ablation, of_training
 from pipelines.sweep import report as sweep_report
@@ -339,7 +339,7 @@ def _main_trainings(recorded: Recorded, variant: str) -> list[RecordedTraining]:
 def _spoken(tracker: Tracker, recorded: Recorded) -> tuple[list[UtteranceExample], str]:
     """Test utterances as the reference reads them, and what there is to say about it; none without the corpus."""
     try:
-        corpus = SpeechCorpus(prepare.locate(recorded.experiment))
+        corpus = SpeechCorpus(locate_prepared(recorded.experiment))
     except UserError:
         return [], "No utterance is drawn: the prepared corpus was not at hand when this page was made."
     if corpus.description.corpus_hash != recorded.run.data.tags["fgcme.corpus_hash"]:

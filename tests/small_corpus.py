@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from fgcme.experiment import Experiment, parse_experiment
 from fgcme.files import digest
 from fgcme.prepared.corpus import UTTERANCES, Description
-from pipelines.prepare import feature_settings
+from pipelines.runs.corpus import feature_settings, prepared_folder
 
 EMOTIONS = ("neutral", "happy", "sad", "angry")
 WORDS = ("red", "green", "blue", "white", "black", "grey")
@@ -61,6 +61,15 @@ def write(folder: Path, speakers: int = 8, each: int = 8, frame_size: int = 6, s
         counts={"utterances": len(rows), "rejected": 0},
         versions={},
     ).write(folder)
+    return folder
+
+
+def write_description(described: Experiment, **counts: int) -> Path:
+    """Write the `corpus.json` of an experiment's prepared corpus, and no utterances; returns the folder."""
+    folder = prepared_folder(described)
+    folder.mkdir(parents=True)
+    counts = {"utterances": 1, "rejected": 0} | counts
+    Description(described.corpus.kind, feature_settings(described), "h", "c", counts, {}).write(folder)
     return folder
 
 

@@ -7,7 +7,8 @@ import shlex
 from pathlib import Path
 
 from fgcme.experiment import ablation, load_experiment
-from pipelines import bundled, cli, prepare
+from pipelines import bundled, cli
+from pipelines.runs.corpus import prepared_folder
 
 TEXT = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
 COMMANDS = [shlex.split(line) for line in re.findall(r"^\t\$\(BIN\)/fgcme (.*)$", TEXT, re.MULTILINE)]
@@ -25,4 +26,4 @@ def test_the_ablation_is_the_paper_s_comparison_on_the_corpus_of_the_demo() -> N
     assert reference == "fgcme" and {"utterance", "semantic_alone", "learned_alignment"} <= set(variants)
     # The honest rule, and the corpus that `make demo` has prepared, if it has.
     assert options.selection is None and experiment.protocol.selection == "dev"
-    assert prepare.folder_for(experiment) == prepare.folder_for(load_experiment(bundled.experiment_file("demo")))
+    assert prepared_folder(experiment) == prepared_folder(load_experiment(bundled.experiment_file("demo")))

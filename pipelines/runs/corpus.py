@@ -1,14 +1,16 @@
-"""Who takes part: the prepared corpus of an experiment, with its protocol applied."""
+"""The prepared corpus of an experiment: where it is, whether it is complete, and its protocol applied to it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fgcme import prepared
 from fgcme.data import Assignment, MismatchError, SpeechCorpus, apply_protocol
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
-from pipelines import prepare
+from fgcme.files import digest
+from pipelines.cluster import storage_folder
 
 
 def load_assigned_corpus(experiment: Experiment) -> tuple[Path, SpeechCorpus, Assignment]:
@@ -17,10 +19,60 @@ def load_assigned_corpus(experiment: Experiment) -> tuple[Path, SpeechCorpus, As
     Raises:
         UserError: the corpus is not prepared, or does not fit the protocol; what most of it was lost by is named then.
     """
-    folder = prepare.locate(experiment)
+    folder = locate_prepared(experiment)
     corpus = SpeechCorpus(folder)
     try:
         return folder, corpus, apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.members)
     except MismatchError as mismatch:
         lost = next(prepared.rejection_lines(folder), None)
         raise UserError(f"{mismatch}; {lost}" if lost else str(mismatch)) from None
+
+
+def prepared_folder(experiment: Experiment) -> Path:
+    """The folder of an experiment's prepared corpus, absolute; whether or not there is anything in it.
+
+    Raises:
+        UserError: `storage.path` is not a folder.
+    """
+    if experiment.prepare.folder is not None:
+        return Path(experiment.prepare.folder).expanduser().absolute()
+    settings_hash = digest(feature_settings(experiment))
+    return storage_folder(experiment) / "prepared" / f"{experiment.corpus.kind}-{settings_hash[:8]}"
+
+
+def locate_prepared(experiment: Experiment) -> Path:
+    """The folder of an experiment's prepared corpus, complete and made with its settings.
+
+    Raises:
+        UserError: it is not prepared yet, not completely, or with other settings; names the settings that differ.
+    """
+    folder, settings = prepared_folder(experiment), feature_settings(experiment)
+    way_out = f"run `fgcme prepare {experiment.name}` with the same settings"
+    if (folder / "corpus.json").exists():
+        found = prepared.read_description(folder)
+        if differences := found.differences(settings):
+            raise UserError(f"{folder}: prepared with other settings: {', '.join(differences)}; {way_out}")
+        if pending := found.counts.get("pending", 0):
+            raise UserError(f"{folder}: {pending} utterances are not prepared yet; {way_out}")
+        return folder
+    others = [prepared.read_description(path.parent) for path in sorted(folder.parent.glob("*/corpus.json"))]
+    differing = [other.differences(settings) for other in others if other.corpus == experiment.corpus.kind]
+    if differing:
+        closest = ", ".join(sorted(differing, key=len)[0])
+        raise UserError(f"{folder}: prepared with other settings only: {closest}; {way_out}")
+    raise UserError(f"{folder}: corpus {experiment.corpus.kind} is not prepared yet; {way_out}")
+
+
+def feature_settings(experiment: Experiment) -> dict[str, Any]:
+    """The settings that decide which utterances and features a prepared corpus holds, by their dotted names.
+
+    Not where the corpus lies: moved to another disk, it is the same corpus.
+    """
+    # A manifest's name says nothing of what it lists: two of them must never share a prepared corpus.
+    deciding = {"demo": ("utterances", "seed"), "manifest": ("manifest", "root")}.get(experiment.corpus.kind, ())
+    names = {"corpus.kind", *(f"corpus.{name}" for name in deciding)}
+    return {
+        name: value
+        for name, value in experiment.flat().items()
+        if name in names or name.startswith(("prepare.alignment.", "prepare.features."))
+    }

@@ -19,7 +19,7 @@ from fgcme.files import digest
 from fgcme.prepared.corpus import UTTERANCES, Description
 from fgcme.prepared.utterance import prepare
 from fgcme.training.learning import FoldTrainer
-from pipelines.prepare import feature_settings
+from pipelines.runs.corpus import feature_settings
 
 SENTENCES = 16
 SMALL = {

@@ -22,6 +22,7 @@ from fgcme import prepared
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, parse_experiment
 from pipelines import prepare
+from pipelines.runs.corpus import locate_prepared, prepared_folder
 from tests.speech import say
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
@@ -78,7 +79,7 @@ def test_a_corpus_is_prepared_counted_and_described(corpus: Corpus, capfd: pytes
     experiment = corpus.experiment()
     summary = prepare.run(experiment)
     assert (summary.utterances, summary.made, summary.aligned) == (6, 6, {"sphinx": 6})
-    assert prepare.locate(experiment) == summary.folder
+    assert locate_prepared(experiment) == summary.folder
     assert [row["id"] for row in rows(summary.folder)] == [row["id"] for row in corpus.rows]
     assert rows(summary.folder)[1]["speaker"] == "01"
     description = prepared.read_description(summary.folder)
@@ -130,8 +131,8 @@ def test_too_many_rejections_fail_but_what_was_prepared_stays(corpus: Corpus) ->
         UserError, match=r"33\.3% of the corpus is rejected, above prepare\.max_rejected=0\.3.*rejected"
     ):
         prepare.run(experiment, progress=False)
-    assert len(rows(prepare.folder_for(experiment))) == 4
-    assert {row["reason"] for row in rows(prepare.folder_for(experiment), "rejected")} == {"silent"}
+    assert len(rows(prepared_folder(experiment))) == 4
+    assert {row["reason"] for row in rows(prepared_folder(experiment), "rejected")} == {"silent"}
     assert prepare.run(corpus.experiment(max_rejected=0.34), progress=False).made == 0
 
 
@@ -167,7 +168,7 @@ def test_a_preparation_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path)
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environment["TMPDIR"] = temporary.name
     driver = subprocess.Popen([sys.executable, "-c", code, str(settings)], env=environment, stderr=subprocess.DEVNULL)
-    folder = prepare.folder_for(experiment)
+    folder = prepared_folder(experiment)
     deadline = time.monotonic() + 120
     while len(list(folder.glob("utterances/*.parquet"))) < 3:
         assert driver.poll() is None, "the driver ended before it could be killed"
@@ -177,7 +178,7 @@ def test_a_preparation_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path)
     driver.wait()
     temporary.cleanup()
     with pytest.raises(UserError, match=re.compile("utterances are not prepared yet")):
-        prepare.locate(experiment)
+        locate_prepared(experiment)
     survived = {path.name for path in folder.glob("utterances/*.parquet")}
 
     summary = prepare.run(experiment, progress=False)
@@ -186,4 +187,4 @@ def test_a_preparation_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path)
     assert [row["id"] for row in rows(folder)] == [f"u{number:03d}" for number in range(400)]
     assert survived <= {path.name for path in folder.glob("utterances/*.parquet")}
     assert not list(folder.rglob("*.partial"))
-    assert prepared.read_description(prepare.locate(experiment)).counts["utterances"] == 400
+    assert prepared.read_description(locate_prepared(experiment)).counts["utterances"] == 400

@@ -10,7 +10,7 @@ from fgcme import prepared
 from fgcme.corpora.contract import Rejection
 from fgcme.experiment import Experiment
 from pipelines import check
-from pipelines.prepare import feature_settings
+from pipelines.runs.corpus import feature_settings
 from tests import small_corpus
 
 

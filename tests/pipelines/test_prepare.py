@@ -1,4 +1,4 @@
-"""Preparing, but for Ray: which settings count, which folder they lead to, what a task does with a block."""
+"""Preparing, without Ray: what is refused, and what a task does with a block."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from fgcme import prepared
 from fgcme.corpora.contract import Utterance
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, parse_experiment
 from pipelines import prepare
+from tests import small_corpus
 from tests.speech import say
 
 TEXT = "kids are talking by the door"
@@ -26,79 +26,6 @@ def experiment(storage: Path | str, **sections: Any) -> Experiment:
         {"name": "x", "corpus": {"kind": "ravdess"}, "protocol": {"name": "p"}, "storage": {"path": str(storage)}}
         | sections
     )
-
-
-def described(described_experiment: Experiment, **counts: int) -> Path:
-    """A prepared corpus, as far as its description goes."""
-    folder = prepare.folder_for(described_experiment)
-    folder.mkdir(parents=True)
-    settings = prepare.feature_settings(described_experiment)
-    kind = described_experiment.corpus.kind
-    prepared.Description(kind, settings, "h", "c", {"utterances": 1, "rejected": 0} | counts, {}).write(folder)
-    return folder
-
-
-def test_the_folder_follows_from_the_settings_that_decide_the_features(tmp_path: Path) -> None:
-    plain = prepare.folder_for(experiment(tmp_path))
-    assert plain.parent == tmp_path / "prepared"
-    assert plain.name.startswith("ravdess-")
-    same: list[dict[str, Any]] = [
-        {"corpus": {"kind": "ravdess", "root": "/elsewhere"}},
-        {"prepare": {"max_rejected": 0.5}},
-        {"training": {"epochs": 3}},
-        {"name": "y"},
-    ]
-    other: list[dict[str, Any]] = [
-        {"prepare": {"features": {"bins": 80}}},
-        {"prepare": {"alignment": {"method": "uniform"}}},
-        {"corpus": {"kind": "demo"}},
-        {"corpus": {"kind": "demo", "seed": 1}},
-        {"corpus": {"kind": "demo", "utterances": 8}},
-        {"corpus": {"kind": "manifest", "manifest": "a/list.csv"}},
-        {"corpus": {"kind": "manifest", "manifest": "b/list.csv"}},
-    ]
-    assert {prepare.folder_for(experiment(tmp_path, **changes)) for changes in same} == {plain}
-    assert len({plain, *(prepare.folder_for(experiment(tmp_path, **changes)) for changes in other)}) == len(other) + 1
-
-
-def test_a_folder_given_by_name_is_taken_and_relative_paths_become_absolute(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert prepare.folder_for(experiment("results")).parent == tmp_path / "results" / "prepared"
-    assert prepare.folder_for(experiment("results", prepare={"folder": "mine"})) == tmp_path / "mine"
-
-
-def test_a_corpus_that_is_not_prepared_says_how_to_prepare_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"ravdess is not prepared yet; run `fgcme prepare x`"):
-        prepare.locate(experiment(tmp_path))
-
-
-def test_a_corpus_prepared_with_other_settings_only_names_them(tmp_path: Path) -> None:
-    described(experiment(tmp_path, prepare={"features": {"bins": 80}}))
-    described(experiment(tmp_path, prepare={"features": {"bins": 20}, "alignment": {"method": "uniform"}}))
-    with pytest.raises(UserError) as caught:
-        prepare.locate(experiment(tmp_path))
-    assert "prepare.features.bins is 80 there and 40 here; run" in str(caught.value)
-
-
-def test_a_named_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
-    described(experiment(tmp_path, prepare={"folder": str(tmp_path / "mine")}))
-    with pytest.raises(
-        UserError, match=r"mine: prepared with other settings: prepare\.features\.bins is 40 there and 8"
-    ):
-        prepare.locate(experiment(tmp_path, prepare={"folder": str(tmp_path / "mine"), "features": {"bins": 8}}))
-
-
-def test_a_corpus_prepared_in_part_is_not_trained_on(tmp_path: Path) -> None:
-    described(experiment(tmp_path), pending=3)
-    with pytest.raises(UserError, match="3 utterances are not prepared yet"):
-        prepare.locate(experiment(tmp_path))
-
-
-def test_a_complete_corpus_is_located(tmp_path: Path) -> None:
-    folder = described(experiment(tmp_path))
-    assert prepare.locate(experiment(tmp_path)) == folder
 
 
 def test_a_source_hash_changes_with_what_the_corpus_says_and_with_the_file(tmp_path: Path) -> None:
@@ -188,7 +115,7 @@ def test_a_block_becomes_a_part_of_rows_and_a_part_of_rejections(tmp_path: Path)
 
 
 def test_other_settings_are_refused_before_anything_is_touched(tmp_path: Path) -> None:
-    folder = described(experiment(tmp_path, prepare={"folder": str(tmp_path / "mine")}))
+    folder = small_corpus.write_description(experiment(tmp_path, prepare={"folder": str(tmp_path / "mine")}))
     before = (folder / "corpus.json").read_bytes()
     other = {"folder": str(folder), "alignment": {"method": "uniform"}, "features": {"bins": 8}}
     with pytest.raises(UserError) as caught:
@@ -201,7 +128,7 @@ def test_other_settings_are_refused_before_anything_is_touched(tmp_path: Path) -
 
 
 def test_parts_that_nothing_describes_are_refused(tmp_path: Path) -> None:
-    folder = described(experiment(tmp_path))
+    folder = small_corpus.write_description(experiment(tmp_path))
     (folder / "utterances").mkdir()
     (folder / "utterances" / "part-1.parquet").touch()
     (folder / "corpus.json").unlink()

@@ -1,22 +1,93 @@
-"""Who takes part, what is said of whoever does not, and what a corpus was lost by."""
+"""Where a prepared corpus is, whether it is complete, and what a protocol leaves out of it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fgcme import prepared
 from fgcme.corpora.contract import Rejection
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment
+from fgcme.experiment import Experiment, parse_experiment
 from pipelines.runs import records
-from pipelines.runs.corpus import load_assigned_corpus
+from pipelines.runs.corpus import load_assigned_corpus, locate_prepared, prepared_folder
 from tests import small_corpus
 
 
 def experiment(folder: Path, **protocol: object) -> Experiment:
     return small_corpus.experiment(prepare={"folder": str(folder)}, protocol=protocol)
+
+
+def ravdess(storage: Path | str, **sections: Any) -> Experiment:
+    content = {"name": "x", "corpus": {"kind": "ravdess"}, "protocol": {"name": "p"}, "storage": {"path": str(storage)}}
+    return parse_experiment(content | sections)
+
+
+def test_the_folder_follows_from_the_settings_that_decide_the_features(tmp_path: Path) -> None:
+    plain = prepared_folder(ravdess(tmp_path))
+    assert plain.parent == tmp_path / "prepared"
+    assert plain.name.startswith("ravdess-")
+    same: list[dict[str, Any]] = [
+        {"corpus": {"kind": "ravdess", "root": "/elsewhere"}},
+        {"prepare": {"max_rejected": 0.5}},
+        {"training": {"epochs": 3}},
+        {"name": "y"},
+    ]
+    other: list[dict[str, Any]] = [
+        {"prepare": {"features": {"bins": 80}}},
+        {"prepare": {"alignment": {"method": "uniform"}}},
+        {"corpus": {"kind": "demo"}},
+        {"corpus": {"kind": "demo", "seed": 1}},
+        {"corpus": {"kind": "demo", "utterances": 8}},
+        {"corpus": {"kind": "manifest", "manifest": "a/list.csv"}},
+        {"corpus": {"kind": "manifest", "manifest": "b/list.csv"}},
+    ]
+    assert {prepared_folder(ravdess(tmp_path, **changes)) for changes in same} == {plain}
+    assert len({plain, *(prepared_folder(ravdess(tmp_path, **changes)) for changes in other)}) == len(other) + 1
+
+
+def test_a_folder_given_by_name_is_taken_and_relative_paths_become_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert prepared_folder(ravdess("results")).parent == tmp_path / "results" / "prepared"
+    assert prepared_folder(ravdess("results", prepare={"folder": "mine"})) == tmp_path / "mine"
+
+
+def test_a_corpus_that_is_not_prepared_says_how_to_prepare_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"ravdess is not prepared yet; run `fgcme prepare x`"):
+        locate_prepared(ravdess(tmp_path))
+
+
+def test_a_corpus_prepared_with_other_settings_only_names_them(tmp_path: Path) -> None:
+    small_corpus.write_description(ravdess(tmp_path, prepare={"features": {"bins": 80}}))
+    small_corpus.write_description(
+        ravdess(tmp_path, prepare={"features": {"bins": 20}, "alignment": {"method": "uniform"}})
+    )
+    with pytest.raises(UserError) as caught:
+        locate_prepared(ravdess(tmp_path))
+    assert "prepare.features.bins is 80 there and 40 here; run" in str(caught.value)
+
+
+def test_a_named_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
+    small_corpus.write_description(ravdess(tmp_path, prepare={"folder": str(tmp_path / "mine")}))
+    with pytest.raises(
+        UserError, match=r"mine: prepared with other settings: prepare\.features\.bins is 40 there and 8"
+    ):
+        locate_prepared(ravdess(tmp_path, prepare={"folder": str(tmp_path / "mine"), "features": {"bins": 8}}))
+
+
+def test_a_corpus_prepared_in_part_is_not_trained_on(tmp_path: Path) -> None:
+    small_corpus.write_description(ravdess(tmp_path), pending=3)
+    with pytest.raises(UserError, match="3 utterances are not prepared yet"):
+        locate_prepared(ravdess(tmp_path))
+
+
+def test_a_complete_corpus_is_located(tmp_path: Path) -> None:
+    folder = small_corpus.write_description(ravdess(tmp_path))
+    assert locate_prepared(ravdess(tmp_path)) == folder
 
 
 def test_a_corpus_that_does_not_fit_names_what_most_of_it_was_lost_by(tmp_path: Path) -> None:
