@@ -85,7 +85,7 @@ def prepare_with_ray(experiment: Experiment) -> tuple[float, int]:
     """The pipeline, as `fgcme prepare` runs it."""
     shutil.rmtree(prepared_folder(experiment), ignore_errors=True)
     began = time.perf_counter()
-    summary = prepare.run(experiment, progress=False)
+    summary = prepare.run(experiment, verbose=False)
     return time.perf_counter() - began, summary.utterances
 
 
@@ -96,8 +96,8 @@ def prepare_with_pool(experiment: Experiment, pool: Pool) -> tuple[float, int]:
     began = time.perf_counter()
     root, listing = catalogue.find(experiment.corpus, Path(experiment.storage.path))
     sources = {utterance.id: prepare.source_hash(utterance, root) for utterance in listing.utterances}
-    recipe = prepare.PrepareTask.of(experiment, root, folder)
-    tasks = [(block, recipe) for block in prepare.blocks(listing.utterances, sources, PROCESSES)]
+    task = prepare.PrepareTask.from_experiment(experiment, root, folder)
+    tasks = [(block, task) for block in prepare.make_blocks(listing.utterances, sources, PROCESSES)]
     outcomes = pool.starmap(prepare.prepare_block, tasks, chunksize=1)
     seconds = time.perf_counter() - began
     return seconds, sum(outcome["reason"].null_count for outcome in outcomes)

@@ -63,8 +63,8 @@ class PrepareTask:
     features: dict[str, Any]
 
     @classmethod
-    def of(cls, experiment: Experiment, root: Path, folder: Path) -> PrepareTask:
-        """The recipe of an experiment; relative paths become absolute, because a task runs in a folder of its own."""
+    def from_experiment(cls, experiment: Experiment, root: Path, folder: Path) -> PrepareTask:
+        """The task of an experiment; relative paths become absolute, because a task runs in a folder of its own."""
         alignment, features = experiment.prepare.alignment, experiment.prepare.features
         return cls(
             root=root,
@@ -104,7 +104,7 @@ class PreparedSummary:
 
     folder: Path
     utterances: int
-    made: int
+    newly_prepared: int
     aligned: dict[str, int]
     rejected: list[Rejection] = field(repr=False)
     left_out: list[Rejection] = field(repr=False)
@@ -119,7 +119,7 @@ class PreparedSummary:
         """The summary for a person, a line at a time."""
         yield f"prepared corpus: {self.folder}"
         methods = ", ".join(f"{count} {method}" for method, count in self.aligned.items())
-        yield f"utterances: {self.utterances} ({self.made} new, {self.seconds:.1f} s); aligned: {methods or 'none'}"
+        yield f"utterances: {self.utterances} ({self.newly_prepared} new, {self.seconds:.1f} s); aligned: {methods or 'none'}"
         if self.rejected:
             yield f"rejected: {len(self.rejected)} ({self.rejected_share:.1%}), see {self.folder / 'rejected'}"
         for reason, count in Counter(rejection.reason for rejection in self.rejected).most_common():
@@ -130,7 +130,7 @@ class PreparedSummary:
             yield f"left out: {len(self.left_out)} files that are not of the corpus or are there twice, such as {some}"
 
 
-def run(experiment: Experiment, progress: bool = True) -> PreparedSummary:
+def run(experiment: Experiment, verbose: bool = True) -> PreparedSummary:
     """Prepare an experiment's corpus; what is prepared already stays, what was rejected is tried again.
 
     Args:
@@ -158,12 +158,12 @@ def run(experiment: Experiment, progress: bool = True) -> PreparedSummary:
         _description(experiment, settings, folder, {key: sources[key] for key in kept}, rejected, pending).write(folder)
 
     describe(done, rejected=0, pending=len(missing))
-    prepared.clear_rejected(folder)
+    prepared.delete_rejected(folder)
     prepared.write_part(folder, "rejected", "listing", prepared.rejected_table(listing.rejections))
     rejections = list(listing.rejections)
     if missing:
         rejections += _prepare(
-            missing, sources, PrepareTask.of(experiment, root, folder), _Progress(len(missing), progress)
+            missing, sources, PrepareTask.from_experiment(experiment, root, folder), _Progress(len(missing), verbose)
         )
 
     # Once more: a worker that outlived a killed preparation may have written rows that were then made again.
@@ -171,8 +171,8 @@ def run(experiment: Experiment, progress: bool = True) -> PreparedSummary:
     summary = PreparedSummary(
         folder=folder,
         utterances=len(kept),
-        made=len(kept - done),
-        aligned=prepared.alignments(folder),
+        newly_prepared=len(kept - done),
+        aligned=prepared.count_alignments(folder),
         rejected=[rejection for rejection in rejections if rejection.reason not in _NOT_LOST],
         left_out=[rejection for rejection in rejections if rejection.reason in _NOT_LOST],
         seconds=time.monotonic() - began,
@@ -180,10 +180,10 @@ def run(experiment: Experiment, progress: bool = True) -> PreparedSummary:
     # A corpus that has lost too much is not complete: training would take it for one.
     lost = summary.rejected_share > experiment.prepare.max_rejected
     describe(kept, rejected=len(summary.rejected), pending=len(summary.rejected) if lost else 0)
-    if progress:
+    if verbose:
         print("\n".join(summary.lines()), flush=True)
     _judge(summary, experiment.prepare.max_rejected)
-    if progress:
+    if verbose:
         print(f"next: fgcme train {experiment.name}", flush=True)
     return summary
 
@@ -213,19 +213,19 @@ def _with_own_alignments_if_asked(experiment: Experiment, utterances: Sequence[U
     return utterances
 
 
-def blocks(utterances: Sequence[Utterance], sources: Mapping[str, str], cpus: float) -> list[pa.Table]:
+def make_blocks(utterances: Sequence[Utterance], sources: Mapping[str, str], cpus: float) -> list[pa.Table]:
     """Utterances in tables of even size, enough of them to keep that many CPUs busy until the end."""
     rows = [{**asdict(utterance), "source_hash": sources[utterance.id]} for utterance in utterances]
     size = max(1, min(_BLOCK, math.ceil(len(rows) / (cpus * _BLOCKS_PER_CPU))))
     return [pa.Table.from_pylist(rows[first : first + size], schema=_SOURCE) for first in range(0, len(rows), size)]
 
 
-def prepare_block(block: pa.Table, recipe: PrepareTask) -> pa.Table:
+def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
     """Prepare a block of utterances and write its part of the prepared corpus: what runs in a task.
 
     Args:
         block: rows of `blocks`.
-        recipe: how, from where and where to.
+        task: how, from where and where to.
 
     Returns:
         One row an utterance: its id, and the rejection's values, which are null where all went well.
@@ -234,19 +234,19 @@ def prepare_block(block: pa.Table, recipe: PrepareTask) -> pa.Table:
 
     from fgcme import alignment, features
     from fgcme.alignment.imported import FileAligner
-    from fgcme.prepared.utterance import prepare
+    from fgcme.prepared.utterance import prepare_utterance
 
     # There is a task for every CPU.
     torch.set_num_threads(1)
-    aligner, featurise = alignment.build(**recipe.alignment), features.build(**recipe.features)
+    aligner, featurise = alignment.build(**task.alignment), features.build(**task.features)
     sources = block.to_pylist()
-    if own := {values["id"]: recipe.root / values["alignment"] for values in sources if values["alignment"]}:
+    if own := {values["id"]: task.root / values["alignment"] for values in sources if values["alignment"]}:
         aligner = FileAligner(own, otherwise=aligner)
     rows: list[dict[str, object]] = []
     rejections: list[Rejection] = []
     for values in sources:
         source = values.pop("source_hash")
-        result = prepare(Utterance(**values), recipe.root, aligner, featurise, source)
+        result = prepare_utterance(Utterance(**values), task.root, aligner, featurise, source)
         if isinstance(result, Rejection):
             rejections.append(result)
         else:
@@ -254,16 +254,16 @@ def prepare_block(block: pa.Table, recipe: PrepareTask) -> pa.Table:
     # Named by what it holds, so that a task that runs twice writes the same part.
     name = "part-" + digest([block["id"].to_pylist(), block["source_hash"].to_pylist()])
     if rows:
-        prepared.write_part(recipe.folder, "utterances", name, prepared.utterance_table(rows))
+        prepared.write_part(task.folder, "utterances", name, prepared.utterance_table(rows))
     rejected = prepared.rejected_table(rejections)
     if rejections:
-        prepared.write_part(recipe.folder, "rejected", name, rejected)
+        prepared.write_part(task.folder, "rejected", name, rejected)
     well = pa.Table.from_pylist([{"id": row["id"]} for row in rows], schema=prepared.REJECTED)
     return pa.concat_tables([well, rejected])
 
 
 def _prepare(
-    utterances: Sequence[Utterance], sources: Mapping[str, str], recipe: PrepareTask, progress: _Progress
+    utterances: Sequence[Utterance], sources: Mapping[str, str], task: PrepareTask, progress: _Progress
 ) -> list[Rejection]:
     rejections: list[Rejection] = []
     with ray_session():
@@ -276,11 +276,11 @@ def _prepare(
         ray.data.DataContext.get_current().raise_original_map_exception = True
         require_capacity(1, 0, "preparing a corpus")
         has = cluster_resources()
-        gpus = _GPU_SHARE if recipe.has_network and has.get("GPU") else 0.0
+        gpus = _GPU_SHARE if task.has_network and has.get("GPU") else 0.0
         function: Any = prepare_block
-        dataset = ray.data.from_arrow(blocks(utterances, sources, has["CPU"])).map_batches(
+        dataset = ray.data.from_arrow(make_blocks(utterances, sources, has["CPU"])).map_batches(
             function,
-            fn_kwargs={"recipe": recipe},
+            fn_kwargs={"task": task},
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=1,
@@ -331,11 +331,11 @@ def _description(
     sources: Mapping[str, str],
     rejected: int,
     pending: int,
-) -> prepared.Description:
+) -> prepared.CorpusDescription:
     counts = {"utterances": len(sources), "rejected": rejected}
-    counts |= {f"aligned.{method}": count for method, count in prepared.alignments(folder).items()}
+    counts |= {f"aligned.{method}": count for method, count in prepared.count_alignments(folder).items()}
     settings_hash = digest(settings)
-    return prepared.Description(
+    return prepared.CorpusDescription(
         corpus=experiment.corpus.kind,
         settings=settings,
         settings_hash=settings_hash,

@@ -20,7 +20,7 @@ from fgcme.data import Selection, SpeechCorpus, reads_test_audio, resolve_protoc
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, parse_experiment
 from fgcme.model import Network
-from fgcme.prepared.utterance import Speech
+from fgcme.prepared.utterance import AnalysedSpeech
 from fgcme.report.conditions import Conditions
 from fgcme.report.content import ReportData, TrainingCost, pictures
 from fgcme.report.findings import Curve, Learning, ResultSet, selection_gaps, without_speakers
@@ -389,7 +389,7 @@ def _read_by(
     utterance = corpus.members.ids.index(row["id"])
     begin, end = corpus.spans(utterance)
     frames = corpus.frames(utterance)[: card.frame_limit]
-    speech = Speech(corpus.words[utterance], begin, end, frames, corpus.alignments[utterance], 0.0)
+    speech = AnalysedSpeech(corpus.words[utterance], begin, end, frames, corpus.alignments[utterance], 0.0)
     return UtteranceExample(
         id=row["id"],
         speaker=row["speaker"],

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from fgcme.experiment import Experiment, parse_experiment
 from fgcme.files import digest
-from fgcme.prepared.corpus import UTTERANCES, Description
+from fgcme.prepared.corpus import UTTERANCES, CorpusDescription
 from pipelines.runs.corpus import feature_settings, prepared_folder
 
 EMOTIONS = ("neutral", "happy", "sad", "angry")
@@ -53,7 +53,7 @@ def write(folder: Path, speakers: int = 8, each: int = 8, frame_size: int = 6, s
     for name, part in (("a", rows[:half]), ("b", rows[half:])):
         pq.write_table(pa.Table.from_pylist(part, UTTERANCES), folder / "utterances" / f"{name}.parquet")
     settings = feature_settings(experiment())
-    Description(
+    CorpusDescription(
         corpus="demo",
         settings=settings,
         settings_hash=digest(settings),
@@ -69,7 +69,7 @@ def write_description(described: Experiment, **counts: int) -> Path:
     folder = prepared_folder(described)
     folder.mkdir(parents=True)
     counts = {"utterances": 1, "rejected": 0} | counts
-    Description(described.corpus.kind, feature_settings(described), "h", "c", counts, {}).write(folder)
+    CorpusDescription(described.corpus.kind, feature_settings(described), "h", "c", counts, {}).write(folder)
     return folder
 
 

@@ -16,8 +16,8 @@ from fgcme.corpora import demo
 from fgcme.data import SpeechCorpus, apply_protocol, make_fold_loaders
 from fgcme.experiment import Experiment, parse_experiment, variants
 from fgcme.files import digest
-from fgcme.prepared.corpus import UTTERANCES, Description
-from fgcme.prepared.utterance import prepare
+from fgcme.prepared.corpus import UTTERANCES, CorpusDescription
+from fgcme.prepared.utterance import prepare_utterance
 from fgcme.training.learning import FoldTrainer
 from pipelines.runs.corpus import feature_settings
 
@@ -57,11 +57,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
     # The second round of speakers is in other emotions than the first.
     chosen = [spoken[4 * sentence + (sentence + sentence // 8) % 4] for sentence in range(SENTENCES)]
     aligner, featurise = alignment.build("sphinx"), features.build("log_mel")
-    rows = [prepare(utterance, folder, aligner, featurise, utterance.id) for utterance in chosen]
+    rows = [prepare_utterance(utterance, folder, aligner, featurise, utterance.id) for utterance in chosen]
     (folder / "prepared" / "utterances").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows, UTTERANCES), folder / "prepared" / "utterances" / "a.parquet")
     settings = feature_settings(experiment({}, {}))
-    Description(
+    CorpusDescription(
         corpus="demo",
         settings=settings,
         settings_hash=digest(settings),

@@ -78,7 +78,7 @@ def test_the_corpus_s_own_alignment_is_taken_and_sphinx_where_it_is_missing_or_b
     found = rows(folder)
     assert {name for name, row in found.items() if row["alignment"] != "imported"} == {MISSING, BROKEN}
     assert {found[name]["alignment"] for name in (MISSING, BROKEN)} == {"sphinx"}
-    assert prepared.alignments(folder) == {"imported": len(found) - 2, "sphinx": 2}
+    assert prepared.count_alignments(folder) == {"imported": len(found) - 2, "sphinx": 2}
     row = found["Ses04M_script01_1b_M003"]
     _, onsets = say("he is not coming home again", voice="en-us+m4")
     assert row["begin"] == [round(100 * onset) for _, onset in onsets]
@@ -99,14 +99,14 @@ def test_an_alignment_that_is_mended_is_read_the_next_time(
     finally:
         path.write_text(damaged)
     assert "utterances: 55 (1 new" in capfd.readouterr().out
-    assert prepared.alignments(again)["sphinx"] == 1
+    assert prepared.count_alignments(again)["sphinx"] == 1
 
 
 def test_with_another_method_the_corpus_s_alignments_do_not_count(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "uniform"
     overrides = [f"prepare.folder={folder}", "prepare.alignment.method=uniform"]
     assert cli.main(["prepare", "iemocap", "--root", str(part_of(root, tmp_path, [1])), *overrides]) == 0
-    assert prepared.alignments(folder) == {"uniform": 11}
+    assert prepared.count_alignments(folder) == {"uniform": 11}
 
 
 def test_check_refuses_other_counts_than_the_protocol_s_unless_they_are_allowed(

@@ -78,7 +78,7 @@ def rows(folder: Path, kind: str = "utterances") -> list[dict[str, Any]]:
 def test_a_corpus_is_prepared_counted_and_described(corpus: Corpus, capfd: pytest.CaptureFixture[str]) -> None:
     experiment = corpus.experiment()
     summary = prepare.run(experiment)
-    assert (summary.utterances, summary.made, summary.aligned) == (6, 6, {"sphinx": 6})
+    assert (summary.utterances, summary.newly_prepared, summary.aligned) == (6, 6, {"sphinx": 6})
     assert locate_prepared(experiment) == summary.folder
     assert [row["id"] for row in rows(summary.folder)] == [row["id"] for row in corpus.rows]
     assert rows(summary.folder)[1]["speaker"] == "01"
@@ -92,18 +92,18 @@ def test_a_corpus_is_prepared_counted_and_described(corpus: Corpus, capfd: pytes
 
 
 def test_again_only_what_is_new_changed_or_gone_is_touched(corpus: Corpus) -> None:
-    folder = prepare.run(corpus.experiment(), progress=False).folder
+    folder = prepare.run(corpus.experiment(), verbose=False).folder
     untouched = {path: path.stat().st_mtime_ns for path in folder.glob("utterances/*.parquet")}
     first_hash = prepared.read_description(folder).corpus_hash
-    assert prepare.run(corpus.experiment(), progress=False).made == 0
+    assert prepare.run(corpus.experiment(), verbose=False).newly_prepared == 0
     assert {path: path.stat().st_mtime_ns for path in folder.glob("utterances/*.parquet")} == untouched
     assert prepared.read_description(folder).corpus_hash == first_hash
 
     corpus.rows[2]["label"] = "happy"
     del corpus.rows[4]
     corpus.rows.append({**corpus.rows[0], "id": "u999"})
-    summary = prepare.run(corpus.experiment(), progress=False)
-    assert (summary.utterances, summary.made) == (6, 2)
+    summary = prepare.run(corpus.experiment(), verbose=False)
+    assert (summary.utterances, summary.newly_prepared) == (6, 2)
     labels = {row["id"]: row["raw_label"] for row in rows(folder)}
     assert labels == {row["id"]: row["label"] for row in corpus.rows}
     assert prepared.read_description(folder).corpus_hash != first_hash
@@ -117,8 +117,8 @@ def test_what_was_rejected_is_told_and_tried_again(corpus: Corpus, capfd: pytest
     assert [row["stage"] for row in rows(summary.folder, "rejected")] == ["read"]
 
     soundfile.write(corpus.folder / "other.wav", say(TEXT)[0], 16_000)
-    summary = prepare.run(corpus.experiment(max_rejected=0.5), progress=False)
-    assert (summary.utterances, summary.made, summary.rejected) == (6, 1, [])
+    summary = prepare.run(corpus.experiment(max_rejected=0.5), verbose=False)
+    assert (summary.utterances, summary.newly_prepared, summary.rejected) == (6, 1, [])
     assert rows(summary.folder, "rejected") == []
 
 
@@ -130,28 +130,28 @@ def test_too_many_rejections_fail_but_what_was_prepared_stays(corpus: Corpus) ->
     with pytest.raises(
         UserError, match=r"33\.3% of the corpus is rejected, above prepare\.max_rejected=0\.3.*rejected"
     ):
-        prepare.run(experiment, progress=False)
+        prepare.run(experiment, verbose=False)
     assert len(rows(prepared_folder(experiment))) == 4
     assert {row["reason"] for row in rows(prepared_folder(experiment), "rejected")} == {"silent"}
-    assert prepare.run(corpus.experiment(max_rejected=0.34), progress=False).made == 0
+    assert prepare.run(corpus.experiment(max_rejected=0.34), verbose=False).newly_prepared == 0
 
 
 def test_rows_that_the_manifest_lacks_values_in_count_as_rejected(corpus: Corpus) -> None:
     corpus.rows[0]["label"] = ""
     with pytest.raises(UserError, match=r"16\.7% of the corpus is rejected"):
-        prepare.run(corpus.experiment(), progress=False)
+        prepare.run(corpus.experiment(), verbose=False)
 
 
 def test_a_corpus_without_a_usable_utterance_fails(corpus: Corpus) -> None:
     (corpus.folder / "speech.wav").unlink()
     with pytest.raises(UserError, match="no usable utterance"):
-        prepare.run(corpus.experiment(max_rejected=1.0), progress=False)
+        prepare.run(corpus.experiment(max_rejected=1.0), verbose=False)
 
 
 def test_what_a_worker_finds_wrong_with_the_settings_reaches_the_user_as_one_line(corpus: Corpus) -> None:
     nowhere = corpus.folder / "nowhere"
     with pytest.raises(UserError, match="nowhere") as caught:
-        prepare.run(corpus.experiment(alignment={"method": "imported", "folder": str(nowhere)}), progress=False)
+        prepare.run(corpus.experiment(alignment={"method": "imported", "folder": str(nowhere)}), verbose=False)
     assert "\n" not in str(caught.value)
 
 
@@ -181,9 +181,9 @@ def test_a_preparation_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path)
         locate_prepared(experiment)
     survived = {path.name for path in folder.glob("utterances/*.parquet")}
 
-    summary = prepare.run(experiment, progress=False)
+    summary = prepare.run(experiment, verbose=False)
     assert summary.utterances == 400
-    assert 0 < summary.made < 400
+    assert 0 < summary.newly_prepared < 400
     assert [row["id"] for row in rows(folder)] == [f"u{number:03d}" for number in range(400)]
     assert survived <= {path.name for path in folder.glob("utterances/*.parquet")}
     assert not list(folder.rglob("*.partial"))

@@ -50,20 +50,20 @@ def test_alignments_of_the_corpus_are_refused_where_it_brings_none(tmp_path: Pat
         prepare={"alignment": {"method": "corpus"}},
     )
     with pytest.raises(UserError, match=r"this copy of ravdess brings no alignments of its own; .*method=sphinx"):
-        prepare.run(mine, progress=False)
+        prepare.run(mine, verbose=False)
 
 
 def test_where_the_corpus_brings_no_alignment_of_an_utterance_sphinx_aligns_it(tmp_path: Path) -> None:
     own = experiment(tmp_path, prepare={"alignment": {"method": "corpus"}})
-    assert prepare.PrepareTask.of(own, tmp_path, tmp_path).alignment["method"] == "sphinx"
+    assert prepare.PrepareTask.from_experiment(own, tmp_path, tmp_path).alignment["method"] == "sphinx"
     uniform = experiment(tmp_path, prepare={"alignment": {"method": "uniform"}})
-    assert prepare.PrepareTask.of(uniform, tmp_path, tmp_path).alignment["method"] == "uniform"
+    assert prepare.PrepareTask.from_experiment(uniform, tmp_path, tmp_path).alignment["method"] == "uniform"
 
 
 @pytest.mark.parametrize(("count", "cpus"), [(1, 2.0), (7, 2.0), (1000, 2.0), (50, 64.0), (9, 0.5)])
 def test_blocks_hold_every_utterance_once_and_suffice_for_the_cpus(count: int, cpus: float) -> None:
     utterances = [Utterance(str(number), "a.wav", TEXT, "sad", "01", end=1.0) for number in range(count)]
-    tables = prepare.blocks(utterances, {utterance.id: "h" for utterance in utterances}, cpus)
+    tables = prepare.make_blocks(utterances, {utterance.id: "h" for utterance in utterances}, cpus)
     assert [name for table in tables for name in table["id"].to_pylist()] == [utterance.id for utterance in utterances]
     assert len(tables) >= min(count, cpus)
     assert max(table.num_rows for table in tables) <= 32
@@ -89,11 +89,11 @@ def test_a_block_becomes_a_part_of_rows_and_a_part_of_rejections(tmp_path: Path)
         Utterance(name, f"{name}.wav", "?!" if name == "no_words" else TEXT, "sad", "01", act="normal")
         for name in names
     ]
-    (block,) = prepare.blocks(utterances, {name: f"hash of {name}" for name in names}, cpus=0.1)
+    (block,) = prepare.make_blocks(utterances, {name: f"hash of {name}" for name in names}, cpus=0.1)
     folder = tmp_path / "prepared"
-    recipe = prepare.PrepareTask.of(experiment(tmp_path), root, folder)
+    task = prepare.PrepareTask.from_experiment(experiment(tmp_path), root, folder)
 
-    outcomes = prepare.prepare_block(block, recipe).to_pylist()
+    outcomes = prepare.prepare_block(block, task).to_pylist()
 
     assert {outcome["id"] for outcome in outcomes if outcome["reason"] is None} == {"good", "stereo"}
     reasons = {outcome["id"]: outcome["reason"] for outcome in outcomes if outcome["reason"] is not None}
@@ -110,7 +110,7 @@ def test_a_block_becomes_a_part_of_rows_and_a_part_of_rejections(tmp_path: Path)
     assert stages.pop("no_words") == "align"
     assert set(stages.values()) == {"read"}
 
-    prepare.prepare_block(block, recipe)
+    prepare.prepare_block(block, task)
     assert len(list(folder.rglob("*.parquet"))) == 2, "a task that runs twice writes the same parts"
 
 
@@ -119,7 +119,7 @@ def test_other_settings_are_refused_before_anything_is_touched(tmp_path: Path) -
     before = (folder / "corpus.json").read_bytes()
     other = {"folder": str(folder), "alignment": {"method": "uniform"}, "features": {"bins": 8}}
     with pytest.raises(UserError) as caught:
-        prepare.run(experiment(tmp_path, prepare=other), progress=False)
+        prepare.run(experiment(tmp_path, prepare=other), verbose=False)
     message = str(caught.value)
     assert "prepare.alignment.method is 'sphinx' there and 'uniform' here" in message
     assert "prepare.features.bins is 40 there and 8 here" in message
@@ -133,4 +133,4 @@ def test_parts_that_nothing_describes_are_refused(tmp_path: Path) -> None:
     (folder / "utterances" / "part-1.parquet").touch()
     (folder / "corpus.json").unlink()
     with pytest.raises(UserError, match=r"without its corpus\.json; delete this folder"):
-        prepare.run(experiment(tmp_path), progress=False)
+        prepare.run(experiment(tmp_path), verbose=False)

@@ -23,7 +23,7 @@ from fgcme.data.protocol import UtteranceTable
 from fgcme.errors import UserError
 from fgcme.experiment import AugmentationSettings
 from fgcme.files import atomic_write
-from fgcme.prepared.corpus import UTTERANCES, parts, read_description
+from fgcme.prepared.corpus import UTTERANCES, read_description, read_parts
 
 # Row 0 is kept for padding, as word tables made elsewhere have it; ragged batches need none.
 UNKNOWN = 1
@@ -292,7 +292,7 @@ def _mapped(folder: Path, corpus_hash: str) -> pa.Table:
             pa.OSFile(str(partial), "wb") as sink,
             pa.ipc.new_file(sink, UTTERANCES) as writer,
         ):
-            for _, rows in parts(folder):
+            for _, rows in read_parts(folder):
                 writer.write_table(rows.cast(UTTERANCES))
         for other in folder.glob("corpus-*.arrow"):
             if other != path:

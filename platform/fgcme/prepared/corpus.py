@@ -62,7 +62,7 @@ REJECTED = pa.schema(
 
 
 @dataclass(frozen=True)
-class Description:
+class CorpusDescription:
     """What `corpus.json` says.
 
     Attributes:
@@ -96,7 +96,7 @@ class Description:
         write_text(folder / "corpus.json", json.dumps(asdict(self), indent=2) + "\n")
 
 
-def read_description(folder: Path) -> Description:
+def read_description(folder: Path) -> CorpusDescription:
     """Read a prepared corpus's `corpus.json`.
 
     Raises:
@@ -104,7 +104,7 @@ def read_description(folder: Path) -> Description:
     """
     path = folder / "corpus.json"
     try:
-        return Description(**json.loads(path.read_text(encoding="utf-8")))
+        return CorpusDescription(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(f"{folder}: no prepared corpus here; make it with `fgcme prepare`") from None
     except (OSError, ValueError, TypeError) as error:
@@ -117,7 +117,7 @@ def corpus_hash(folder: Path, settings_hash: str) -> str:
     Not the order of utterances or the files they are in, nor where and when the corpus was prepared.
     """
     columns = ["id", "audio_sha256", "speaker", "session", "act", "raw_label", "words", "begin", "end"]
-    rows = [list(row.values()) for _, table in parts(folder, columns) for row in table.to_pylist()]
+    rows = [list(row.values()) for _, table in read_parts(folder, columns) for row in table.to_pylist()]
     return digest([settings_hash, sorted(rows, key=lambda row: row[0])])
 
 
@@ -146,22 +146,24 @@ def write_part(folder: Path, kind: Kind, name: str, table: pa.Table) -> None:
         pq.write_table(table, partial)
 
 
-def sources(folder: Path) -> dict[str, str]:
+def source_hashes(folder: Path) -> dict[str, str]:
     """The source hash of every prepared utterance, by id."""
     return {
-        row["id"]: row["source_hash"] for _, table in parts(folder, ["id", "source_hash"]) for row in table.to_pylist()
+        row["id"]: row["source_hash"]
+        for _, table in read_parts(folder, ["id", "source_hash"])
+        for row in table.to_pylist()
     }
 
 
-def alignments(folder: Path) -> dict[str, int]:
+def count_alignments(folder: Path) -> dict[str, int]:
     """How many utterances each method aligned."""
     counts: Counter[str] = Counter()
-    for _, table in parts(folder, ["alignment"]):
+    for _, table in read_parts(folder, ["alignment"]):
         counts.update(table["alignment"].to_pylist())
     return dict(sorted(counts.items()))
 
 
-def rejections(folder: Path) -> dict[str, int]:
+def count_rejections(folder: Path) -> dict[str, int]:
     """How many rejections there are for each reason, most frequent first."""
     counts: Counter[str] = Counter()
     for path in sorted((folder / "rejected").glob("*.parquet")):
@@ -173,7 +175,7 @@ def rejection_lines(folder: Path) -> Iterator[str]:
     """What could not be prepared, a line for each reason, most frequent first, with an example."""
     tables = (_read(path, list(REJECTED.names)) for path in sorted((folder / "rejected").glob("*.parquet")))
     rows = [row for table in tables for row in table.to_pylist()]
-    for reason, count in rejections(folder).items():
+    for reason, count in count_rejections(folder).items():
         first = next(row for row in rows if row["reason"] == reason)
         yield f"not prepared: {count} x {reason}, such as {first['id']}: {first['message']}"
 
@@ -189,7 +191,7 @@ def prune(folder: Path, wanted: Mapping[str, str]) -> set[str]:
         The ids that stay: those need not be prepared again.
     """
     kept: set[str] = set()
-    for path, table in parts(folder, ["id", "source_hash"]):
+    for path, table in read_parts(folder, ["id", "source_hash"]):
         keep = []
         for row in table.to_pylist():
             keep.append(wanted.get(row["id"]) == row["source_hash"] and row["id"] not in kept)
@@ -202,13 +204,13 @@ def prune(folder: Path, wanted: Mapping[str, str]) -> set[str]:
     return kept
 
 
-def clear_rejected(folder: Path) -> None:
+def delete_rejected(folder: Path) -> None:
     """Remove the rejections of an earlier preparation, and whatever a killed one left half written."""
     for path in [*folder.glob("rejected/*.parquet"), *folder.rglob("*.partial")]:
         path.unlink(missing_ok=True)
 
 
-def parts(folder: Path, columns: list[str] | None = None) -> Iterator[tuple[Path, pa.Table]]:
+def read_parts(folder: Path, columns: list[str] | None = None) -> Iterator[tuple[Path, pa.Table]]:
     """Each part of the prepared utterances, by name: its file, and its rows or some columns of them.
 
     Raises:

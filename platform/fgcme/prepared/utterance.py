@@ -15,10 +15,10 @@ from fgcme.audio import Samples
 from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.errors import DataError
 
-Featurise = Callable[[Samples], npt.NDArray[np.float32]]
+ExtractFeatures = Callable[[Samples], npt.NDArray[np.float32]]
 
 
-class Speech(NamedTuple):
+class AnalysedSpeech(NamedTuple):
     """What the model reads of an utterance.
 
     Attributes:
@@ -43,7 +43,9 @@ class FeatureError(DataError):
     stage = "feature"
 
 
-def analyse(samples: Samples, text: str, aligner: Aligner, featurise: Featurise, utterance_id: str = "") -> Speech:
+def analyse(
+    samples: Samples, text: str, aligner: Aligner, extract_features: ExtractFeatures, utterance_id: str = ""
+) -> AnalysedSpeech:
     """Align a text with its speech and extract the features of its frames.
 
     Args:
@@ -60,10 +62,10 @@ def analyse(samples: Samples, text: str, aligner: Aligner, featurise: Featurise,
     """
     audio.check(samples)
     alignment = aligner.align(utterance_id, samples, text)
-    frames = featurise(samples)
+    frames = extract_features(samples)
     if not np.isfinite(frames).all():
         raise FeatureError("not_finite", "the features hold values that are not numbers")
-    return Speech(
+    return AnalysedSpeech(
         words=alignment.words,
         begin=np.asarray(alignment.begin, dtype=np.int32),
         end=np.asarray(alignment.end, dtype=np.int32),
@@ -73,8 +75,8 @@ def analyse(samples: Samples, text: str, aligner: Aligner, featurise: Featurise,
     )
 
 
-def prepare(
-    utterance: Utterance, root: Path, aligner: Aligner, featurise: Featurise, source_hash: str
+def prepare_utterance(
+    utterance: Utterance, root: Path, aligner: Aligner, extract_features: ExtractFeatures, source_hash: str
 ) -> dict[str, object] | Rejection:
     """Prepare one utterance; whatever is wrong with its data becomes a rejection that says so.
 
@@ -92,7 +94,7 @@ def prepare(
     try:
         samples = audio.read(path, utterance.start, utterance.end)
         digest = audio.sha256(path)
-        speech = analyse(samples, utterance.text, aligner, featurise, utterance.id)
+        speech = analyse(samples, utterance.text, aligner, extract_features, utterance.id)
     except DataError as error:
         return Rejection(utterance.id, utterance.audio, error.stage, error.reason, error.message)
     return {

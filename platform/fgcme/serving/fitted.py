@@ -21,7 +21,7 @@ from fgcme.data.hearing import front_end
 from fgcme.errors import UserError
 from fgcme.experiment import ModelSettings, PrepareSettings
 from fgcme.model import Network, build
-from fgcme.prepared.utterance import Speech
+from fgcme.prepared.utterance import AnalysedSpeech
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def load(folder: Path) -> tuple[Network, ModelSpec]:
 
 
 @torch.inference_mode()
-def predict(model: Network, card: ModelSpec, speech: Speech) -> Prediction:
+def predict(model: Network, card: ModelSpec, speech: AnalysedSpeech) -> Prediction:
     """Classify one utterance.
 
     Where the model was trained on frames normalised by speaker, the utterance's own statistics stand in: who speaks is

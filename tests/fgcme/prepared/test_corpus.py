@@ -46,7 +46,7 @@ def write(folder: Path, part: str, *rows: dict[str, object]) -> Path:
     return folder / "utterances" / f"{part}.parquet"
 
 
-def description(**changes: object) -> prepared.Description:
+def description(**changes: object) -> prepared.CorpusDescription:
     values: dict[str, object] = {
         "corpus": "demo",
         "settings": {"prepare.features.bins": 40, "prepare.alignment.method": "sphinx"},
@@ -55,7 +55,7 @@ def description(**changes: object) -> prepared.Description:
         "counts": {"utterances": 1, "rejected": 0},
         "versions": {},
     }
-    return prepared.Description(**{**values, **changes})  # type: ignore[arg-type]
+    return prepared.CorpusDescription(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def test_a_row_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_row_comes_back_as_it_was_written(tmp_path: Path) -> None:
 def test_a_part_from_before_there_were_ratings_reads_as_one_without_them(tmp_path: Path) -> None:
     path = write(tmp_path, "a", row("one"), row("two"))
     pq.write_table(pq.ParquetFile(path).read().drop_columns(["valence", "arousal", "dominance"]), path)
-    ((_, table),) = prepared.parts(tmp_path)
+    ((_, table),) = prepared.read_parts(tmp_path)
     assert table.schema.equals(prepared.UTTERANCES)
     assert table["arousal"].null_count == 2
     prepared.prune(tmp_path, {"one": "old"})
@@ -80,11 +80,11 @@ def test_a_part_from_before_there_were_ratings_reads_as_one_without_them(tmp_pat
 
 
 def test_rejections_are_counted_by_their_reason(tmp_path: Path) -> None:
-    assert prepared.rejections(tmp_path) == {}
+    assert prepared.count_rejections(tmp_path) == {}
     for part, reasons in (("a", ["silent"]), ("b", ["empty", "silent"])):
         rejections = [Rejection(f"{part}{reason}", "x.wav", "read", reason, "why") for reason in reasons]
         prepared.write_part(tmp_path, "rejected", part, prepared.rejected_table(rejections))
-    assert prepared.rejections(tmp_path) == {"silent": 2, "empty": 1}
+    assert prepared.count_rejections(tmp_path) == {"silent": 2, "empty": 1}
 
 
 def test_a_part_is_written_in_one_step(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_changed_vanished_and_double_rows_are_dropped(tmp_path: Path) -> None:
     write(tmp_path, "b", row("one"), row("changed"), row("two"), row("vanished"))
     emptied = write(tmp_path, "c", row("vanished"))
     assert prepared.prune(tmp_path, {"one": "old", "two": "old", "changed": "new"}) == {"one", "two"}
-    assert prepared.sources(tmp_path) == {"one": "old", "two": "old"}
+    assert prepared.source_hashes(tmp_path) == {"one": "old", "two": "old"}
     assert (tmp_path / "utterances" / "a.parquet").stat().st_ino == untouched
     assert pq.ParquetFile(tmp_path / "utterances" / "b.parquet").read()["id"].to_pylist() == ["two"]
     assert not emptied.exists()
@@ -121,13 +121,13 @@ def test_a_damaged_part_is_named_with_the_way_out(tmp_path: Path) -> None:
     path = write(tmp_path, "a", row("one"))
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError, match=r"a\.parquet: damaged .*; delete it and prepare again"):
-        prepared.sources(tmp_path)
+        prepared.source_hashes(tmp_path)
 
 
 def test_utterances_are_counted_by_the_method_that_aligned_them(tmp_path: Path) -> None:
     write(tmp_path, "a", row("one"), row("two", method="uniform"))
     write(tmp_path, "b", row("three"))
-    assert prepared.alignments(tmp_path) == {"sphinx": 2, "uniform": 1}
+    assert prepared.count_alignments(tmp_path) == {"sphinx": 2, "uniform": 1}
 
 
 def test_the_corpus_hash_names_the_content_and_the_settings(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_rejections_of_an_earlier_preparation_and_half_written_parts_are_cleared
     prepared.write_part(tmp_path, "rejected", "a", table)
     kept = write(tmp_path, "a", row("one"))
     (tmp_path / "utterances" / "b.parquet.1234.partial").write_bytes(b"half")
-    prepared.clear_rejected(tmp_path)
+    prepared.delete_rejected(tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [kept]
 
 

@@ -10,7 +10,7 @@ from fgcme import alignment, audio, features, prepared
 from fgcme.alignment import AlignmentError
 from fgcme.audio import AudioError
 from fgcme.corpora.contract import Rejection, Utterance
-from fgcme.prepared.utterance import FeatureError, analyse, prepare
+from fgcme.prepared.utterance import FeatureError, analyse, prepare_utterance
 from tests.speech import say
 
 TEXT = "Kids are talking, by the door!"
@@ -37,14 +37,14 @@ def utterance(**changes: object) -> Utterance:
 
 
 def rejection(root: Path, **changes: object) -> Rejection:
-    result = prepare(utterance(**changes), root, SPHINX, LOG_MEL, "source")
+    result = prepare_utterance(utterance(**changes), root, SPHINX, LOG_MEL, "source")
     assert isinstance(result, Rejection)
     assert (result.id, result.message != "") == ("a", True)
     return result
 
 
 def test_an_utterance_becomes_a_row_of_the_prepared_corpus(root: Path) -> None:
-    row = prepare(utterance(session="1", act="read", arousal=2.5), root, SPHINX, LOG_MEL, "source")
+    row = prepare_utterance(utterance(session="1", act="read", arousal=2.5), root, SPHINX, LOG_MEL, "source")
     assert isinstance(row, dict)
     table = pa.Table.from_pylist([row], schema=prepared.UTTERANCES)
     assert set(row) == set(table.column_names)
@@ -64,7 +64,7 @@ def test_an_utterance_becomes_a_row_of_the_prepared_corpus(root: Path) -> None:
 
 
 def test_a_segment_is_prepared_by_itself(root: Path) -> None:
-    row = prepare(utterance(text="kids are", start=0.0, end=0.6), root, SPHINX, LOG_MEL, "source")
+    row = prepare_utterance(utterance(text="kids are", start=0.0, end=0.6), root, SPHINX, LOG_MEL, "source")
     assert isinstance(row, dict)
     assert row["duration"] == pytest.approx(0.6) and row["frame_count"] == 58
 
@@ -95,12 +95,14 @@ def test_a_bad_file_becomes_a_rejection(root: Path, content: bytes, reason: str)
 
 def test_a_missing_alignment_becomes_a_rejection(root: Path) -> None:
     (root / "b.wdseg").touch()
-    result = prepare(utterance(), root, alignment.build("imported", folder=str(root)), LOG_MEL, "source")
+    result = prepare_utterance(utterance(), root, alignment.build("imported", folder=str(root)), LOG_MEL, "source")
     assert isinstance(result, Rejection) and (result.stage, result.reason) == ("align", "missing_alignment")
 
 
 def test_features_that_are_not_numbers_become_a_rejection(root: Path) -> None:
-    result = prepare(utterance(), root, SPHINX, lambda samples: LOG_MEL(samples) * np.float32("nan"), "source")
+    result = prepare_utterance(
+        utterance(), root, SPHINX, lambda samples: LOG_MEL(samples) * np.float32("nan"), "source"
+    )
     assert isinstance(result, Rejection) and (result.stage, result.reason) == ("feature", "not_finite")
 
 
@@ -109,13 +111,13 @@ def test_a_bug_is_not_taken_for_bad_data(root: Path) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        prepare(utterance(), root, SPHINX, broken, "source")
+        prepare_utterance(utterance(), root, SPHINX, broken, "source")
 
 
 def test_analysis_is_the_same_for_training_and_for_serving(root: Path) -> None:
     samples = audio.read(root / "Actor_01/a.flac")
     speech = analyse(samples, TEXT, SPHINX, LOG_MEL)
-    row = prepare(utterance(), root, SPHINX, LOG_MEL, "source")
+    row = prepare_utterance(utterance(), root, SPHINX, LOG_MEL, "source")
     assert isinstance(row, dict)
     np.testing.assert_array_equal(speech.frames.ravel(), row["frames"])
     np.testing.assert_array_equal(speech.begin, row["begin"])

@@ -8,7 +8,7 @@ import torch
 from fgcme.data import SpeechCorpus, assign_folds, make_fold_loaders
 from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
-from fgcme.prepared.utterance import Speech
+from fgcme.prepared.utterance import AnalysedSpeech
 from fgcme.serving import fitted
 from fgcme.training.learning import FoldTrainer
 from tests import small_corpus
@@ -42,9 +42,9 @@ def fitting(corpus: SpeechCorpus, modalities: str = "both", **acoustic: object) 
     return fit, card
 
 
-def speech_of(corpus: SpeechCorpus, utterance: int) -> Speech:
+def speech_of(corpus: SpeechCorpus, utterance: int) -> AnalysedSpeech:
     begin, end = corpus.spans(utterance)
-    return Speech(corpus.words[utterance], begin, end, corpus.frames(utterance), "imported", 0.0)
+    return AnalysedSpeech(corpus.words[utterance], begin, end, corpus.frames(utterance), "imported", 0.0)
 
 
 @pytest.mark.parametrize("normalisation", ["none", "train", "utterance"])
