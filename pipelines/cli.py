@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fgcme.errors import UnfinishedError, UserError, without_passwords
+from fgcme.errors import NotPreparedError, UnfinishedError, UserError, without_passwords
 
 if TYPE_CHECKING:
     from fgcme.experiment import Experiment
@@ -40,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(options) or 0
     except UnfinishedError as error:
         _complain(f"{error}; {_going_on(options.verb, [*words, *error.settings])}")
+        return 2
+    except NotPreparedError as error:
+        prepare = ["fgcme", "prepare", options.experiment, *options.overrides] if "experiment" in options else []
+        _complain(f"{error.reason}; run `{shlex.join(prepare)}`" if prepare else str(error))
         return 2
     except UserError as error:
         _complain(str(error))
@@ -212,9 +216,15 @@ def _corpora(options: argparse.Namespace) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> None:
+    root = [f"corpus.root={json.dumps(options.root)}"] if options.root else []
+    experiment = _load(options, root)
     from pipelines import prepare
+    from pipelines.runs.corpus import feature_settings
 
-    prepare.run(_load(options, [f"corpus.root={json.dumps(options.root)}"] if options.root else []))
+    # A training needs the root only where it tells one prepared corpus from another.
+    needed = root if "corpus.root" in feature_settings(experiment) else []
+    train = ["fgcme", "train", options.experiment, *options.overrides, *needed]
+    prepare.run(experiment, next_command=shlex.join(train))
 
 
 def _check(options: argparse.Namespace) -> int:

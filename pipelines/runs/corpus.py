@@ -7,7 +7,7 @@ from typing import Any
 
 from fgcme import prepared
 from fgcme.data import Assignment, MismatchError, SpeechCorpus, apply_protocol
-from fgcme.errors import UserError
+from fgcme.errors import NotPreparedError, UserError
 from fgcme.experiment import Experiment
 from fgcme.files import digest
 from pipelines.cluster import storage_folder
@@ -44,23 +44,23 @@ def locate_prepared(experiment: Experiment) -> Path:
     """The folder of an experiment's prepared corpus, complete and made with its settings.
 
     Raises:
-        UserError: it is not prepared yet, not completely, or with other settings; names the settings that differ.
+        NotPreparedError: it is not prepared yet, not completely, or with other settings; names those that differ.
+        UserError: its `corpus.json` is damaged.
     """
     folder, settings = prepared_folder(experiment), feature_settings(experiment)
-    way_out = f"run `fgcme prepare {experiment.name}` with the same settings"
     if (folder / "corpus.json").exists():
         found = prepared.read_description(folder)
         if differences := found.differences(settings):
-            raise UserError(f"{folder}: prepared with other settings: {', '.join(differences)}; {way_out}")
+            raise NotPreparedError(f"{folder}: prepared with other settings: {', '.join(differences)}")
         if pending := found.counts.get("pending", 0):
-            raise UserError(f"{folder}: {pending} utterances are not prepared yet; {way_out}")
+            raise NotPreparedError(f"{folder}: {pending} utterances are not prepared yet")
         return folder
     others = [prepared.read_description(path.parent) for path in sorted(folder.parent.glob("*/corpus.json"))]
     differing = [other.differences(settings) for other in others if other.corpus == experiment.corpus.kind]
     if differing:
         closest = ", ".join(sorted(differing, key=len)[0])
-        raise UserError(f"{folder}: prepared with other settings only: {closest}; {way_out}")
-    raise UserError(f"{folder}: corpus {experiment.corpus.kind} is not prepared yet; {way_out}")
+        raise NotPreparedError(f"{folder}: prepared with other settings only: {closest}")
+    raise NotPreparedError(f"{folder}: corpus {experiment.corpus.kind} is not prepared yet")
 
 
 def feature_settings(experiment: Experiment) -> dict[str, Any]:

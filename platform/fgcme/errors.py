@@ -27,6 +27,21 @@ class UnfinishedError(UserError):
         return str(self.args[0])
 
 
+class NotPreparedError(UserError):
+    """A corpus that has to be prepared first, with the same settings.
+
+    Attributes:
+        reason: what is missing, without the way out.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.reason}; run `fgcme prepare` with the same settings"
+
+
 class DataError(Exception):
     """Data that cannot be used; one utterance's loss, never a whole job's.
 

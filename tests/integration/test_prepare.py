@@ -77,7 +77,7 @@ def rows(folder: Path, kind: str = "utterances") -> list[dict[str, Any]]:
 
 def test_a_corpus_is_prepared_counted_and_described(corpus: Corpus, capfd: pytest.CaptureFixture[str]) -> None:
     experiment = corpus.experiment()
-    summary = prepare.run(experiment)
+    summary = prepare.run(experiment, next_command="fgcme train mine.yaml")
     assert (summary.utterances, summary.newly_prepared, summary.aligned) == (6, 6, {"sphinx": 6})
     assert locate_prepared(experiment) == summary.folder
     assert [row["id"] for row in rows(summary.folder)] == [row["id"] for row in corpus.rows]
@@ -86,9 +86,10 @@ def test_a_corpus_is_prepared_counted_and_described(corpus: Corpus, capfd: pytes
     assert description.counts == {"utterances": 6, "rejected": 0, "aligned.sphinx": 6}
     assert description.corpus_hash == prepared.corpus_hash(summary.folder, description.settings_hash)
     printed = capfd.readouterr()
-    assert "prepared 6/6, rejected 0" in printed.err
+    assert "utterances 6/6" in printed.err
+    assert "rejected" not in printed.err
     assert "6 sphinx" in printed.out
-    assert printed.out.endswith("next: fgcme train mine\n")
+    assert printed.out.endswith("next: fgcme train mine.yaml\n")
 
 
 def test_again_only_what_is_new_changed_or_gone_is_touched(corpus: Corpus) -> None:

@@ -59,6 +59,7 @@ def test_help_comes_without_loading_the_engines() -> None:
         (["train", "ravdess", "training.epochs=many"], "training.epochs: 'many' is refused"),
         (["train", "ravdess"], "not prepared yet; run `fgcme prepare ravdess`"),
         (["train", "ravdess", "protocol.name=ravdess/9class"], "not prepared yet"),
+        (["train", "ravdess", "prepare.features.bins=60"], "run `fgcme prepare ravdess prepare.features.bins=60`"),
         (["tune", "ravdess", "--space", "nope"], "no such search space; name one of"),
         (["tune", "ravdess", "--space", "pooling", "--trials", "0"], "tune.trials: 0 is refused"),
         (["prepare", "ravdess"], "RAVDESS_ROOT"),

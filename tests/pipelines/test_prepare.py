@@ -51,6 +51,14 @@ def test_alignments_of_the_corpus_are_refused_where_it_brings_none(tmp_path: Pat
     )
     with pytest.raises(UserError, match=r"this copy of ravdess brings no alignments of its own; .*method=sphinx"):
         prepare.run(mine, verbose=False)
+    assert not (tmp_path / "storage").exists()
+
+
+def test_a_corpus_that_is_not_there_leaves_no_folder(tmp_path: Path) -> None:
+    nowhere = experiment(tmp_path / "storage", corpus={"kind": "ravdess", "root": str(tmp_path / "nowhere")})
+    with pytest.raises(UserError, match="nowhere"):
+        prepare.run(nowhere, verbose=False)
+    assert not (tmp_path / "storage").exists()
 
 
 def test_where_the_corpus_brings_no_alignment_of_an_utterance_sphinx_aligns_it(tmp_path: Path) -> None:

@@ -1,3 +1,10 @@
+"""Progress as others see it: plain lines in a pipe, a live line on a terminal."""
+
+import os
+import pty
+import subprocess
+import sys
+
 import pytest
 
 from pipelines.cluster import Progress
@@ -46,3 +53,80 @@ def test_what_failed_is_counted_and_takes_no_time(capsys: pytest.CaptureFixture[
         "fold 0 failed: no memory",
         "fold 1  [1/3, 1 running, 1 failed, 00:10 left]",
     ]
+
+
+@pytest.mark.usefixtures("_ten_seconds_between_two_looks_at_the_clock")
+def test_counted_work_is_a_plain_line_on_standard_error_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("utterance", {"utterance": 96}, failed_word="rejected") as progress:
+        progress.advance("utterance", done=32, failed=0)
+        progress.advance("utterance", done=32, failed=2)
+        progress.advance("utterance", done=32, failed=0)
+    printed = capsys.readouterr()
+    assert printed.err.splitlines() == [
+        "utterances 32/96",
+        "utterances 64/96, 2 rejected, 00:10 left",
+        "utterances 96/96, 2 rejected, 00:00 left",
+    ]
+    assert printed.out == ""
+
+
+def test_counted_work_prints_no_line_for_every_step_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("utterance", {"utterance": 1000}) as progress:
+        for _ in range(1000):
+            progress.advance("utterance", done=1, failed=0)
+    assert [line.partition(",")[0] for line in capsys.readouterr().err.splitlines()] == ["utterances 1000/1000"]
+
+
+def test_progress_that_is_not_verbose_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("utterance", {"utterance": 1}, already=1, verbose=False) as progress:
+        progress.advance("utterance", done=1, failed=0)
+    assert capsys.readouterr() == ("", "")
+
+
+_INTERRUPTED = """
+from pipelines.cluster import Progress
+with Progress("training", ["fold"] * 3) as progress:
+    progress.step("fold 0: UAR 0.5", "fold", 60, beside=1)
+    raise KeyboardInterrupt
+"""
+
+
+def on_terminal(code: str) -> tuple[str, str, int]:
+    """What a program writes to standard output, a pipe, and to standard error, a terminal; and its status."""
+    terminal, stderr = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=stderr, env=environment, text=True, check=False
+    )
+    os.close(stderr)
+    shown = b""
+    # A terminal that nobody writes to any more is an error to read from.
+    try:
+        while block := os.read(terminal, 65_536):
+            shown += block
+    except OSError:
+        os.close(terminal)
+    return done.stdout, shown.decode(), done.returncode
+
+
+def test_a_terminal_shows_a_live_line_and_an_interrupted_one_has_its_cursor_back() -> None:
+    printed, shown, status = on_terminal(_INTERRUPTED)
+    assert status != 0
+    assert printed == "fold 0: UAR 0.5\n", "results stay on standard output, without the state that the live line shows"
+    assert "trainings" in shown
+    assert "1/3, 2 running" in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l"), "the cursor is shown again"
+
+
+_PICKLED = """
+import pickle
+from pipelines.cluster import Progress
+with Progress("training", ["fold"]) as progress:
+    copy = pickle.loads(pickle.dumps(progress))
+copy.fail("fold 0 failed: no memory", "fold")
+"""
+
+
+def test_a_pickled_copy_goes_without_the_live_line() -> None:
+    printed, _, status = on_terminal(_PICKLED)
+    assert (printed, status) == ("fold 0 failed: no memory\n", 0)

@@ -57,7 +57,7 @@ def test_a_folder_given_by_name_is_taken_and_relative_paths_become_absolute(
 
 
 def test_a_corpus_that_is_not_prepared_says_how_to_prepare_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"ravdess is not prepared yet; run `fgcme prepare x`"):
+    with pytest.raises(UserError, match=r"ravdess is not prepared yet; run `fgcme prepare` with the same settings"):
         locate_prepared(ravdess(tmp_path))
 
 
