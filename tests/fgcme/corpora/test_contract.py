@@ -1,0 +1,115 @@
+"""The contract of every corpus in the catalogue: what it says about itself, and that it lists without opening audio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from fgcme.corpora import Listing
+from fgcme.corpora.catalogue import CORPORA
+from fgcme.corpora.demo import synthesise
+from fgcme.errors import UserError
+from tests import small_iemocap
+
+
+def write_demo(root: Path) -> None:
+    synthesise(root, utterances=4, seed=0)
+
+
+def write_ravdess(root: Path) -> None:
+    for actor in ("01", "02"):
+        folder = root / f"Actor_{actor}"
+        folder.mkdir(parents=True)
+        for emotion in ("03", "04"):
+            (folder / f"03-01-{emotion}-01-02-01-{actor}.wav").touch()
+
+
+def write_iemocap(root: Path) -> None:
+    small_iemocap.write(root, sessions=[1, 4], speech=False)
+
+
+def write_manifest(root: Path) -> None:
+    root.mkdir()
+    rows = [f"speech/{number}.wav,hello there,sad,0{number}\n" for number in range(3)]
+    (root / "manifest.csv").write_text("audio,text,label,speaker\n" + "".join(rows))
+    (root / "speech").mkdir()
+    for number in range(3):
+        (root / "speech" / f"{number}.wav").touch()
+
+
+WRITE: dict[str, Callable[[Path], None]] = {
+    "demo": write_demo,
+    "ravdess": write_ravdess,
+    "iemocap": write_iemocap,
+    "manifest": write_manifest,
+}
+
+
+def audio_files(root: Path) -> list[Path]:
+    return sorted(root.rglob("*.wav"))
+
+
+def unopenable(paths: Iterable[Path]) -> None:
+    """Replace files by links to nowhere: their names are there, and opening one is an error."""
+    for path in paths:
+        path.unlink()
+        path.symlink_to(path.with_suffix(".nowhere"))
+
+
+@pytest.fixture(params=list(CORPORA))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def root(name: str, tmp_path: Path) -> Path:
+    """A small copy of a corpus."""
+    WRITE[name](tmp_path / "corpus")
+    return tmp_path / "corpus"
+
+
+@pytest.fixture
+def listing(name: str, root: Path) -> Listing:
+    return CORPORA[name].find(root)
+
+
+def test_says_how_to_get_it_how_to_cite_it_and_what_its_licence_is(name: str) -> None:
+    corpus = CORPORA[name]
+    assert corpus.name == name
+    assert all(text.strip() for text in (corpus.title, corpus.licence, corpus.citation, corpus.size, corpus.obtain))
+
+
+def test_finds_every_recording_of_a_faithful_copy(root: Path, listing: Listing) -> None:
+    assert listing.rejections == []
+    assert sorted(root / utterance.audio for utterance in listing.utterances) == audio_files(root)
+
+
+def test_describes_each_utterance_as_the_contract_says(listing: Listing) -> None:
+    assert len({utterance.id for utterance in listing.utterances}) == len(listing.utterances)
+    for utterance in listing.utterances:
+        assert all([utterance.id, utterance.text, utterance.raw_label, utterance.speaker])
+        assert "\\" not in utterance.audio
+        assert not Path(utterance.audio).is_absolute()
+
+
+def test_lists_the_same_without_opening_any_audio(name: str, root: Path, listing: Listing) -> None:
+    unopenable(audio_files(root))
+    assert CORPORA[name].find(root) == listing
+
+
+def test_lists_in_the_same_order_wherever_the_copy_lies(name: str, tmp_path: Path, listing: Listing) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    WRITE[name](elsewhere)
+    assert CORPORA[name].find(elsewhere) == listing
+
+
+@pytest.mark.parametrize("exists", [False, True], ids=["a missing folder", "an empty folder"])
+def test_refuses_a_folder_without_the_corpus_by_its_name(name: str, exists: bool, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    if exists:
+        nowhere.mkdir()
+    with pytest.raises(UserError, match="nowhere") as refused:
+        CORPORA[name].find(nowhere)
+    assert "\n" not in str(refused.value)
