@@ -1,16 +1,28 @@
-"""The machines: Ray, its capacity, the shared folder, progress shown in a terminal."""
+"""The machines: Ray, its capacity, the shared folder, one driver at a time, progress shown in a terminal."""
 
+from pipelines.cluster.capacity import (
+    capacity,
+    cluster_resources,
+    concurrent_slots,
+    require_capacity,
+    required_resources,
+)
+from pipelines.cluster.lock import LOCK, driver_lock
 from pipelines.cluster.progress import Progress, clock
-from pipelines.cluster.session import capacity, cluster_resources, ray_session, require_capacity
+from pipelines.cluster.session import ray_session
 from pipelines.cluster.storage import storage_folder, writable_folder
 
 __all__ = [
+    "LOCK",
     "Progress",
     "capacity",
     "clock",
     "cluster_resources",
+    "concurrent_slots",
+    "driver_lock",
     "ray_session",
     "require_capacity",
+    "required_resources",
     "storage_folder",
     "writable_folder",
 ]

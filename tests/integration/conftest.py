@@ -17,7 +17,7 @@ import pytest
 
 from fgcme.experiment import Experiment
 from fgcme.tracking import Tracker
-from pipelines.cluster import session as engine
+from pipelines import cluster
 from tests import small_corpus
 from tests.store import make_tracker
 
@@ -40,7 +40,7 @@ def _on_this_machine() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def ray_session() -> Iterator[None]:
     """Ray on this machine, stopped after the module's last test."""
-    with engine.ray_session():
+    with cluster.ray_session():
         yield
 
 

@@ -123,7 +123,7 @@ def test_code_sent_by_a_runtime_environment_works_and_platform_shadows_nothing(
     seen = json.loads(done.stdout)
     assert seen["node"] == "127.0.0.2"
     # The worker stands in a copy of the checkout, folder `platform` and all, and has the standard library's module.
-    assert "platform/fgcme/experiment.py" in seen["files"]
+    assert "platform/fgcme/experiment/settings.py" in seen["files"]
     assert seen["system"] == "Linux"
     assert Path(seen["platform"]).name == "platform.py"
     # Both packages are the ones that were sent, not those that happen to be installed on the node.

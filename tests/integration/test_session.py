@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from fgcme.errors import UserError
-from pipelines.cluster import session as engine
+from pipelines import cluster
 from tests.integration.conftest import descendants
 
 pytestmark = pytest.mark.integration
@@ -30,26 +30,26 @@ def test_a_cluster_that_does_not_answer_is_refused_at_once_in_one_line(
     monkeypatch.setenv("RAY_ADDRESS", address)
     with (
         pytest.raises(UserError, match=rf"RAY_ADDRESS={address}: cannot join this cluster") as caught,
-        engine.ray_session(),
+        cluster.ray_session(),
     ):
         pass
     assert "\n" not in str(caught.value)
 
 
 def test_what_the_cluster_can_never_give_is_refused_in_one_line(ray_session: None) -> None:
-    engine.require_capacity(engine.cluster_resources()["CPU"], 0, "training")
+    cluster.require_capacity(cluster.cluster_resources()["CPU"], 0, "training")
     with pytest.raises(
         UserError, match=r"training with 9 workers needs 10000 CPUs at once and Ray has \d+: ask for less"
     ):
-        engine.require_capacity(10_000, 0, "training with 9 workers")
+        cluster.require_capacity(10_000, 0, "training with 9 workers")
     with pytest.raises(UserError, match="needs 64 GPUs at once"):
-        engine.require_capacity(1, 64, "training")
+        cluster.require_capacity(1, 64, "training")
 
 
 def test_a_session_inside_another_leaves_it_running(ray_session: None) -> None:
     import ray
 
-    with engine.ray_session():
+    with cluster.ray_session():
         assert ray.is_initialized()
     assert ray.is_initialized()
 

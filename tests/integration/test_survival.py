@@ -15,8 +15,7 @@ import pytest
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.tracking import Tracker
-from pipelines import tune
-from pipelines.cluster import session as engine
+from pipelines import cluster, tune
 from tests.integration.conftest import Make, descendants, kill, program, wait_for
 from tests.store import Server, make_tracker, serving
 
@@ -34,7 +33,7 @@ NAMES = ("model.pooling.kind", "training.learning_rate")
 @pytest.fixture
 def ray_session() -> Iterator[None]:
     """Ray in this process, for one test: to the others it would be a second one, beside that of their program."""
-    with engine.ray_session():
+    with cluster.ray_session():
         yield
 
 

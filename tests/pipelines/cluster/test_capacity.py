@@ -1,0 +1,34 @@
+"""How much work fits on what nodes a cluster has."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.cluster.capacity import worker_capacity
+
+FOUR = {"CPU": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cpus", "gpus", "fit"),
+    [
+        ([FOUR] * 4, 3, 0, 4),
+        ([FOUR] * 4, 2, 0, 8),
+        ([FOUR, {"CPU": 2.0}], 3, 0, 1),
+        ([FOUR], 5, 0, 0),
+        ([{"CPU": 0.3}], 0.1, 0, 3),
+        # None is on two GPUs, and as many fit on one as on another.
+        ([{"CPU": 16.0, "GPU": 2.0}], 1, 0.6, 2),
+        ([{"CPU": 16.0, "GPU": 2.0}], 1, 0.4, 4),
+        ([{"CPU": 16.0, "GPU": 1.0}], 1, 0.125, 8),
+        ([{"CPU": 4.0, "GPU": 1.0}], 1, 0.125, 4),
+        ([{"CPU": 16.0, "GPU": 3.0}] * 2, 1, 2, 2),
+        ([{"CPU": 16.0}, {"CPU": 2.0, "GPU": 4.0}], 1, 1, 2),
+        ([{"memory": 1e9}], 1, 0, 0),
+        ([], 1, 0, 0),
+    ],
+)
+def test_as_many_fit_as_each_node_takes_whole(
+    nodes: list[dict[str, float]], cpus: float, gpus: float, fit: int
+) -> None:
+    assert worker_capacity(nodes, cpus, gpus) == fit

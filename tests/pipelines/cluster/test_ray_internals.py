@@ -1,0 +1,28 @@
+"""Names that Ray keeps private and this project uses: they hold for the version given here."""
+
+from __future__ import annotations
+
+import inspect
+
+import ray
+from ray._private import parameter, ray_constants
+from ray._private.state import state
+
+from pipelines.cluster import ray_internals
+
+TRIED_WITH = "2.60"
+
+
+def test_the_private_names_hold_for_the_installed_ray() -> None:
+    found = f"Ray {ray.__version__}, where {TRIED_WITH} was tried: mend pipelines/cluster/ray_internals.py"
+    assert callable(getattr(state, "get_cluster_config", None)), found
+    assert callable(getattr(state, "get_max_resources_from_cluster_config", None)), found
+    assert "dashboard_agent_listen_port" in inspect.signature(parameter.RayParams).parameters, found
+    assert hasattr(ray_constants, "ENABLE_RAY_CLUSTER"), found
+
+
+def test_rays_started_in_the_block_alone_get_an_agent_on_any_port() -> None:
+    before = parameter.RayParams
+    with ray_internals.agent_on_any_port():
+        assert parameter.RayParams().dashboard_agent_listen_port == 0
+    assert parameter.RayParams is before
