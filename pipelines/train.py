@@ -1,8 +1,7 @@
-"""Train: cross-validation over folds and seeds, each training a Ray Train job.
+"""Train: cross-validation over folds and seeds, each training a task of Ray, or a Ray Train job that it starts.
 
-The driver makes the MLflow runs and hands their ids out. Each (fold, seed) is one Ray task; it trains in its own
-process, or, with `scaling.workers`, starts that many Ray Train workers. What is finished is kept in the storage folder:
-a training that is resumed does only what is left.
+The driver makes the MLflow runs and hands their ids out. What is finished is kept in the storage folder: a
+cross-validation that is resumed trains only what is left.
 """
 
 from __future__ import annotations
@@ -12,24 +11,24 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray
 
-from fgcme.data import Assignment, SpeechCorpus, split_fold
+from fgcme.data import Assignment, split_fold
 from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import CrossValidationSummary, summarise
 from fgcme.experiment import Experiment
 from fgcme.report.confusion import confusion_figure
 from fgcme.tracking import Tracker
-from pipelines.cluster import Progress, capacity, ray_session, require_capacity, writable_folder
+from pipelines.cluster import concurrent_slots, ray_session, writable_folder
 from pipelines.runs import records
 from pipelines.runs.corpus import load_assigned_corpus
-from pipelines.training import failure
-from pipelines.training.job import Job, Result, conclude, finish_leftovers, format_result, read_result, with_run
-from pipelines.training.worker import train_fold
+from pipelines.runs.opening import OpenRun, RunRequest, open_run
+from pipelines.training.job import Job, Result, read_result
+from pipelines.training.runner import Training, run_trainings
+
+KIND = "cross_validation"
 
 
 def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str | None = None) -> str:
@@ -38,49 +37,49 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
     Args:
         experiment: what to train.
         folds: only these; all of the protocol's by default.
-        resume: a run that was interrupted, to be completed.
+        resume: a run that was interrupted, to be completed: its id, its name or `latest`.
 
     Returns:
         The id of the MLflow run.
 
     Raises:
-        UserError: the corpus is not prepared or does not fit the protocol, or Ray has less than one training needs.
+        UserError: the corpus is not prepared or does not fit the protocol, Ray has less than one training needs,
+            another driver works on the run, or trainings failed.
     """
-    storage = writable_folder(experiment)
     corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
     chosen = sorted(set(range(assignment.fold_count) if folds is None else folds))
     for fold in chosen:
         split_fold(assignment, fold)
-    tracker = records.open_store(experiment, storage)
-    study, parent = _open(tracker, experiment, corpus, assignment, resume)
-    folder = storage / "runs" / parent
-    if resume is not None:
-        records.delete_unstarted(tracker, parent, folder)
-    jobs = [
-        Job(
-            experiment,
-            corpus_folder,
-            corpus.description.corpus_hash,
-            fold,
-            seed,
-            folder / f"fold-{fold}-seed-{seed}",
-            tracker,
-            run="",
+    with ray_session():
+        slots = concurrent_slots(experiment.scaling, "one training")
+        storage = writable_folder(experiment)
+        tracker = records.open_store(experiment, storage)
+        resumed = None if resume is None else _interrupted(tracker, resume)
+        if resumed is not None:
+            records.refuse_changes(tracker, resumed, experiment, corpus)
+        request = RunRequest(
+            kind=KIND,
+            title=f"{experiment.name} train",
+            folder=storage / "runs",
+            experiment=experiment,
+            corpus=corpus,
+            assignment=assignment,
+            documents={"experiment.yaml": experiment.to_yaml()},
         )
-        for seed in experiment.training.seeds
-        for fold in range(assignment.fold_count)
-    ]
-    plan = f"{len(chosen)} folds x {len(experiment.training.seeds)} seeds"
-    print("\n".join(records.describe_participants(experiment, corpus, assignment, plan)))
-    with tracker.closing_run(parent), ray_session():
-        _train_all([job for job in jobs if job.fold in chosen], study, parent)
-        # Folds that were trained before, by a run that is now completed, count as well.
-        there = [job for job in jobs if read_result(job.folder) is not None]
-        predictions = pa.concat_tables(pq.read_table(job.folder / "predictions.parquet") for job in there)
-        outcome = Outcome(experiment, assignment, predictions, complete=len(there) == len(jobs))
-        _record(tracker, parent, outcome)
-    _conclude(outcome, [result for job in there if (result := read_result(job.folder)) is not None], parent)
-    return parent
+        plan = f"{len(chosen)} folds x {len(experiment.training.seeds)} seeds"
+        print("\n".join(records.describe_participants(experiment, corpus, assignment, plan)))
+        with open_run(tracker, request, resumed) as opened:
+            jobs = _jobs(experiment, corpus_folder, corpus.description.corpus_hash, assignment, tracker, opened)
+            asked = [Training(job) for job in jobs if job.fold in chosen]
+            run_trainings(asked, opened, slots, f"--resume {opened.run_id}")
+            # Folds that were trained before, by a run that is now completed, count as well.
+            trained = [job for job in jobs if read_result(job.folder) is not None]
+            predictions = pa.concat_tables(pq.read_table(job.folder / "predictions.parquet") for job in trained)
+            outcome = Outcome(experiment, assignment, predictions, complete=len(trained) == len(jobs))
+            _record(tracker, opened.run_id, outcome)
+    results = [result for job in trained if (result := read_result(job.folder)) is not None]
+    _conclude(outcome, results, opened.run_id)
+    return opened.run_id
 
 
 @dataclass(frozen=True)
@@ -110,87 +109,32 @@ class Outcome:
         return summary if tuned_on and summary.utterances else None
 
 
-def _open(
-    tracker: Tracker, experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment, resume: str | None
-) -> tuple[str, str]:
-    """The ids of the MLflow experiment and of the run: a new one, or the one to be completed."""
-    if resume is None:
-        study = tracker.experiment(experiment.name)
-        run_id = tracker.start(
-            study,
-            f"{experiment.name} train",
-            tags=records.tags(experiment, corpus, assignment) | {"fgcme.kind": "cross_validation"},
-            parameters=experiment.flat(),
-        )
-        tracker.text(run_id, experiment.to_yaml(), "experiment.yaml")
-        return study, run_id
+def _interrupted(tracker: Tracker, resume: str) -> str:
+    """The id of the run to resume.
+
+    Raises:
+        UserError: there is no such run, or it is of another verb.
+    """
     found = tracker.find(resume)
-    if found.data.tags.get("fgcme.kind") != "cross_validation":
+    if found.data.tags.get("fgcme.kind") != KIND:
         raise UserError(f"{resume}: not a run of `fgcme train`; give one's id")
-    records.refuse_changes(tracker, found.info.run_id, experiment, corpus)
-    tracker.reopen(found.info.run_id)
-    return found.info.experiment_id, found.info.run_id
+    return str(found.info.run_id)
 
 
-def _train_all(jobs: list[Job], study: str, parent: str) -> None:
-    """Train what is not trained yet, as much at once as fits."""
-    done = [job for job in jobs if read_result(job.folder) is not None]
-    finish_leftovers(done, parent)
-    waiting = [job for job in jobs if job not in done]
-    if not waiting:
-        return
-    scaling, at_once = waiting[0].experiment.scaling, _at_once(waiting[0].experiment)
-    progress = Progress("training", ["fold"] * len(waiting), already=len(done))
-    running: dict[Any, Job] = {}
-    failed: list[str] = []
-    try:
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                job = _with_run(waiting.pop(0), study, parent)
-                # With workers of its own a training's task computes nothing itself.
-                task = train_fold.options(
-                    num_cpus=0 if scaling.workers else scaling.cpus_per_worker,
-                    num_gpus=0 if scaling.workers else scaling.gpus_per_worker,
-                    name=f"fold {job.fold}, seed {job.seed}",
-                    max_retries=failure.RETRIES,
-                )
-                running[task.remote(job)] = job
-            (reference,), _ = ray.wait(list(running), num_returns=1)
-            job = running.pop(reference)
-            try:
-                ray.get(reference)
-            except ray.exceptions.RayError as error:
-                failure.record(job, failure.failure_reason(error))
-                failed.append(f"fold {job.fold}, seed {job.seed}: {failure.noted(job)}")
-                progress.fail(failed[-1], "fold")
-                continue
-            result = read_result(job.folder)
-            assert result is not None, "a training that ended well has left its result"
-            conclude(job)
-            progress.step(format_result(result), "fold", result.seconds, beside=len(running))
-    finally:
-        for reference, job in running.items():
-            ray.cancel(reference, force=True)
-            job.tracker.finish(job.run, "KILLED")
-    if failed:
-        raise UserError(
-            f"{len(failed)} of {len(jobs)} trainings failed ({failed[0]}); complete them with --resume {parent}"
-        )
-
-
-def _with_run(job: Job, study: str, parent: str) -> Job:
-    job = with_run(job, study, parent, f"fold {job.fold}, seed {job.seed}")
-    failure.forget(job)
-    return job
-
-
-def _at_once(experiment: Experiment) -> int:
-    """How many trainings fit at a time."""
-    scaling = experiment.scaling
-    size = max(scaling.workers, 1)
-    require_capacity(scaling.cpus_per_worker, scaling.gpus_per_worker, "one training", size)
-    fitting = capacity(scaling.cpus_per_worker, scaling.gpus_per_worker) // size
-    return min(fitting, scaling.max_concurrent or fitting)
+def _jobs(
+    experiment: Experiment,
+    corpus: Path,
+    corpus_hash: str,
+    assignment: Assignment,
+    tracker: Tracker,
+    opened: OpenRun,
+) -> list[Job]:
+    """All trainings of the cross-validation, seed by seed."""
+    return [
+        Job(experiment, corpus, corpus_hash, fold, seed, opened.folder / f"fold-{fold}-seed-{seed}", tracker, run="")
+        for seed in experiment.training.seeds
+        for fold in range(assignment.fold_count)
+    ]
 
 
 def _record(tracker: Tracker, parent: str, outcome: Outcome) -> None:

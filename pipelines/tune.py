@@ -7,15 +7,12 @@ alone. A sweep can be killed at any moment and gone on with: see `docs/cluster.m
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
 import pickle
 import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,28 +27,28 @@ from ray.tune.search import SearchAlgorithm, Searcher
 
 from fgcme.data import Assignment, SpeechCorpus, make_fold_loaders, split_fold
 from fgcme.errors import UnfinishedError, UserError
-from fgcme.experiment import Experiment, Space, apply_configuration, load_space
+from fgcme.experiment import Experiment, ScalingSettings, Space, apply_configuration, load_space
 from fgcme.files import atomic_write, digest, write_text
-from fgcme.tracking import LOCAL_TAG, Tracker, require_store, resolve_uri, sqlite_path
+from fgcme.tracking import Tracker, require_store, resolve_uri, sqlite_path
 from fgcme.training.learning import FoldTrainer
 from pipelines import bundled
-from pipelines.cluster import capacity, clock, cluster_resources, ray_session, require_capacity, writable_folder
+from pipelines.cluster import clock, cluster_resources, concurrent_slots, ray_session, writable_folder
 from pipelines.runs import records
 from pipelines.runs.corpus import load_assigned_corpus
+from pipelines.runs.opening import RunRequest, latest_run, open_run
 from pipelines.sweep import scheduling, search, snapshot
 from pipelines.sweep import shared_study as study
 from pipelines.sweep.recorder import FailureLimit, SweepRecorder
 from pipelines.sweep.report import pictures_of_sweep
 from pipelines.sweep.search import settings_of
-from pipelines.sweep.trial import FAILURE, TrialContext, TrialFolder, disk_full, trial
-from pipelines.training.failure import failure_reason
+from pipelines.sweep.trial import FAILURE, TrialContext, TrialFolder, trial
+from pipelines.training.failure import disk_full, failure_reason
 
 # What may change between the beginning of a sweep and its going on, besides what never matters.
 _FREE = ("tune.max_failures", "tune.epoch_minutes", "storage.path")
 # So often may a trial be lost with its process or its machine.
 _LOSSES = 100
-# The tag by which a run is found of whose id nobody heard.
-_MARK = "fgcme.mark"
+KIND = "sweep"
 
 
 @dataclass(frozen=True)
@@ -76,6 +73,14 @@ class Plan:
     assignment: Assignment
     first: list[dict[str, Any]]
     total: int
+
+    @property
+    def scaling(self) -> ScalingSettings:
+        """What a trial needs: its workers share the GPUs of the trial."""
+        scaling = self.experiment.scaling
+        if scaling.gpus_per_trial is None:
+            return scaling
+        return scaling.model_copy(update={"gpus_per_worker": scaling.gpus_per_trial / max(scaling.workers, 1)})
 
     @property
     def identity(self) -> str:
@@ -103,39 +108,62 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
         UserError: the corpus is not prepared, the space does not fit the experiment, another driver is at this sweep,
             more trials failed than may, or none ended well.
     """
-    storage = writable_folder(experiment)
     planned = plan_sweep(experiment, space_name)
-    tracker = records.open_store(experiment, storage)
-    sweeps = writable_folder(experiment, "sweeps", planned.title)
-    known = _latest(sweeps) if resume else None
-    if known is not None:
-        records.refuse_changes(tracker, known, experiment, planned.corpus, ignoring=_FREE)
-        if tracker.json(known, "space.json") != as_json(planned.space):
-            raise UserError(f"run {known} was started with another search space; resume it with the same one")
-        _refuse_too_many(list(_said(sweeps / known / "trials").values()), experiment.tune.max_failures)
     with ray_session():
-        slots = _slots(experiment)
-        shared = _join(planned, going_on=resume)
-        parent = known or _begin(tracker, planned, sweeps)
-        with _alone(sweeps / parent):
-            if known is not None:
-                records.delete_unstarted(tracker, known, sweeps / known)
-                tracker.reopen(known)
+        slots = concurrent_slots(planned.scaling, "one trial")
+        tracker = records.open_store(experiment, writable_folder(experiment))
+        sweeps = writable_folder(experiment, "sweeps", planned.title)
+        resumed = latest_run(sweeps, "sweep") if resume else None
+        if resumed is not None:
+            _require_resumable(planned, tracker, resumed, sweeps / resumed)
+        shared = _join(planned, resuming=resume)
+        with open_run(tracker, _request(planned, sweeps), resumed) as opened:
             print(describe_plan(planned))
-            with tracker.closing_run(parent):
-                failures = FailureLimit(experiment.tune.max_failures, _said(sweeps / parent / "trials"))
-                going_on = known is not None and snapshot.restore(sweeps / parent)
-                if shared is not None and known is not None:
-                    _give_up_forgotten(planned, sweeps / parent, tracker, shared)
-                proposing = _proposing(planned, sweeps / parent, shared)
-                tuner = _tuner(planned, sweeps / parent, tracker, slots, proposing, failures)
-                if going_on:
-                    tuner = _resumed(planned, sweeps / parent, slots)
-                results = _fit(planned, tuner, sweeps / parent, tracker)
-                path = _conclude(planned, results, sweeps / parent, tracker)
-                pictures_of_sweep(tracker, parent)
-    print(f"\nrun {parent}; next: fgcme train {path}")
+            failures = FailureLimit(experiment.tune.max_failures, _said(opened.folder / "trials"))
+            restored = opened.resumed and snapshot.restore(opened.folder)
+            if shared is not None and opened.resumed:
+                _give_up_forgotten(planned, opened.folder, tracker, shared)
+            proposing = _proposing(planned, opened.folder, shared)
+            tuner = _tuner(planned, opened.folder, tracker, slots, proposing, failures)
+            if restored:
+                tuner = _resumed(planned, opened.folder, slots)
+            results = _fit(planned, tuner, opened.folder, tracker)
+            path = _conclude(planned, results, opened.folder, tracker)
+            pictures_of_sweep(tracker, opened.run_id)
+    print(f"\nrun {opened.run_id}; next: fgcme train {path}")
     return path
+
+
+def _require_resumable(plan: Plan, tracker: Tracker, run: str, folder: Path) -> None:
+    """Check that a sweep was begun with the same settings, corpus and space, and that not too many trials failed.
+
+    Raises:
+        UserError: names what differs, or why trials failed.
+    """
+    records.refuse_changes(tracker, run, plan.experiment, plan.corpus, ignoring=_FREE)
+    if tracker.json(run, "space.json") != as_json(plan.space):
+        raise UserError(f"run {run} was started with another search space; resume it with the same one")
+    _refuse_too_many(list(_said(folder / "trials").values()), plan.experiment.tune.max_failures)
+
+
+def _request(plan: Plan, sweeps: Path) -> RunRequest:
+    """What the sweep's run records."""
+    tags = {"fgcme.space": plan.title, "fgcme.selection": "dev"}
+    if plan.experiment.tune.cost != "none":
+        tags["fgcme.cost"] = plan.experiment.tune.cost
+    return RunRequest(
+        kind=KIND,
+        title=f"{plan.title} tune",
+        folder=sweeps,
+        experiment=plan.experiment,
+        corpus=plan.corpus,
+        assignment=plan.assignment,
+        tags=tags,
+        documents={
+            "experiment.yaml": plan.experiment.to_yaml(),
+            "space.json": json.dumps(as_json(plan.space), indent=2),
+        },
+    )
 
 
 def plan_sweep(experiment: Experiment, space_name: str) -> Plan:
@@ -178,7 +206,6 @@ def preview(experiment: Experiment, space_name: str) -> None:
     Raises:
         UserError: as `run`.
     """
-    writable_folder(experiment)
     planned = plan_sweep(experiment, space_name)
     _require_databases(planned)
     print(describe_plan(planned))
@@ -186,8 +213,9 @@ def preview(experiment: Experiment, space_name: str) -> None:
         print(f"  {name}: {json.dumps(parameter)}")
     scaling = experiment.scaling
     with ray_session():
-        slots, has = _slots(experiment), cluster_resources()
-    cpus, gpus = _takes(experiment)
+        slots, has = concurrent_slots(planned.scaling, "one trial"), cluster_resources()
+    workers = max(scaling.workers, 1)
+    cpus, gpus = workers * scaling.cpus_per_worker, workers * planned.scaling.gpus_per_worker
     print(
         f"a trial takes {cpus:g} CPUs and {gpus:g} GPUs; Ray has {has.get('CPU', 0):g} and {has.get('GPU', 0):g}: "
         f"{slots} at once"
@@ -225,7 +253,7 @@ def _require_databases(plan: Plan) -> None:
     except Exception as error:  # noqa: BLE001  SQLAlchemy and each database's driver have errors of their own
         raise UserError(f"tune.study_storage: {address} cannot be used ({str(error).partition(chr(10))[0]})") from None
     if plan.title in titles:
-        _join(plan, going_on=False)
+        _join(plan, resuming=False)
 
 
 def _is_there(setting: str, address: str) -> bool:
@@ -266,91 +294,7 @@ def _first(space: Space, experiment: Experiment) -> list[dict[str, Any]]:
     return [dict(point) for index, point in enumerate(points) if point not in points[:index]]
 
 
-def _begin(tracker: Tracker, plan: Plan, sweeps: Path) -> str:
-    """Make the sweep's run and its folder.
-
-    A driver that is killed in between leaves a mark, by which the next one finds its run and ends it.
-    """
-    settings, study = plan.experiment.tune, tracker.experiment(plan.experiment.name)
-    tags = {"fgcme.kind": "sweep", "fgcme.space": plan.title, "fgcme.selection": "dev"}
-    if settings.cost != "none":
-        tags["fgcme.cost"] = settings.cost
-    with (sweeps / "beginning").open("a+", encoding="utf-8") as marked:
-        # One driver after the other.
-        fcntl.flock(marked, fcntl.LOCK_EX)
-        marked.seek(0)
-        for run in tracker.client.search_runs([study], f"tags.`{_MARK}` = '{marked.read()}'"):
-            names = (run.info.run_id, run.data.tags.get(LOCAL_TAG, run.info.run_id))
-            if not any((sweeps / name / "lock").exists() for name in names):
-                tracker.finish(run.info.run_id, "KILLED")
-        mark = uuid.uuid4().hex
-        marked.truncate(0)
-        marked.write(mark)
-        marked.flush()
-        run_id = tracker.start(
-            study,
-            f"{plan.title} tune",
-            tags=records.tags(plan.experiment, plan.corpus, plan.assignment) | tags | {_MARK: mark},
-            parameters=plan.experiment.flat(),
-        )
-        tracker.text(run_id, plan.experiment.to_yaml(), "experiment.yaml")
-        tracker.text(run_id, json.dumps(as_json(plan.space), indent=2), "space.json")
-        (sweeps / run_id).mkdir()
-        (sweeps / run_id / "lock").touch()
-    return run_id
-
-
-def _latest(sweeps: Path) -> str:
-    runs = sorted(sweeps.glob("*/lock"), key=lambda path: path.stat().st_mtime)
-    if not runs:
-        raise UserError(f"{sweeps}: no sweep to resume; start one without --resume")
-    return runs[-1].parent.name
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a sweep for this driver; what holds it goes with the process, however that ends.
-
-    Raises:
-        UserError: another driver holds it, or it cannot be written to.
-    """
-    try:
-        (folder / "trials").mkdir(parents=True, exist_ok=True)
-        held = (folder / "lock").open("a")
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written to ({error.strerror})") from None
-    with held as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"sweep {folder.name} is being run by another driver: wait until it has ended, or end it"
-            ) from None
-        yield
-
-
-def _takes(experiment: Experiment) -> tuple[float, float]:
-    """CPUs and GPUs of a trial, all its workers together."""
-    scaling = experiment.scaling
-    workers = max(scaling.workers, 1)
-    gpus = workers * scaling.gpus_per_worker if scaling.gpus_per_trial is None else scaling.gpus_per_trial
-    return workers * scaling.cpus_per_worker, gpus
-
-
-def _slots(experiment: Experiment) -> int:
-    """How many trials run at once.
-
-    Raises:
-        UserError: not even one fits.
-    """
-    workers = max(experiment.scaling.workers, 1)
-    cpus, gpus = (taken / workers for taken in _takes(experiment))
-    require_capacity(cpus, gpus, "one trial", workers)
-    fitting = capacity(cpus, gpus) // workers
-    return min(fitting, experiment.scaling.max_concurrent or fitting)
-
-
-def _join(plan: Plan, going_on: bool) -> BaseStorage | None:
+def _join(plan: Plan, resuming: bool) -> BaseStorage | None:
     """The storage of the study that drivers share, if they do.
 
     Raises:
@@ -360,7 +304,7 @@ def _join(plan: Plan, going_on: bool) -> BaseStorage | None:
     if address is None or experiment.tune.scheduler == "pbt":
         return None
     storage = study.join(address, plan.title, plan.identity, search.directions(experiment.tune))
-    if experiment.tune.search == "grid" and not going_on and study.has_trials(storage, plan.title):
+    if experiment.tune.search == "grid" and not resuming and study.has_trials(storage, plan.title):
         raise UserError(
             f"tune.study_storage: {address} has begun with {plan.title}, and a grid is one driver's alone; "
             "go on with --resume, or name another database, or another experiment (`name:`)"
@@ -489,10 +433,7 @@ def _forget_limits(folder: Path, slots: int) -> None:
 
 def _sweep(plan: Plan, folder: Path) -> TrialContext:
     """What the trials need: an experiment whose workers take their share of the trial's GPUs."""
-    scaling = plan.experiment.scaling
-    _, gpus = _takes(plan.experiment)
-    scaling = scaling.model_copy(update={"gpus_per_worker": gpus / max(scaling.workers, 1)})
-    experiment = plan.experiment.model_copy(update={"scaling": scaling})
+    experiment = plan.experiment.model_copy(update={"scaling": plan.scaling})
     return TrialContext(experiment, plan.folder, plan.corpus.description.corpus_hash, folder / "trials")
 
 

@@ -5,7 +5,6 @@ from pipelines.cluster.capacity import (
     cluster_resources,
     concurrent_slots,
     require_capacity,
-    required_resources,
 )
 from pipelines.cluster.lock import LOCK, driver_lock
 from pipelines.cluster.progress import Progress, clock
@@ -22,7 +21,6 @@ __all__ = [
     "driver_lock",
     "ray_session",
     "require_capacity",
-    "required_resources",
     "storage_folder",
     "writable_folder",
 ]

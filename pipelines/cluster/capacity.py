@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment, ScalingSettings
+from fgcme.experiment import ScalingSettings
 from pipelines.cluster import ray_internals
 
 
@@ -37,29 +37,20 @@ def require_capacity(cpus: float, gpus: float, purpose: str, workers: int = 1) -
         )
 
 
-def concurrent_slots(experiment: Experiment, purpose: str) -> int:
+def concurrent_slots(scaling: ScalingSettings, purpose: str) -> int:
     """How many trainings, or trials, run at once: as many as fit, at most `scaling.max_concurrent`.
 
     Args:
-        experiment: its `scaling` section says what each of them needs.
+        scaling: what each of them needs.
         purpose: what one of them is, as in `one training`.
 
     Raises:
         UserError: not even one fits.
     """
-    scaling = experiment.scaling
     workers = max(scaling.workers, 1)
-    cpus, gpus = (needed / workers for needed in required_resources(scaling))
-    require_capacity(cpus, gpus, purpose, workers)
-    fitting = capacity(cpus, gpus) // workers
+    require_capacity(scaling.cpus_per_worker, scaling.gpus_per_worker, purpose, workers)
+    fitting = capacity(scaling.cpus_per_worker, scaling.gpus_per_worker) // workers
     return min(fitting, scaling.max_concurrent or fitting)
-
-
-def required_resources(scaling: ScalingSettings) -> tuple[float, float]:
-    """CPUs and GPUs of one training or trial, all its workers together."""
-    workers = max(scaling.workers, 1)
-    gpus = workers * scaling.gpus_per_worker if scaling.gpus_per_trial is None else scaling.gpus_per_trial
-    return workers * scaling.cpus_per_worker, gpus
 
 
 def capacity(cpus: float, gpus: float) -> int:

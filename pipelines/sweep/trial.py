@@ -7,7 +7,6 @@ from its last epoch wherever it is started again: in another process, on another
 
 from __future__ import annotations
 
-import errno
 import faulthandler
 import functools
 import json
@@ -30,10 +29,11 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from fgcme.data import SpeechCorpus, apply_protocol, make_fold_loaders
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, TuneSettings, apply_configuration
-from fgcme.files import atomic_write, write_text
+from fgcme.files import write_text
 from fgcme.training.learning import Epoch, FoldTrainer, Workers
 from pipelines.sweep.search import NUMBER, PROPOSED, settings_of
-from pipelines.training.job import last_line
+from pipelines.training.failure import disk_full, last_line, permanent_reason
+from pipelines.training.state import load_checkpoint, load_state, report_with_state, save_state
 from pipelines.training.worker import in_workers, place
 
 T = TypeVar("T")
@@ -212,7 +212,7 @@ def _attempt(
             # Nothing of the trial's own, however often.
             kept.made_progress()
             raise
-        reason = _failure(error) or (last_line(error) if starts == _STARTS else None)
+        reason = permanent_reason(error) or (last_line(error) if starts == _STARTS else None)
         if reason is None:
             raise
         # The worst there is: a search that is told nothing would look there again. And of no epoch, lest a scheduler
@@ -225,7 +225,7 @@ def _in_process(experiment: Experiment, sweep: TrialContext, kept: TrialFolder, 
     """Train in this process, from where it last saved its state."""
     workers = Workers(device=torch.device("cuda" if experiment.scaling.gpus_per_worker else "cpu"))
     source = _copied_state() if sweep.is_population else kept.state
-    last = _load(source)
+    last = load_state(source)
     note = None if last is not None or not source.exists() else f"{source.name} cannot be read: it begins anew"
     if last is not None and not sweep.is_population:
         # It may have been killed before this was heard.
@@ -245,7 +245,7 @@ def _in_process(experiment: Experiment, sweep: TrialContext, kept: TrialFolder, 
         if asleep or took < _SAVING * (time.monotonic() - saved):
             begun = time.monotonic()
             try:
-                _save(state, kept.state)
+                save_state(state, kept.state)
                 kept.made_progress()
                 saved = time.monotonic()
                 took, full = saved - begun, False
@@ -263,18 +263,8 @@ def _in_worker(config: dict[str, Any]) -> None:
     workers = place(experiment)
 
     def train() -> None:
-        checkpoint = ray.train.get_checkpoint()
-        last = None
-        if checkpoint is not None:
-            with checkpoint.as_directory() as folder:
-                last = _load(Path(folder) / "state.pt")
-        for report, state in _epochs(**config, workers=workers, last=last):
-            with tempfile.TemporaryDirectory() as folder:
-                made = None
-                if workers.rank == 0:
-                    torch.save(state, Path(folder) / "state.pt")
-                    made = ray.train.Checkpoint.from_directory(folder)
-                ray.train.report(report, checkpoint=made)
+        for report, state in _epochs(**config, workers=workers, last=load_checkpoint()):
+            report_with_state(report, state, workers.rank)
             if workers.rank == 0:
                 kept.got_on()
 
@@ -319,21 +309,6 @@ def _trained(
         states = [epoch.state() for epoch in epochs]
         yield report, {"report": report, "states": states, "objectives": objectives}
         started = time.monotonic()
-
-
-def disk_full(error: BaseException) -> bool:
-    """Whether it is of a disk that has no room left."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def _failure(error: Exception) -> str | None:
-    """Why a trial cannot be trained, on one line; None if it may be tried again."""
-    if isinstance(error, UserError):
-        return str(error)
-    # PyTorch's allocator of ordinary memory has no error of its own.
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        return f"out of memory: {str(error).partition(chr(10))[0]}".rstrip(": ")
-    return None
 
 
 def _watched(steps: Iterator[T], path: Path, seconds: float) -> Iterator[T]:
@@ -397,33 +372,10 @@ def _cost(fits: list[FoldTrainer], kind: str) -> float:
     return 1000 * statistics.median(seconds) / len(fits[0].parts.dev.labels)
 
 
-def _save(state: Mapping[str, Any], path: Path) -> None:
-    """Write a state, whole or not at all.
-
-    Raises:
-        OSError: the disk does not take it.
-    """
-    with atomic_write(path) as partial, partial.open("wb") as file:
-        # By a file of Python's own: to a path PyTorch's writer does not say what is wrong with the disk.
-        torch.save(state, file)
-
-
 def _copied_state() -> Path:
     """The state that population-based training hands a trial: its own, or that of a better one."""
     checkpoint = tune.get_checkpoint()
     return Path(checkpoint.to_directory()) / "state.pt" if checkpoint is not None else Path("nowhere")
-
-
-def _load(path: Path) -> dict[str, Any] | None:
-    """A state; None if there is none, or none that can be read, as after a machine has lost its power."""
-    try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except FileNotFoundError:
-        return None
-    except Exception as error:
-        if isinstance(error, OSError) or _failure(error):
-            raise
-        return None
 
 
 @functools.lru_cache(maxsize=2)

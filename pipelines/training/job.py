@@ -64,10 +64,19 @@ def read_result(folder: Path) -> Result | None:
     return Result(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
-def with_run(job: Job, study: str, parent: str, title: str, tags: Mapping[str, str] = MappingProxyType({})) -> Job:
+def with_run(
+    job: Job, mlflow_experiment: str, parent: str, title: str, tags: Mapping[str, str] = MappingProxyType({})
+) -> Job:
     """The job with its MLflow run: a new one, or the one that an interrupted training left.
 
-    The run says which code begins it, and which goes on with it.
+    The run says which code began it, and which resumed it.
+
+    Args:
+        job: without its run.
+        mlflow_experiment: id of the MLflow experiment.
+        parent: id of the run that it belongs to.
+        title: name of the run.
+        tags: of the run, besides those that every training has.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     marker = job.folder / "run"
@@ -77,7 +86,7 @@ def with_run(job: Job, study: str, parent: str, title: str, tags: Mapping[str, s
         job.tracker.tag(run_id, {records.RESUMED: provenance()[records.COMMIT]})
     else:
         run_id = job.tracker.start(
-            study,
+            mlflow_experiment,
             title,
             parent=parent,
             tags={
@@ -96,14 +105,14 @@ def with_run(job: Job, study: str, parent: str, title: str, tags: Mapping[str, s
 
 
 def conclude(job: Job) -> None:
-    """Drop the checkpoints of a training that has its result, and end its run."""
+    """Delete the checkpoints of a training that has its result, and end its run."""
     shutil.rmtree(job.folder / "train", ignore_errors=True)
     (job.folder / "state.pt").unlink(missing_ok=True)
     job.tracker.finish(job.run, "FINISHED")
 
 
 def finish_leftovers(jobs: Sequence[Job], parent: str) -> None:
-    """Conclude what was not, of trainings that have their results: the driver was killed in between.
+    """Conclude trainings that have their results, but whose driver was killed before it could.
 
     Args:
         jobs: with or without their runs.
@@ -129,12 +138,6 @@ def recorded_run(job: Job) -> str:
         FileNotFoundError: it was given none yet.
     """
     return (job.folder / "run").read_text(encoding="utf-8")
-
-
-def last_line(error: Exception) -> str:
-    """What an error of Ray comes down to: its last line."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
 
 
 def format_result(result: Result) -> str:

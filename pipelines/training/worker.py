@@ -22,15 +22,21 @@ from fgcme.data import Assignment, SpeechCorpus, apply_protocol, make_fold_loade
 from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import predictions_table
 from fgcme.experiment import Experiment, ScalingSettings
-from fgcme.files import atomic_write, write_text
+from fgcme.files import write_text
 from fgcme.serving import fitted
 from fgcme.training.learning import Evaluation, FoldTrainer, Workers
 from pipelines.runs import records
 from pipelines.training.job import Job, Result
+from pipelines.training.state import STATE, load_checkpoint, load_state, report_with_state, save_state
+
+# Files in a training's folder: the node that it was last started on, and what its user should know of the start.
+NODE, NOTE = "node", "note"
 
 
 def train(job: Job) -> None:
     """One training, start to end, in this process or in Ray Train workers that it starts."""
+    if ray.is_initialized():
+        write_text(job.folder / NODE, ray.get_runtime_context().get_node_id())
     if not job.experiment.scaling.workers:
         train_worker({"job": job})
         return
@@ -74,9 +80,6 @@ def in_workers(
     ).fit()
 
 
-train_fold = ray.remote(max_retries=3)(train)
-
-
 def train_worker(config: dict[str, Any]) -> None:
     """What every worker of a training does; alone, or as one of several."""
     job: Job = config["job"]
@@ -102,7 +105,7 @@ def train_worker(config: dict[str, Any]) -> None:
     for epoch in fit.epochs():
         if workers.rank == 0:
             job.tracker.log(job.run, epoch.metrics, epoch.number)
-        _keep(job, {**epoch.state(), "seconds": elapsed()}, epoch.metrics, workers)
+        _save(job, {**epoch.state(), "seconds": elapsed()}, epoch.metrics, workers)
     best_epoch = fit.restore_best()
     dev, test = fit.evaluate(parts.dev), fit.evaluate(parts.test)
     if workers.rank == 0:
@@ -138,33 +141,20 @@ def place(experiment: Experiment) -> Workers:
 
 
 def _last_state(job: Job) -> dict[str, Any] | None:
-    if not job.experiment.scaling.workers:
-        path = job.folder / "state.pt"
-        return _load_state(path) if path.exists() else None
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return None
-    with checkpoint.as_directory() as folder:
-        return _load_state(Path(folder) / "state.pt")
-
-
-def _load_state(path: Path) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if job.experiment.scaling.workers:
+        return load_checkpoint()
+    state = load_state(job.folder / STATE)
+    if state is None and (job.folder / STATE).exists():
+        write_text(job.folder / NOTE, f"{STATE} cannot be read: it begins anew")
     return state
 
 
-def _keep(job: Job, state: dict[str, Any], metrics: dict[str, float], workers: Workers) -> None:
-    """Make the epoch's state a checkpoint: Ray Train's, or a file of our own in process, where Ray Train keeps none."""
-    if job.experiment.scaling.workers == 0:
-        with atomic_write(job.folder / "state.pt") as partial:
-            torch.save(state, partial)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = None
-        if workers.rank == 0:
-            torch.save(state, Path(folder) / "state.pt")
-            checkpoint = ray.train.Checkpoint.from_directory(folder)
-        ray.train.report(metrics, checkpoint=checkpoint)
+def _save(job: Job, state: dict[str, Any], metrics: dict[str, float], workers: Workers) -> None:
+    """Save the epoch's state: as Ray Train's checkpoint, or in a file of our own in process, where it keeps none."""
+    if job.experiment.scaling.workers:
+        report_with_state(metrics, state, workers.rank)
+    else:
+        save_state(state, job.folder / STATE)
 
 
 def _publish(

@@ -1,4 +1,4 @@
-"""Ablations on Ray Tune: complete, paired, completed after a kill, and added to without training anything twice."""
+"""Ablations on Ray: complete, paired, completed after a kill, and added to without training anything twice."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.tracking import Tracker
 from pipelines import ablate
+from pipelines.training import runner
+from pipelines.training.job import Job
 from tests import small_corpus
 from tests.integration.conftest import descendants, kill, program, wait_for
 from tests.store import make_tracker
@@ -143,7 +145,7 @@ def test_a_killed_ablation_resumed_by_the_other_rule_is_one_by_both_that_nothing
     with program(place.folder, "ablate", str(path), "--space", place.space(TWO)) as driver:
         wait_for(lambda: len(list(begun.glob("*/*/dev/*/result.json"))) >= 2, every=0.01)
         kill(driver)
-    (folder,) = begun.iterdir()
+    (folder,) = begun.glob("*/")
     assert place.tracker.find(folder.name).info.status == "RUNNING"
     done = list(folder.glob("*/dev/*/result.json"))
     assert len(done) < 6, "it ended before it was killed"
@@ -165,13 +167,21 @@ def test_what_fails_is_tried_again_only_if_its_process_died_and_then_completed(
     begun = Path(whole.storage.path) / "ablations" / "small-small_ablation"
     starts: Counter[tuple[str, int]] = Counter()
 
-    class Counting(ablate.Recorder):
-        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            super().on_trial_start(iteration, trials, trial, **info)
-            training = self._of(trial)
-            starts[training.variant, training.job.fold] += 1
+    class Counting:
+        """The task that trains, counted as it is started."""
 
-    monkeypatch.setattr(ablate, "Recorder", Counting)
+        def __init__(self, options: dict[str, Any] | None = None) -> None:
+            self.of = options or {}
+
+        def options(self, **options: Any) -> Counting:
+            return Counting(options)
+
+        def remote(self, job: Job) -> Any:
+            starts[job.folder.parents[1].name.rpartition("-")[0], job.fold] += 1
+            return task.options(**self.of).remote(job)
+
+    task = runner.train_task
+    monkeypatch.setattr(runner, "train_task", Counting())
     broken = FGCME + "  lost: {model.semantic.vectors: nowhere.txt}\n  wild: {training.learning_rate: 1.0e+30}\n"
     with ThreadPoolExecutor() as threads:
         killing = threads.submit(kill_the_worker, begun, "fgcme-*/dev/fold-1-seed-0/state.pt")
@@ -188,9 +198,9 @@ def test_what_fails_is_tried_again_only_if_its_process_died_and_then_completed(
         for fold in FOLDS
     }
     printed = capsys.readouterr()
-    assert "fgcme, fold 1, seed 0 was cut short, and goes on from its last epoch" in printed.out
+    assert "fgcme, fold 1, seed 0 was cut short, and resumes from its last epoch" in printed.out
     assert "Traceback" not in printed.out + printed.err
-    (folder,) = begun.iterdir()
+    (folder,) = begun.glob("*/")
     assert place.tracker.find(folder.name).info.status == "FAILED"
     reasons = {
         (child.data.tags["fgcme.variant"], child.info.status, child.data.tags.get("fgcme.failure", "")[:11])
@@ -212,7 +222,7 @@ def test_what_fails_is_tried_again_only_if_its_process_died_and_then_completed(
 def kill_the_worker(begun: Path, state: str) -> None:
     """Kill what trains, once it has left a state to go on from."""
     wait_for(lambda: list(begun.glob(f"*/{state}")), every=0.01)
-    for process in descendants(os.getpid(), "ray::ImplicitFunc"):
+    for process in descendants(os.getpid(), "ray::fgcme, fold 1"):
         process.kill()
 
 

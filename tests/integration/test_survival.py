@@ -231,7 +231,7 @@ parameters:
   training.learning_rate: {{choice: [0.01, 1.0e+30]}}
   model.fusion.hidden: {{choice: [8, 10000000]}}
   model.semantic.vectors: {{choice: [null, {hanging}]}}
-first:
+initial_trials:
   - {{training.learning_rate: 1.0e+30, model.fusion.hidden: 8, model.semantic.vectors: null}}
   - {{training.learning_rate: 0.01, model.fusion.hidden: 10000000, model.semantic.vectors: null}}
   - {{training.learning_rate: 0.01, model.fusion.hidden: 8, model.semantic.vectors: {hanging}}}

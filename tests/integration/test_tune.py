@@ -20,7 +20,7 @@ SPACE = """\
 parameters:
   model.pooling.kind: {choice: [mean_max, mean, max]}
   training.learning_rate: {float: [1.0e-3, 3.0e-2], log: true}
-first:
+initial_trials:
   - {model.pooling.kind: max, training.learning_rate: 0.01}
 """
 

@@ -1,27 +1,24 @@
-"""What an ablation records, and how it is gone on with: trained here one by one, where Ray Tune would."""
+"""What an ablation records, and how it is resumed; trained here one by one in this process, without Ray."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.tune.experiment import Trial
 
 from fgcme.data import Selection
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
-from fgcme.files import write_text
 from fgcme.tracking import Tracker
 from pipelines import ablate, report
-from pipelines.cluster import Progress
+from pipelines.runs.opening import OpenRun
 from pipelines.runs.provenance import provenance_of
-from pipelines.training import failure
-from pipelines.training import worker as training
-from pipelines.training.job import Job, Result, conclude
+from pipelines.training import worker
+from pipelines.training.job import conclude, finish_leftovers, read_result
+from pipelines.training.runner import Training, start_training
 from tests import small_corpus
 from tests.store import make_tracker
 
@@ -67,15 +64,21 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     small_corpus.write(tmp_path / "corpus", each=4)
     trained = []
 
-    def train(waiting: Sequence[ablate.Training], study: str, parent: str, progress: Progress) -> None:
-        for each in waiting:
-            begun = ablate._with_run(each, study, parent)
-            training.train(begun.job)
-            conclude(begun.job)
-            trained.append((each.variant, each.selection, each.job.fold, each.job.seed))
+    def train(trainings: Sequence[Training], run: OpenRun, slots: int, resume: str) -> None:
+        done = [each for each in trainings if read_result(each.job.folder) is not None]
+        if done:
+            print(f"{len(done)} of {len(trainings)} trainings are there already")
+        finish_leftovers([each.job for each in done], run.run_id)
+        for each in trainings:
+            if each not in done:
+                begun = start_training(each, run)
+                worker.train(begun.job)
+                conclude(begun.job)
+                trained.append((each.variant, each.selection, each.job.fold, each.job.seed))
 
-    monkeypatch.setattr(ablate, "_train", train)
+    monkeypatch.setattr(ablate, "run_trainings", train)
     monkeypatch.setattr(ablate, "ray_session", lambda: pytest.MonkeyPatch.context())
+    monkeypatch.setattr(ablate, "concurrent_slots", lambda scaling, purpose: 1)
     return Place(tmp_path, make_tracker(tmp_path), trained)
 
 
@@ -95,7 +98,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 def test_rules_are_those_of_the_command_or_else_the_experiment_s_and_none_is_lost(
     own: Selection, asked: list[Selection] | None, recorded: list[Selection], rules: list[str]
 ) -> None:
-    assert ablate._rules(own, asked, recorded) == rules
+    assert ablate.selection_rules(own, asked, recorded) == rules
 
 
 def test_a_command_that_contradicts_the_experiment_is_refused(place: Place) -> None:
@@ -160,38 +163,6 @@ def test_what_was_killed_before_it_had_said_what_it_is_becomes_what_it_is_resume
     assert place.ablate(place.experiment(), ["test"], resume=True) == run
     assert (place.tag(run, "selection"), place.tag(run, "kind")) == ("test (optimistic)", "ablation")
     assert place.tracker.find(run).info.status == "FINISHED"
-
-
-def test_a_recorder_tells_of_each_training_what_it_gave_by_what_rule_and_how_many_run(
-    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    experiment = place.experiment({"selection": "test"})
-    study = place.tracker.experiment("small")
-    parent = place.tracker.start(study, "parent")
-    asked = [
-        ablate.Training(
-            variant,
-            Job(experiment, tmp_path / "corpus", "", 0, seed, tmp_path / f"{variant}-{seed}", place.tracker, run=""),
-        )
-        for variant, seed in (("mean", 0), ("mean", 1), ("lost", 0))
-    ]
-    recorder = ablate.Recorder(asked, tmp_path, study, parent, Progress("training", [each.variant for each in asked]))
-    trials = [Trial("training", stub=True) for _ in asked]
-    for trial in trials:
-        trial.set_status(Trial.RUNNING)
-        recorder.on_trial_start(0, trials, trial)
-    result = Result(0, 0, 1, 1, {"ua": 0.5}, {"ua": 0.25, "wa": 0.75}, seconds=2.0)
-    write_text(asked[0].job.folder / "result.json", json.dumps(asdict(result)))
-    recorder.on_trial_complete(0, trials, trials[0])
-    trials[0].set_status(Trial.TERMINATED)
-    failure.note(asked[2].job, "nowhere.txt: no such file")
-    recorder.on_trial_complete(0, trials, trials[2])
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("mean (epoch chosen on test: optimistic), fold 0, seed 0: best epoch 1 of 1, dev UA 50.0")
-    assert "  [1/3, 2 running, " in first
-    assert second == "lost (epoch chosen on test: optimistic), fold 0, seed 0 failed: nowhere.txt: no such file"
-    status = {child.info.run_name: child.info.status for child in place.tracker.children(parent)}
-    assert list(status.values()) == ["FINISHED", "RUNNING", "FAILED"]
 
 
 def test_an_origin_names_all_commits_that_trained(place: Place) -> None:

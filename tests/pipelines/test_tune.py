@@ -80,12 +80,12 @@ def test_a_population_takes_turns_and_keeps_few_checkpoints(planned: Planned, tm
 def test_a_grid_is_one_driver_s_alone(planned: Planned, tmp_path: Path) -> None:
     study = f"sqlite:///{tmp_path}/study.db"
     plan = planned(STEPS, tune={"search": "grid", "study_storage": study})
-    storage = tune._join(plan, going_on=False)
+    storage = tune._join(plan, resuming=False)
     proposed = tune._proposing(plan, tmp_path / "one", storage)
     assert [proposed.suggest(str(n))["training.learning_rate"] for n in range(3)] == [0.005, 0.01, 0.015]  # type: ignore
     with pytest.raises(UserError, match="a grid is one driver's alone; go on with --resume"):
-        tune._join(plan, going_on=False)
-    assert tune._join(plan, going_on=True) is not None
+        tune._join(plan, resuming=False)
+    assert tune._join(plan, resuming=True) is not None
 
 
 def test_a_trial_that_a_killed_driver_forgot_leaves_nothing_and_is_proposed_again(
@@ -93,7 +93,7 @@ def test_a_trial_that_a_killed_driver_forgot_leaves_nothing_and_is_proposed_agai
 ) -> None:
     plan, tracker = planned(tune={"study_storage": f"sqlite:///{tmp_path}/study.db"}), make_tracker(tmp_path)
     folder = tmp_path / "sweep"
-    storage = tune._join(plan, going_on=False)
+    storage = tune._join(plan, resuming=False)
     assert storage is not None
     drawn = tune._proposing(plan, folder, storage).suggest("forgotten")  # type: ignore[union-attr]
     kept = tune.TrialFolder(folder / "trials" / "0")
@@ -121,9 +121,11 @@ def test_a_trial_that_a_killed_driver_forgot_leaves_nothing_and_is_proposed_agai
     ],
 )
 def test_a_trial_takes_what_its_workers_need_or_the_gpus_that_it_is_given(
-    scaling: dict[str, object], takes: tuple[float, float]
+    planned: Planned, scaling: dict[str, object], takes: tuple[float, float]
 ) -> None:
-    assert tune._takes(small_corpus.experiment(scaling=scaling)) == takes
+    needs = planned(scaling=scaling).scaling
+    workers = max(needs.workers, 1)
+    assert (workers * needs.cpus_per_worker, workers * needs.gpus_per_worker) == takes
 
 
 def test_the_workers_of_a_trial_share_its_gpus(planned: Planned, tmp_path: Path) -> None:
@@ -169,23 +171,6 @@ def space(tmp_path: Path) -> str:
     path = tmp_path / "rates.yaml"
     path.write_text("parameters:\n  training.learning_rate: {choice: [0.01, 0.02]}\n")
     return str(path)
-
-
-def test_the_run_of_a_driver_that_was_killed_as_it_began_is_ended_by_the_next(
-    experiment: Experiment, space: str, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def killed(*arguments: object) -> None:
-        raise SystemExit
-
-    planned = tune.plan_sweep(experiment, space)
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(Tracker, "text", killed)
-        tune._begin(tracker, planned, tmp_path)
-    lost = tracker.find("latest").info.run_id
-    runs = [tune._begin(tracker, planned, tmp_path) for _ in range(2)]
-    # It has no folder, so nobody could go on with it; the others wait for that.
-    assert [tracker.find(run).info.status for run in (lost, *runs)] == ["KILLED", "RUNNING", "RUNNING"]
-    assert [(tmp_path / run / "lock").exists() for run in (lost, *runs)] == [False, True, True]
 
 
 def test_a_folder_for_sweeps_that_cannot_be_made_is_one_line_and_no_run(

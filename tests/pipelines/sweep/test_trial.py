@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from ray.tune.schedulers import ASHAScheduler
 
 from fgcme.data import SpeechCorpus
@@ -70,24 +69,6 @@ def test_a_trial_is_known_by_its_number_and_one_of_a_population_by_itself(tmp_pa
     assert population.folder_of("abc_00001", {"number": 7}).folder == tmp_path / "abc_00001"
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (UserError("the loss is not a number"), "the loss is not a number"),
-        (MemoryError(), "out of memory"),
-        (torch.OutOfMemoryError("CUDA out of memory.\nTried"), "out of memory: CUDA out of memory."),
-        (
-            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes.\n"),
-            "out of memory: DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes.",
-        ),
-        (RuntimeError("a lost connection"), None),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_what_would_happen_again_is_a_failure_and_the_rest_is_tried_again(error: Exception, reason: str | None) -> None:
-    assert trial._failure(error) == reason
-
-
 def reports_of(kept: TrialFolder, error: Exception | None) -> list[dict[str, Any]]:
     """What a start reports that ends in an error; one that is left to Ray Tune is raised."""
 
@@ -131,17 +112,6 @@ def test_a_failure_is_reported_at_once_as_the_worst_result_and_of_no_epoch(kept:
     assert not any(recorded for _, recorded in scheduler._brackets[0]._rungs)
 
 
-@pytest.mark.parametrize("content", [b"", bytes(1000), b"PK\x03\x04torn"], ids=["empty", "zeros", "torn"])
-def test_a_state_that_cannot_be_read_is_none(kept: TrialFolder, content: bytes) -> None:
-    assert trial._load(kept.state) is None
-    torch.save({"epoch": 3}, kept.state)
-    assert trial._load(kept.state) == {"epoch": 3}
-    kept.state.write_bytes(kept.state.read_bytes()[:-100])
-    assert trial._load(kept.state) is None
-    kept.state.write_bytes(content)
-    assert trial._load(kept.state) is None
-
-
 @pytest.fixture
 def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What a trial reports to Ray Tune."""
@@ -179,7 +149,7 @@ def test_a_trial_goes_on_without_a_state_that_the_disk_does_not_take_and_says_so
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(trial, "_save", full)
+        patch.setattr(trial, "save_state", full)
         train(kept, corpus, epochs=3)
     assert [report["epoch"] for report in reported] == [1, 2, 3]
     assert not any(trial.FAILURE in report for report in reported)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
+import torch
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
 
 from fgcme.errors import UserError
@@ -42,11 +44,35 @@ def test_an_error_of_ray_is_one_line_for_a_person(error: Exception, said: str) -
 
 
 def test_a_reason_is_kept_with_the_training_and_its_run_until_it_is_tried_again(job: Job) -> None:
-    assert failure.noted(job) is None
-    failure.record(job, "a.txt: no such file")
+    assert failure.recorded_failure(job) is None
+    failure.record_failure(job, "a.txt: no such file")
     run = job.tracker.find(job.run)
     assert (run.info.status, run.data.tags["fgcme.failure"]) == ("FAILED", "a.txt: no such file")
-    assert failure.noted(job) == "a.txt: no such file"
-    failure.forget(job)
-    assert failure.noted(job) is None
+    assert failure.recorded_failure(job) == "a.txt: no such file"
+    failure.clear_failure(job)
+    assert failure.recorded_failure(job) is None
     assert job.tracker.find(job.run).data.tags["fgcme.failure"] == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (UserError("a.txt: no such file"), "a.txt: no such file"),
+        (RayTaskError("train()", "Traceback\n  ...", UserError("a.txt: no such file")), "a.txt: no such file"),
+        (RuntimeError("in a worker:\nfgcme.errors.UserError: a.txt: no such file"), "a.txt: no such file"),
+        (MemoryError(), "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried"), "out of memory: CUDA out of memory."),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory: DefaultCPUAllocator"),
+        (ValueError("odd"), None),
+        (ActorDiedError(), None),
+        (OutOfMemoryError("Task was killed due to the node running low on memory."), None),
+    ],
+)
+def test_only_what_would_happen_again_is_permanent(error: Exception, reason: str | None) -> None:
+    found = failure.permanent_reason(error)
+    assert found is None if reason is None else str(found).startswith(reason)
+
+
+def test_a_disk_is_full_when_it_or_a_quota_says_so() -> None:
+    assert failure.disk_full(OSError(errno.ENOSPC, "")) and failure.disk_full(OSError(errno.EDQUOT, ""))
+    assert not failure.disk_full(OSError(errno.EIO, "")) and not failure.disk_full(ValueError())

@@ -1,0 +1,151 @@
+"""The run that a verb records its work in: created, or resumed, by one driver at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fgcme.data import Assignment, SpeechCorpus
+from fgcme.errors import UserError
+from fgcme.experiment import Experiment
+from fgcme.tracking import LOCAL_TAG, Tracker
+from pipelines.cluster import LOCK, driver_lock
+from pipelines.runs import records
+
+# The tag and the file by which a run is found that its driver created, and was killed before it could say so.
+_MARK = "fgcme.mark"
+_BEGINNING = "beginning"
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a verb wants to be recorded of its run.
+
+    Attributes:
+        kind: `cross_validation`, `ablation` or `sweep`: the run's tag `fgcme.kind`.
+        title: name of the run.
+        folder: where the runs of this kind and title keep their files, each in a folder of its own.
+        experiment: what is run; its settings become the run's parameters.
+        corpus: the prepared corpus.
+        assignment: its protocol applied to it.
+        tags: of a new run, besides those that every run has.
+        resumed_tags: tags that are set again when the run is resumed.
+        documents: artifacts, name -> text.
+        changeable: settings that may differ when the run is resumed, and so are no parameters.
+    """
+
+    kind: str
+    title: str
+    folder: Path
+    experiment: Experiment
+    corpus: SpeechCorpus
+    assignment: Assignment
+    tags: Mapping[str, str] = field(default_factory=dict)
+    resumed_tags: Mapping[str, str] = field(default_factory=dict)
+    documents: Mapping[str, str] = field(default_factory=dict)
+    changeable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run that this driver works on.
+
+    Attributes:
+        run_id: of the run in MLflow.
+        mlflow_experiment: id of its MLflow experiment.
+        folder: where it keeps its files.
+        resumed: whether it was there before.
+    """
+
+    run_id: str
+    mlflow_experiment: str
+    folder: Path
+    resumed: bool
+
+
+@contextmanager
+def open_run(tracker: Tracker, request: RunRequest, resumed: str | None = None) -> Iterator[OpenRun]:
+    """Open a run for the length of a `with` block, which ends it: FINISHED, FAILED or KILLED.
+
+    Args:
+        tracker: where it is recorded.
+        request: what to record of it.
+        resumed: id of the run to resume; None creates one.
+
+    Raises:
+        UserError: another driver works on this run, or its folder cannot be written to.
+    """
+    mlflow_experiment = tracker.experiment(request.experiment.name)
+    run_id = _create(tracker, request, mlflow_experiment) if resumed is None else resumed
+    folder = request.folder / run_id
+    with driver_lock(folder, f"{request.kind.replace('_', '-')} {run_id}"):
+        if resumed is not None:
+            records.delete_unstarted(tracker, run_id, folder)
+            tracker.reopen(run_id)
+            if request.resumed_tags:
+                tracker.tag(run_id, request.resumed_tags)
+        with tracker.closing_run(run_id):
+            for name, text in request.documents.items():
+                tracker.text(run_id, text, name)
+            yield OpenRun(run_id, mlflow_experiment, folder, resumed is not None)
+
+
+def latest_run(folder: Path, noun: str) -> str:
+    """The id of the newest run that keeps its files in a folder of this folder.
+
+    Args:
+        folder: see `RunRequest`.
+        noun: what such a run is, as in `sweep`.
+
+    Raises:
+        UserError: there is none.
+    """
+
+    def opened_at(run: Path) -> float:
+        lock = run / LOCK
+        return (lock if lock.exists() else run).stat().st_mtime
+
+    runs = sorted((path for path in folder.glob("*") if path.is_dir()), key=opened_at)
+    if not runs:
+        raise UserError(f"{folder}: no {noun} to resume; start one without --resume")
+    return runs[-1].name
+
+
+def _create(tracker: Tracker, request: RunRequest, mlflow_experiment: str) -> str:
+    """Create the run and its folder.
+
+    A driver that is killed between the two leaves a mark, by which the next one finds its run and ends it.
+    """
+    request.folder.mkdir(parents=True, exist_ok=True)
+    with (request.folder / _BEGINNING).open("a+", encoding="utf-8") as marked:
+        fcntl.flock(marked, fcntl.LOCK_EX)
+        marked.seek(0)
+        if mark := marked.read():
+            _end_unopened(tracker, request.folder, mlflow_experiment, mark)
+        mark = uuid.uuid4().hex
+        marked.truncate(0)
+        marked.write(mark)
+        marked.flush()
+        tags = records.tags(request.experiment, request.corpus, request.assignment)
+        settings = request.experiment.flat()
+        run_id = tracker.start(
+            mlflow_experiment,
+            request.title,
+            tags=tags | {"fgcme.kind": request.kind} | dict(request.tags) | {_MARK: mark},
+            parameters={name: value for name, value in settings.items() if name not in request.changeable},
+        )
+        (request.folder / run_id).mkdir()
+        (request.folder / run_id / LOCK).touch()
+    return run_id
+
+
+def _end_unopened(tracker: Tracker, folder: Path, mlflow_experiment: str, mark: str) -> None:
+    """End the run with this mark if its driver was killed before it made the run's folder."""
+    for run in tracker.client.search_runs([mlflow_experiment], f"tags.`{_MARK}` = '{mark}'"):
+        names = (run.info.run_id, run.data.tags.get(LOCAL_TAG, run.info.run_id))
+        if not any((folder / name / LOCK).exists() for name in names):
+            tracker.finish(run.info.run_id, "KILLED")

@@ -1,0 +1,228 @@
+"""Runs trainings, as many at once as fit, for `train` and `ablate` alike, and restarts those that lost their process.
+
+Each training is a task of Ray. Ray's own retries are off: its memory monitor has a counter of its own, and a task that
+it kills is started more often than it was asked to. So restarts are counted here alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import ray
+
+from fgcme.data import Selection
+from fgcme.errors import UserError
+from pipelines.cluster import Progress
+from pipelines.runs.opening import OpenRun
+from pipelines.training.failure import (
+    MAX_STARTS,
+    clear_failure,
+    failure_reason,
+    permanent_reason,
+    record_failure,
+    recorded_failure,
+)
+from pipelines.training.job import Job, conclude, finish_leftovers, format_result, read_result, with_run
+from pipelines.training.state import STATE
+from pipelines.training.worker import NODE, NOTE, train
+
+# As many reasons why trainings failed as one line can hold.
+_SHOWN_REASONS = 3
+# Seconds that Ray may need to notice that a node is gone.
+_NODE_PATIENCE = 20.0
+# A training is not started more often than this, whatever it is lost by.
+_MAX_LOSSES = 100
+
+train_task = ray.remote(max_retries=0)(train)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training as the driver sees it.
+
+    Attributes:
+        job: what is trained; its experiment says the selection rule.
+        variant: the ablation's variant that it is of; empty in a cross-validation.
+    """
+
+    job: Job
+    variant: str = ""
+
+    @property
+    def selection(self) -> Selection:
+        """How its epoch is chosen."""
+        return self.job.experiment.protocol.selection
+
+    @property
+    def label(self) -> str:
+        """Its variant, with what has to be said beside its numbers; empty in a cross-validation."""
+        if not self.variant or self.selection == "dev":
+            return self.variant
+        return f"{self.variant} (epoch chosen on test: optimistic)"
+
+    @property
+    def title(self) -> str:
+        """Name of its run, and of the training in messages."""
+        which = f"fold {self.job.fold}, seed {self.job.seed}"
+        return f"{self.label}, {which}" if self.variant else which
+
+
+def run_trainings(trainings: Sequence[Training], run: OpenRun, slots: int, resume: str) -> None:
+    """Train what has no result yet.
+
+    Args:
+        trainings: in the order in which they begin, so that an interrupted ablation has whole rows of its table.
+        run: the run that theirs belong to.
+        slots: trainings at once.
+        resume: the option that completes the run, for messages.
+
+    Raises:
+        UserError: trainings failed; says how many, and why. All others were trained.
+    """
+    done = [training for training in trainings if read_result(training.job.folder) is not None]
+    waiting = [training for training in trainings if read_result(training.job.folder) is None]
+    finish_leftovers([training.job for training in done], run.run_id)
+    with Progress("training", [training.variant for training in waiting], already=len(done)) as progress:
+        failed = _Runner(run, slots, progress).run(waiting)
+    if failed:
+        reasons = Counter((training.label, recorded_failure(training.job)) for training in failed)
+        shown = [
+            f"{count} of {label}: {reason}" if label else str(reason)
+            for (label, reason), count in reasons.most_common(_SHOWN_REASONS)
+        ]
+        more = [f"and {len(reasons) - _SHOWN_REASONS} other reasons"] if len(reasons) > _SHOWN_REASONS else []
+        raise UserError(
+            f"{len(failed)} of {len(trainings)} trainings failed ({'; '.join(shown + more)}); "
+            f"complete them with {resume}"
+        )
+
+
+def start_training(training: Training, run: OpenRun) -> Training:
+    """The training with its MLflow run, created or reopened; an earlier failure is no longer held against it."""
+    tags = {"fgcme.variant": training.variant} if training.variant else {}
+    job = with_run(training.job, run.mlflow_experiment, run.run_id, training.title, tags)
+    clear_failure(job)
+    return replace(training, job=job)
+
+
+@dataclass
+class _Starts:
+    """The starts of one training since it last got an epoch further.
+
+    Attributes:
+        nodes: the node of each start.
+        saved: what was saved of the training when it was last started.
+        losses: how often it was started again, in all.
+    """
+
+    nodes: list[str] = field(default_factory=list)
+    saved: tuple[Any, ...] = ()
+    losses: int = 0
+
+
+class _Runner:
+    """The trainings that run, and how often each was started."""
+
+    def __init__(self, run: OpenRun, slots: int, progress: Progress) -> None:
+        self._run = run
+        self._slots = slots
+        self._progress = progress
+        self._running: dict[Any, Training] = {}
+        self._starts: defaultdict[Any, _Starts] = defaultdict(_Starts)
+        self._failed: list[Training] = []
+
+    def run(self, trainings: Iterable[Training]) -> list[Training]:
+        """Train them; returns those that failed."""
+        waiting = deque(trainings)
+        try:
+            while waiting or self._running:
+                while waiting and len(self._running) < self._slots:
+                    self._start(start_training(waiting.popleft(), self._run))
+                (reference,), _ = ray.wait(list(self._running), num_returns=1)
+                training = self._running.pop(reference)
+                try:
+                    ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    self._restart_or_fail(training, error)
+                else:
+                    self._conclude(training)
+        finally:
+            for reference, training in self._running.items():
+                ray.cancel(reference, force=True)
+                training.job.tracker.finish(training.job.run, "KILLED")
+        return self._failed
+
+    def _start(self, training: Training) -> None:
+        scaling, starts = training.job.experiment.scaling, self._starts[training.job.folder]
+        starts.saved = _saved(training.job)
+        # The note and the node of an earlier start say nothing of this one.
+        for name in (NODE, NOTE):
+            (training.job.folder / name).unlink(missing_ok=True)
+        task = train_task.options(
+            # With workers of its own a training's task computes nothing itself.
+            num_cpus=0 if scaling.workers else scaling.cpus_per_worker,
+            num_gpus=0 if scaling.workers else scaling.gpus_per_worker,
+            name=training.title,
+        )
+        self._running[task.remote(training.job)] = training
+
+    def _conclude(self, training: Training) -> None:
+        result = read_result(training.job.folder)
+        assert result is not None, "a training that ended well has left its result"
+        conclude(training.job)
+        self._tell_note(training)
+        said = format_result(result)
+        message = f"{training.label}, {said}" if training.label else said
+        self._progress.step(message, training.variant, result.seconds, beside=len(self._running))
+
+    def _restart_or_fail(self, training: Training, error: Exception) -> None:
+        self._tell_note(training)
+        reason = permanent_reason(error)
+        if reason is None and self._may_restart(training):
+            self._progress.say(f"{training.title} was cut short, and resumes from its last epoch")
+            self._start(training)
+            return
+        record_failure(training.job, reason or failure_reason(error))
+        self._failed.append(training)
+        self._progress.fail(f"{training.title} failed: {recorded_failure(training.job)}", training.variant)
+
+    def _may_restart(self, training: Training) -> bool:
+        """Whether it got further, or lost its process less than `MAX_STARTS` times on nodes that are still there."""
+        starts = self._starts[training.job.folder]
+        starts.losses += 1
+        if _saved(training.job) != starts.saved:
+            starts.nodes.clear()
+            return starts.losses < _MAX_LOSSES
+        node = training.job.folder / NODE
+        starts.nodes.append(node.read_text(encoding="utf-8") if node.exists() else "")
+        if len(starts.nodes) >= MAX_STARTS:
+            starts.nodes = _on_living_nodes(starts.nodes)
+        return len(starts.nodes) < MAX_STARTS and starts.losses < _MAX_LOSSES
+
+    def _tell_note(self, training: Training) -> None:
+        note = training.job.folder / NOTE
+        if note.exists():
+            self._progress.say(f"{training.title}: {note.read_text(encoding='utf-8')}")
+            note.unlink()
+
+
+def _saved(job: Job) -> tuple[Any, ...]:
+    """What a training has saved, to be compared with what it had: its own state, or Ray Train's checkpoints."""
+    state = job.folder / STATE
+    checkpoints = sorted(path.name for path in job.folder.glob("train/checkpoint_*"))
+    return (state.stat().st_mtime_ns if state.exists() else None, *checkpoints)
+
+
+def _on_living_nodes(nodes: list[str]) -> list[str]:
+    """Those of the nodes that are not known to be dead, as soon as one is, or when Ray had time to notice."""
+    deadline = time.monotonic() + _NODE_PATIENCE
+    while True:
+        dead = {node["NodeID"] for node in ray.nodes() if not node["Alive"]}  # type: ignore[no-untyped-call]
+        alone = len(ray.nodes()) == 1  # type: ignore[no-untyped-call]
+        if dead & set(nodes) or alone or time.monotonic() > deadline:
+            return [node for node in nodes if node not in dead]
+        time.sleep(0.5)

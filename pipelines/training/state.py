@@ -1,0 +1,73 @@
+"""The state of a training after an epoch, from which it resumes: in a file of its own, or as Ray Train's checkpoint."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+
+from fgcme.files import atomic_write
+from pipelines.training.failure import permanent_reason
+
+STATE = "state.pt"
+"""Name of the file, in a training's folder and in a checkpoint."""
+
+
+def save_state(state: Mapping[str, Any], path: Path) -> None:
+    """Write a state, whole or not at all.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    with atomic_write(path) as partial, partial.open("wb") as file:
+        # To a file of Python's own: given a path, PyTorch's writer does not say what is wrong with the disk.
+        torch.save(state, file)
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """A state; None if there is none, or a damaged one, as after a machine has lost its power.
+
+    Raises:
+        OSError: the disk does not answer.
+    """
+    try:
+        # Read apart from decoding: a damaged file makes PyTorch raise an OSError, too.
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        return dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+    except Exception as error:
+        if permanent_reason(error):
+            raise
+        return None
+
+
+def load_checkpoint() -> dict[str, Any] | None:
+    """The state of Ray Train's last checkpoint, in one of its workers; None if there is none that can be read."""
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return None
+    with checkpoint.as_directory() as folder:
+        return load_state(Path(folder) / STATE)
+
+
+def report_with_state(metrics: dict[str, Any], state: Mapping[str, Any], rank: int) -> None:
+    """Report an epoch to Ray Train, with its state as the checkpoint.
+
+    Args:
+        metrics: of the epoch.
+        state: the same in all workers; that of rank 0 is kept.
+        rank: of this worker.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = None
+        if rank == 0:
+            torch.save(state, Path(folder) / STATE)
+            checkpoint = ray.train.Checkpoint.from_directory(folder)
+        ray.train.report(metrics, checkpoint=checkpoint)
