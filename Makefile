@@ -45,5 +45,7 @@ lock:
 	$(BIN)/uv pip compile --quiet --all-extras --no-header --no-annotate --no-emit-index-url \
 		--python-version 3.11 pyproject.toml --output-file requirements.lock
 
+# What was built; results (storage, mlflow.db) stay.
 clean:
-	rm -rf .venv storage mlflow.db
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -63,7 +63,7 @@ def run(
         UserError: the corpus is not prepared, the ablation does not fit the experiment, the rules contradict the
             experiment's, Ray has less than one training needs, another driver works on it, or trainings failed.
     """
-    path = bundled.space_file(space_name)
+    path = bundled.space_file(space_name, "ablation")
     ablation.load_ablation(path, experiment)
     corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
     title = f"{experiment.name}-{path.stem}"

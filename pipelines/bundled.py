@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, get_args
 
 from fgcme.errors import UserError
+
+SpaceNoun = Literal["search space", "ablation"]
 
 _HERE = Path(__file__).parent
 EXPERIMENTS = _HERE / "experiments"
@@ -21,13 +24,17 @@ def experiment_file(name: str) -> Path:
     return _file(name, EXPERIMENTS, "experiment")
 
 
-def space_file(name: str) -> Path:
-    """The file of a search space, from a name such as `pooling` or a path.
+def space_file(name: str, noun: SpaceNoun = "search space") -> Path:
+    """The file of a search space or an ablation, from a name such as `pooling` or a path.
+
+    Args:
+        name: of a bundled file, or a path.
+        noun: which of the two is looked for; only these are offered.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such file.
     """
-    return _file(name, SEARCH_SPACES, "search space")
+    return _file(name, SEARCH_SPACES, noun)
 
 
 def _file(name: str, folder: Path, noun: str) -> Path:
@@ -37,5 +44,9 @@ def _file(name: str, folder: Path, noun: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+    files = sorted(folder.glob("*.yaml"))
+    if noun in get_args(SpaceNoun):
+        # An ablation names variants, a search space parameters.
+        files = [file for file in files if ("\nvariants:" in file.read_text(encoding="utf-8")) == (noun == "ablation")]
+    known = ", ".join(file.stem for file in files)
     raise UserError(f"{name}: no such {noun}; name one of {known}, or give the path of a YAML file")

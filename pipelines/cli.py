@@ -21,12 +21,14 @@ From a folder of speech to a registered model:
   fgcme prepare ravdess --root path/to/RAVDESS
   fgcme train   ravdess
   fgcme tune    ravdess --space pooling --trials 8
+  fgcme ablate  ravdess_ablation --space paper_ablation
+  fgcme report  latest
   fgcme register latest --name fgcme-ravdess --alias champion
   fgcme predict models:/fgcme-ravdess@champion some.wav --text "Kids are talking by the door"
 No corpus at hand: fgcme demo
 """
-# What an interrupted verb is given besides, to be gone on with.
-_GO_ON = {"train": ["--resume", "latest"], "tune": ["--resume"], "ablate": ["--resume"]}
+# The words that make an interrupted verb resume.
+_RESUME = {"train": ["--resume", "latest"], "tune": ["--resume"], "ablate": ["--resume"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options) or 0
     except UnfinishedError as error:
-        _complain(f"{error}; {_going_on(options.verb, [*words, *error.settings])}")
+        _complain(f"{error}; {_way_to_resume(options.verb, [*words, *error.settings])}")
         return 2
     except NotPreparedError as error:
         prepare = ["fgcme", "prepare", options.experiment, *options.overrides] if "experiment" in options else []
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return 2
     except KeyboardInterrupt:
-        _complain(f"interrupted; what is finished is kept; {_going_on(options.verb, words)}")
+        _complain(f"interrupted; what is finished is kept; {_way_to_resume(options.verb, words)}")
         return 130
     except BrokenPipeError:
         return 141
@@ -59,12 +61,12 @@ def _complain(sentence: str) -> None:
     print(f"fgcme: {without_passwords(sentence)}", file=sys.stderr)
 
 
-def _going_on(verb: str, words: list[str]) -> str:
-    """How to go on with a verb that was called with these words."""
-    if verb not in _GO_ON:
-        return "run it again to go on"
+def _way_to_resume(verb: str, words: list[str]) -> str:
+    """How to resume a verb that was called with these words."""
+    if verb not in _RESUME:
+        return "run it again to continue"
     resuming = any(word.partition("=")[0] == "--resume" for word in words)
-    return f"go on with `{shlex.join(['fgcme', *words, *([] if resuming else _GO_ON[verb])])}`"
+    return f"resume with `{shlex.join(['fgcme', *words, *([] if resuming else _RESUME[verb])])}`"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -74,7 +76,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if rest and ("overrides" not in options or any(word.startswith("-") or "=" not in word for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
-        options.overrides += rest
+        options.overrides = [*options.overrides, *rest]
     return options
 
 
@@ -105,11 +107,13 @@ def _parser() -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         added = verb(name, run, text, example)
         added.add_argument("experiment", metavar="EXPERIMENT", help="name or path of an experiment file")
-        added.add_argument("overrides", metavar="key=value", nargs="*", help="settings, e.g. training.epochs=5")
+        added.add_argument(
+            "overrides", metavar="key=value", nargs="*", default=(), help="settings, e.g. training.epochs=5"
+        )
         return added
 
     demo = verb("demo", _demo, "the whole job on the embedded corpus, start to end", "fgcme demo")
-    demo.add_argument("overrides", metavar="key=value", nargs="*", help="settings, e.g. training.epochs=5")
+    _add_overrides(demo)
     verb("corpora", _corpora, "what corpora are supported, and how to get them", "fgcme corpora")
     prepare = experiment_verb(
         "prepare",
@@ -138,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--space", metavar="NAME", required=True, help="name or path of a search space")
     tune.add_argument("--trials", metavar="N", type=int, help="configurations to try (tune.trials)")
     way = tune.add_mutually_exclusive_group()
-    way.add_argument("--resume", action="store_true", help="go on with the latest sweep over this space")
+    way.add_argument("--resume", action="store_true", help="resume the latest sweep over this space")
     way.add_argument("--dry-run", action="store_true", help="say what it would take, and start nothing")
     ablate = experiment_verb(
         "ablate",
@@ -152,14 +156,16 @@ def _parser() -> argparse.ArgumentParser:
         choices=["dev", "test", "both"],
         help="how epochs are chosen (protocol.selection); `test` is the published code's rule, and optimistic",
     )
-    ablate.add_argument("--resume", action="store_true", help="go on with the latest ablation over this space")
+    ablate.add_argument("--resume", action="store_true", help="resume the latest ablation over this space")
     report = verb(
         "report",
         _report,
-        "a page with the tables and figures of an ablation or a cross-validation",
+        "a page with the tables and figures of an ablation, a cross-validation or a sweep",
         "fgcme report latest --output report",
     )
-    report.add_argument("run_id", metavar="RUN", help="a run of `fgcme ablate` or `fgcme train`: id, name or `latest`")
+    report.add_argument(
+        "run_id", metavar="RUN", help="a run of `fgcme ablate`, `train` or `tune`: its id, name or `latest`"
+    )
     report.add_argument("--output", metavar="DIR", help="folder for the page and its files (report-ID)")
     register = verb(
         "register",
@@ -192,6 +198,13 @@ def _parser() -> argparse.ArgumentParser:
     sync.add_argument("--storage", metavar="DIR", default="storage", help="folder of the results (storage.path)")
     verb("doctor", _doctor, "what this machine has", "fgcme doctor")
     return parser
+
+
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
+    # With a default, argparse does not count them among the arguments that are required.
+    parser.add_argument(
+        "overrides", metavar="key=value", nargs="*", default=(), help="settings, e.g. training.epochs=5"
+    )
 
 
 def _load(options: argparse.Namespace, extra: Sequence[str] = ()) -> Experiment:

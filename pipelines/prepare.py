@@ -29,6 +29,7 @@ from fgcme.files import digest
 from pipelines.cluster import (
     Progress,
     cluster_resources,
+    driver_lock,
     ray_session,
     require_capacity,
     storage_folder,
@@ -152,20 +153,47 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
         UserError: the corpus is not found; the folder holds features of other settings; no utterance is usable, or more
             than `prepare.max_rejected` are rejected (utterances that were prepared stay).
     """
-    began = time.monotonic()
     folder, settings = prepared_folder(experiment), feature_settings(experiment)
     _refuse_other_settings(folder, settings)
     root, listing = catalogue.find(experiment.corpus, storage_folder(experiment))
     utterances = _select_alignments(experiment, listing.utterances)
-    sources = {utterance.id: source_hash(utterance, root) for utterance in utterances}
-
     _create_folder(experiment, folder)
+    with driver_lock(folder, f"prepared corpus {folder.name}"):
+        summary = _bring_up_to_date(experiment, folder, root, utterances, listing.rejections, verbose)
+    if verbose:
+        print("\n".join(summary.lines()), flush=True)
+    _judge(summary, experiment.prepare.max_rejected)
+    if verbose and next_command is not None:
+        print(f"next: {next_command}", flush=True)
+    return summary
+
+
+def _bring_up_to_date(
+    experiment: Experiment,
+    folder: Path,
+    root: Path,
+    utterances: Sequence[Utterance],
+    not_listed: Sequence[Rejection],
+    verbose: bool,
+) -> PreparedSummary:
+    """Delete rows that are out of date, prepare what is missing, and describe the corpus anew.
+
+    Args:
+        experiment: its sections `corpus` and `prepare` count.
+        folder: of the prepared corpus.
+        root: folder of the audio.
+        utterances: all that the corpus lists.
+        not_listed: what was found and cannot be listed as an utterance.
+        verbose: show progress on standard error.
+    """
+    began = time.monotonic()
+    sources = {utterance.id: source_hash(utterance, root) for utterance in utterances}
     up_to_date = prepared.prune(folder, sources)
     missing = [utterance for utterance in utterances if utterance.id not in up_to_date]
     _describe(experiment, folder, utterances=len(up_to_date), rejected=0, pending=len(missing))
     prepared.delete_rejected(folder)
-    prepared.write_part(folder, "rejected", "listing", prepared.rejected_table(listing.rejections))
-    rejections = list(listing.rejections)
+    prepared.write_part(folder, "rejected", "listing", prepared.rejected_table(not_listed))
+    rejections = list(not_listed)
     if missing:
         task = PrepareTask.from_experiment(experiment, root, folder)
         with Progress("utterance", {"utterance": len(missing)}, failed_word="rejected", verbose=verbose) as progress:
@@ -186,11 +214,6 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
     # With too many rejections the corpus stays marked as incomplete, so that no training uses it.
     pending = rejected if summary.rejected_share > experiment.prepare.max_rejected else 0
     _describe(experiment, folder, len(present), rejected, pending)
-    if verbose:
-        print("\n".join(summary.lines()), flush=True)
-    _judge(summary, experiment.prepare.max_rejected)
-    if verbose and next_command is not None:
-        print(f"next: {next_command}", flush=True)
     return summary
 
 

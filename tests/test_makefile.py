@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 from fgcme.experiment import ablation, load_experiment
@@ -27,3 +28,13 @@ def test_the_ablation_is_the_paper_s_comparison_on_the_corpus_of_the_demo() -> N
     # The honest rule, and the corpus that `make demo` has prepared, if it has.
     assert options.selection is None and experiment.protocol.selection == "dev"
     assert prepared_folder(experiment) == prepared_folder(load_experiment(bundled.experiment_file("demo")))
+
+
+def test_clean_deletes_what_was_built_and_no_result(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text(TEXT)
+    for name in ("storage", ".venv", "dist", ".mypy_cache", "pipelines/__pycache__"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "mlflow.db").touch()
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {"Makefile", "storage", "mlflow.db", "pipelines"}

@@ -128,7 +128,7 @@ def test_an_interrupted_sweep_leaves_no_run_running(slow: Make, tracker: Tracker
         driver.send_signal(signal.SIGINT)
         assert driver.wait(timeout=60) == 130
         assert driver.stderr is not None
-        assert f"go on with `fgcme tune {path} --space {space} --resume`" in driver.stderr.read()
+        assert f"resume with `fgcme tune {path} --space {space} --resume`" in driver.stderr.read()
     assert tracker.find(run).info.status == "KILLED"
     assert {trial.info.status for trial in tracker.children(run)} == {"KILLED"}
 
@@ -205,7 +205,7 @@ def test_a_sweep_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
                 file.write(bytes(4096))
         said, complained = driver.communicate(timeout=120)
         assert driver.returncode == 2, said + complained
-    assert f"the disk is full; make room; go on with `fgcme tune {path} --space {space} --resume`" in complained
+    assert f"the disk is full; make room; resume with `fgcme tune {path} --space {space} --resume`" in complained
     assert "Traceback" not in said + complained
     ballast.unlink()
     with program(tmp_path, "tune", str(path), "--space", space, "--resume") as driver:

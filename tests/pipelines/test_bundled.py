@@ -28,3 +28,11 @@ def test_others_are_found_by_path(tmp_path: Path) -> None:
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"excitement, .*pooling, or give the path"):
         space_file("poling")
+
+
+def test_only_what_is_looked_for_is_offered() -> None:
+    with pytest.raises(UserError) as sweep:
+        space_file("nope")
+    assert "no such search space" in str(sweep.value) and "ablation" not in str(sweep.value)
+    with pytest.raises(UserError, match=r"nope: no such ablation; name one of paper_ablation, or give"):
+        space_file("nope", "ablation")

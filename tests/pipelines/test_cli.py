@@ -143,5 +143,5 @@ def test_what_is_left_in_the_middle_says_the_command_that_goes_on(
     monkeypatch.setattr(cli, f"_{arguments[0]}", end)
     status, text = run(capsys, *arguments)
     assert status != 0
-    assert f"; go on with `{sentence}`\n" in text
+    assert f"; resume with `{sentence}`\n" in text
     assert text.count("\n") == 1

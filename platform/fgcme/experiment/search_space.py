@@ -475,6 +475,8 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         inside = len(first["loc"]) > 1
         known = "choice, int, float, step, log, when" if inside else "parameters, initial_trials"
+        if where == "first":
+            return "first is now called initial_trials"
         return f"{where}: no such key; allowed here: {known}"
     if first["loc"] == ("parameters",):
         return "parameters: give at least one, as in {training.learning_rate: {float: [1.0e-4, 1.0e-3], log: true}}"

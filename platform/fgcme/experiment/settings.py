@@ -6,6 +6,7 @@ An experiment file holds only what differs from the defaults below. Building blo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -43,8 +44,10 @@ class Settings(BaseModel):
     @classmethod
     def _reject_bool(cls, value: Any, info: ValidationInfo) -> Any:
         # Python takes true for 1.
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise ValueError(f"{str(value).lower()} is no value for it")
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and annotation is not bool:
+            expected = "a number" if re.search(r"\b(int|float)\b", str(annotation)) else "text"
+            raise ValueError(f"expects {expected}, got {str(value).lower()}")
         return value
 
 

@@ -118,8 +118,8 @@ def test_a_key_that_is_there_twice_is_refused_with_its_line(tmp_path: Path, cont
 
 def test_what_a_section_inherits_it_may_override(tmp_path: Path) -> None:
     path = tmp_path / "inheriting.yaml"
-    path.write_text("first: &f {a: 1, b: 2}\nsecond: {<<: *f, b: 3, 1: x, '1': y}\n")
-    assert read_yaml(path)["second"] == {"a": 1, "b": 3, 1: "x", "1": "y"}
+    path.write_text("first: &f {a: 1, b: 2}\nsecond: {<<: *f, b: 3, 1: x}\n")
+    assert read_yaml(path)["second"] == {"a": 1, "b": 3, "1": "x"}
 
 
 def test_a_written_experiment_reads_back_equal(file: Path, tmp_path: Path) -> None:
