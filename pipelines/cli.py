@@ -256,9 +256,10 @@ def _train(options: argparse.Namespace) -> None:
 def _tune(options: argparse.Namespace) -> None:
     experiment = _load(options, [f"tune.trials={options.trials}"] if options.trials is not None else [])
     from pipelines import tune
+    from pipelines.sweep.plan import preview
 
     if options.dry_run:
-        tune.preview(experiment, options.space)
+        preview(experiment, options.space)
     else:
         tune.run(experiment, options.space, options.resume)
 

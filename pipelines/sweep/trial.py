@@ -26,7 +26,7 @@ import torch
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from fgcme.data import SpeechCorpus, apply_protocol, make_fold_loaders
+from fgcme.data import SpeechCorpus, open_fold
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, TuneSettings, apply_configuration
 from fgcme.files import write_text
@@ -337,12 +337,9 @@ def _fits(
     experiment: Experiment, sweep: TrialContext, workers: Workers, last: Mapping[str, Any] | None
 ) -> list[FoldTrainer]:
     corpus = _corpus(sweep.corpus)
-    if corpus.description.corpus_hash != sweep.corpus_hash:
-        raise UserError(f"{sweep.corpus}: was prepared again while this sweep was under way; start it anew")
-    assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.members)
     fits = []
     for position, fold in enumerate(experiment.tune.folds):
-        parts = make_fold_loaders(corpus, assignment, fold, "dev", experiment.model, experiment.training)
+        _, parts = open_fold(corpus, sweep.corpus_hash, experiment, fold, "dev", "sweep")
         seed, state = experiment.training.seeds[0], last["states"][position] if last else None
         fits.append(FoldTrainer(parts, experiment.model, experiment.training, seed, workers, state))
     return fits

@@ -18,8 +18,7 @@ import ray.train.torch
 import torch
 import torch.distributed
 
-from fgcme.data import Assignment, SpeechCorpus, apply_protocol, make_fold_loaders
-from fgcme.errors import UserError
+from fgcme.data import Assignment, SpeechCorpus, open_fold
 from fgcme.evaluation.cross_validation import predictions_table
 from fgcme.experiment import Experiment, ScalingSettings
 from fgcme.files import write_text
@@ -88,11 +87,8 @@ def train_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(max(1, int(experiment.scaling.cpus_per_worker)))
     workers = place(experiment)
     corpus = SpeechCorpus(job.corpus)
-    if corpus.description.corpus_hash != job.corpus_hash:
-        raise UserError(f"{job.corpus}: was prepared again while this training was under way; start it anew")
-    assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.members)
-    parts = make_fold_loaders(
-        corpus, assignment, job.fold, experiment.protocol.selection, experiment.model, experiment.training
+    assignment, parts = open_fold(
+        corpus, job.corpus_hash, experiment, job.fold, experiment.protocol.selection, "training"
     )
     state = _last_state(job)
     # Before a restart; a state may be older than the keeping of it.

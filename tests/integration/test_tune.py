@@ -11,6 +11,7 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment, load_experiment
 from fgcme.tracking import Tracker
 from pipelines import train, tune
+from pipelines.sweep.plan import preview
 from tests.integration.conftest import Make
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
@@ -214,7 +215,7 @@ def test_sweeps_share_a_study_of_the_same_things(sweep: Make, tracker: Tracker, 
 def test_a_preview_says_what_a_sweep_would_take_and_starts_nothing(
     sweep: Make, tracker: Tracker, space: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tune.preview(sweep(), space)
+    preview(sweep(), space)
     printed = capsys.readouterr().out
     assert "4 trials on the dev part of fold(s) 0, 2" in printed
     assert "a trial takes 1 CPUs and 0 GPUs" in printed

@@ -18,7 +18,11 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment, parse_experiment
 from fgcme.tracking import Tracker
 from pipelines import tune
-from pipelines.tune import Plan
+from pipelines.sweep import driver
+from pipelines.sweep import plan as plans
+from pipelines.sweep.plan import SweepPlan
+from pipelines.sweep.recorder import FailureLimit
+from pipelines.sweep.trial import TrialFolder
 from tests import small_corpus
 from tests.store import make_tracker
 
@@ -30,7 +34,7 @@ STEPS = """\
 parameters:
   training.learning_rate: {float: [0.005, 0.015], step: 0.005}
 """
-Planned = Callable[..., Plan]
+Planned = Callable[..., SweepPlan]
 
 
 @pytest.fixture
@@ -38,10 +42,10 @@ def planned(tmp_path: Path) -> Planned:
     """Plans small sweeps on a small corpus."""
     corpus = small_corpus.write(tmp_path / "corpus")
 
-    def make(space: str = SPACE, **sections: dict[str, Any]) -> Plan:
+    def make(space: str = SPACE, **sections: dict[str, Any]) -> SweepPlan:
         path = tmp_path / "space.yaml"
         path.write_text(space)
-        return tune.plan_sweep(small_corpus.experiment(**sections, prepare={"folder": str(corpus)}), str(path))
+        return plans.plan_sweep(small_corpus.experiment(**sections, prepare={"folder": str(corpus)}), str(path))
 
     return make
 
@@ -67,8 +71,8 @@ def test_a_population_takes_turns_and_keeps_few_checkpoints(planned: Planned, tm
     def made(**settings: Any) -> Any:
         plan = planned(tune={"trials": 6, "grace_period": 2, **settings})
         folder, tracker = tmp_path / "sweep", make_tracker(tmp_path)
-        proposing = tune._proposing(plan, folder, None)
-        return tune._tuner(plan, folder, tracker, 2, proposing, tune.FailureLimit(0))._local_tuner
+        proposing = driver.make_proposer(plan, folder, None)
+        return driver.make_tuner(plan, folder, tracker, 2, proposing, FailureLimit(0))._local_tuner
 
     population, others = made(**POPULATION), made()
     assert population._tune_config.max_concurrent_trials is None
@@ -80,12 +84,12 @@ def test_a_population_takes_turns_and_keeps_few_checkpoints(planned: Planned, tm
 def test_a_grid_is_one_driver_s_alone(planned: Planned, tmp_path: Path) -> None:
     study = f"sqlite:///{tmp_path}/study.db"
     plan = planned(STEPS, tune={"search": "grid", "study_storage": study})
-    storage = tune._join(plan, resuming=False)
-    proposed = tune._proposing(plan, tmp_path / "one", storage)
+    storage = plans.join_study(plan, resuming=False)
+    proposed = driver.make_proposer(plan, tmp_path / "one", storage)
     assert [proposed.suggest(str(n))["training.learning_rate"] for n in range(3)] == [0.005, 0.01, 0.015]  # type: ignore
     with pytest.raises(UserError, match="a grid is one driver's alone; go on with --resume"):
-        tune._join(plan, resuming=False)
-    assert tune._join(plan, resuming=True) is not None
+        plans.join_study(plan, resuming=False)
+    assert plans.join_study(plan, resuming=True) is not None
 
 
 def test_a_trial_that_a_killed_driver_forgot_leaves_nothing_and_is_proposed_again(
@@ -93,18 +97,18 @@ def test_a_trial_that_a_killed_driver_forgot_leaves_nothing_and_is_proposed_agai
 ) -> None:
     plan, tracker = planned(tune={"study_storage": f"sqlite:///{tmp_path}/study.db"}), make_tracker(tmp_path)
     folder = tmp_path / "sweep"
-    storage = tune._join(plan, resuming=False)
+    storage = plans.join_study(plan, resuming=False)
     assert storage is not None
-    drawn = tune._proposing(plan, folder, storage).suggest("forgotten")  # type: ignore[union-attr]
-    kept = tune.TrialFolder(folder / "trials" / "0")
+    drawn = driver.make_proposer(plan, folder, storage).suggest("forgotten")  # type: ignore[union-attr]
+    kept = TrialFolder(folder / "trials" / "0")
     kept.folder.mkdir(parents=True)
     run = tracker.start(tracker.experiment("small"), "trial 0")
     kept.run.write_text(run)
     kept.run_open_marker.touch()
-    tune._give_up_forgotten(plan, folder, tracker, storage)
+    driver.give_up_orphans(plan, folder, tracker, storage)
     assert tracker.find(run).info.status == "KILLED"
-    assert not kept.folder.exists() and not tune._end_what_is_left(tracker, folder / "trials")
-    again = tune._proposing(plan, folder, storage).suggest("again")  # type: ignore[union-attr]
+    assert not kept.folder.exists() and not driver.end_leftovers(tracker, folder / "trials")
+    again = driver.make_proposer(plan, folder, storage).suggest("again")  # type: ignore[union-attr]
     assert (again["training.learning_rate"], again["number"]) == (drawn["training.learning_rate"], 1)
 
 
@@ -130,7 +134,7 @@ def test_a_trial_takes_what_its_workers_need_or_the_gpus_that_it_is_given(
 
 def test_the_workers_of_a_trial_share_its_gpus(planned: Planned, tmp_path: Path) -> None:
     plan = planned(scaling={"workers": 2, "gpus_per_trial": 0.5})
-    assert tune._sweep(plan, tmp_path).experiment.scaling.gpus_per_worker == 0.25
+    assert driver.trial_context(plan, tmp_path).experiment.scaling.gpus_per_worker == 0.25
 
 
 def searching(parallel: int) -> ConcurrencyLimiter:
@@ -144,7 +148,7 @@ def test_a_sweep_goes_on_under_the_limits_of_now(tmp_path: Path) -> None:
     before = searching(parallel=1)
     before.live_trials.add("one")
     SearchGenerator(before).save_to_dir(str(tmp_path), "1")
-    tune._forget_limits(tmp_path, slots=5)
+    driver.delete_limits(tmp_path, slots=5)
     kept = json.loads((tmp_path / "experiment_state-1.json").read_text())
     assert kept == {**state, "runner_data": {"_iteration": 7}}
     after = searching(parallel=5)
@@ -205,7 +209,7 @@ def test_a_preview_refuses_a_database_that_the_sweep_could_not_use(
 ) -> None:
     content = {**sections, "storage": {"path": str(tmp_path / "storage"), **sections.get("storage", {})}}
     with pytest.raises(UserError, match=sentence):
-        tune.preview(changed(experiment, **content), space)
+        plans.preview(changed(experiment, **content), space)
 
 
 def test_a_preview_looks_into_the_study_and_leaves_nothing_in_it(
@@ -218,13 +222,13 @@ def test_a_preview_looks_into_the_study_and_leaves_nothing_in_it(
         tune={"study_storage": f"sqlite:///{path}"},
         tracking={"uri": f"sqlite:///{tmp_path}/new/mlflow.db"},
     )
-    planned = tune.plan_sweep(sharing, space)
-    tune._require_databases(planned)
+    planned = plans.plan_sweep(sharing, space)
+    plans.require_databases(planned)
     assert not path.exists() and not (tmp_path / "new").exists()
     optuna.create_study(storage=f"sqlite:///{path}", study_name="another")
-    tune._require_databases(planned)
+    plans.require_databases(planned)
     assert optuna.get_all_study_names(f"sqlite:///{path}") == ["another"]
     mine = optuna.create_study(storage=f"sqlite:///{path}", study_name=planned.title, direction="maximize")
     mine.set_user_attr("fgcme.identity", "of something else")
     with pytest.raises(UserError, match="has a study small-rates of another space, corpus or experiment"):
-        tune._require_databases(planned)
+        plans.require_databases(planned)

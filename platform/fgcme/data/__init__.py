@@ -2,7 +2,7 @@
 
 from fgcme.data.batch import Batch, Mixture, Ranges, collate, layout_frames, lookahead, ranges_from_counts
 from fgcme.data.dataset import RaggedLoader, SpeechCorpus, Vocabulary
-from fgcme.data.fold import FoldLoaders, make_fold_loaders
+from fgcme.data.fold import FoldLoaders, make_fold_loaders, open_fold
 from fgcme.data.hearing import has_acoustics, has_words, reads_test_audio, scheme_of
 from fgcme.data.protocol import (
     Assignment,
@@ -33,6 +33,7 @@ __all__ = [
     "layout_frames",
     "lookahead",
     "make_fold_loaders",
+    "open_fold",
     "ranges_from_counts",
     "reads_test_audio",
     "resolve_protocol",

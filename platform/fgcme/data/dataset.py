@@ -46,6 +46,7 @@ class SpeechCorpus:
         Raises:
             UserError: there is no prepared corpus in the folder, or no utterance in it.
         """
+        self.folder = folder
         self.description = read_description(folder)
         table = _mapped(folder, self.description.corpus_hash)
         if not table.num_rows:

@@ -10,9 +10,9 @@ import numpy as np
 from fgcme.data.dataset import RaggedLoader, SpeechCorpus, Vocabulary
 from fgcme.data.front_end import FrontEnd, Moments, moments_of_all
 from fgcme.data.hearing import front_end, scheme_of
-from fgcme.data.protocol import Assignment, Selection, split_fold
+from fgcme.data.protocol import Assignment, Selection, apply_protocol, split_fold
 from fgcme.errors import UserError
-from fgcme.experiment import AugmentationSettings, ModelSettings, TrainingSettings
+from fgcme.experiment import AugmentationSettings, Experiment, ModelSettings, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,28 @@ class FoldLoaders:
     frame_size: int
     mean: np.ndarray | None
     deviation: np.ndarray | None
+
+
+def open_fold(
+    corpus: SpeechCorpus, corpus_hash: str, experiment: Experiment, fold: int, selection: Selection, work: str
+) -> tuple[Assignment, FoldLoaders]:
+    """Open one fold of a prepared corpus for training: the protocol applied to the corpus, and the fold's loaders.
+
+    Args:
+        corpus: the prepared corpus.
+        corpus_hash: the state of it that is meant.
+        experiment: its `protocol`, `model` and `training` sections count.
+        fold: which one.
+        selection: how epochs are chosen, which decides what is trained on.
+        work: what needs the fold, as in `training`.
+
+    Raises:
+        UserError: the corpus has been prepared again since, or does not fit the protocol.
+    """
+    if corpus.description.corpus_hash != corpus_hash:
+        raise UserError(f"{corpus.folder}: was prepared again while this {work} was under way; start it anew")
+    assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.members)
+    return assignment, make_fold_loaders(corpus, assignment, fold, selection, experiment.model, experiment.training)
 
 
 def make_fold_loaders(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fgcme.data import FoldLoaders, SpeechCorpus, assign_folds, make_fold_loaders, reads_test_audio, split_fold
-from fgcme.data.fold import speaker_moments
+from fgcme.data.fold import open_fold, speaker_moments
 from fgcme.data.front_end import FrontEnd
 from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
@@ -104,3 +104,16 @@ def test_only_statistics_by_speaker_need_other_audio_of_the_test_part() -> None:
     assert reads_test_audio(settings("speaker").model)
     assert not any(reads_test_audio(settings(kind).model) for kind in ("none", "train", "utterance"))
     assert not reads_test_audio(settings("speaker", {"modalities": "semantic"}).model)
+
+
+def test_a_fold_is_opened_of_the_state_of_the_corpus_that_is_meant_and_of_no_other(corpus: SpeechCorpus) -> None:
+    experiment = settings()
+    corpus_hash = corpus.description.corpus_hash
+    assignment, loaders = open_fold(corpus, corpus_hash, experiment, 1, "dev", "training")
+    split = split_fold(assignment, 1, "dev")
+    assert [loaders.train.utterances.tolist(), loaders.test.utterances.tolist()] == [
+        split.train.tolist(),
+        split.test.tolist(),
+    ]
+    with pytest.raises(UserError, match=r"corpus: was prepared again while this sweep was under way; start it anew"):
+        open_fold(corpus, "another", experiment, 1, "dev", "sweep")
