@@ -1,0 +1,51 @@
+"""What a model hears of an utterance follows from its settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from fgcme.data.batch import SegmentScheme
+from fgcme.data.front_end import FrontEnd
+from fgcme.data.hearing import front_end, has_acoustics, has_words, reads_test_audio, scheme_of
+from fgcme.experiment import ModelSettings
+
+
+def model(**settings: object) -> ModelSettings:
+    return ModelSettings.model_validate(settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "scheme"),
+    [
+        ({}, SegmentScheme("words", lookahead=6)),
+        ({"acoustic": {"kernels": [3, 3, 1]}, "pooling": {"margin": 4}}, SegmentScheme("words", lookahead=4, margin=4)),
+        ({"pooling": {"kind": "uniform"}}, SegmentScheme("even", lookahead=6)),
+        ({"pooling": {"kind": "utterance"}}, SegmentScheme("utterance", lookahead=6)),
+        ({"modalities": "semantic"}, SegmentScheme("none")),
+        ({"kind": "semantic_lstm"}, SegmentScheme("none")),
+        ({"kind": "acoustic_lstm"}, SegmentScheme("utterance")),
+    ],
+)
+def test_settings_say_which_frames_a_model_reads(settings: dict[str, object], scheme: SegmentScheme) -> None:
+    assert scheme_of(model(**settings)) == scheme
+
+
+@pytest.mark.parametrize("kind", ["fgcme", "pooled_statistics"])
+@pytest.mark.parametrize(
+    ("modalities", "acoustics", "words"), [("both", True, True), ("acoustic", True, False), ("semantic", False, True)]
+)
+def test_one_modality_alone_leaves_the_other_out(kind: str, modalities: str, acoustics: bool, words: bool) -> None:
+    settings = model(kind=kind, modalities=modalities)
+    assert (has_acoustics(settings), has_words(settings)) == (acoustics, words)
+
+
+def test_only_statistics_of_speakers_that_are_heard_use_test_audio() -> None:
+    by_speaker = {"acoustic": {"normalisation": "speaker"}}
+    assert reads_test_audio(model(**by_speaker))
+    assert not reads_test_audio(model(**by_speaker, modalities="semantic"))
+    assert not any(reads_test_audio(model(acoustic={"normalisation": kind})) for kind in ("none", "train", "utterance"))
+
+
+def test_the_front_end_is_that_of_the_settings() -> None:
+    settings = model(acoustic={"input": "mfcc", "deltas": 2, "normalisation": "utterance"}).acoustic
+    assert front_end(settings) == FrontEnd("mfcc", 2, "utterance")
