@@ -266,7 +266,7 @@ def _in_worker(config: dict[str, Any]) -> None:
         for report, state in _epochs(**config, workers=workers, last=load_checkpoint()):
             report_with_state(report, state, workers.rank)
             if workers.rank == 0:
-                kept.got_on()
+                kept.made_progress()
 
     starts = max(workers.gather(kept.start() if workers.rank == 0 else 0))
     _attempt(train, kept, experiment.tune, starts, ray.train.report)

@@ -76,7 +76,7 @@ def test_a_bad_trial_is_stopped_before_its_last_epoch(sweep: Make, tracker: Trac
     path = tmp_path / "rates.yaml"
     path.write_text(
         "parameters:\n  training.learning_rate: {float: [1.0e-7, 3.0e-2], log: true}\n"
-        "first: [{training.learning_rate: 0.02}, {training.learning_rate: 1.0e-7}]\n"
+        "initial_trials: [{training.learning_rate: 0.02}, {training.learning_rate: 1.0e-7}]\n"
     )
     tune.run(sweep(tune={"trials": 4, "grace_period": 1, "reduction_factor": 2}), str(path))
     trials = tracker.children(tracker.find("latest").info.run_id)
