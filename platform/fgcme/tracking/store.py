@@ -108,6 +108,15 @@ def is_permanent(error: Exception) -> bool:
     return 400 <= status < 500 and status not in _TAKEN_LATER
 
 
+def is_deleted(error: Exception) -> bool:
+    """Whether a write was refused because its run has been deleted, for a while or for good."""
+    from mlflow.exceptions import MlflowException
+
+    if not isinstance(error, MlflowException):
+        return False
+    return error.error_code == "RESOURCE_DOES_NOT_EXIST" or "Current state is deleted" in str(error)
+
+
 def retry_briefly(call: Callable[[], T]) -> T:
     """What a call gives, made again for a moment where a store does not answer.
 

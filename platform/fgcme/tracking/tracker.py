@@ -32,6 +32,7 @@ from fgcme.tracking.store import (
     SQLITE,
     client,
     explain,
+    is_deleted,
     is_permanent,
     retry_briefly,
     sqlite_lock,
@@ -421,10 +422,19 @@ class Tracker:
         return self._ask(lambda: resolve(self.client, run_id, outbox))
 
     def _write(self, run_id: str, entry: Entry) -> str:
-        """Write to a run; returns the id by which it goes then."""
-        if self.outbox:
-            return _courier(self.uri, self.outbox).write(run_id, entry)
-        return self._within_reason(lambda: make(self.client, run_id, entry))
+        """Write to a run; returns the id by which it goes then.
+
+        A run that somebody has deleted in MLflow's pages stops no work: it is said once, and nothing more is recorded.
+        """
+        try:
+            if self.outbox:
+                return _courier(self.uri, self.outbox).write(run_id, entry)
+            return self._within_reason(lambda: make(self.client, run_id, entry))
+        except Exception as error:
+            if entry["kind"] == "start" or not is_deleted(error):
+                raise
+            _say_deleted(run_id)
+            return run_id
 
     def _written(self, run_id: str, name: str, write: Callable[[Path], object]) -> None:
         """Keep what `write` writes to a path as the artifact `name`, which may lie in a folder."""
@@ -454,6 +464,12 @@ class Tracker:
 def _now() -> int:
     """Milliseconds, as MLflow counts them."""
     return time.time_ns() // 1_000_000
+
+
+@functools.cache
+def _say_deleted(run_id: str) -> None:
+    """Once for each run in a process."""
+    say(f"run {run_id} was deleted in MLflow: the work goes on, and nothing more of it is recorded")
 
 
 @functools.cache

@@ -253,3 +253,19 @@ def test_a_commit_is_told_and_changes_to_it_are_called_dirty(tmp_path: Path) -> 
 def test_importing_tracking_imports_neither_mlflow_nor_ray() -> None:
     code = "import sys, fgcme.tracking.tracker; sys.exit(bool({'mlflow', 'ray', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_run_that_somebody_deletes_stops_no_work_and_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracker = make_tracker(tmp_path)
+    run = tracker.start(tracker.experiment("deleted"), "fold 0")
+    tracker.client.delete_run(run)
+    with tracker.closing_run(run):
+        tracker.log(run, {"train/loss": 1.0}, 1)
+        tracker.tag(run, {"fgcme.failure": "none"})
+    assert capsys.readouterr().err.count(f"run {run} was deleted in MLflow: the work goes on") == 1
+    # What MLflow refuses for another reason is still an error.
+    other = tracker.start(tracker.experiment("deleted"), "fold 1")
+    with pytest.raises(Exception, match="Invalid"):
+        tracker.log(other, {"no:such/name?": 1.0}, 1)
