@@ -16,8 +16,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from fgcme.experiment import apply_configuration
 from fgcme.files import write_text
-from fgcme.tracking import Tracker, is_permanent
-from fgcme.tracking.store import mlflow_message
+from fgcme.tracking import Tracker
 from pipelines.sweep import snapshot
 from pipelines.sweep.progress_table import ProgressTable, Row, SweepProgress, TrialState
 from pipelines.sweep.search import settings_of
@@ -27,7 +26,7 @@ from pipelines.training.failure import TAG, failure_reason
 # Of a report, what is neither Ray Tune's own nor the configuration.
 _OWN = ("train/", "dev/", "objective", "cost", "epoch", "seconds", FAILURE)
 
-_OF_THIS_PROCESS = ("_board", "_started", "_before", "_kept_at", "_logged", "_refused")
+_OF_THIS_PROCESS = ("_board", "_started", "_before", "_kept_at", "_logged")
 
 
 class FailureLimit(tune.Stopper):
@@ -93,8 +92,6 @@ class SweepRecorder(tune.Callback):
         self._kept_at = 0.0
         # The last epoch that was recorded of each trial.
         self._logged: dict[str, int] = {}
-        # Trials of whose runs MLflow takes no more.
-        self._refused: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what belongs to this process: the terminal and the clock."""
@@ -228,19 +225,7 @@ class SweepRecorder(tune.Callback):
         kept.run_open_marker.unlink(missing_ok=True)
 
     def _record(self, kept: TrialFolder, write: Callable[[str], object]) -> None:
-        """Write to a trial's run; what MLflow refuses, because somebody has deleted the run, does not end the sweep."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            write(kept.run.read_text(encoding="utf-8"))
-        except MlflowException as error:
-            if not is_permanent(error):
-                raise
-            if kept.folder.name not in self._refused:
-                self._refused.add(kept.folder.name)
-                self._board.say(
-                    f"trial {kept.folder.name} goes on unrecorded: was its run deleted? ({mlflow_message(error)})"
-                )
+        write(kept.run.read_text(encoding="utf-8"))
 
     def _say(self, message: str, just_ended: Trial, trials: list[Trial]) -> None:
         summary = self._summary(trials, just_ended)
