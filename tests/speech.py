@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import espeakng_loader
 import numpy as np
@@ -53,6 +57,19 @@ def say(text: str, rate: int = 150, voice: str = "en-us") -> tuple[npt.NDArray[n
     Returns:
         [samples] float32 at 16 kHz, and each word with the second it starts at.
     """
+    # In a process of its own: what eSpeak NG says next depends on what it said before.
+    command = [sys.executable, "-c", "from tests.speech import _serve; _serve()"]
+    asked = pickle.dumps((text, rate, voice))
+    done = subprocess.run(command, input=asked, cwd=Path(__file__).parents[1], capture_output=True, check=True)
+    spoken: tuple[npt.NDArray[np.float32], list[tuple[str, float]]] = pickle.loads(done.stdout)
+    return spoken
+
+
+def _serve() -> None:
+    sys.stdout.buffer.write(pickle.dumps(_say(*pickle.load(sys.stdin.buffer))))
+
+
+def _say(text: str, rate: int, voice: str) -> tuple[npt.NDArray[np.float32], list[tuple[str, float]]]:
     library, sample_rate = _library()
     chunks: list[npt.NDArray[np.int16]] = []
     onsets: list[tuple[str, float]] = []
