@@ -62,6 +62,7 @@ def test_a_built_wheel_carries_both_packages_and_their_data(tmp_path: Path) -> N
 ORDER = [
     "fgcme.errors",
     "fgcme.files",
+    "fgcme.seeds",
     "fgcme.audio",
     "fgcme.experiment",
     "fgcme.corpora",

@@ -18,7 +18,8 @@ from ray.tune.schedulers import (
 
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, Parameter, Space, Value
-from pipelines.sweep.shared_study import derive_seed, random_study
+from fgcme.seeds import derive_seed
+from pipelines.sweep.shared_study import random_study
 
 # Settings that may change in the middle of a training: they decide neither shapes nor what the epochs so far have seen.
 _MUTABLE = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Literal
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
@@ -13,6 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from fgcme.errors import UserError
+from fgcme.seeds import derive_seed
 
 Direction = Literal["minimize", "maximize"]
 
@@ -84,15 +84,6 @@ def random_study(seed: int) -> optuna.Study:
     return optuna.create_study(sampler=RandomSampler(seed))
 
 
-def derive_seed(seed: int, number: int) -> int:
-    """A seed for each number, the first one's the seed itself.
-
-    >>> derive_seed(7, 0), derive_seed(7, 1) != derive_seed(7, 2)
-    (7, True)
-    """
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0]) if number else seed
-
-
 class SharedStudySampler(BaseSampler):
     """Draws for one of the drivers that share a study.
 
@@ -120,7 +111,8 @@ class SharedStudySampler(BaseSampler):
             for point in later:
                 study.enqueue_trial(dict(point))
         if self._own is None:
-            self._own = self._make(derive_seed(self._seed, trial.number))
+            # The driver that gets number 0 draws as it would alone.
+            self._own = self._make(derive_seed(self._seed, trial.number) if trial.number else self._seed)
         self._own.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

@@ -19,6 +19,7 @@ from fgcme.errors import UserError
 from fgcme.evaluation.metrics import confusion, measure, score
 from fgcme.experiment import ModelSettings, TrainingSettings
 from fgcme.model import Network, WordEmbedding, build
+from fgcme.seeds import derive_seed
 from fgcme.training.loss import balanced_class_weights, utterance_losses
 
 # On a CPU oneDNN compiles for each length of a batch anew and keeps a thousand of these: gigabytes, in a process that
@@ -222,8 +223,8 @@ class FoldTrainer:
         """One epoch; the mean loss over the training part."""
         self.model.train()
         # Everything random in an epoch follows from its number, so that a resumed training repeats an undisturbed one.
-        seed = hash_seed(self.seed, self._epoch)
-        torch.manual_seed(hash_seed(self.seed, self._epoch, self.workers.rank))
+        seed = derive_seed(self.seed, self._epoch)
+        torch.manual_seed(derive_seed(self.seed, self._epoch, self.workers.rank))
         total = torch.zeros((), device=self.workers.device)
         plan = self.parts.train.plan(seed)
         for step, positions in enumerate(plan):
@@ -283,15 +284,6 @@ def _keep_on(device: torch.device, loaders: Sequence[RaggedLoader]) -> None:
     if fits_on_device(sum(loader.size for loader in loaders), torch.cuda.mem_get_info(device)[0]):
         for loader in loaders:
             loader.keep_on(device)
-
-
-def hash_seed(*numbers: int) -> int:
-    """One seed from several numbers, well mixed.
-
-    >>> hash_seed(0, 1) != hash_seed(1, 0)
-    True
-    """
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
