@@ -27,6 +27,7 @@ from fgcme.corpora import catalogue
 from fgcme.experiment import Experiment, parse_experiment
 from pipelines import prepare
 from pipelines.cluster import ray_session, require_capacity
+from pipelines.preparing import PrepareTask, make_blocks, prepare_block, source_hash
 from pipelines.runs.corpus import prepared_folder
 
 PROCESSES = 2
@@ -95,10 +96,10 @@ def prepare_with_pool(experiment: Experiment, pool: Pool) -> tuple[float, int]:
     shutil.rmtree(folder, ignore_errors=True)
     began = time.perf_counter()
     root, listing = catalogue.find(experiment.corpus, Path(experiment.storage.path))
-    sources = {utterance.id: prepare.source_hash(utterance, root) for utterance in listing.utterances}
-    task = prepare.PrepareTask.from_experiment(experiment, root, folder)
-    tasks = [(block, task) for block in prepare.make_blocks(listing.utterances, sources, PROCESSES)]
-    outcomes = pool.starmap(prepare.prepare_block, tasks, chunksize=1)
+    sources = {utterance.id: source_hash(utterance, root) for utterance in listing.utterances}
+    task = PrepareTask.from_experiment(experiment, root, folder)
+    tasks = [(block, task) for block in make_blocks(listing.utterances, sources, PROCESSES)]
+    outcomes = pool.starmap(prepare_block, tasks, chunksize=1)
     seconds = time.perf_counter() - began
     return seconds, sum(outcome["reason"].null_count for outcome in outcomes)
 

@@ -79,6 +79,7 @@ ORDER = [
     "pipelines.bundled",
     "pipelines.cluster",
     "pipelines.runs",
+    "pipelines.preparing",
     "pipelines.training",
     "pipelines.sweep",
     # The verbs; `demo` runs others.

@@ -1,0 +1,137 @@
+"""Blocks of utterances: how the driver makes them, and how a task turns one into a part of the prepared corpus."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from fgcme import prepared
+from fgcme.corpora.contract import Rejection, Utterance
+from fgcme.experiment import Experiment
+from fgcme.files import digest
+
+# Utterances at most. A kill loses the blocks in work; with much smaller blocks Ray's overhead is noticeable.
+_BLOCK_SIZE = 32
+# Several blocks per CPU, so that all CPUs stay busy until the end.
+_BLOCKS_PER_CPU = 4
+
+# The columns of a block: an utterance's own fields and its source hash.
+_BLOCK = pa.schema(
+    [(name, pa.string()) for name in ("id", "audio", "text", "raw_label", "speaker", "session", "dialog", "act")]
+    + [(name, pa.float64()) for name in ("start", "end", "valence", "arousal", "dominance")]
+    + [("alignment", pa.string()), ("source_hash", pa.string())]
+)
+
+
+@dataclass(frozen=True)
+class PrepareTask:
+    """What a task needs to know besides its block: plain values, valid on every node.
+
+    Attributes:
+        corpus_root: folder that the utterances' files are relative to.
+        prepared_folder: where the parts of the prepared corpus are written.
+        aligner: arguments of `fgcme.alignment.build`, for utterances without an alignment of the corpus's own.
+        features: arguments of `fgcme.features.build`.
+    """
+
+    corpus_root: Path
+    prepared_folder: Path
+    aligner: dict[str, Any]
+    features: dict[str, Any]
+
+    @classmethod
+    def from_experiment(cls, experiment: Experiment, corpus_root: Path, prepared_folder: Path) -> PrepareTask:
+        """An experiment's task. Relative paths become absolute, because workers run in other folders.
+
+        Args:
+            experiment: its section `prepare` counts.
+            corpus_root: see `PrepareTask`.
+            prepared_folder: see `PrepareTask`.
+        """
+        alignment, features = experiment.prepare.alignment, experiment.prepare.features
+        return cls(
+            corpus_root=corpus_root,
+            prepared_folder=prepared_folder,
+            aligner={
+                "method": "sphinx" if alignment.method == "corpus" else alignment.method,
+                "checkpoint": _absolute(alignment.checkpoint),
+                "folder": _absolute(alignment.folder),
+            },
+            features={
+                "kind": features.kind,
+                "bins": features.bins,
+                "checkpoint": _absolute(features.checkpoint),
+                "layer": features.layer,
+            },
+        )
+
+    @property
+    def uses_neural_network(self) -> bool:
+        """Whether a neural network aligns or extracts features, which a GPU would speed up."""
+        return bool(self.aligner["method"] == "ctc" or self.features["kind"] == "speech_encoder")
+
+
+def make_blocks(utterances: Sequence[Utterance], sources: Mapping[str, str], cpus: float) -> list[pa.Table]:
+    """Divide utterances into blocks of even size, enough of them to keep the CPUs busy until the end.
+
+    Args:
+        utterances: what is to be prepared.
+        sources: source hash of each utterance, by id.
+        cpus: how many tasks run at once.
+    """
+    rows = [{**asdict(utterance), "source_hash": sources[utterance.id]} for utterance in utterances]
+    size = max(1, min(_BLOCK_SIZE, math.ceil(len(rows) / (cpus * _BLOCKS_PER_CPU))))
+    return [pa.Table.from_pylist(rows[first : first + size], schema=_BLOCK) for first in range(0, len(rows), size)]
+
+
+def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
+    """Prepare a block of utterances and write them as one part of the prepared corpus. Runs on a worker.
+
+    Args:
+        block: one table of `make_blocks`.
+        task: how to prepare, from where and where to.
+
+    Returns:
+        One row of `fgcme.prepared.REJECTED` per utterance: only the id where it was prepared, else its rejection.
+    """
+    import torch
+
+    from fgcme import alignment, features
+    from fgcme.alignment.imported import FileAligner
+    from fgcme.prepared.utterance import prepare_utterance
+
+    # Ray runs one task per CPU.
+    torch.set_num_threads(1)
+    aligner, extract_features = alignment.build(**task.aligner), features.build(**task.features)
+    utterances = block.to_pylist()
+    corpus_alignments = {row["id"]: task.corpus_root / row["alignment"] for row in utterances if row["alignment"]}
+    if corpus_alignments:
+        aligner = FileAligner(corpus_alignments, otherwise=aligner)
+    rows: list[dict[str, object]] = []
+    rejections: list[Rejection] = []
+    for values in utterances:
+        source = values.pop("source_hash")
+        result = prepare_utterance(Utterance(**values), task.corpus_root, aligner, extract_features, source)
+        if isinstance(result, Rejection):
+            rejections.append(result)
+        else:
+            rows.append(result)
+    # Named by its content, so that a task that runs twice writes the same part.
+    name = "part-" + digest([block["id"].to_pylist(), block["source_hash"].to_pylist()])
+    if rows:
+        prepared.write_part(task.prepared_folder, "utterances", name, prepared.utterance_table(rows))
+    rejected = prepared.rejected_table(rejections)
+    if rejections:
+        prepared.write_part(task.prepared_folder, "rejected", name, rejected)
+    accepted = pa.Table.from_pylist([{"id": row["id"]} for row in rows], schema=prepared.REJECTED)
+    return pa.concat_tables([accepted, rejected])
+
+
+def _absolute(path: str | None) -> str | None:
+    """A folder's absolute path; a hub name stays one."""
+    return str(Path(path).absolute()) if path is not None and Path(path).exists() else path

@@ -1,0 +1,68 @@
+"""What a preparation found and did, as numbers and as lines for a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fgcme.corpora.contract import Rejection
+
+# Not counted as rejected: files outside the corpus, and duplicates.
+_NOT_REJECTED = frozenset({"not_of_corpus", "duplicate"})
+# Examples that a line names.
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class PreparedSummary:
+    """What a preparation found and did.
+
+    Attributes:
+        folder: folder of the prepared corpus.
+        utterances: number of prepared utterances in it.
+        newly_prepared: how many of them this preparation added.
+        aligned: number of utterances by the method that really aligned them.
+        rejections: everything that could not become a prepared utterance.
+        seconds: wall time.
+    """
+
+    folder: Path
+    utterances: int
+    newly_prepared: int
+    aligned: dict[str, int]
+    rejections: list[Rejection] = field(repr=False)
+    seconds: float
+
+    @property
+    def rejected(self) -> list[Rejection]:
+        """Utterances that could not be prepared."""
+        return [rejection for rejection in self.rejections if rejection.reason not in _NOT_REJECTED]
+
+    @property
+    def left_out(self) -> list[Rejection]:
+        """Files outside the corpus, and duplicates: no utterance is lost with them."""
+        return [rejection for rejection in self.rejections if rejection.reason in _NOT_REJECTED]
+
+    @property
+    def rejected_share(self) -> float:
+        """Share of the corpus's utterances that was rejected, 0 to 1."""
+        return len(self.rejected) / max(1, self.utterances + len(self.rejected))
+
+    def lines(self) -> Iterator[str]:
+        """The summary as lines for a person."""
+        yield f"prepared corpus: {self.folder}"
+        before = self.utterances - self.newly_prepared
+        counts = f"{self.newly_prepared} prepared now" + (f", {before} before" if before else "")
+        yield f"utterances: {self.utterances} ({counts}; {self.seconds:.1f} s)"
+        yield f"aligned: {', '.join(f'{count} {method}' for method, count in self.aligned.items()) or 'none'}"
+        if self.rejected:
+            yield f"rejected: {len(self.rejected)} ({self.rejected_share:.1%}), listed in {self.folder / 'rejected'}"
+        reasons = Counter(rejection.reason for rejection in self.rejected)
+        for reason, count in reasons.most_common():
+            first = next(rejection for rejection in self.rejected if rejection.reason == reason)
+            yield f"  {reason}: {count}, such as {first.id}: {first.message}"
+        if self.left_out:
+            examples = ", ".join(rejection.audio for rejection in self.left_out[:_EXAMPLES])
+            yield f"left out: {len(self.left_out)} duplicates or files outside the corpus, such as {examples}"

@@ -1,0 +1,86 @@
+"""Blocks of utterances, and what a task makes of one; without Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from fgcme.corpora.contract import Utterance
+from fgcme.experiment import Experiment, parse_experiment
+from pipelines.preparing import PrepareTask, make_blocks, prepare_block
+from tests.speech import say
+
+TEXT = "kids are talking by the door"
+
+
+def experiment(storage: Path | str, **sections: Any) -> Experiment:
+    return parse_experiment(
+        {"name": "x", "corpus": {"kind": "ravdess"}, "protocol": {"name": "p"}, "storage": {"path": str(storage)}}
+        | sections
+    )
+
+
+def test_an_utterance_without_an_alignment_of_the_corpus_is_aligned_by_sphinx(tmp_path: Path) -> None:
+    own = experiment(tmp_path, prepare={"alignment": {"method": "corpus"}})
+    assert PrepareTask.from_experiment(own, tmp_path, tmp_path).aligner["method"] == "sphinx"
+    uniform = experiment(tmp_path, prepare={"alignment": {"method": "uniform"}})
+    assert PrepareTask.from_experiment(uniform, tmp_path, tmp_path).aligner["method"] == "uniform"
+
+
+@pytest.mark.parametrize(("count", "cpus"), [(1, 2.0), (7, 2.0), (1000, 2.0), (50, 64.0), (9, 0.5)])
+def test_blocks_hold_every_utterance_once_and_keep_the_cpus_busy(count: int, cpus: float) -> None:
+    utterances = [Utterance(str(number), "a.wav", TEXT, "sad", "01", end=1.0) for number in range(count)]
+    tables = make_blocks(utterances, {utterance.id: "h" for utterance in utterances}, cpus)
+    assert [name for table in tables for name in table["id"].to_pylist()] == [utterance.id for utterance in utterances]
+    assert len(tables) >= min(count, cpus)
+    assert max(table.num_rows for table in tables) <= 32
+
+
+def test_a_block_becomes_a_part_of_rows_and_a_part_of_rejections(tmp_path: Path) -> None:
+    """Bad audio or text rejects its own utterance, with a reason, and no other."""
+    speech, _ = say(TEXT)
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
+    stereo = np.stack([np.repeat(speech, 3), np.repeat(speech, 3)], axis=1)
+    root = tmp_path / "audio"
+    root.mkdir()
+    soundfile.write(root / "good.wav", speech, 16_000)
+    soundfile.write(root / "stereo.wav", stereo, 48_000)
+    soundfile.write(root / "no_words.wav", noise, 16_000)
+    soundfile.write(root / "too_short.wav", noise[:100], 16_000)
+    soundfile.write(root / "silent.wav", np.zeros(16_000), 16_000)
+    (root / "empty.wav").touch()
+    (root / "unreadable.wav").write_text("this is a text file\n" * 100)
+    (root / "lfs_pointer.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    names = ["good", "stereo", "no_words", "too_short", "silent", "empty", "unreadable", "lfs_pointer", "missing"]
+    utterances = [
+        Utterance(name, f"{name}.wav", "?!" if name == "no_words" else TEXT, "sad", "01", act="normal")
+        for name in names
+    ]
+    (block,) = make_blocks(utterances, {name: f"hash of {name}" for name in names}, cpus=0.1)
+    folder = tmp_path / "prepared"
+    task = PrepareTask.from_experiment(experiment(tmp_path), root, folder)
+
+    outcomes = prepare_block(block, task).to_pylist()
+
+    assert {outcome["id"] for outcome in outcomes if outcome["reason"] is None} == {"good", "stereo"}
+    reasons = {outcome["id"]: outcome["reason"] for outcome in outcomes if outcome["reason"] is not None}
+    assert reasons == {name: name for name in names[2:]}
+    (part,) = (folder / "utterances").glob("*.parquet")
+    rows = {row["id"]: row for row in pq.ParquetFile(part).read().to_pylist()}
+    assert rows["good"]["words"] == TEXT.split()
+    assert (rows["good"]["alignment"], rows["good"]["source_hash"]) == ("sphinx", "hash of good")
+    assert (rows["good"]["act"], rows["good"]["session"]) == ("normal", None)
+    assert len(rows["good"]["frames"]) == rows["good"]["frame_count"] * 40
+    assert rows["stereo"]["duration"] == pytest.approx(rows["good"]["duration"], abs=1e-3)
+    (part,) = (folder / "rejected").glob("*.parquet")
+    stages = {row["id"]: row["stage"] for row in pq.ParquetFile(part).read().to_pylist()}
+    assert stages.pop("no_words") == "align"
+    assert set(stages.values()) == {"read"}
+
+    prepare_block(block, task)
+    assert len(list(folder.rglob("*.parquet"))) == 2, "a task that runs twice writes the same parts"

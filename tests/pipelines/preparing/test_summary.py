@@ -1,0 +1,36 @@
+"""The summary of a preparation, as numbers and as lines for a person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fgcme.corpora.contract import Rejection
+from pipelines.preparing import PreparedSummary
+
+SILENT = [Rejection(name, f"{name}.wav", "read", "silent", f"{name}.wav is digital silence") for name in ("a", "b")]
+MISSING = Rejection("c", "c.wav", "read", "missing", "c.wav does not exist")
+VIDEO = Rejection("d.mp4", "d.mp4", "list", "not_of_corpus", "only .wav and .flac files are recordings")
+
+
+def test_a_clean_preparation_is_told_in_three_lines() -> None:
+    summary = PreparedSummary(Path("prepared/x"), 6, 6, {"sphinx": 6}, [], seconds=1.25)
+    assert list(summary.lines()) == [
+        "prepared corpus: prepared/x",
+        "utterances: 6 (6 prepared now; 1.2 s)",
+        "aligned: 6 sphinx",
+    ]
+
+
+def test_files_outside_the_corpus_do_not_count_as_rejected_utterances() -> None:
+    rejections = [*SILENT, MISSING, VIDEO]
+    summary = PreparedSummary(Path("prepared/x"), 9, 4, {"sphinx": 8, "uniform": 1}, rejections, seconds=1.0)
+    assert (summary.rejected, summary.left_out) == ([*SILENT, MISSING], [VIDEO])
+    assert summary.rejected_share == 0.25
+    assert list(summary.lines())[1:] == [
+        "utterances: 9 (4 prepared now, 5 before; 1.0 s)",
+        "aligned: 8 sphinx, 1 uniform",
+        "rejected: 3 (25.0%), listed in prepared/x/rejected",
+        "  silent: 2, such as a: a.wav is digital silence",
+        "  missing: 1, such as c: c.wav does not exist",
+        "left out: 1 duplicates or files outside the corpus, such as d.mp4",
+    ]
