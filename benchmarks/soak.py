@@ -114,15 +114,15 @@ def outcome() -> dict[str, Any]:
     from fgcme.tracking import Tracker
 
     tracker = Tracker(f"sqlite:///{Path('mlflow.db').absolute()}")
-    sweep = tracker.find("latest")
+    sweep = tracker.find_run("latest")
     trials = [
         (
             trial.data.tags["fgcme.trial"],
             trial.info.status,
             *(trial.data.params[name] for name in NAMES),
-            *tracker.history(trial.info.run_id, "dev/objective"),
+            *tracker.metric_history(trial.info.run_id, "dev/objective"),
         )
-        for trial in tracker.children(sweep.info.run_id)
+        for trial in tracker.child_runs(sweep.info.run_id)
     ]
     running = tracker.client.search_runs([sweep.info.experiment_id], "attributes.status = 'RUNNING'")
     return {"sweep": sweep.info.status, "trials": sorted(trials), "running": len(running)}

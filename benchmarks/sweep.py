@@ -61,10 +61,10 @@ def sweep(trials: int, epochs: int) -> dict[str, float]:
         slots = int(cluster_resources()["CPU"])
         tune.run(experiment, "space.yaml")
     tracker = Tracker(f"sqlite:///{Path('mlflow.db').absolute()}")
-    run = tracker.find("latest")
-    children = tracker.children(run.info.run_id)
+    run = tracker.find_run("latest")
+    children = tracker.child_runs(run.info.run_id)
     wall = (max(child.info.end_time for child in children) - run.info.start_time) / 1000
-    trained = sum(seconds for child in children for _, seconds in tracker.history(child.info.run_id, "seconds"))
+    trained = sum(seconds for child in children for _, seconds in tracker.metric_history(child.info.run_id, "seconds"))
     # In the order in which they began: the first in each slot waited for its process to start.
     first_steps = [child.data.metrics["seconds_to_first_step"] for child in children]
     return {

@@ -78,14 +78,14 @@ def run(
         experiment = _selecting(_with_recorded(experiment, recorded) if recorded else experiment, rules[0])
         reference, variants = ablation.load_ablation(path, experiment)
         if resumed is not None and recorded is not None:
-            records.refuse_changes(tracker, resumed, experiment, corpus, ignoring=tuple(CHANGEABLE))
+            records.require_unchanged(tracker, resumed, experiment, corpus, ignoring=tuple(CHANGEABLE))
         tags = {
             "fgcme.kind": KIND,
             "fgcme.space": title,
             "fgcme.selection": records.rule_tag(rules),
             "fgcme.seeds": ", ".join(map(str, experiment.training.seeds)),
         }
-        every_tag = records.tags(experiment, corpus, assignment) | tags
+        every_tag = records.run_tags(experiment, corpus, assignment) | tags
         description = _description(reference, variants, rules)
         request = RunRequest(
             kind=KIND,
@@ -151,7 +151,7 @@ def _recorded(tracker: Tracker, run: str) -> dict[str, Any] | None:
     """What a run says of its ablation; None if it was killed before it could, and so before it trained anything."""
     if not tracker.has_artifact(run, "ablation.json"):
         return None
-    recorded: dict[str, Any] = tracker.json(run, "ablation.json")
+    recorded: dict[str, Any] = tracker.load_json(run, "ablation.json")
     return recorded
 
 
@@ -234,7 +234,7 @@ def _conclude(
             prefix = records.metric_prefix(selection)
             _compare(tracker, parent, prefix, tables, reference, classes)
             if tuned_on := experiment.protocol.tuned_on:
-                print(records.TUNED_ON)
+                print(records.UNTUNED_NOTE)
                 left = without_speakers(tables, tuned_on)
                 if len(left[reference]["speaker"].unique()) > 1:
                     _compare(tracker, parent, f"{prefix}_untuned", left, reference, classes)
@@ -243,7 +243,7 @@ def _conclude(
             if hearing := {each.variant: None for each in chosen if reads_test_audio(each.job.experiment.model)}:
                 print(f"  using unlabelled test audio: {', '.join(hearing)}")
         (Path(scratch) / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-        tracker.artifact(parent, Path(scratch))
+        tracker.log_artifact(parent, Path(scratch))
 
 
 def _compare(
@@ -258,7 +258,7 @@ def _compare(
     table = compare_table(predictions, reference, classes)
     print(to_text(table))
     for name, numbers in to_metrics(table).items():
-        tracker.log(parent, {f"{prefix}/{name}/{key}": value for key, value in numbers.items()}, 0)
+        tracker.log_metrics(parent, {f"{prefix}/{name}/{key}": value for key, value in numbers.items()}, 0)
 
 
 def _predictions(trainings: Sequence[Training]) -> dict[str, pa.Table]:

@@ -40,7 +40,7 @@ def run(overrides: Sequence[str] = ()) -> None:
     _title(f"4/5  register: the best fold's model becomes {NAME}@{ALIAS}")
     registered = register.register(run_id, NAME, ALIAS, uri)
     _title("5/5  predict: a recording of a voice that this model was not trained on")
-    fold = int(Tracker(uri).find(registered.run).data.tags["fgcme.fold"])
+    fold = int(Tracker(uri).find_run(registered.run).data.tags["fgcme.fold"])
     root, utterance = _unheard(experiment, fold)
     audio = Path(os.path.relpath(root / utterance.audio))
     print(f'"{utterance.text}", meant to be {utterance.raw_label}')

@@ -47,11 +47,11 @@ def predict(
     # Wrong arguments are refused before the seconds that torch takes to import.
     from fgcme.data import reads_test_audio
     from fgcme.serving.classifier import Classifier
-    from fgcme.serving.registry import fetch
+    from fgcme.serving.registry import download_model
 
     with tempfile.TemporaryDirectory() as copies:
-        classifier = Classifier(fetch(model_uri, tracking_uri, Path(copies)))
-        if reads_test_audio(classifier.card.model):
+        classifier = Classifier(download_model(model_uri, tracking_uri, Path(copies)))
+        if reads_test_audio(classifier.spec.model):
             print(
                 "the model was trained on audio normalised by speaker; each recording is normalised by itself here",
                 file=sys.stderr,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError
 from fgcme.serving import fitted
-from fgcme.serving.registry import add_version, check_names, log_model
+from fgcme.serving.registry import check_names, create_model_version, log_model
 from fgcme.tracking import Tracker, require_store, resolve_uri
 from pipelines.runs.records import metric_prefix
 
@@ -66,18 +66,18 @@ def register(run: str, name: str, alias: str | None = None, tracking_uri: str | 
     uri = resolve_uri(tracking_uri)
     require_store(uri)
     tracker = Tracker(uri)
-    found = tracker.find(run)
+    found = tracker.find_run(run)
     fold = _choose(tracker, found)
     parent_id = fold.data.tags.get("mlflow.parentRunId")
     parent = tracker.client.get_run(parent_id) if parent_id else None
     folds = _alike(fold, _finished_folds(tracker, parent.info.run_id)) if parent else [fold]
     with tempfile.TemporaryDirectory() as folder:
-        model_folder = tracker.fetch(fold.info.run_id, "model", Path(folder))
+        model_folder = tracker.download_artifact(fold.info.run_id, "model", Path(folder))
         _, card = fitted.load(model_folder)
         facts = _facts(card.origin, fold, parent)
         metrics = _metrics(fold, parent, folds)
         model = log_model(tracker, fold.info.run_id, model_folder, name)
-    version = add_version(
+    version = create_model_version(
         tracker,
         name,
         alias,
@@ -160,7 +160,7 @@ def _choose(tracker: Tracker, found: Run) -> Run:
 def _finished_folds(tracker: Tracker, parent: str) -> list[Run]:
     return [
         run
-        for run in tracker.children(parent)
+        for run in tracker.child_runs(parent)
         if run.data.tags.get("fgcme.kind") == "fold" and run.info.status == "FINISHED"
     ]
 
@@ -176,7 +176,7 @@ def _alike(fold: Run, folds: list[Run]) -> list[Run]:
 
 def _dev_score(tracker: Tracker, run: Run) -> float:
     """The score of the epoch whose weights were kept: the highest of all."""
-    return max((value for _, value in tracker.history(run.info.run_id, "dev/score")), default=float("-inf"))
+    return max((value for _, value in tracker.metric_history(run.info.run_id, "dev/score")), default=float("-inf"))
 
 
 def _facts(origin: dict[str, object], fold: Run, parent: Run | None) -> dict[str, str]:

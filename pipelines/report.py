@@ -32,7 +32,7 @@ from fgcme.report.spreadsheet import confusions_csv, results_csv, speakers_csv
 from fgcme.report.theme import LIGHT, to_png
 from fgcme.serving import fitted
 from fgcme.serving.fitted import ModelSpec
-from fgcme.tracking import LOCAL_TAG, Tracker, require_store, resolve_uri
+from fgcme.tracking import LOCAL_ID_TAG, Tracker, require_store, resolve_uri
 from pipelines.runs.corpus import locate_prepared
 from pipelines.runs.provenance import provenance_of
 from pipelines.runs.reproduce import Repetition, of_ablation, of_training
@@ -114,7 +114,7 @@ def report(run: str, output: Path | None = None, tracking_uri: str | None = None
     uri = resolve_uri(tracking_uri)
     require_store(uri)
     tracker = Tracker(uri)
-    found = tracker.find(run)
+    found = tracker.find_run(run)
     write_into = (
         _sweep(tracker, found) if found.data.tags.get("fgcme.kind") == sweep_report.KIND else _results(tracker, found)
     )
@@ -133,7 +133,7 @@ def report(run: str, output: Path | None = None, tracking_uri: str | None = None
             shutil.copytree(made, folder, dirs_exist_ok=True)
         except (OSError, shutil.Error) as error:
             raise UserError(f"{folder}: cannot be written to ({_first(error)}); set another with --output") from None
-        tracker.artifact(found.info.run_id, made, ARTIFACTS)
+        tracker.log_artifact(found.info.run_id, made, ARTIFACTS)
     page = folder / "index.html"
     print(f"{page}, and with run {found.info.run_id} under {ARTIFACTS}/; open it in a browser")
     return page
@@ -189,7 +189,7 @@ def read(tracker: Tracker, run: Run) -> Recorded:
     verb = "ablate" if kind == "ablation" else "train"
     if run.info.status != "FINISHED":
         raise UserError(f"{title} is {run.info.status}: complete it with `fgcme {verb}` and --resume")
-    experiment = parse_experiment(tracker.yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
+    experiment = parse_experiment(tracker.load_yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
     if kind == "ablation":
         return _ablation(tracker, run, experiment)
     if "test/ua" not in run.data.metrics:
@@ -201,13 +201,13 @@ def read(tracker: Tracker, run: Run) -> Recorded:
 
 
 def _ablation(tracker: Tracker, run: Run, experiment: Experiment) -> Recorded:
-    description, results = (tracker.json(run.info.run_id, name) for name in ("ablation.json", "results.json"))
+    description, results = (tracker.load_json(run.info.run_id, name) for name in ("ablation.json", "results.json"))
     variants = {
         name: parse_experiment(settings, f"run {run.info.run_id}, variant {name}")
         for name, settings in description["variants"].items()
     }
     with tempfile.TemporaryDirectory() as folder:
-        kept = tracker.fetch(run.info.run_id, "predictions", Path(folder))
+        kept = tracker.download_artifact(run.info.run_id, "predictions", Path(folder))
         selections: list[Selection] = sorted(description["selections"])
         predictions = {
             selection: {name: pq.read_table(kept / selection / f"{name}.parquet") for name in variants}
@@ -230,7 +230,7 @@ def _ablation(tracker: Tracker, run: Run, experiment: Experiment) -> Recorded:
 def _cross_validation(tracker: Tracker, run: Run, experiment: Experiment) -> Recorded:
     selection = experiment.protocol.selection
     with tempfile.TemporaryDirectory() as folder:
-        predictions = pq.read_table(tracker.fetch(run.info.run_id, "predictions.parquet", Path(folder)))
+        predictions = pq.read_table(tracker.download_artifact(run.info.run_id, "predictions.parquet", Path(folder)))
     return Recorded(
         run=run,
         reference=experiment.name,
@@ -244,7 +244,7 @@ def _cross_validation(tracker: Tracker, run: Run, experiment: Experiment) -> Rec
                 child.info.run_id,
                 child.data.metrics["seconds"],
             )
-            for child in tracker.children(run.info.run_id)
+            for child in tracker.child_runs(run.info.run_id)
             if child.data.tags.get("fgcme.kind") == "fold" and child.info.status == "FINISHED"
         ],
         predictions={selection: {experiment.name: predictions}},
@@ -277,8 +277,8 @@ def gather(tracker: Tracker, recorded: Recorded) -> ReportData:
     runs = {training.run for training in recorded.trainings}
     below = [
         child
-        for child in tracker.children(recorded.run.info.run_id)
-        if runs & {child.info.run_id, child.data.tags.get(LOCAL_TAG)}
+        for child in tracker.child_runs(recorded.run.info.run_id)
+        if runs & {child.info.run_id, child.data.tags.get(LOCAL_ID_TAG)}
     ]
     commands = [*recorded.repetition.commands, "fgcme report latest"]
     both = {"dev", "test"} <= set(recorded.predictions)
@@ -321,7 +321,7 @@ def _learning(tracker: Tracker, recorded: Recorded, variant: str) -> Learning:
     runs = [training.run for training in _main_trainings(recorded, variant)]
 
     def curve(metric: str) -> Curve:
-        return Curve.of([tracker.history(run, metric) for run in runs])
+        return Curve.of([tracker.metric_history(run, metric) for run in runs])
 
     return Learning(curve("dev/ua"), curve("train/loss"), len(runs))
 
@@ -350,7 +350,7 @@ def _spoken(tracker: Tracker, recorded: Recorded) -> tuple[list[UtteranceExample
     for row in choose(main[recorded.reference], corpus, recorded.classes):
         with tempfile.TemporaryDirectory() as folder:
             try:
-                kept = tracker.fetch(by_fold[row["fold"], row["seed"]], "model", Path(folder))
+                kept = tracker.download_artifact(by_fold[row["fold"], row["seed"]], "model", Path(folder))
             except UserError:
                 return [], "No utterance is drawn: the models of the run are not kept any more."
             spoken.append(_read_by(*fitted.load(kept), row, corpus, recorded.experiment))

@@ -56,7 +56,7 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
         tracker = records.open_store(experiment, storage)
         resumed = None if resume is None else _interrupted(tracker, resume)
         if resumed is not None:
-            records.refuse_changes(tracker, resumed, experiment, corpus)
+            records.require_unchanged(tracker, resumed, experiment, corpus)
         request = RunRequest(
             kind=KIND,
             title=f"{experiment.name} train",
@@ -115,7 +115,7 @@ def _interrupted(tracker: Tracker, resume: str) -> str:
     Raises:
         UserError: there is no such run, or it is of another verb.
     """
-    found = tracker.find(resume)
+    found = tracker.find_run(resume)
     if found.data.tags.get("fgcme.kind") != KIND:
         raise UserError(f"{resume}: not a run of `fgcme train`; give one's id")
     return str(found.info.run_id)
@@ -140,15 +140,15 @@ def _jobs(
 def _record(tracker: Tracker, parent: str, outcome: Outcome) -> None:
     # Some folds alone are no cross-validation: their mean must not be taken for one.
     if outcome.complete:
-        tracker.log(parent, _metrics("test", outcome.summary), 0)
+        tracker.log_metrics(parent, _metrics("test", outcome.summary), 0)
         if outcome.untuned is not None:
-            tracker.log(parent, _metrics("test_untuned", outcome.untuned), 0)
+            tracker.log_metrics(parent, _metrics("test_untuned", outcome.untuned), 0)
     rule = records.rule_text(outcome.experiment.protocol.selection)
     title = f"{records.protocol_label(outcome.experiment)}, selection {rule}"
-    tracker.figure(parent, confusion_figure(outcome.summary.matrix, outcome.classes, title), "confusion.png")
+    tracker.log_figure(parent, confusion_figure(outcome.summary.matrix, outcome.classes, title), "confusion.png")
     with tempfile.TemporaryDirectory() as folder:
         pq.write_table(outcome.predictions, Path(folder) / "predictions.parquet")
-        tracker.artifact(parent, Path(folder) / "predictions.parquet")
+        tracker.log_artifact(parent, Path(folder) / "predictions.parquet")
 
 
 def _metrics(part: str, summary: CrossValidationSummary) -> dict[str, float]:
@@ -174,7 +174,7 @@ def _conclude(outcome: Outcome, results: list[Result], parent: str) -> None:
     )
     print(f"  {metrics(summary)}  ({summary.utterances} utterances a seed)")
     if experiment.protocol.tuned_on:
-        print(records.TUNED_ON)
+        print(records.UNTUNED_NOTE)
         print(f"  {metrics(outcome.untuned)}" if outcome.untuned else "  no speaker is left")
     print(f"  {len(results)} trainings, {sum(result.seconds for result in results):.0f} s of training time")
     print(f"\nrun {parent}; next: fgcme register {parent} --name fgcme-{experiment.name} --alias champion")

@@ -91,8 +91,8 @@ def _require_resumable(plan: SweepPlan, tracker: Tracker, run: str, folder: Path
     Raises:
         UserError: names what differs, or why trials failed.
     """
-    records.refuse_changes(tracker, run, plan.experiment, plan.corpus, ignoring=_FREE)
-    if tracker.json(run, "space.json") != as_json(plan.space):
+    records.require_unchanged(tracker, run, plan.experiment, plan.corpus, ignoring=_FREE)
+    if tracker.load_json(run, "space.json") != as_json(plan.space):
         raise UserError(f"run {run} was started with another search space; resume it with the same one")
     refuse_too_many(list(reported_failures(folder / "trials").values()), plan.experiment.tune.max_failures)
 
@@ -142,8 +142,8 @@ def _conclude(plan: SweepPlan, results: tune.ResultGrid, folder: Path, tracker: 
     best = max(ended_well, key=lambda result: float((result.metrics or {})["objective"]))
     score, drawn = float((best.metrics or {})["objective"]), settings_of(best.config or {})
     path = _write_best(plan, drawn, score, len(results), folder)
-    tracker.artifact(folder.name, path)
-    tracker.log(folder.name, {"dev/best_score": score}, 0)
+    tracker.log_artifact(folder.name, path)
+    tracker.log_metrics(folder.name, {"dev/best_score": score}, 0)
     if plan.experiment.tune.cost != "none":
         _print_front(plan.experiment.tune.cost, [(result.metrics or {}, result.config or {}) for result in ended_well])
     print(f"\nbest of {len(results)} trials: dev {plan.experiment.tune.objective} {score:.4f} with")

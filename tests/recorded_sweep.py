@@ -72,7 +72,7 @@ def record(
         storage={"path": str(folder)},
     )
     made = space(folder, experiment)
-    study = tracker.experiment("small")
+    study = tracker.get_or_create_experiment("small")
     tags = {
         "fgcme.kind": "sweep",
         "fgcme.space": "small-rates",
@@ -81,13 +81,13 @@ def record(
         "fgcme.commit": "abc123-dirty",
         "fgcme.selection": "dev",
     }
-    parent = tracker.start(study, "small-rates tune", tags=tags | ({"fgcme.cost": cost} if cost else {}))
-    tracker.text(parent, experiment.to_yaml(), "experiment.yaml")
+    parent = tracker.create_run(study, "small-rates tune", tags=tags | ({"fgcme.cost": cost} if cost else {}))
+    tracker.log_text(parent, experiment.to_yaml(), "experiment.yaml")
     kept = made.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    tracker.text(parent, json.dumps(kept, indent=2), "space.json")
+    tracker.log_text(parent, json.dumps(kept, indent=2), "space.json")
     runs = []
     for number, trial in enumerate(trials):
-        run = tracker.start(
+        run = tracker.create_run(
             study,
             f"trial {number}",
             parent,
@@ -96,12 +96,14 @@ def record(
             apply_configuration(experiment, trial.drawn).flat(),
         )
         for epoch, score in enumerate(trial.scores, 1):
-            tracker.log(run, {"dev/objective": score} | ({} if trial.cost is None else {"cost": trial.cost}), epoch)
+            tracker.log_metrics(
+                run, {"dev/objective": score} | ({} if trial.cost is None else {"cost": trial.cost}), epoch
+            )
         if trial.status != "RUNNING":
-            tracker.finish(run, trial.status)  # type: ignore[arg-type]
+            tracker.end_run(run, trial.status)  # type: ignore[arg-type]
         runs.append(run)
     if status == "FINISHED":
-        tracker.text(parent, experiment.model_copy(update={"name": "small-rates"}).to_yaml(), "best.yaml")
+        tracker.log_text(parent, experiment.model_copy(update={"name": "small-rates"}).to_yaml(), "best.yaml")
     if status != "RUNNING":
-        tracker.finish(parent, status)  # type: ignore[arg-type]
+        tracker.end_run(parent, status)  # type: ignore[arg-type]
     return parent, runs

@@ -47,8 +47,8 @@ def record_cross_validation(
     Returns:
         The ids of the cross-validation and of its folds.
     """
-    study = tracker.experiment("demo")
-    parent = tracker.start(
+    study = tracker.get_or_create_experiment("demo")
+    parent = tracker.create_run(
         study,
         "demo train",
         tags={
@@ -62,17 +62,17 @@ def record_cross_validation(
     )
     folds = []
     for fold, score in enumerate(dev_scores):
-        run = tracker.start(study, f"fold {fold}, seed 0", parent, {"fgcme.kind": "fold", "fgcme.fold": str(fold)})
-        tracker.log(run, {"dev/score": score}, 1)
-        tracker.log(run, {"dev/score": 0.01 * fold}, 2)
-        tracker.artifact(run, save_fitted(folder / f"fold-{fold}", selection=selection, fold=fold), "model")
+        run = tracker.create_run(study, f"fold {fold}, seed 0", parent, {"fgcme.kind": "fold", "fgcme.fold": str(fold)})
+        tracker.log_metrics(run, {"dev/score": score}, 1)
+        tracker.log_metrics(run, {"dev/score": 0.01 * fold}, 2)
+        tracker.log_artifact(run, save_fitted(folder / f"fold-{fold}", selection=selection, fold=fold), "model")
         best = {"best/dev/ua": score, "best/dev/wa": score, "test/ua": 1 - score, "test/wa": 0.9 - score}
-        tracker.log(run, best, 1)
-        tracker.finish(run, "FINISHED")
+        tracker.log_metrics(run, best, 1)
+        tracker.end_run(run, "FINISHED")
         folds.append(run)
     if complete:
-        tracker.log(parent, {"test/ua": 0.444, "test/wa": 0.555}, 0)
-    tracker.finish(parent, "FINISHED" if complete else "FAILED")
+        tracker.log_metrics(parent, {"test/ua": 0.444, "test/wa": 0.555}, 0)
+    tracker.end_run(parent, "FINISHED" if complete else "FAILED")
     return parent, folds
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from fgcme.data import Assignment, SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
-from fgcme.tracking import LOCAL_TAG, Tracker
+from fgcme.tracking import LOCAL_ID_TAG, Tracker
 from pipelines.cluster import LOCK, driver_lock
 from pipelines.runs import records
 
@@ -79,18 +79,18 @@ def open_run(tracker: Tracker, request: RunRequest, resumed: str | None = None) 
     Raises:
         UserError: another driver works on this run, or its folder cannot be written to.
     """
-    mlflow_experiment = tracker.experiment(request.experiment.name)
+    mlflow_experiment = tracker.get_or_create_experiment(request.experiment.name)
     run_id = _create(tracker, request, mlflow_experiment) if resumed is None else resumed
     folder = request.folder / run_id
     with driver_lock(folder, f"{request.kind.replace('_', '-')} {run_id}"):
         if resumed is not None:
             records.delete_unstarted(tracker, run_id, folder)
-            tracker.reopen(run_id)
+            tracker.reopen_run(run_id)
             if request.resumed_tags:
-                tracker.tag(run_id, request.resumed_tags)
+                tracker.set_tags(run_id, request.resumed_tags)
         with tracker.closing_run(run_id):
             for name, text in request.documents.items():
-                tracker.text(run_id, text, name)
+                tracker.log_text(run_id, text, name)
             yield OpenRun(run_id, mlflow_experiment, folder, resumed is not None)
 
 
@@ -130,9 +130,9 @@ def _create(tracker: Tracker, request: RunRequest, mlflow_experiment: str) -> st
         marked.truncate(0)
         marked.write(mark)
         marked.flush()
-        tags = records.tags(request.experiment, request.corpus, request.assignment)
+        tags = records.run_tags(request.experiment, request.corpus, request.assignment)
         settings = request.experiment.flat()
-        run_id = tracker.start(
+        run_id = tracker.create_run(
             mlflow_experiment,
             request.title,
             tags=tags | {"fgcme.kind": request.kind} | dict(request.tags) | {_MARK: mark},
@@ -146,6 +146,6 @@ def _create(tracker: Tracker, request: RunRequest, mlflow_experiment: str) -> st
 def _end_unopened(tracker: Tracker, folder: Path, mlflow_experiment: str, mark: str) -> None:
     """End the run with this mark if its driver was killed before it made the run's folder."""
     for run in tracker.client.search_runs([mlflow_experiment], f"tags.`{_MARK}` = '{mark}'"):
-        names = (run.info.run_id, run.data.tags.get(LOCAL_TAG, run.info.run_id))
+        names = (run.info.run_id, run.data.tags.get(LOCAL_ID_TAG, run.info.run_id))
         if not any((folder / name / LOCK).exists() for name in names):
-            tracker.finish(run.info.run_id, "KILLED")
+            tracker.end_run(run.info.run_id, "KILLED")

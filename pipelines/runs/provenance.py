@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fgcme.experiment import Experiment
 from fgcme.report.content import Provenance
-from pipelines.runs.records import COMMIT, RESUMED
+from pipelines.runs.records import COMMIT_TAG, RESUMED_COMMIT_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -29,9 +29,9 @@ def provenance_of(
             gone on with, were made by the run's.
     """
     tags = run.data.tags
-    own = tags.get(COMMIT, "unknown")
-    made_by = [tags.get(COMMIT, own) for tags in (each.data.tags for each in trainings)]
-    gone_on_with = [each.data.tags[RESUMED] for each in trainings if RESUMED in each.data.tags]
+    own = tags.get(COMMIT_TAG, "unknown")
+    made_by = [tags.get(COMMIT_TAG, own) for tags in (each.data.tags for each in trainings)]
+    gone_on_with = [each.data.tags[RESUMED_COMMIT_TAG] for each in trainings if RESUMED_COMMIT_TAG in each.data.tags]
     commits = list(dict.fromkeys([own, *made_by, *gone_on_with]))
     known = len(commits) == 1 and own != "unknown" and not own.endswith("-dirty")
     checkout = [f"git checkout {own}"] if known else []

@@ -8,13 +8,13 @@ from pathlib import Path
 from fgcme.data import Assignment, Selection, SpeechCorpus, reads_test_audio
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, parse_experiment
-from fgcme.tracking import LOCAL_TAG, Tracker, prepare_store, provenance, resolve_uri
+from fgcme.tracking import LOCAL_ID_TAG, Tracker, code_version_tags, prepare_store, resolve_uri
 
 # In the storage folder, which all nodes share.
-OUTBOX = "outbox"
+OUTBOX_FOLDER = "outbox"
 # Tags: the code that a run was begun with, and that it was last gone on with.
-COMMIT, RESUMED = "fgcme.commit", "fgcme.commit.resumed"
-TUNED_ON = "  optimistic: this configuration was chosen on speakers that are test speakers here; without them:"
+COMMIT_TAG, RESUMED_COMMIT_TAG = "fgcme.commit", "fgcme.commit.resumed"
+UNTUNED_NOTE = "  optimistic: this configuration was chosen on speakers that are test speakers here; without them:"
 # How the work is spread over machines, and where the corpus lies, do not decide its result.
 _IRRELEVANT = ("scaling.", "tracking.", "prepare.folder", "corpus.root")
 
@@ -26,8 +26,8 @@ def open_store(experiment: Experiment, storage: Path) -> Tracker:
     """
     uri = resolve_uri(experiment.tracking.uri)
     prepare_store(uri)
-    tracker = Tracker(uri, storage / "artifacts", storage / OUTBOX)
-    tracker.deliver()
+    tracker = Tracker(uri, storage / "artifacts", storage / OUTBOX_FOLDER)
+    tracker.flush_outbox()
     return tracker
 
 
@@ -45,10 +45,10 @@ def describe_participants(
         yield f"  allowed: {mismatch}"
 
 
-def tags(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment) -> dict[str, str]:
+def run_tags(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment) -> dict[str, str]:
     """Tags of a run: code, corpus, protocol, selection rule, and whatever makes its result optimistic."""
     made = {
-        **provenance(),
+        **code_version_tags(),
         "fgcme.corpus": corpus.description.corpus,
         "fgcme.corpus_hash": corpus.description.corpus_hash,
         "fgcme.protocol": protocol_label(experiment),
@@ -61,7 +61,7 @@ def tags(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment) -
     return made
 
 
-def refuse_changes(
+def require_unchanged(
     tracker: Tracker, run: str, experiment: Experiment, corpus: SpeechCorpus, ignoring: tuple[str, ...] = ()
 ) -> None:
     """Check that a run that is to be gone on with was started with these settings, `but` some, and this corpus.
@@ -69,7 +69,7 @@ def refuse_changes(
     Raises:
         UserError: names each setting that differs.
     """
-    recorded = parse_experiment(tracker.yaml(run, "experiment.yaml"), source=f"run {run}").flat()
+    recorded = parse_experiment(tracker.load_yaml(run, "experiment.yaml"), source=f"run {run}").flat()
     now = experiment.flat()
     changed = [
         f"{key} ({recorded.get(key)!r} then, {now.get(key)!r} now)"
@@ -80,7 +80,7 @@ def refuse_changes(
         raise UserError(
             f"run {run} was started with other settings: {', '.join(changed)}; resume it with the same ones"
         )
-    if tracker.find(run).data.tags["fgcme.corpus_hash"] != corpus.description.corpus_hash:
+    if tracker.find_run(run).data.tags["fgcme.corpus_hash"] != corpus.description.corpus_hash:
         raise UserError(f"run {run} was started on another state of the corpus, which has changed since; start anew")
 
 
@@ -93,9 +93,9 @@ def delete_unstarted(tracker: Tracker, parent: str, folder: Path) -> None:
         folder: what is kept of it; a file `run` in each part's folder holds the id of its run.
     """
     known = {path.read_text(encoding="utf-8") for path in folder.rglob("run") if path.is_file()}
-    for child in tracker.children(parent):
-        if child.info.status == "RUNNING" and not known & {child.info.run_id, child.data.tags.get(LOCAL_TAG)}:
-            tracker.delete(child.info.run_id)
+    for child in tracker.child_runs(parent):
+        if child.info.status == "RUNNING" and not known & {child.info.run_id, child.data.tags.get(LOCAL_ID_TAG)}:
+            tracker.delete_run(child.info.run_id)
 
 
 def protocol_label(experiment: Experiment) -> str:

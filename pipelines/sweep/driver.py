@@ -40,7 +40,7 @@ def give_up_orphans(plan: SweepPlan, folder: Path, tracker: Tracker, shared: Bas
     for number in study.requeue_orphans(shared, plan.title, folder.name, snapshot.proposed_numbers(folder)):
         kept = TrialFolder(folder / "trials" / str(number))
         if kept.run_open_marker.exists():
-            tracker.finish(kept.run.read_text(encoding="utf-8"), "KILLED")
+            tracker.end_run(kept.run.read_text(encoding="utf-8"), "KILLED")
         if kept.folder.exists():
             kept.delete()
 
@@ -102,7 +102,7 @@ def make_tuner(
     experiment, sweep = plan.experiment, trial_context(plan, folder)
     scheduler = scheduling.scheduler(experiment, plan.space)
     recorder = SweepRecorder(
-        tracker, tracker.experiment(experiment.name), folder.name, sweep, plan.total, failures, scheduler
+        tracker, tracker.get_or_create_experiment(experiment.name), folder.name, sweep, plan.total, failures, scheduler
     )
     grace = min(experiment.tune.grace_period, experiment.training.epochs)
     return tune.Tuner(
@@ -176,7 +176,7 @@ def end_leftovers(tracker: Tracker, trials: Path) -> int:
     """End the runs of trials that were left in the middle as KILLED, and count them."""
     left = [TrialFolder(opened.parent) for opened in trials.glob("*/open")]
     for kept in left:
-        tracker.finish(kept.run.read_text(encoding="utf-8"), "KILLED")
+        tracker.end_run(kept.run.read_text(encoding="utf-8"), "KILLED")
         kept.run_open_marker.unlink()
     return len(left)
 

@@ -123,10 +123,10 @@ class SweepRecorder(tune.Callback):
             self._logged.pop(kept.folder.name, None)
             self._failures.failed.discard(kept.folder.name)
         if kept.run.exists():
-            self._record(kept, self._tracker.reopen)
+            self._record(kept, self._tracker.reopen_run)
         else:
             kept.folder.mkdir(parents=True, exist_ok=True)
-            run_id = self._tracker.start(
+            run_id = self._tracker.create_run(
                 self._study,
                 f"trial {kept.folder.name}",
                 parent=self._parent,
@@ -157,7 +157,7 @@ class SweepRecorder(tune.Callback):
             # What changes as it trains cannot be a parameter of its run.
             settings = settings_of(trial.config)
             metrics |= {name: float(value) for name, value in settings.items() if isinstance(value, int | float)}
-        self._record(kept, lambda run: self._tracker.log(run, metrics, result["epoch"]))
+        self._record(kept, lambda run: self._tracker.log_metrics(run, metrics, result["epoch"]))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the trial's run: as failed if it said why it cannot be trained."""
@@ -212,16 +212,16 @@ class SweepRecorder(tune.Callback):
         """The last epoch that was recorded of a trial."""
         if (last := kept.ended()) is not None:
             return int(last.get("epoch", 0))
-        steps = self._tracker.history(kept.run.read_text(encoding="utf-8"), "dev/objective")
+        steps = self._tracker.metric_history(kept.run.read_text(encoding="utf-8"), "dev/objective")
         return max((step for step, _ in steps), default=0)
 
     def _fail(self, kept: TrialFolder, why: str) -> None:
         self._failures.failed.add(kept.folder.name)
-        self._record(kept, lambda run: self._tracker.tag(run, {TAG: why}))
+        self._record(kept, lambda run: self._tracker.set_tags(run, {TAG: why}))
         self._close(kept, "FAILED")
 
     def _close(self, kept: TrialFolder, status: Any) -> None:
-        self._record(kept, lambda run: self._tracker.finish(run, status))
+        self._record(kept, lambda run: self._tracker.end_run(run, status))
         kept.run_open_marker.unlink(missing_ok=True)
 
     def _record(self, kept: TrialFolder, write: Callable[[str], object]) -> None:

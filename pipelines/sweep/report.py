@@ -49,14 +49,14 @@ def pictures_of_sweep(tracker: Tracker, run: str) -> None:
         run: id of the sweep's run.
     """
     try:
-        sweep = read_sweep(tracker, tracker.find(run)).sweep
+        sweep = read_sweep(tracker, tracker.find_run(run)).sweep
     except UserError as error:
         print(f"no pictures of the sweep ({error}); make them with `fgcme report {run}`", flush=True)
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         _draw(folder, sweep)
-        tracker.artifact(run, folder)
+        tracker.log_artifact(run, folder)
 
 
 def read_sweep(tracker: Tracker, run: Run) -> RecordedSweep:
@@ -65,11 +65,11 @@ def read_sweep(tracker: Tracker, run: Run) -> RecordedSweep:
     Raises:
         UserError: its experiment or its space is not kept with the run.
     """
-    experiment = parse_experiment(tracker.yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
-    space = Space.model_validate(tracker.json(run.info.run_id, "space.json"))
+    experiment = parse_experiment(tracker.load_yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
+    space = Space.model_validate(tracker.load_json(run.info.run_id, "space.json"))
     best = None
     if tracker.has_artifact(run.info.run_id, "best.yaml"):
-        best = parse_experiment(tracker.yaml(run.info.run_id, "best.yaml"), f"run {run.info.run_id}, best.yaml")
+        best = parse_experiment(tracker.load_yaml(run.info.run_id, "best.yaml"), f"run {run.info.run_id}, best.yaml")
     title = run.data.tags.get("fgcme.space", run.info.run_name)
     repetition = of_sweep(experiment, title.removeprefix(f"{experiment.name}-"), space, best)
     empty = SweepData(
@@ -107,7 +107,7 @@ def _draw(folder: Path, sweep: SweepData) -> tuple[SweepPictures, dict[str, byte
 
 def _trials(sweep: SweepData, tracker: Tracker, run: Run) -> list[Trial]:
     """The trials of a sweep, in the order in which they began."""
-    children = [child for child in tracker.children(run.info.run_id) if child.data.tags.get("fgcme.kind") == "trial"]
+    children = [child for child in tracker.child_runs(run.info.run_id) if child.data.tags.get("fgcme.kind") == "trial"]
     # A trial that was proposed just before the sweep was killed may have been proposed anew, under the same number.
     latest = {child.data.tags.get("fgcme.trial", child.info.run_id): child.info.run_id for child in children}
     kept = [child for child in children if child.info.run_id in latest.values()]
@@ -116,7 +116,7 @@ def _trials(sweep: SweepData, tracker: Tracker, run: Run) -> list[Trial]:
 
 def _trial(sweep: SweepData, tracker: Tracker, run: Run, going_on: bool) -> Trial:
     texts = run.data.params
-    history = tracker.history(run.info.run_id, "dev/objective")
+    history = tracker.metric_history(run.info.run_id, "dev/objective")
     epochs = max((step for step, _ in history), default=0)
     most = int(texts.get("training.epochs", sweep.settings["training.epochs"]))
     states: dict[str, State] = {

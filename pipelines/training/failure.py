@@ -71,14 +71,14 @@ def recorded_failure(job: Job) -> str | None:
 def record_failure(job: Job, reason: str) -> None:
     """Keep with the training and with its run why it failed, and end the run as failed."""
     write_text(_file(job), reason)
-    job.tracker.tag(job.run, {TAG: reason})
-    job.tracker.finish(job.run, "FAILED")
+    job.tracker.set_tags(job.run, {TAG: reason})
+    job.tracker.end_run(job.run, "FAILED")
 
 
 def clear_failure(job: Job) -> None:
     """Delete the record that the training failed, because it is started again."""
     if recorded_failure(job) is not None:
-        job.tracker.tag(job.run, {TAG: ""})
+        job.tracker.set_tags(job.run, {TAG: ""})
         _file(job).unlink()
 
 

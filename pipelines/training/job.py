@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from fgcme.experiment import Experiment
 from fgcme.files import write_text
-from fgcme.tracking import LOCAL_TAG, Tracker, provenance
+from fgcme.tracking import LOCAL_ID_TAG, Tracker, code_version_tags
 from pipelines.runs import records
 
 
@@ -82,15 +82,15 @@ def with_run(
     marker = job.folder / "run"
     if marker.exists():
         run_id = marker.read_text(encoding="utf-8")
-        job.tracker.reopen(run_id)
-        job.tracker.tag(run_id, {records.RESUMED: provenance()[records.COMMIT]})
+        job.tracker.reopen_run(run_id)
+        job.tracker.set_tags(run_id, {records.RESUMED_COMMIT_TAG: code_version_tags()[records.COMMIT_TAG]})
     else:
-        run_id = job.tracker.start(
+        run_id = job.tracker.create_run(
             mlflow_experiment,
             title,
             parent=parent,
             tags={
-                **provenance(),
+                **code_version_tags(),
                 **tags,
                 "fgcme.kind": "fold",
                 "fgcme.fold": str(job.fold),
@@ -108,7 +108,7 @@ def conclude(job: Job) -> None:
     """Delete the checkpoints of a training that has its result, and end its run."""
     shutil.rmtree(job.folder / "train", ignore_errors=True)
     (job.folder / "state.pt").unlink(missing_ok=True)
-    job.tracker.finish(job.run, "FINISHED")
+    job.tracker.end_run(job.run, "FINISHED")
 
 
 def finish_leftovers(jobs: Sequence[Job], parent: str) -> None:
@@ -122,9 +122,9 @@ def finish_leftovers(jobs: Sequence[Job], parent: str) -> None:
         return
     concluded = {
         name
-        for child in jobs[0].tracker.children(parent)
+        for child in jobs[0].tracker.child_runs(parent)
         if child.info.status == "FINISHED"
-        for name in (child.info.run_id, child.data.tags.get(LOCAL_TAG))
+        for name in (child.info.run_id, child.data.tags.get(LOCAL_ID_TAG))
     }
     for job in jobs:
         if (run := recorded_run(job)) not in concluded:

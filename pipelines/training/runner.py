@@ -153,7 +153,7 @@ class _Runner:
         finally:
             for reference, training in self._running.items():
                 ray.cancel(reference, force=True)
-                training.job.tracker.finish(training.job.run, "KILLED")
+                training.job.tracker.end_run(training.job.run, "KILLED")
         return self._failed
 
     def _start(self, training: Training) -> None:

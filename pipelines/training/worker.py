@@ -100,7 +100,7 @@ def train_worker(config: dict[str, Any]) -> None:
     fit = FoldTrainer(parts, experiment.model, experiment.training, job.seed, workers, state)
     for epoch in fit.epochs():
         if workers.rank == 0:
-            job.tracker.log(job.run, epoch.metrics, epoch.number)
+            job.tracker.log_metrics(job.run, epoch.metrics, epoch.number)
         _save(job, {**epoch.state(), "seconds": elapsed()}, epoch.metrics, workers)
     best_epoch = fit.restore_best()
     dev, test = fit.evaluate(parts.dev), fit.evaluate(parts.test)
@@ -188,9 +188,9 @@ def _publish(
     pq.write_table(predictions, job.folder / "predictions.parquet")
     with tempfile.TemporaryDirectory() as folder:
         fitted.save(Path(folder), fit.model, card)
-        job.tracker.artifact(job.run, Path(folder), "model")
-    job.tracker.artifact(job.run, job.folder / "predictions.parquet")
+        job.tracker.log_artifact(job.run, Path(folder), "model")
+    job.tracker.log_artifact(job.run, job.folder / "predictions.parquet")
     metrics = {f"best/dev/{name}": value for name, value in result.dev.items()}
     metrics |= {f"test/{name}": value for name, value in result.test.items()}
     metrics |= {"best/epoch": result.best_epoch, "seconds": result.seconds}
-    job.tracker.log(job.run, metrics, result.best_epoch)
+    job.tracker.log_metrics(job.run, metrics, result.best_epoch)

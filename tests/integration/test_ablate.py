@@ -62,7 +62,7 @@ class Place:
 
     def results(self, run: str) -> dict[Key, dict[str, Any]]:
         """The results of an ablation's trainings, by variant, selection rule, fold and seed, without their times."""
-        path = self.tracker.fetch(run, "results.json", self.folder)
+        path = self.tracker.download_artifact(run, "results.json", self.folder)
         return {
             (row["variant"], row["selection"], row["fold"], row["seed"]): {
                 name: row[name] for name in ("best_epoch", "epochs", "dev", "test")
@@ -77,7 +77,7 @@ class Place:
                 child.info.status,
                 *(child.data.tags[f"fgcme.{name}"] for name in ("selection", "seed", "variant", "fold")),
             )
-            for child in self.tracker.children(run)
+            for child in self.tracker.child_runs(run)
         ]
 
 
@@ -104,7 +104,7 @@ def undisturbed(place: Place) -> Undisturbed:
 
 
 def test_all_variants_are_trained_on_the_same_utterances_rule_by_rule(place: Place, undisturbed: Undisturbed) -> None:
-    parent = place.tracker.find(undisturbed.run)
+    parent = place.tracker.find_run(undisturbed.run)
     assert parent.info.status == "FINISHED" and parent.data.tags["fgcme.kind"] == "ablation"
     assert parent.data.tags["fgcme.selection"] == "both (test: optimistic)"
     # An ablation that is interrupted has whole rows of its table: the rule is outermost, then seeds, then variants.
@@ -118,7 +118,9 @@ def test_all_variants_are_trained_on_the_same_utterances_rule_by_rule(place: Pla
         (variant, rule, fold, 0) for variant in ("fgcme", "mean") for rule in ("dev", "test") for fold in FOLDS
     }
     answers = [
-        pq.read_table(place.tracker.fetch(undisturbed.run, f"predictions/{rule}/{name}.parquet", place.folder))
+        pq.read_table(
+            place.tracker.download_artifact(undisturbed.run, f"predictions/{rule}/{name}.parquet", place.folder)
+        )
         for rule in ("dev", "test")
         for name in ("fgcme", "mean")
     ]
@@ -146,7 +148,7 @@ def test_a_killed_ablation_resumed_by_the_other_rule_is_one_by_both_that_nothing
         wait_for(lambda: len(list(begun.glob("*/*/dev/*/result.json"))) >= 2, every=0.01)
         kill(driver)
     (folder,) = begun.glob("*/")
-    assert place.tracker.find(folder.name).info.status == "RUNNING"
+    assert place.tracker.find_run(folder.name).info.status == "RUNNING"
     done = list(folder.glob("*/dev/*/result.json"))
     assert len(done) < 6, "it ended before it was killed"
     finished = {file: file.stat().st_mtime_ns for file in done}
@@ -155,7 +157,7 @@ def test_a_killed_ablation_resumed_by_the_other_rule_is_one_by_both_that_nothing
     assert {file: file.stat().st_mtime_ns for file in finished} == finished
     assert [status for status, *_ in place.trainings(folder.name)] == ["FINISHED"] * 12
     assert place.results(folder.name) == undisturbed.results
-    assert place.tracker.yaml(folder.name, "ablation.json")["selections"] == ["dev", "test"]
+    assert place.tracker.load_yaml(folder.name, "ablation.json")["selections"] == ["dev", "test"]
     for rule in ("dev", "test"):
         assert place.tracker.has_artifact(folder.name, f"predictions/{rule}/mean.parquet")
 
@@ -201,10 +203,10 @@ def test_what_fails_is_tried_again_only_if_its_process_died_and_then_completed(
     assert "fgcme, fold 1, seed 0 was cut short, and resumes from its last epoch" in printed.out
     assert "Traceback" not in printed.out + printed.err
     (folder,) = begun.glob("*/")
-    assert place.tracker.find(folder.name).info.status == "FAILED"
+    assert place.tracker.find_run(folder.name).info.status == "FAILED"
     reasons = {
         (child.data.tags["fgcme.variant"], child.info.status, child.data.tags.get("fgcme.failure", "")[:11])
-        for child in place.tracker.children(folder.name)
+        for child in place.tracker.child_runs(folder.name)
     }
     assert reasons == {("fgcme", "FINISHED", ""), ("lost", "FAILED", "nowhere.txt"), ("wild", "FAILED", "the loss is")}
     # Mended, and with another variant and another seed: only what is new is trained.

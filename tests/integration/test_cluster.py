@@ -110,7 +110,7 @@ def test_preparing_and_training_run_on_a_cluster(cluster: Cluster, folder: Path)
     # Only what was set decides where things go: the shared folder and the tracking server.
     assert {path.name for path in folder.iterdir()} == {"shared", "tracking"}
     tracker = Tracker(f"sqlite:///{folder}/tracking/mlflow.db")
-    assert tracker.find("demo train").info.status == "FINISHED"
+    assert tracker.find_run("demo train").info.status == "FINISHED"
 
 
 def test_code_sent_by_a_runtime_environment_works_and_platform_shadows_nothing(
@@ -154,7 +154,7 @@ def test_a_sweep_that_loses_two_of_four_nodes_finishes_every_trial_once(
 
     def epochs() -> dict[str, list[int]]:
         """The epochs of each trial, in the order in which they were recorded."""
-        trials = tracker.children(tracker.find("small-rates tune").info.run_id)
+        trials = tracker.child_runs(tracker.find_run("small-rates tune").info.run_id)
         return {
             trial.data.tags["fgcme.trial"]: [
                 value.step
@@ -183,8 +183,8 @@ def test_a_sweep_that_loses_two_of_four_nodes_finishes_every_trial_once(
     assert sweep.returncode == 0, out + errors
     assert f"best of {TRIALS} trials" in out
     assert out.count("goes on from its last epoch") == 2
-    run = tracker.find("small-rates tune")
+    run = tracker.find_run("small-rates tune")
     assert run.info.status == "FINISHED"
-    assert [trial.info.status for trial in tracker.children(run.info.run_id)] == ["FINISHED"] * TRIALS
+    assert [trial.info.status for trial in tracker.child_runs(run.info.run_id)] == ["FINISHED"] * TRIALS
     # Each trial once, and each of its epochs once, in order: those that were lost did not begin anew.
     assert list(epochs().values()) == [list(range(1, EPOCHS + 1))] * TRIALS

@@ -97,7 +97,7 @@ def test_a_server_keeps_runs_and_models_and_gives_them_to_other_machines(
         prepare_store(address)
         tracker = Tracker(address, tmp_path / "laptop" / "artifacts")
         parent, folds = record_cross_validation(tracker, tmp_path / "laptop", [0.4, 0.6])
-        assert tracker.find("latest").info.run_id == parent
+        assert tracker.find_run("latest").info.run_id == parent
         registered = register("demo train", "speech", "champion", address)
         assert registered.run == folds[1]
         recording = write_audio(tmp_path / "a.wav")

@@ -52,7 +52,7 @@ class Reported:
     def artifact(self, name: str, folder: Path) -> Path:
         """An artifact of the run."""
         folder.mkdir(exist_ok=True)
-        return self.tracker.fetch(self.run, name, folder)
+        return self.tracker.download_artifact(self.run, name, folder)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_a_cross_validation_has_a_report_of_its_own_and_needs_no_corpus_for_it(
     page = tmp_path / f"report-{run[:8]}" / "index.html"
     assert str(page.relative_to(tmp_path)) in capsys.readouterr().out
     text = page.read_text(encoding="utf-8")
-    metrics = made.tracker.find(run).data.metrics
+    metrics = made.tracker.find_run(run).data.metrics
     assert percent(metrics["test/ua"]) in text
     assert percent(metrics["test_untuned/ua"]) in text
     assert (

@@ -45,7 +45,7 @@ def test_a_training_that_loses_its_process_resumes_and_gives_what_it_would_have_
         run = train.run(experiment(training=LONG), folds=[0])
     assert killing.result() == 1
     assert "fold 0, seed 0 was cut short, and resumes from its last epoch" in capsys.readouterr().out
-    (child,), (undisturbed,) = tracker.children(run), tracker.children(expected)
+    (child,), (undisturbed,) = tracker.child_runs(run), tracker.child_runs(expected)
     assert child.data.metrics["test/ua"] == undisturbed.data.metrics["test/ua"]
     assert child.info.status == "FINISHED"
 
@@ -72,9 +72,9 @@ def test_a_training_that_dies_three_times_without_an_epoch_fails_and_is_started_
             ended = True
     assert killing.result() >= 3
     assert capsys.readouterr().out.count("was cut short, and resumes") == 2
-    parent = tracker.find("latest")
+    parent = tracker.find_run("latest")
     assert parent.info.status == "FAILED"
-    assert [child.info.status for child in tracker.children(parent.info.run_id)] == ["FAILED"]
+    assert [child.info.status for child in tracker.child_runs(parent.info.run_id)] == ["FAILED"]
 
 
 def test_a_state_that_cannot_be_read_begins_anew_and_says_so(
@@ -82,13 +82,13 @@ def test_a_state_that_cannot_be_read_begins_anew_and_says_so(
 ) -> None:
     run = train.run(experiment(), folds=[0])
     folder = tmp_path / "storage" / "runs" / run / "fold-0-seed-0"
-    before = tracker.children(run)[0].data.metrics["test/ua"]
+    before = tracker.child_runs(run)[0].data.metrics["test/ua"]
     (folder / "result.json").unlink()
     (folder / "state.pt").write_bytes(b"torn")
     capsys.readouterr()
     assert train.run(experiment(), folds=[0], resume=run) == run
     assert "fold 0, seed 0: state.pt cannot be read: it begins anew" in capsys.readouterr().out
-    assert tracker.children(run)[0].data.metrics["test/ua"] == before
+    assert tracker.child_runs(run)[0].data.metrics["test/ua"] == before
 
 
 def test_runs_that_somebody_deletes_stop_no_training(
@@ -115,5 +115,5 @@ def test_what_the_cluster_lacks_is_refused_before_any_run_or_folder_is_made(
     with pytest.raises(UserError, match="one training needs 1000 CPUs at once"):
         train.run(experiment(scaling={"workers": 1000}))
     with pytest.raises(UserError, match="no runs are recorded"):
-        tracker.find("latest")
+        tracker.find_run("latest")
     assert not (tmp_path / "storage").exists()

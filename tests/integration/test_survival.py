@@ -67,9 +67,9 @@ def outcome(tracker: Tracker, run: str) -> dict[str, tuple[Any, ...]]:
         trial.data.tags["fgcme.trial"]: (
             trial.info.status,
             *(trial.data.params[name] for name in NAMES),
-            *tracker.history(trial.info.run_id, "dev/objective"),
+            *tracker.metric_history(trial.info.run_id, "dev/objective"),
         )
-        for trial in tracker.children(run)
+        for trial in tracker.child_runs(run)
     }
 
 
@@ -83,7 +83,7 @@ def test_a_killed_driver_resumed_ends_as_if_nothing_had_happened(
     slow: Make, tracker: Tracker, space: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tune.run(slow(), space)
-    undisturbed = tracker.find("latest").info.run_id
+    undisturbed = tracker.find_run("latest").info.run_id
     path = tmp_path / "experiment.yaml"
     path.write_text(slow().to_yaml())
     with program(tmp_path, "tune", str(path), "--space", space) as driver:
@@ -92,8 +92,8 @@ def test_a_killed_driver_resumed_ends_as_if_nothing_had_happened(
         with pytest.raises(UserError, match="is being run by another driver"):
             tune.run(slow(), space, resume=True)
         kill(driver)
-    killed = tracker.find("latest").info.run_id
-    assert killed != undisturbed and tracker.find(killed).info.status == "RUNNING"
+    killed = tracker.find_run("latest").info.run_id
+    assert killed != undisturbed and tracker.find_run(killed).info.status == "RUNNING"
     with pytest.raises(UserError, match=r"tune\.trials \(5 then, 7 now\)"):
         tune.run(slow(tune={"trials": 7}), space, resume=True)
     Path(space).write_text(SPACE.replace("mean_max, ", ""))
@@ -105,7 +105,7 @@ def test_a_killed_driver_resumed_ends_as_if_nothing_had_happened(
     # It goes on counting where it was; what it proposes, and what comes of it, is what it would have been.
     printed = capsys.readouterr().out
     assert "[1/5" not in printed and "[5/5" in printed
-    assert tracker.find(killed).info.status == "FINISHED"
+    assert tracker.find_run(killed).info.status == "FINISHED"
     assert outcome(tracker, killed) == outcome(tracker, undisturbed)
     assert len(outcome(tracker, killed)) == 5
 
@@ -117,11 +117,11 @@ def test_an_interrupted_sweep_leaves_no_run_running(slow: Make, tracker: Tracker
     def begun() -> str | None:
         """The sweep, once a trial of it has logged an epoch."""
         try:
-            run = tracker.find("latest").info.run_id
+            run = tracker.find_run("latest").info.run_id
         except UserError:
             return None
-        trials = tracker.children(run)
-        return run if any(tracker.history(trial.info.run_id, "dev/objective") for trial in trials) else None
+        trials = tracker.child_runs(run)
+        return run if any(tracker.metric_history(trial.info.run_id, "dev/objective") for trial in trials) else None
 
     with program(tmp_path, "tune", str(path), "--space", space) as driver:
         run = wait_for(begun)
@@ -129,8 +129,8 @@ def test_an_interrupted_sweep_leaves_no_run_running(slow: Make, tracker: Tracker
         assert driver.wait(timeout=60) == 130
         assert driver.stderr is not None
         assert f"resume with `fgcme tune {path} --space {space} --resume`" in driver.stderr.read()
-    assert tracker.find(run).info.status == "KILLED"
-    assert {trial.info.status for trial in tracker.children(run)} == {"KILLED"}
+    assert tracker.find_run(run).info.status == "KILLED"
+    assert {trial.info.status for trial in tracker.child_runs(run)} == {"KILLED"}
 
 
 def test_a_killed_worker_s_trial_goes_on_from_its_last_epoch(
@@ -145,10 +145,10 @@ def test_a_killed_worker_s_trial_goes_on_from_its_last_epoch(
         said, _ = driver.communicate(timeout=120)
         assert driver.returncode == 0
     assert "trial 0 was lost with its process, and goes on from its last epoch" in said
-    [trial] = tracker.children(tracker.find("latest").info.run_id)
+    [trial] = tracker.child_runs(tracker.find_run("latest").info.run_id)
     assert trial.info.status == "FINISHED"
     # No epoch is missing, and none was trained twice.
-    assert [epoch for epoch, _ in tracker.history(trial.info.run_id, "dev/objective")] == list(range(1, 16))
+    assert [epoch for epoch, _ in tracker.metric_history(trial.info.run_id, "dev/objective")] == list(range(1, 16))
     assert not states[0].exists()
 
 
@@ -170,7 +170,7 @@ def test_a_sweep_whose_server_is_gone_for_good_goes_on_and_sync_sends_all_of_it(
         with program(tmp_path, "sync", "--storage", str(storage)) as sync:
             assert "writes of" in sync.communicate(timeout=60)[0] and sync.returncode == 0
         tracker = Tracker(server.address)
-        sweep = tracker.find("latest")
+        sweep = tracker.find_run("latest")
         assert (sweep.info.status, "dev/best_score" in sweep.data.metrics) == ("FINISHED", True)
         trials = outcome(tracker, sweep.info.run_id)
         assert sorted(trials) == ["0", "1", "2", "3", "4"]
@@ -211,7 +211,7 @@ def test_a_sweep_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
     with program(tmp_path, "tune", str(path), "--space", space, "--resume") as driver:
         said, complained = driver.communicate(timeout=120)
         assert driver.returncode == 0, said + complained
-    sweep = tracker.find("latest")
+    sweep = tracker.find_run("latest")
     trials = outcome(tracker, sweep.info.run_id)
     assert sweep.info.status == "FINISHED" and sorted(trials) == ["0", "1", "2", "3", "4"]
     for status, _, _, *history in trials.values():
@@ -245,15 +245,15 @@ initial_trials:
     too_many = r"2 trials failed, more than tune\.max_failures=1"
     with pytest.raises(UserError, match=too_many):
         tune.run(sweep(1), str(path))
-    found = tracker.find("latest")
+    found = tracker.find_run("latest")
     assert found.info.status == "FAILED"
-    assert not {"RUNNING"} & {trial.info.status for trial in tracker.children(found.info.run_id)}
+    assert not {"RUNNING"} & {trial.info.status for trial in tracker.child_runs(found.info.run_id)}
     with pytest.raises(UserError, match=too_many):
         tune.run(sweep(1), str(path), resume=True)
     # Who allows more goes on with what is left, and what has failed counts.
     tune.run(sweep(3), str(path), resume=True)
-    assert tracker.find("latest").info.run_id == found.info.run_id
-    trials = tracker.children(found.info.run_id)
+    assert tracker.find_run("latest").info.run_id == found.info.run_id
+    trials = tracker.child_runs(found.info.run_id)
     reasons = {trial.data.tags["fgcme.trial"]: trial.data.tags.get("fgcme.failure") for trial in trials}
     assert {trial.data.tags["fgcme.trial"]: trial.info.status for trial in trials} == {
         "0": "FINISHED",

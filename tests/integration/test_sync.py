@@ -20,7 +20,7 @@ from fgcme.errors import UserError
 from fgcme.tracking import Tracker
 from fgcme.tracking import relay as courier
 from fgcme.tracking import store as mlflow_store
-from fgcme.tracking.outbox import outbox_of
+from fgcme.tracking.outbox import outbox_for
 from pipelines import cli
 from tests.integration.conftest import wait_for
 from tests.store import Server, make_tracker, serving
@@ -95,21 +95,21 @@ def metrics(trial: int) -> list[tuple[str, int, float]]:
 def train(tracker: Tracker, run: str, trial: int, pause: float = 0.0) -> None:
     """What a worker does."""
     for epoch in range(1, EPOCHS + 1):
-        tracker.log(run, {"dev/ua": trial + epoch / 10, "train/loss": trial + epoch / 10}, epoch)
+        tracker.log_metrics(run, {"dev/ua": trial + epoch / 10, "train/loss": trial + epoch / 10}, epoch)
         time.sleep(pause)
 
 
 def conclude(tracker: Tracker, run: str, trial: int, text: str = "done") -> None:
     """What the driver does when a worker is done."""
-    tracker.tag(run, {"fgcme.note": "first"})
-    tracker.tag(run, {"fgcme.note": f"last of {trial}"})
-    tracker.text(run, f"{text} {trial}", "notes/note.txt")
-    tracker.finish(run, "FINISHED")
+    tracker.set_tags(run, {"fgcme.note": "first"})
+    tracker.set_tags(run, {"fgcme.note": f"last of {trial}"})
+    tracker.log_text(run, f"{text} {trial}", "notes/note.txt")
+    tracker.end_run(run, "FINISHED")
 
 
 def check(tracker: Tracker, folder: Path, study: str, parent: str, trials: int) -> None:
     """Everything that `trials` trials of a sweep have logged is there, once."""
-    runs = {run.info.run_name: run for run in tracker.children(parent)}
+    runs = {run.info.run_name: run for run in tracker.child_runs(parent)}
     assert sorted(runs) == sorted(f"trial {trial}" for trial in range(trials))
     found = recorded(folder, study)
     for trial in range(trials):
@@ -118,11 +118,11 @@ def check(tracker: Tracker, folder: Path, study: str, parent: str, trials: int) 
         assert run.data.params == {"number": str(trial)}
         assert run.data.tags["fgcme.note"] == f"last of {trial}"
         assert run.info.status == "FINISHED"
-        assert tracker.yaml(run.info.run_id, "notes/note.txt") == f"done {trial}"
+        assert tracker.load_yaml(run.info.run_id, "notes/note.txt") == f"done {trial}"
 
 
 def test_an_epoch_is_one_request(server: Server, tracker: Tracker) -> None:
-    run = tracker.start(tracker.experiment("requests"), "counted")
+    run = tracker.create_run(tracker.get_or_create_experiment("requests"), "counted")
     before = server.requests("")
     train(tracker, run, 0)
     wait_for(lambda: server.requests("") >= before + EPOCHS, 10)
@@ -133,8 +133,8 @@ def test_an_epoch_is_one_request(server: Server, tracker: Tracker) -> None:
 def test_a_sweep_goes_on_while_its_server_is_away_for_a_while(
     server: Server, tracker: Tracker, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    study = tracker.experiment("interrupted")
-    parent = tracker.start(study, "sweep")
+    study = tracker.get_or_create_experiment("interrupted")
+    parent = tracker.create_run(study, "sweep")
     trials, ended, away, back = 10, tmp_path / "ended", tmp_path / "away", tmp_path / "back"
     given, done = PROCESSES.SimpleQueue(), PROCESSES.SimpleQueue()
 
@@ -153,7 +153,7 @@ def test_a_sweep_goes_on_while_its_server_is_away_for_a_while(
                 # The server goes in the middle of trial 2 and is back for the last two, however slow this process is.
                 if trial in (3, trials - 2):
                     wait_for((away if trial == 3 else back).exists)
-                run = tracker.start(study, f"trial {trial}", parent, parameters={"number": trial})
+                run = tracker.create_run(study, f"trial {trial}", parent, parameters={"number": trial})
                 given.put((run, trial))
                 done.get()
                 conclude(tracker, run, trial)
@@ -172,9 +172,9 @@ def test_a_sweep_goes_on_while_its_server_is_away_for_a_while(
         back.touch()
         driving.join(timeout=120)
         assert driving.exitcode == 0
-    assert outbox_of(tmp_path / "storage" / "outbox", server.address).runs() == []
+    assert outbox_for(tmp_path / "storage" / "outbox", server.address).pending_runs() == []
     check(tracker, folder, study, parent, trials)
-    assert tracker.find(parent).info.status == "FINISHED"
+    assert tracker.find_run(parent).info.status == "FINISHED"
     # Once, by one of the processes.
     assert (said + capfd.readouterr().err).count("\n") == 1
     for words in ("does not answer (connection refused)", "The work goes on", str(tracker.outbox), "`fgcme sync`"):
@@ -185,37 +185,37 @@ def test_what_a_server_that_is_gone_for_good_has_missed_is_sent_by_sync(
     server: Server, tracker: Tracker, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     trials = 20
-    study = tracker.experiment("gone")
-    parent = tracker.start(study, "sweep")
+    study = tracker.get_or_create_experiment("gone")
+    parent = tracker.create_run(study, "sweep")
     server.stop()
 
     def sweep() -> None:
         with tracker.closing_run(parent):
             for trial in range(trials):
-                run = tracker.start(study, f"trial {trial}", parent, parameters={"number": trial})
+                run = tracker.create_run(study, f"trial {trial}", parent, parameters={"number": trial})
                 train(tracker, run, trial)
                 conclude(tracker, run, trial)
-            bad = tracker.start(study, "bad")
-            tracker.log(bad, {"no * name": 1.0}, 1)
-            tracker.log(bad, {"a name": 1.0}, 1)
+            bad = tracker.create_run(study, "bad")
+            tracker.log_metrics(bad, {"no * name": 1.0}, 1)
+            tracker.log_metrics(bad, {"a name": 1.0}, 1)
 
     with process(sweep) as sweeping:
         sweeping.join(timeout=120)
         assert sweeping.exitcode == 0
     assert tracker.outbox is not None
-    outbox = outbox_of(tracker.outbox, server.address)
-    writes = outbox.count()
+    outbox = outbox_for(tracker.outbox, server.address)
+    writes = outbox.count_pending()
     # A trial starts, has its parameters, epochs, two tags, a file and an end.
     assert writes == trials * (2 + EPOCHS + 4) + 3 + 1
     assert "`fgcme sync --storage" in capfd.readouterr().err
     with pytest.raises(UserError, match="does not answer"):
-        tracker.children(parent)
+        tracker.child_runs(parent)
 
     assert sync(tracker) == 2
     said = capfd.readouterr().err
     assert "does not answer (connection refused)" in said
     assert f"Nothing is lost: {writes} writes of {trials + 2} runs wait" in said
-    assert outbox.count() == writes
+    assert outbox.count_pending() == writes
 
     server.start()
     for share in (2, 8):
@@ -223,18 +223,18 @@ def test_what_a_server_that_is_gone_for_good_has_missed_is_sent_by_sync(
         with process(lambda: sync(tracker)) as sending:
             wait_for(lambda share=share: len(recorded(folder, study)) >= share, every=0.01)  # type: ignore[misc]
             os.kill(sending.pid or 0, signal.SIGKILL)
-    assert outbox.runs(), "it was killed too late"
+    assert outbox.pending_runs(), "it was killed too late"
     with process(lambda: os._exit(sync(tracker))) as one, process(lambda: os._exit(sync(tracker))) as another:
         for sending in (one, another):
             sending.join(timeout=120)
     # A name that MLflow refuses is nothing to try for ever.
     assert {one.exitcode, another.exitcode} == {1}
     check(tracker, folder, study, parent, trials)
-    assert tracker.find(parent).info.status == "FINISHED"
+    assert tracker.find_run(parent).info.status == "FINISHED"
     assert recorded(folder, study)["bad"] == [("a name", 1, 1.0)]
-    assert "no * name" in outbox.refused.read_text()
+    assert "no * name" in outbox.rejected_file.read_text()
     capfd.readouterr()
-    outbox.refused.unlink()
+    outbox.rejected_file.unlink()
     assert sync(tracker) == 0
     assert "nothing waits" in capfd.readouterr().out
 
@@ -244,22 +244,22 @@ def test_a_run_that_a_silent_server_was_asked_for_is_made_once(
 ) -> None:
     for module in (courier, mlflow_store):
         monkeypatch.setattr(module, "PATIENCE_SECONDS", 2.0)
-    study = tracker.experiment("silent")
-    tracker.start(study, "before")
+    study = tracker.get_or_create_experiment("silent")
+    tracker.create_run(study, "before")
     server.pause()
-    run = tracker.start(study, "asked for")
+    run = tracker.create_run(study, "asked for")
     assert run.startswith("local-")
     train(tracker, run, 0)
     server.go_on()
     # The request that was given up is answered now, and nobody hears of it.
-    wait_for(lambda: tracker.outbox and not outbox_of(tracker.outbox, server.address).runs(), 60)
+    wait_for(lambda: tracker.outbox and not outbox_for(tracker.outbox, server.address).pending_runs(), 60)
     assert recorded(folder, study) == {"before": [], "asked for": metrics(0)}
     # The local id goes on to be good, here and in other processes.
-    tracker.log(run, {"dev/ua": 1.0}, EPOCHS + 1)
+    tracker.log_metrics(run, {"dev/ua": 1.0}, EPOCHS + 1)
     other: Any = Tracker(server.address)
-    other.tag(run, {"fgcme.note": "later"})
-    assert tracker.history(run, "dev/ua")[-1] == (EPOCHS + 1, 1.0)
-    assert other.find(run).data.tags["fgcme.note"] == "later"
+    other.set_tags(run, {"fgcme.note": "later"})
+    assert tracker.metric_history(run, "dev/ua")[-1] == (EPOCHS + 1, 1.0)
+    assert other.find_run(run).data.tags["fgcme.note"] == "later"
 
 
 def test_a_database_that_is_locked_for_long_does_not_hold_a_training_up(
@@ -268,15 +268,15 @@ def test_a_database_that_is_locked_for_long_does_not_hold_a_training_up(
     for module in (courier, mlflow_store):
         monkeypatch.setattr(module, "PATIENCE_SECONDS", 1.0)
     tracker = make_tracker(tmp_path)
-    study = tracker.experiment("locked")
-    run = tracker.start(study, "run")
+    study = tracker.get_or_create_experiment("locked")
+    run = tracker.create_run(study, "run")
     with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         began = time.monotonic()
         train(tracker, run, 0)
         assert time.monotonic() - began < 6
         other.execute("ROLLBACK")
-    tracker.finish(run, "FINISHED")
-    tracker.deliver()
+    tracker.end_run(run, "FINISHED")
+    tracker.flush_outbox()
     assert recorded(tmp_path, study) == {"run": metrics(0)}
-    assert tracker.find(run).info.status == "FINISHED"
+    assert tracker.find_run(run).info.status == "FINISHED"

@@ -41,17 +41,17 @@ def trial(tracker: Tracker, study: str, parent: str, number: int, gate: Any) -> 
     """One trial: it begins with all others, and logs as fast as it can."""
     gate.wait(120)
     parameters = {f"setting_{index}": number for index in range(PARAMETERS)}
-    run = tracker.start(study, f"trial {number}", parent, {"fgcme.kind": "trial"}, parameters)
+    run = tracker.create_run(study, f"trial {number}", parent, {"fgcme.kind": "trial"}, parameters)
     for epoch in range(1, EPOCHS + 1):
-        tracker.log(run, {f"dev/metric_{index}": number + epoch / 100 for index in range(METRICS)}, epoch)
-    tracker.tag(run, {"fgcme.note": f"of {number}"})
-    tracker.text(run, f"trial {number}", "note.txt")
-    tracker.finish(run, "FINISHED")
+        tracker.log_metrics(run, {f"dev/metric_{index}": number + epoch / 100 for index in range(METRICS)}, epoch)
+    tracker.set_tags(run, {"fgcme.note": f"of {number}"})
+    tracker.log_text(run, f"trial {number}", "note.txt")
+    tracker.end_run(run, "FINISHED")
 
 
 def begin(tracker: Tracker, told: Any) -> None:
-    study = tracker.experiment("load")
-    told.put((study, tracker.start(study, "sweep")))
+    study = tracker.get_or_create_experiment("load")
+    told.put((study, tracker.create_run(study, "sweep")))
 
 
 def log_all_at_once(tracker: Tracker) -> tuple[str, str]:
@@ -91,20 +91,20 @@ def check(tracker: Tracker, database: str, study: str, parent: str) -> None:
         "params": TRIALS * PARAMETERS,
         "notes": TRIALS,
     }
-    runs = {run.info.run_name: run for run in tracker.children(parent)}
+    runs = {run.info.run_name: run for run in tracker.child_runs(parent)}
     assert set(runs) == {f"trial {number}" for number in range(TRIALS)}
     for number in (0, TRIALS - 1):
         run = runs[f"trial {number}"]
         assert run.data.tags["fgcme.note"] == f"of {number}"
         assert run.data.params["setting_0"] == str(number)
         expected = [(epoch, number + epoch / 100) for epoch in range(1, EPOCHS + 1)]
-        assert tracker.history(run.info.run_id, "dev/metric_0") == expected
+        assert tracker.metric_history(run.info.run_id, "dev/metric_0") == expected
 
 
 def test_thirty_two_trials_log_into_one_sqlite_database(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     tracker = make_tracker(tmp_path)
     study, parent = log_all_at_once(tracker)
-    tracker.deliver()
+    tracker.flush_outbox()
     check(tracker, tracker.uri, study, parent)
     notes = sorted(path.read_text() for path in (tmp_path / "artifacts").rglob("note.txt"))
     assert notes == sorted(f"trial {number}" for number in range(TRIALS))
@@ -156,7 +156,7 @@ def test_thirty_two_trials_log_to_a_server_on_postgresql_and_s3(
         tracker = Tracker(server.address, None, tmp_path / "storage" / "outbox")
         capfd.readouterr()
         study, parent = log_all_at_once(tracker)
-        tracker.deliver()
+        tracker.flush_outbox()
         check(tracker, postgresql, study, parent)
         kept = s3.list_objects_v2(Bucket=BUCKET, Prefix="kept/")["Contents"]
         notes = sorted(s3.get_object(Bucket=BUCKET, Key=each["Key"])["Body"].read().decode() for each in kept)

@@ -57,7 +57,7 @@ def undisturbed(experiment: Make) -> str:
 
 def history(tracker: Tracker, run: str, metric: str) -> list[tuple[int, float]]:
     """All (epoch, value) of a metric of the run's first training."""
-    return tracker.history(tracker.children(run)[0].info.run_id, metric)
+    return tracker.metric_history(tracker.child_runs(run)[0].info.run_id, metric)
 
 
 def measured(tracker: Tracker, run: str) -> dict[tuple[str, str], dict[str, float]]:
@@ -66,7 +66,7 @@ def measured(tracker: Tracker, run: str) -> dict[tuple[str, str], dict[str, floa
         (child.data.tags["fgcme.fold"], child.data.tags["fgcme.seed"]): {
             name: value for name, value in child.data.metrics.items() if name.startswith("test/")
         }
-        for child in tracker.children(run)
+        for child in tracker.child_runs(run)
     }
 
 
@@ -79,8 +79,8 @@ def begun(storage: Path, mark: str) -> str | None:
 
 def test_a_cross_validation_leaves_its_whole_record(tracker: Tracker, undisturbed: str, tmp_path: Path) -> None:
     run = undisturbed
-    parent = tracker.find(run)
-    children = tracker.children(run)
+    parent = tracker.find_run(run)
+    children = tracker.child_runs(run)
     assert parent.info.status == "FINISHED"
     assert parent.data.params["model.pooling.kind"] == "mean_max"
     tags = parent.data.tags
@@ -96,8 +96,8 @@ def test_a_cross_validation_leaves_its_whole_record(tracker: Tracker, undisturbe
     for name in ("experiment.yaml", "confusion.png", "predictions.parquet"):
         assert tracker.has_artifact(run, name)
     assert tracker.has_artifact(children[0].info.run_id, "model/model.safetensors")
-    assert [step for step, _ in tracker.history(children[0].info.run_id, "dev/ua")] == [1, 2, 3]
-    predictions = pq.read_table(tracker.fetch(run, "predictions.parquet", tmp_path)).to_pylist()
+    assert [step for step, _ in tracker.metric_history(children[0].info.run_id, "dev/ua")] == [1, 2, 3]
+    predictions = pq.read_table(tracker.download_artifact(run, "predictions.parquet", tmp_path)).to_pylist()
     assert len(predictions) == 2 * 128
     assert len({(row["id"], row["seed"]) for row in predictions}) == 2 * 128
 
@@ -142,18 +142,18 @@ def test_a_cross_validation_is_completed_by_resume(
     whole = experiment()
     run = train.run(whole, folds=[0, 1])
     # Two folds of four are no cross-validation, and are not recorded as one.
-    assert "test/ua" not in tracker.find(run).data.metrics
-    assert {child.data.tags["fgcme.fold"] for child in tracker.children(run)} == {"0", "1"}
+    assert "test/ua" not in tracker.find_run(run).data.metrics
+    assert {child.data.tags["fgcme.fold"] for child in tracker.child_runs(run)} == {"0", "1"}
     folder = Path(whole.storage.path) / "runs" / run
     # As a kill would leave it: one fold begun, and one finished without its run having been told.
     (folder / "fold-1-seed-0" / "result.json").unlink()
-    tracker.reopen((folder / "fold-0-seed-0" / "run").read_text())
+    tracker.reopen_run((folder / "fold-0-seed-0" / "run").read_text())
     before = (folder / "fold-0-seed-0" / "result.json").stat().st_mtime_ns
     assert train.run(whole, resume=run) == run
     assert "1 of 4 trainings are there already" in capsys.readouterr().out
     assert (folder / "fold-0-seed-0" / "result.json").stat().st_mtime_ns == before
-    assert [child.info.status for child in tracker.children(run)] == ["FINISHED"] * 4
-    assert "test/ua" in tracker.find(run).data.metrics
+    assert [child.info.status for child in tracker.child_runs(run)] == ["FINISHED"] * 4
+    assert "test/ua" in tracker.find_run(run).data.metrics
     assert measured(tracker, run) == {
         key: values for key, values in measured(tracker, undisturbed).items() if key[1] == "0"
     }
@@ -176,9 +176,9 @@ def test_a_training_that_fails_is_recorded_as_failed_and_can_be_completed(experi
     broken = experiment(model={"semantic": {"embedding": 8, "vectors": "nowhere.txt"}})
     with pytest.raises(UserError, match=r"nowhere\.txt.*--resume"):
         train.run(broken, folds=[0])
-    parent = tracker.find("latest")
+    parent = tracker.find_run("latest")
     assert parent.info.status == "FAILED"
-    (child,) = tracker.children(parent.info.run_id)
+    (child,) = tracker.child_runs(parent.info.run_id)
     assert child.info.status == "FAILED" and "nowhere.txt" in child.data.tags["fgcme.failure"]
 
 
@@ -201,9 +201,9 @@ def test_selection_on_the_test_part_is_called_optimistic(
 ) -> None:
     run = train.run(experiment(protocol={"selection": "test"}), folds=[0])
     assert "optimistic" in capsys.readouterr().out
-    child = tracker.children(run)[0]
+    child = tracker.child_runs(run)[0]
     assert child.data.metrics["best/dev/ua"] == child.data.metrics["test/ua"]
-    assert tracker.find(run).data.tags["fgcme.selection"] == "test"
+    assert tracker.find_run(run).data.tags["fgcme.selection"] == "test"
 
 
 def test_the_program_trains_and_says_what_to_do_next(
@@ -231,5 +231,5 @@ def test_a_program_that_is_told_to_end_leaves_no_run_running(
         run = wait_for(lambda: begun(tmp_path / "storage", "state.pt"))
         driver.send_signal(signal.SIGTERM)
         assert driver.wait(timeout=60) == 130
-    assert tracker.find(run).info.status == "KILLED"
-    assert {child.info.status for child in tracker.children(run)} == {"KILLED"}
+    assert tracker.find_run(run).info.status == "KILLED"
+    assert {child.info.status for child in tracker.child_runs(run)} == {"KILLED"}

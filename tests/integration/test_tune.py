@@ -51,8 +51,8 @@ def test_a_sweep_records_every_trial_and_writes_an_experiment_that_trains(
     sweep: Make, tracker: Tracker, space: str
 ) -> None:
     best = tune.run(sweep(), space)
-    found = tracker.find("latest")
-    trials = tracker.children(found.info.run_id)
+    found = tracker.find_run("latest")
+    trials = tracker.child_runs(found.info.run_id)
     assert found.info.status == "FINISHED"
     assert found.data.tags["fgcme.kind"] == "sweep"
     assert len(trials) == 4
@@ -63,13 +63,15 @@ def test_a_sweep_records_every_trial_and_writes_an_experiment_that_trains(
         (trial.data.params["model.pooling.kind"], trial.data.params["training.learning_rate"]) for trial in trials
     }
     assert not any(name.startswith("test/") for trial in trials for name in trial.data.metrics)
-    objectives = [max(value for _, value in tracker.history(trial.info.run_id, "dev/objective")) for trial in trials]
+    objectives = [
+        max(value for _, value in tracker.metric_history(trial.info.run_id, "dev/objective")) for trial in trials
+    ]
     assert found.data.metrics["dev/best_score"] == pytest.approx(max(objectives))
     # What was tuned on is remembered: the dev speakers of folds 0 and 2 are test speakers of folds 1 and 3.
     tuned = load_experiment(best)
     assert len(tuned.protocol.tuned_on) == 4
     run = train.run(tuned)
-    assert tracker.find(run).data.tags["fgcme.tuned_on"] == ", ".join(tuned.protocol.tuned_on)
+    assert tracker.find_run(run).data.tags["fgcme.tuned_on"] == ", ".join(tuned.protocol.tuned_on)
 
 
 def test_a_bad_trial_is_stopped_before_its_last_epoch(sweep: Make, tracker: Tracker, tmp_path: Path) -> None:
@@ -79,8 +81,8 @@ def test_a_bad_trial_is_stopped_before_its_last_epoch(sweep: Make, tracker: Trac
         "initial_trials: [{training.learning_rate: 0.02}, {training.learning_rate: 1.0e-7}]\n"
     )
     tune.run(sweep(tune={"trials": 4, "grace_period": 1, "reduction_factor": 2}), str(path))
-    trials = tracker.children(tracker.find("latest").info.run_id)
-    epochs = [max(step for step, _ in tracker.history(trial.info.run_id, "dev/objective")) for trial in trials]
+    trials = tracker.child_runs(tracker.find_run("latest").info.run_id)
+    epochs = [max(step for step, _ in tracker.metric_history(trial.info.run_id, "dev/objective")) for trial in trials]
     assert max(epochs) == 6
     assert min(epochs) < 6
 
@@ -112,7 +114,7 @@ def test_what_cannot_work_is_refused_before_any_trial_starts(
     with pytest.raises(UserError, match=sentence):
         tune.run(sweep(**sections), str(path))
     with pytest.raises(UserError, match="no runs are recorded"):
-        tracker.find("latest")
+        tracker.find_run("latest")
 
 
 def test_resuming_without_a_sweep_is_refused(sweep: Make, tracker: Tracker, space: str) -> None:
@@ -124,7 +126,7 @@ def tried(tracker: Tracker, run: str) -> dict[str, dict[str, str]]:
     """What each trial of a sweep drew, by its number."""
     return {
         trial.data.tags["fgcme.trial"]: {name: trial.data.params[name] for name in ("model.pooling.kind", RATE)}
-        for trial in tracker.children(run)
+        for trial in tracker.child_runs(run)
     }
 
 
@@ -144,7 +146,7 @@ def test_each_way_of_searching_gives_every_trial_an_end(
         sweep(training={"epochs": 2}, tune={"trials": 4, "search": search, "scheduler": scheduler, "folds": [0]}),
         str(path),
     )
-    trials = tracker.children(tracker.find("latest").info.run_id)
+    trials = tracker.child_runs(tracker.find_run("latest").info.run_id)
     assert {trial.info.status for trial in trials} == {"FINISHED"}
     drawn = [
         trial.data.params["model.pooling.kind"] + trial.data.params["model.pooling.temperature"] for trial in trials
@@ -161,11 +163,11 @@ def test_two_objectives_give_every_trial_a_cost_and_stop_none(
     path.write_text("parameters:\n  model.fusion.hidden: {int: [2, 16], step: 2}\n")
     settings = {"trials": 6, "search": "nsga2", "cost": "parameters", "folds": [0]}
     tune.run(sweep(training={"epochs": 2}, tune=settings), str(path))
-    found = tracker.find("latest")
+    found = tracker.find_run("latest")
     assert found.data.tags["fgcme.cost"] == "parameters"
     costs = {
         int(trial.data.params["model.fusion.hidden"]): trial.data.metrics["cost"]
-        for trial in tracker.children(found.info.run_id)
+        for trial in tracker.child_runs(found.info.run_id)
     }
     assert sorted(costs, key=lambda hidden: costs[hidden]) == sorted(costs)
     assert "best for what they cost" in capsys.readouterr().out
@@ -177,10 +179,10 @@ def test_population_based_training_changes_trials_as_they_run(sweep: Make, track
     # Beside the experiment's own rate the seed draws three that are far too low: each of them is left for it.
     settings = {"trials": 4, "search": "random", "scheduler": "pbt", "grace_period": 2, "folds": [0], "seed": 2}
     best = tune.run(sweep(training={"epochs": 8}, tune=settings), str(path))
-    trials = tracker.children(tracker.find("latest").info.run_id)
+    trials = tracker.child_runs(tracker.find_run("latest").info.run_id)
     assert {trial.info.status for trial in trials} == {"FINISHED"} and len(trials) == 4
     # A bad one went on as a changed copy of a good one; its run says when.
-    rates = [{value for _, value in tracker.history(trial.info.run_id, RATE)} for trial in trials]
+    rates = [{value for _, value in tracker.metric_history(trial.info.run_id, RATE)} for trial in trials]
     assert any(len(each) > 1 for each in rates)
     assert all(1e-6 <= rate <= 3e-2 for each in rates for rate in each)
     assert load_experiment(best).training.learning_rate > 1e-4
@@ -189,9 +191,9 @@ def test_population_based_training_changes_trials_as_they_run(sweep: Make, track
 def test_trials_of_two_workers_each_train_by_ray_train(sweep: Make, tracker: Tracker, space: str) -> None:
     # One trial takes all there is; the other one waits for it, and neither for ever.
     tune.run(sweep(training={"epochs": 2}, tune={"trials": 2, "folds": [0]}, scaling={"workers": 2}), space)
-    trials = tracker.children(tracker.find("latest").info.run_id)
+    trials = tracker.child_runs(tracker.find_run("latest").info.run_id)
     assert {trial.info.status for trial in trials} == {"FINISHED"} and len(trials) == 2
-    assert all(len(tracker.history(trial.info.run_id, "dev/objective")) == 2 for trial in trials)
+    assert all(len(tracker.metric_history(trial.info.run_id, "dev/objective")) == 2 for trial in trials)
 
 
 def test_sweeps_share_a_study_of_the_same_things(sweep: Make, tracker: Tracker, space: str, tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_sweeps_share_a_study_of_the_same_things(sweep: Make, tracker: Tracker, 
     known = optuna.load_study(study_name="small-small", storage=study)
     assert {trial.state for trial in known.trials} == {optuna.trial.TrialState.COMPLETE}
     # The second driver goes on numbering, and does not try again what the first had tried.
-    assert set(tried(tracker, tracker.find("latest").info.run_id)) == {"2", "3"}
+    assert set(tried(tracker, tracker.find_run("latest").info.run_id)) == {"2", "3"}
     with pytest.raises(UserError, match="has a study small-small of another space, corpus or experiment"):
         tune.run(sweep(**settings(2)), space)
 
@@ -221,4 +223,4 @@ def test_a_preview_says_what_a_sweep_would_take_and_starts_nothing(
     assert "a trial takes 1 CPUs and 0 GPUs" in printed
     assert "if every trial ends after 2 epochs" in printed
     with pytest.raises(UserError, match="no runs are recorded"):
-        tracker.find("latest")
+        tracker.find_run("latest")

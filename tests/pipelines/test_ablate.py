@@ -56,7 +56,7 @@ class Place:
         return ablate.run(experiment, str(path), selections, resume)
 
     def tag(self, run: str, name: str) -> str | None:
-        return self.tracker.find(run).data.tags.get(f"fgcme.{name}")
+        return self.tracker.find_run(run).data.tags.get(f"fgcme.{name}")
 
 
 @pytest.fixture
@@ -111,12 +111,12 @@ def test_a_run_says_by_which_rules_epochs_were_chosen_and_that_one_is_optimistic
 ) -> None:
     run = place.ablate(place.experiment({"selection": "test"}))
     assert place.tag(run, "selection") == "test (optimistic)"
-    assert place.tracker.yaml(run, "experiment.yaml")["protocol"]["selection"] == "test"
-    titles = {child.info.run_name for child in place.tracker.children(run)}
+    assert place.tracker.load_yaml(run, "experiment.yaml")["protocol"]["selection"] == "test"
+    titles = {child.info.run_name for child in place.tracker.child_runs(run)}
     assert "fgcme (epoch chosen on test: optimistic), fold 0, seed 0" in titles
     assert place.ablate(place.experiment(), ["dev"], resume=True) == run
     assert place.tag(run, "selection") == "both (test: optimistic)"
-    assert place.tracker.json(run, "ablation.json")["selections"] == ["dev", "test"]
+    assert place.tracker.load_json(run, "ablation.json")["selections"] == ["dev", "test"]
     assert {rule for _, rule, *_ in place.trained} == {"dev", "test"} and len(place.trained) == 4 * FOLDS
     printed = capsys.readouterr().out
     assert "space on small/3fold: 32 of 32 utterances, 4 classes; 2 variants x 1 selection rule(s) (test)" in printed
@@ -127,12 +127,12 @@ def test_a_resumed_ablation_keeps_its_seeds_and_says_what_else_it_is_told(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = place.ablate(place.experiment(seeds=[0, 1]))
-    before = {child.info.run_id: child.info.end_time for child in place.tracker.children(run)}
-    untold = place.tracker.find(run).data.tags
+    before = {child.info.run_id: child.info.end_time for child in place.tracker.child_runs(run)}
+    untold = place.tracker.find_run(run).data.tags
     assert (untold["fgcme.selection"], untold["fgcme.seeds"]) == ("dev", "0, 1") and "fgcme.tuned_on" not in untold
     # One of them is left as a kill would leave it, and one seed is not named again.
     late, *others = before
-    place.tracker.reopen(late)
+    place.tracker.reopen_run(late)
     place.trained.clear()
     capsys.readouterr()
     told = place.experiment({"tuned_on": ["s0", "s1"]}, seeds=[1])
@@ -141,13 +141,13 @@ def test_a_resumed_ablation_keeps_its_seeds_and_says_what_else_it_is_told(
     assert "12 of 12 trainings are there already" in (printed := capsys.readouterr().out)
     assert printed.count("24 utterances of 6 speakers") == 1
     assert printed.index("optimistic: this configuration was chosen") < printed.index("24 utterances of 6 speakers")
-    after = {child.info.run_id: child.info for child in place.tracker.children(run)}
+    after = {child.info.run_id: child.info for child in place.tracker.child_runs(run)}
     assert {info.status for info in after.values()} == {"FINISHED"}
     assert {name: after[name].end_time for name in others} == {name: before[name] for name in others}
     assert (place.tag(run, "seeds"), place.tag(run, "tuned_on")) == ("0, 1", "s0, s1")
-    metrics = place.tracker.find(run).data.metrics
+    metrics = place.tracker.find_run(run).data.metrics
     assert {f"test{part}/by_speaker/ua_p_holm" for part in ("", "_untuned")} < set(metrics)
-    read = report.read(place.tracker, place.tracker.find(run))
+    read = report.read(place.tracker, place.tracker.find_run(run))
     assert (read.experiment.training.seeds, read.experiment.protocol.tuned_on) == ([0, 1], ["s0", "s1"])
     assert read.variants["fgcme"] == read.experiment
     # Whoever resumes it without a word of it does not make it honest.
@@ -157,24 +157,24 @@ def test_a_resumed_ablation_keeps_its_seeds_and_says_what_else_it_is_told(
 
 
 def test_what_was_killed_before_it_had_said_what_it_is_becomes_what_it_is_resumed_as(place: Place) -> None:
-    study = place.tracker.experiment("small")
-    run = place.tracker.start(study, "small-space ablate", tags={"fgcme.commit": "a"})
+    study = place.tracker.get_or_create_experiment("small")
+    run = place.tracker.create_run(study, "small-space ablate", tags={"fgcme.commit": "a"})
     (place.folder / "storage" / "ablations" / "small-space" / run).mkdir(parents=True)
     assert place.ablate(place.experiment(), ["test"], resume=True) == run
     assert (place.tag(run, "selection"), place.tag(run, "kind")) == ("test (optimistic)", "ablation")
-    assert place.tracker.find(run).info.status == "FINISHED"
+    assert place.tracker.find_run(run).info.status == "FINISHED"
 
 
 def test_an_origin_names_all_commits_that_trained(place: Place) -> None:
-    run = place.tracker.find(place.ablate(place.experiment()))
-    first, second, *others = place.tracker.children(run.info.run_id)
+    run = place.tracker.find_run(place.ablate(place.experiment()))
+    first, second, *others = place.tracker.child_runs(run.info.run_id)
     own = run.data.tags["fgcme.commit"]
     assert first.data.tags["fgcme.commit"] == own
     assert first.data.tags["fgcme.version.torch"] == run.data.tags["fgcme.version.torch"]
     assert provenance_of(run, place.experiment(), ["again"], [first, *others]).commit == own
-    place.tracker.tag(first.info.run_id, {"fgcme.commit": "b" * 40})
-    place.tracker.tag(second.info.run_id, {"fgcme.commit.resumed": "c" * 40})
-    origin = provenance_of(run, place.experiment(), ["again"], place.tracker.children(run.info.run_id))
+    place.tracker.set_tags(first.info.run_id, {"fgcme.commit": "b" * 40})
+    place.tracker.set_tags(second.info.run_id, {"fgcme.commit.resumed": "c" * 40})
+    origin = provenance_of(run, place.experiment(), ["again"], place.tracker.child_runs(run.info.run_id))
     assert origin.commit == f"{own}, {'b' * 40}, {'c' * 40}"
     # No one commit repeats it.
     assert origin.commands == ["again"]
@@ -189,5 +189,5 @@ def test_a_training_that_another_commit_goes_on_with_says_so(place: Place) -> No
     place.ablate(experiment, resume=True)
     assert place.trained == [("fgcme", "dev", 1, 0)]
     commit = place.tag(run, "commit")
-    tags = [child.data.tags for child in place.tracker.children(run)]
+    tags = [child.data.tags for child in place.tracker.child_runs(run)]
     assert [each["fgcme.fold"] for each in tags if each.get("fgcme.commit.resumed") == commit] == ["1"]

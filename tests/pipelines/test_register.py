@@ -6,7 +6,7 @@ import pytest
 
 from fgcme.errors import UserError
 from fgcme.serving import fitted
-from fgcme.serving.registry import fetch
+from fgcme.serving.registry import download_model
 from fgcme.tracking import Tracker
 from pipelines.predict import predict
 from pipelines.register import register
@@ -31,7 +31,7 @@ def test_of_a_cross_validation_the_fold_with_the_highest_dev_score_is_registered
     registered = register(parent, "best", "champion", tracker.uri)
     assert registered.run == folds[1]
     assert registered.uri == "models:/best@champion"
-    assert fitted.load(fetch("models:/best@champion", tracker.uri, tmp_path))[1].origin["fold"] == 1
+    assert fitted.load(download_model("models:/best@champion", tracker.uri, tmp_path))[1].origin["fold"] == 1
     assert 'next: fgcme predict models:/best@champion some.wav --text "' in capsys.readouterr().out
 
 
@@ -78,10 +78,10 @@ def test_a_training_of_an_ablation_is_told_with_its_variant_and_its_own_cross_va
     tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parent, folds = record_cross_validation(tracker, tmp_path, [0.5, 0.7, 0.6, 0.9, 0.8], complete=False)
-    tracker.tag(parent, {"fgcme.kind": "ablation", "fgcme.space": "demo-parts", "fgcme.tuned_on": "s1"})
+    tracker.set_tags(parent, {"fgcme.kind": "ablation", "fgcme.space": "demo-parts", "fgcme.tuned_on": "s1"})
     of = [("mean", "dev"), ("mean", "dev"), ("mean", "test"), ("max", "dev"), ("max", "test")]
     for run, (variant, selection) in zip(folds, of, strict=True):
-        tracker.tag(run, {"fgcme.variant": variant, "fgcme.selection": selection})
+        tracker.set_tags(run, {"fgcme.variant": variant, "fgcme.selection": selection})
 
     def version(run: str) -> tuple[dict[str, str], str]:
         number = str(register(run, "variant", None, tracker.uri).version)
@@ -93,7 +93,7 @@ def test_a_training_of_an_ablation_is_told_with_its_variant_and_its_own_cross_va
     assert "one of 2 finished trainings" in description and "is not complete" in description
     measured = {"test": 0.11, "test_untuned": 0.22, "test_selected_on_test": 0.33}
     for name, value in measured.items():
-        tracker.log(parent, {f"{name}/mean/{each}": value for each in ("ua", "wa")}, 0)
+        tracker.log_metrics(parent, {f"{name}/mean/{each}": value for each in ("ua", "wa")}, 0)
     tags, description = version(folds[1])
     assert (tags["variant"], tags["ablation"], tags["tuned_on"]) == ("mean", "demo-parts", "s1")
     assert "Variant mean of the ablation demo-parts. Fold 1" in description and "not complete" not in description
@@ -126,7 +126,7 @@ def test_registering_again_makes_a_new_version_and_moves_the_alias(
     for address, fold in (("models:/again/1", 0), ("models:/again@champion", 2)):
         folder = tmp_path / str(fold)
         folder.mkdir()
-        assert fitted.load(fetch(address, tracker.uri, folder))[1].origin["fold"] == fold
+        assert fitted.load(download_model(address, tracker.uri, folder))[1].origin["fold"] == fold
 
 
 @pytest.mark.parametrize(
@@ -151,11 +151,11 @@ def test_names_that_mlflow_cannot_hold_are_refused_before_anything_is_made(
 
 
 def test_runs_without_a_model_say_what_to_register_instead(tracker: Tracker) -> None:
-    study = tracker.experiment("sweeps")
-    sweep = tracker.start(study, "a sweep", tags={"fgcme.kind": "sweep"})
-    foreign = tracker.start(study, "from a notebook")
-    unfinished = tracker.start(study, "fold 0", tags={"fgcme.kind": "fold"})
-    empty = tracker.start(study, "no folds", tags={"fgcme.kind": "cross_validation"})
+    study = tracker.get_or_create_experiment("sweeps")
+    sweep = tracker.create_run(study, "a sweep", tags={"fgcme.kind": "sweep"})
+    foreign = tracker.create_run(study, "from a notebook")
+    unfinished = tracker.create_run(study, "fold 0", tags={"fgcme.kind": "fold"})
+    empty = tracker.create_run(study, "no folds", tags={"fgcme.kind": "cross_validation"})
     for run, message in (
         (sweep, r"\(a sweep, sweep\) keeps no model: train .* `fgcme train`"),
         (foreign, "run of another program"),
@@ -194,7 +194,7 @@ def test_a_model_that_is_not_registered_is_one_line_with_those_that_are(
 ) -> None:
     register(cross_validation[1][0], "best", "champion", tracker.uri)
     with pytest.raises(UserError, match=rf"^{address}.*registered: .*models:/best@champion") as refusal:
-        fetch(address, tracker.uri, tmp_path)
+        download_model(address, tracker.uri, tmp_path)
     assert "\n" not in str(refusal.value)
 
 
@@ -202,4 +202,4 @@ def test_a_run_without_that_model_is_one_line(
     tracker: Tracker, cross_validation: tuple[str, list[str]], tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"keeps no 'model'.*the folds keep models"):
-        fetch(f"runs:/{cross_validation[0]}/model", tracker.uri, tmp_path)
+        download_model(f"runs:/{cross_validation[0]}/model", tracker.uri, tmp_path)

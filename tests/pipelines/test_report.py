@@ -23,9 +23,9 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
 
 
 def started(tracker: Tracker, kind: str, status: str = "FINISHED") -> str:
-    run = tracker.start(tracker.experiment("runs"), f"a {kind}", tags={"fgcme.kind": kind})
+    run = tracker.create_run(tracker.get_or_create_experiment("runs"), f"a {kind}", tags={"fgcme.kind": kind})
     if status != "RUNNING":
-        tracker.finish(run, status)  # type: ignore[arg-type]
+        tracker.end_run(run, status)  # type: ignore[arg-type]
     return run
 
 
@@ -56,10 +56,10 @@ def test_a_fold_says_what_it_belongs_to(tracker: Tracker, tmp_path: Path) -> Non
 
 
 def test_some_folds_are_no_cross_validation(tracker: Tracker) -> None:
-    study = tracker.experiment("runs")
-    run = tracker.start(study, "small train", tags={"fgcme.kind": "cross_validation"})
-    tracker.text(run, small_corpus.experiment().to_yaml(), "experiment.yaml")
-    tracker.finish(run, "FINISHED")
+    study = tracker.get_or_create_experiment("runs")
+    run = tracker.create_run(study, "small train", tags={"fgcme.kind": "cross_validation"})
+    tracker.log_text(run, small_corpus.experiment().to_yaml(), "experiment.yaml")
+    tracker.end_run(run, "FINISHED")
     with pytest.raises(UserError, match=rf"does not have all folds.*--resume {run}"):
         report(run, None, tracker.uri)
 
@@ -113,13 +113,13 @@ def test_one_utterance_an_emotion_is_drawn_each_from_another_fold(tmp_path: Path
 
 def test_a_folder_that_cannot_be_written_to_is_one_line(tracker: Tracker, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    study = tracker.experiment("whole")
-    run = tracker.start(study, "small train", tags={"fgcme.kind": "cross_validation"})
-    tracker.text(run, small_corpus.experiment().to_yaml(), "experiment.yaml")
+    study = tracker.get_or_create_experiment("whole")
+    run = tracker.create_run(study, "small train", tags={"fgcme.kind": "cross_validation"})
+    tracker.log_text(run, small_corpus.experiment().to_yaml(), "experiment.yaml")
     predictions = predictions_table(["a"], ["s0"], np.array([0]), np.eye(4)[[0]], small_corpus.EMOTIONS, 0, 0)
     pq.write_table(predictions, tmp_path / "predictions.parquet")
-    tracker.artifact(run, tmp_path / "predictions.parquet")
-    tracker.log(run, {"test/ua": 0.5}, 0)
-    tracker.finish(run, "FINISHED")
+    tracker.log_artifact(run, tmp_path / "predictions.parquet")
+    tracker.log_metrics(run, {"test/ua": 0.5}, 0)
+    tracker.end_run(run, "FINISHED")
     with pytest.raises(UserError, match=r"taken: cannot be written to .*--output"):
         report(run, tmp_path / "taken", tracker.uri)

@@ -102,11 +102,11 @@ def test_a_trial_that_a_killed_driver_forgot_leaves_nothing_and_is_proposed_agai
     drawn = driver.make_proposer(plan, folder, storage).suggest("forgotten")  # type: ignore[union-attr]
     kept = TrialFolder(folder / "trials" / "0")
     kept.folder.mkdir(parents=True)
-    run = tracker.start(tracker.experiment("small"), "trial 0")
+    run = tracker.create_run(tracker.get_or_create_experiment("small"), "trial 0")
     kept.run.write_text(run)
     kept.run_open_marker.touch()
     driver.give_up_orphans(plan, folder, tracker, storage)
-    assert tracker.find(run).info.status == "KILLED"
+    assert tracker.find_run(run).info.status == "KILLED"
     assert not kept.folder.exists() and not driver.end_leftovers(tracker, folder / "trials")
     again = driver.make_proposer(plan, folder, storage).suggest("again")  # type: ignore[union-attr]
     assert (again["training.learning_rate"], again["number"]) == (drawn["training.learning_rate"], 1)
@@ -185,7 +185,7 @@ def test_a_folder_for_sweeps_that_cannot_be_made_is_one_line_and_no_run(
     with pytest.raises(UserError, match=r"storage\.path: .*/sweeps/small-rates cannot be written to"):
         tune.run(experiment, space)
     with pytest.raises(UserError, match="no runs are recorded"):
-        tracker.find("latest")
+        tracker.find_run("latest")
 
 
 def changed(experiment: Experiment, **sections: dict[str, str]) -> Experiment:

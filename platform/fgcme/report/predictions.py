@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fgcme.serving.classifier import record
+from fgcme.serving.classifier import to_record
 from fgcme.serving.fitted import Prediction
 
 
@@ -30,9 +30,9 @@ class Answer:
 
 
 def to_json(answer: Answer) -> str:
-    """One line of JSON: audio, text and duration, and the columns of `fgcme.serving.classifier.record`."""
+    """One line of JSON: audio, text and duration, and the columns of `fgcme.serving.classifier.to_record`."""
     named = {"audio": answer.audio, "text": answer.text, "duration": answer.duration}
-    return json.dumps(named | record(answer.prediction), ensure_ascii=False)
+    return json.dumps(named | to_record(answer.prediction), ensure_ascii=False)
 
 
 def csv_header(classes: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import Model, ModelSignature
 
-FITTED = "fitted"
+FITTED_ARTIFACT = "fitted"
 """Name of the fitted model's folder among the artifacts of a packaged model."""
 
 # What `fgcme.serving.classifier` imports, and what an aligner or an extractor adds to it.
@@ -47,8 +47,8 @@ class Classifier:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._model, self.card = fitted.load(folder)
-        prepare = self.card.prepare
+        self._model, self.spec = fitted.load(folder)
+        prepare = self.spec.prepare
         if prepare.alignment.method in ("imported", "corpus"):
             self._aligner = alignment.build("sphinx")
         else:
@@ -70,10 +70,10 @@ class Classifier:
         Raises:
             AudioError, AlignmentError, FeatureError: see `fgcme.prepared.utterance.analyse`.
         """
-        return fitted.predict(self._model, self.card, analyse(samples, text, self._aligner, self._featurise))
+        return fitted.predict(self._model, self.spec, analyse(samples, text, self._aligner, self._featurise))
 
 
-def record(prediction: Prediction) -> dict[str, Any]:
+def to_record(prediction: Prediction) -> dict[str, Any]:
     """A prediction as nested values, as JSON holds it and as `signature` promises it."""
     return {
         "label": prediction.label,
@@ -93,7 +93,7 @@ def record(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def signature() -> ModelSignature:
+def model_signature() -> ModelSignature:
     """What a served model takes and gives, one row an utterance.
 
     Takes `audio`, the bytes of a sound file, and `text`; gives the columns of `record`.
@@ -125,7 +125,7 @@ def signature() -> ModelSignature:
     )
 
 
-def example() -> pd.DataFrame:
+def input_example() -> pd.DataFrame:
     """One row that a served model takes: a falling tone of 0.3 s, for the form and not for what it says."""
     import numpy as np
     import pandas as pd
@@ -137,7 +137,7 @@ def example() -> pd.DataFrame:
     return pd.DataFrame({"audio": [file.getvalue()], "text": ["hello"]})
 
 
-def requirements(prepare: PrepareSettings) -> list[str]:
+def pip_requirements(prepare: PrepareSettings) -> list[str]:
     """The packages, pinned to the versions installed here, that a model prepared this way needs to be served.
 
     >>> sorted(line.partition("==")[0] for line in requirements(PrepareSettings()))[-3:]
@@ -152,7 +152,7 @@ def requirements(prepare: PrepareSettings) -> list[str]:
     return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
 
 
-def package(folder: Path, destination: Path, description: Model | None = None) -> None:
+def package_model(folder: Path, destination: Path, description: Model | None = None) -> None:
     """Write an MLflow model, of flavour `python_function`, around a fitted model.
 
     Checkpoints of an aligner or of a speech encoder that are folders on this machine go into the package.
@@ -171,7 +171,7 @@ def package(folder: Path, destination: Path, description: Model | None = None) -
 
     _, card = fitted.load(folder)
     with tempfile.TemporaryDirectory() as staging:
-        staged = Path(staging) / FITTED
+        staged = Path(staging) / FITTED_ARTIFACT
         staged.mkdir()
         shutil.copy(folder / "model.safetensors", staged)
         content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
@@ -186,18 +186,18 @@ def package(folder: Path, destination: Path, description: Model | None = None) -
             destination,
             mlflow_model=description,
             python_model=str(Path(__file__).with_name("served_model.py")),
-            artifacts={FITTED: str(staged)},
+            artifacts={FITTED_ARTIFACT: str(staged)},
             code_paths=[str(source)],
-            signature=signature(),
-            input_example=example(),
-            pip_requirements=requirements(card.prepare),
+            signature=model_signature(),
+            input_example=input_example(),
+            pip_requirements=pip_requirements(card.prepare),
         )
     _forget_origin(destination)
 
 
-def fitted_folder(folder: Path) -> Path | None:
+def find_fitted_folder(folder: Path) -> Path | None:
     """The fitted model's folder in a folder that is one, or that is a packaged model; None where there is neither."""
-    for candidate in (folder, folder / "artifacts" / FITTED):
+    for candidate in (folder, folder / "artifacts" / FITTED_ARTIFACT):
         if (candidate / "model.json").is_file():
             return candidate
     return None

@@ -73,16 +73,16 @@ class Prediction:
     alignment: str
 
 
-def save(folder: Path, model: Network, card: ModelSpec) -> None:
+def save(folder: Path, model: Network, spec: ModelSpec) -> None:
     """Write a fitted model into a folder, made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
         {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}, folder / "model.safetensors"
     )
     content = {
-        **vars(card),
-        "model": card.model.model_dump(mode="json"),
-        "prepare": card.prepare.model_dump(mode="json"),
+        **vars(spec),
+        "model": spec.model.model_dump(mode="json"),
+        "prepare": spec.prepare.model_dump(mode="json"),
     }
     (folder / "model.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
@@ -95,36 +95,36 @@ def load(folder: Path) -> tuple[Network, ModelSpec]:
     """
     try:
         content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        card = ModelSpec(
+        spec = ModelSpec(
             **{
                 **content,
                 "model": ModelSettings.model_validate(content["model"]),
                 "prepare": PrepareSettings.model_validate(content["prepare"]),
             }
         )
-        model = build(card.model, card.frame_size, len(Vocabulary(card.words)), len(card.classes), card.blank)
+        model = build(spec.model, spec.frame_size, len(Vocabulary(spec.words)), len(spec.classes), spec.blank)
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: not a fitted model, or a damaged one ({' '.join(str(error).split())})") from None
-    return model.eval(), card
+    return model.eval(), spec
 
 
 @torch.inference_mode()
-def predict(model: Network, card: ModelSpec, speech: AnalysedSpeech) -> Prediction:
+def predict(model: Network, spec: ModelSpec, speech: AnalysedSpeech) -> Prediction:
     """Classify one utterance.
 
     Where the model was trained on frames normalised by speaker, the utterance's own statistics stand in: who speaks is
     not known.
     """
-    frames = front_end(card.model.acoustic)(speech.frames[: card.frame_limit])
-    read = scheme_of(card.model)
+    frames = front_end(spec.model.acoustic)(speech.frames[: spec.frame_limit])
+    read = scheme_of(spec.model)
     reads = layout_frames(read, speech.begin, speech.end, len(frames))
-    words = Vocabulary(card.words).index(speech.words)
+    words = Vocabulary(spec.words).index(speech.words)
     output = model(collate([np.asarray(frames, np.float32)], [reads], [words], [-1], read.lookahead + 1))
 
     def named(logits: torch.Tensor) -> dict[str, float]:
         # The blank of a model trained by CTC is no emotion.
-        return dict(zip(card.classes, logits[: len(card.classes)].softmax(0).tolist(), strict=True))
+        return dict(zip(spec.classes, logits[: len(spec.classes)].softmax(0).tolist(), strict=True))
 
     gates = {
         side: gate.mean(1).tolist()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError
-from fgcme.serving.classifier import FITTED, fitted_folder, package
+from fgcme.serving.classifier import FITTED_ARTIFACT, find_fitted_folder, package_model
 from fgcme.tracking import Tracker, require_store, resolve_uri
 from fgcme.tracking.tracker import mlflow_message
 
@@ -67,7 +67,7 @@ def log_model(tracker: Tracker, run_id: str, folder: Path, name: str = "model") 
             description = Model(
                 artifact_path=logged.artifact_location, run_id=run_id, model_uuid=model_id, model_id=model_id
             )
-            package(folder, destination, description)
+            package_model(folder, destination, description)
             tracker.client.log_model_artifacts(model_id, str(destination))
     except BaseException:
         tracker.client.finalize_logged_model(model_id, "FAILED")
@@ -75,7 +75,7 @@ def log_model(tracker: Tracker, run_id: str, folder: Path, name: str = "model") 
     return tracker.client.finalize_logged_model(model_id, "READY")
 
 
-def add_version(
+def create_model_version(
     tracker: Tracker,
     name: str,
     alias: str | None,
@@ -121,7 +121,7 @@ def add_version(
     return int(version)
 
 
-def fetch(model_uri: str, tracking_uri: str | None, destination: Path) -> Path:
+def download_model(model_uri: str, tracking_uri: str | None, destination: Path) -> Path:
     """The folder of the fitted model that an address means.
 
     Args:
@@ -137,17 +137,17 @@ def fetch(model_uri: str, tracking_uri: str | None, destination: Path) -> Path:
         return _fetch_registered(model_uri, _reader(tracking_uri), destination)
     if of_run := _OF_RUN.fullmatch(model_uri):
         tracker = _reader(tracking_uri)
-        run_id = tracker.find(of_run["run"]).info.run_id
+        run_id = tracker.find_run(of_run["run"]).info.run_id
         if not tracker.has_artifact(run_id, of_run["path"]):
             raise UserError(
                 f"run {run_id} keeps no {of_run['path']!r} (of a cross-validation the folds keep models); "
                 f"{_listing(tracker)}"
             )
-        found = fitted_folder(tracker.fetch(run_id, of_run["path"], destination))
+        found = find_fitted_folder(tracker.download_artifact(run_id, of_run["path"], destination))
     elif re.match(r"\w+:/", model_uri):
         raise UserError(f"{model_uri}: give {_ADDRESSES}")
     else:
-        found = fitted_folder(Path(model_uri))
+        found = find_fitted_folder(Path(model_uri))
     if found is None:
         raise UserError(f"{model_uri}: holds no fitted model; give {_ADDRESSES}")
     return found
@@ -177,7 +177,7 @@ def _fetch_registered(model_uri: str, tracker: Tracker, destination: Path) -> Pa
     try:
         location = tracker.client.get_model_version_download_uri(name, version)
         local = download_artifacts(
-            artifact_uri=f"{location}/artifacts/{FITTED}", dst_path=str(destination), tracking_uri=tracker.uri
+            artifact_uri=f"{location}/artifacts/{FITTED_ARTIFACT}", dst_path=str(destination), tracking_uri=tracker.uri
         )
     except (MlflowException, OSError) as error:
         raise UserError(

@@ -16,15 +16,15 @@ from fgcme import audio
 from fgcme.alignment import AlignmentError
 from fgcme.audio import AudioError
 from fgcme.errors import DataError
-from fgcme.serving.classifier import FITTED, Classifier, record
+from fgcme.serving.classifier import FITTED_ARTIFACT, Classifier, to_record
 
 
 class ServedModel(PythonModel):
-    """Rows of `audio` (bytes of a sound file) and `text` in, rows of `fgcme.serving.classifier.record` out."""
+    """Rows of `audio` (bytes of a sound file) and `text` in, rows of `fgcme.serving.classifier.to_record` out."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the model, its aligner and its features, once for all requests."""
-        self._classifier = Classifier(Path(context.artifacts[FITTED]))
+        self._classifier = Classifier(Path(context.artifacts[FITTED_ARTIFACT]))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -49,7 +49,7 @@ class ServedModel(PythonModel):
             raise AudioError("missing", "`audio` is missing; send the bytes of a sound file")
         if not isinstance(text, str):
             raise AlignmentError("no_words", "`text` is missing; send what is said")
-        return record(self._classifier.predict(audio.read(io.BytesIO(sound)), text))
+        return to_record(self._classifier.predict(audio.read(io.BytesIO(sound)), text))
 
 
 set_model(ServedModel())

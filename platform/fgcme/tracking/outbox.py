@@ -59,20 +59,20 @@ class Outbox:
                     _append(file, line)
                     return
 
-    def waits(self, run: str) -> bool:
+    def has_pending(self, run: str) -> bool:
         """Whether anything of a run waits."""
         return bool(self._files(run))
 
-    def runs(self) -> list[str]:
+    def pending_runs(self) -> list[str]:
         """The runs of which something waits."""
         with suppress(FileNotFoundError):
-            return sorted(path.name for path in (self.folder / "waiting").iterdir() if self.waits(path.name))
+            return sorted(path.name for path in (self.folder / "waiting").iterdir() if self.has_pending(path.name))
         return []
 
-    def count(self) -> int:
+    def count_pending(self) -> int:
         """How many entries wait."""
         counted = 0
-        for run in self.runs():
+        for run in self.pending_runs():
             for path in self._files(run):
                 with suppress(FileNotFoundError):
                     counted += path.read_bytes().count(b"\n")
@@ -106,10 +106,10 @@ class Outbox:
             self._waiting(run).rmdir()
         for entry in sent:
             if "kept" in entry:
-                shutil.rmtree(self.kept(entry["kept"]).parent, ignore_errors=True)
+                shutil.rmtree(self.copied_file(entry["kept"]).parent, ignore_errors=True)
 
     @contextmanager
-    def sender(self, wait: bool) -> Iterator[bool]:
+    def sending_lock(self, wait: bool) -> Iterator[bool]:
         """A block that one process alone is in, on all nodes; yields whether that is this one.
 
         Args:
@@ -124,10 +124,10 @@ class Outbox:
                 return
             yield True
 
-    def keep(self, path: Path) -> str:
+    def copy_file(self, path: Path) -> str:
         """Copy a file or folder, for an entry to name under `kept`; it is removed when the entry is sent."""
         name = f"{uuid.uuid4().hex}/{path.name}"
-        copy = self.kept(name)
+        copy = self.copied_file(name)
         copy.parent.mkdir(parents=True)
         try:
             shutil.copytree(path, copy) if path.is_dir() else shutil.copyfile(path, copy)
@@ -136,11 +136,11 @@ class Outbox:
             raise
         return name
 
-    def kept(self, name: str) -> Path:
+    def copied_file(self, name: str) -> Path:
         """Where something is that was kept."""
         return self.folder / "files" / name
 
-    def identify(self, local: str, run: str | None) -> None:
+    def save_run_id(self, local: str, run: str | None) -> None:
         """Note which run of the store a local id stands for, for good and for all processes.
 
         None says that the store is about to be asked, or was, to make it: its answer may get lost.
@@ -148,29 +148,29 @@ class Outbox:
         (self.folder / "runs").mkdir(parents=True, exist_ok=True)
         write_text(self.folder / "runs" / local, run or "")
 
-    def identity(self, local: str) -> str | None:
+    def run_id(self, local: str) -> str | None:
         """The run that a local id stands for, if it is known."""
         with suppress(FileNotFoundError):
             return (self.folder / "runs" / local).read_text(encoding="utf-8") or None
         return None
 
-    def asked_for(self, local: str) -> bool:
+    def was_requested(self, local: str) -> bool:
         """Whether the store has been asked to make a run, whatever came of it."""
         return (self.folder / "runs" / local).exists()
 
     @property
-    def refused(self) -> Path:
+    def rejected_file(self) -> Path:
         """The file of all entries that the store would not take, each with its reason; there if there are any."""
         return self.folder / "refused.jsonl"
 
-    def refuse(self, run: str, entry: Entry, reason: str) -> None:
+    def reject(self, run: str, entry: Entry, reason: str) -> None:
         """Set aside an entry that the store will never take; by the `sender` alone."""
         if "kept" in entry:
             aside = self.folder / "refused" / entry["kept"]
             aside.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):
-                self.kept(entry["kept"]).rename(aside)
-        with self.refused.open("a+b", buffering=0) as file:
+                self.copied_file(entry["kept"]).rename(aside)
+        with self.rejected_file.open("a+b", buffering=0) as file:
             _append(file, json.dumps({"run": run, "reason": reason, **entry}).encode() + b"\n")
 
     def _waiting(self, run: str) -> Path:
@@ -190,12 +190,12 @@ class Outbox:
             partial.write_text(self.address, encoding="utf-8")
 
 
-def outbox_of(folder: Path, address: str) -> Outbox:
+def outbox_for(folder: Path, address: str) -> Outbox:
     """The outbox of one store, in a folder that may hold those of several."""
     return Outbox(folder / hashlib.sha256(address.encode()).hexdigest()[:12], address)
 
 
-def outboxes(folder: Path) -> list[Outbox]:
+def find_outboxes(folder: Path) -> list[Outbox]:
     """All outboxes that a folder holds."""
     return [Outbox(path.parent, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/address"))]
 

@@ -19,8 +19,8 @@ from fgcme.errors import UserError, without_passwords
 from fgcme.tracking.outbox import Entry, Outbox
 from fgcme.tracking.store import (
     PATIENCE_SECONDS,
-    client,
     is_permanent,
+    mlflow_client,
     mlflow_message,
     retry_briefly,
     sqlite_lock,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 # Every run carries an id of our own, by which it is found although nobody heard that it was made. A run that could not
 # be made yet goes by it.
-LOCAL = "local-"
-LOCAL_TAG = "fgcme.local_id"
+LOCAL_PREFIX = "local-"
+LOCAL_ID_TAG = "fgcme.local_id"
 
 _INTERVAL_SECONDS = 3.0
 # How long a server that answers again may be busy with requests whose senders have given up.
@@ -43,7 +43,7 @@ _SETTLING_SECONDS = 5.0
 
 
 @dataclass
-class Sent:
+class SendReport:
     """What came of an attempt to send all that waits.
 
     Attributes:
@@ -86,9 +86,9 @@ class OutboxRelay:
         Raises:
             Exception: the store refuses the write, and would at any other time.
         """
-        if not self._outbox.waits(run):
-            run = self._outbox.identity(run) or run
-        if self._away or any(self._outbox.waits(needed) for needed in (run, entry.get("parent")) if needed):
+        if not self._outbox.has_pending(run):
+            run = self._outbox.run_id(run) or run
+        if self._away or any(self._outbox.has_pending(needed) for needed in (run, entry.get("parent")) if needed):
             return self._put(run, entry)
         try:
             # Whether a run was made can't be known at once, if no answer came.
@@ -102,7 +102,7 @@ class OutboxRelay:
                 raise
             self._away = True
             if entry["kind"] == "start" and mlflow_message(error) != "connection refused":
-                self._outbox.identify(run, None)
+                self._outbox.save_run_id(run, None)
             return self._put(run, entry)
 
     def watch(self) -> None:
@@ -114,17 +114,17 @@ class OutboxRelay:
         """End what `watch` began."""
         self._watching = False
 
-    def send(self, wait: bool) -> Sent:
+    def send_pending(self, wait: bool) -> SendReport:
         """Send all that waits, of all processes.
 
         Args:
             wait: for another process that is sending; otherwise everything is left to it.
         """
-        sent = Sent(problem=why_unavailable(self._uri))
+        sent = SendReport(problem=why_unavailable(self._uri))
         if sent.problem is None:
-            with self._outbox.sender(wait) as alone:
+            with self._outbox.sending_lock(wait) as alone:
                 delivery = _Delivery(self._outbox, sent)
-                for run in self._outbox.runs() if alone else []:
+                for run in self._outbox.pending_runs() if alone else []:
                     if not delivery.deliver(run):
                         break
         self._away = bool(sent.problem or sent.stuck)
@@ -132,17 +132,17 @@ class OutboxRelay:
 
     def _straight(self, run: str, entry: Entry) -> str:
         # Made here, since the first import of MLflow takes its time.
-        store = client(self._uri)
+        store = mlflow_client(self._uri)
         if "path" in entry:
             # A large file takes long, a server that is away for ever.
-            return wait_while_alive(self._uri, lambda: make(store, run, entry, self._outbox))
-        return with_timeout(PATIENCE_SECONDS, lambda: make(store, run, entry, self._outbox))
+            return wait_while_alive(self._uri, lambda: apply_entry(store, run, entry, self._outbox))
+        return with_timeout(PATIENCE_SECONDS, lambda: apply_entry(store, run, entry, self._outbox))
 
     def _put(self, run: str, entry: Entry) -> str:
         if "path" in entry:
             # The file may be gone or changed when its turn comes.
             entry = {key: value for key, value in entry.items() if key != "path"} | {
-                "kept": self._outbox.keep(Path(entry["path"]))
+                "kept": self._outbox.copy_file(Path(entry["path"]))
             }
         self._outbox.append(run, entry)
         self._carry_on()
@@ -158,20 +158,20 @@ class OutboxRelay:
     def _carry(self) -> None:
         while True:
             time.sleep(_INTERVAL_SECONDS)
-            if self._outbox.runs():
-                sent = self.send(wait=False)
+            if self._outbox.pending_runs():
+                sent = self.send_pending(wait=False)
                 if sent.problem and self._watching and not self._told:
                     self._told = True
-                    say(
+                    print_notice(
                         f"{sent.problem}. The work goes on: what cannot be recorded is kept in "
                         f"{self._outbox.folder.parent} and sent later, by `fgcme sync` if need be"
                     )
                 for sentence in sent.refused:
-                    say(sentence)
+                    print_notice(sentence)
                 continue
             self._told = self._away = False
             with self._lock:
-                if not self._watching and not self._outbox.runs():
+                if not self._watching and not self._outbox.pending_runs():
                     self._thread = None
                     return
 
@@ -179,11 +179,11 @@ class OutboxRelay:
 class _Delivery:
     """All that waits in an outbox, sent by the one process that may."""
 
-    def __init__(self, outbox: Outbox, sent: Sent) -> None:
+    def __init__(self, outbox: Outbox, sent: SendReport) -> None:
         self._outbox = outbox
         self._sent = sent
         self._since = time.monotonic()
-        self._store = client(outbox.address)
+        self._store = mlflow_client(outbox.address)
 
     def deliver(self, run: str) -> bool:
         """Send what waits of a run; returns whether the store still answers."""
@@ -214,24 +214,24 @@ class _Delivery:
         if entry["kind"] == "start":
             self._start(run, entry)
         else:
-            wait_while_alive(self._outbox.address, lambda: make(self._store, run, entry, self._outbox))
+            wait_while_alive(self._outbox.address, lambda: apply_entry(self._store, run, entry, self._outbox))
 
     def _start(self, run: str, entry: Entry) -> None:
-        if self._outbox.identity(run):
+        if self._outbox.run_id(run):
             return
         parent = entry["parent"]
-        if parent and self._outbox.waits(parent):
+        if parent and self._outbox.has_pending(parent):
             self._outbox.drain(parent, lambda entries: self._send(parent, entries))
-        if self._outbox.asked_for(run):
+        if self._outbox.was_requested(run):
             # A request on which its sender gave up may be answered only now.
             time.sleep(max(0.0, _SETTLING_SECONDS - (time.monotonic() - self._since)))
-        self._outbox.identify(run, None)
+        self._outbox.save_run_id(run, None)
 
         def start() -> str:
-            found = found_by_local_id(self._store, run, [entry["experiment"]])
-            return found or make(self._store, run, entry, self._outbox)
+            found = find_by_local_id(self._store, run, [entry["experiment"]])
+            return found or apply_entry(self._store, run, entry, self._outbox)
 
-        self._outbox.identify(run, wait_while_alive(self._outbox.address, start))
+        self._outbox.save_run_id(run, wait_while_alive(self._outbox.address, start))
 
     def _make_or_set_aside(self, run: str, entry: Entry) -> None:
         try:
@@ -239,14 +239,15 @@ class _Delivery:
         except Exception as error:
             if not is_permanent(error):
                 raise
-            self._outbox.refuse(run, entry, mlflow_message(error))
+            self._outbox.reject(run, entry, mlflow_message(error))
             self._sent.writes -= 1
             self._sent.refused.append(
-                f"run {run}: MLflow refuses {entry['kind']} ({mlflow_message(error)}); kept in {self._outbox.refused}"
+                f"run {run}: MLflow refuses {entry['kind']} ({mlflow_message(error)}); "
+                f"kept in {self._outbox.rejected_file}"
             )
 
 
-def make(store: MlflowClient, run: str, entry: Entry, outbox: Outbox | None = None) -> str:
+def apply_entry(store: MlflowClient, run: str, entry: Entry, outbox: Outbox | None = None) -> str:
     """Do what an entry says, at once.
 
     Returns:
@@ -258,45 +259,45 @@ def make(store: MlflowClient, run: str, entry: Entry, outbox: Outbox | None = No
     with sqlite_lock(store.tracking_uri):
         if entry["kind"] == "start":
             return _start(store, run, entry, outbox)
-        run = resolve(store, run, outbox)
+        run = resolve_run_id(store, run, outbox)
         _add(store, run, entry, outbox)
         return run
 
 
-def resolve(store: MlflowClient, run: str, outbox: Outbox | None = None) -> str:
+def resolve_run_id(store: MlflowClient, run: str, outbox: Outbox | None = None) -> str:
     """The id that the store has given to a run.
 
     Raises:
         UserError: it goes by a local id, and the store has no such run.
     """
-    if not run.startswith(LOCAL):
+    if not run.startswith(LOCAL_PREFIX):
         return run
-    if outbox and (known := outbox.identity(run)):
+    if outbox and (known := outbox.run_id(run)):
         return known
-    found = found_by_local_id(store, run, [each.experiment_id for each in store.search_experiments()])
+    found = find_by_local_id(store, run, [each.experiment_id for each in store.search_experiments()])
     if found is None:
         raise UserError(f"run {run} is not recorded; if it waits in an outbox, `fgcme sync` sends it")
     if outbox:
-        outbox.identify(run, found)
+        outbox.save_run_id(run, found)
     return found
 
 
-def found_by_local_id(store: MlflowClient, local: str, experiments: list[str]) -> str | None:
+def find_by_local_id(store: MlflowClient, local: str, experiments: list[str]) -> str | None:
     """The id of the run with a local id, if it was made."""
-    found = store.search_runs(experiments, f"tags.`{LOCAL_TAG}` = '{local}'", max_results=1) if experiments else []
+    found = store.search_runs(experiments, f"tags.`{LOCAL_ID_TAG}` = '{local}'", max_results=1) if experiments else []
     return str(found[0].info.run_id) if found else None
 
 
-def say(sentence: str) -> None:
+def print_notice(sentence: str) -> None:
     """Tell the user something that is no result."""
     print(f"fgcme: {without_passwords(sentence)}", file=sys.stderr, flush=True)
 
 
 def _start(store: MlflowClient, local: str, entry: Entry, outbox: Outbox | None) -> str:
-    tags = {**entry["tags"], LOCAL_TAG: local}
+    tags = {**entry["tags"], LOCAL_ID_TAG: local}
     if entry["parent"] is not None:
         try:
-            tags["mlflow.parentRunId"] = resolve(store, entry["parent"], outbox)
+            tags["mlflow.parentRunId"] = resolve_run_id(store, entry["parent"], outbox)
         except UserError:
             # Refused, and set aside: what belonged to it is recorded all the same.
             tags["mlflow.parentRunId"] = entry["parent"]
@@ -319,7 +320,7 @@ def _add(store: MlflowClient, run: str, entry: Entry, outbox: Outbox | None) -> 
         case "ended":
             store.set_terminated(run, entry["status"], entry["time"])
         case "artifact":
-            path = outbox.kept(entry["kept"]) if outbox and "kept" in entry else Path(entry["path"])
+            path = outbox.copied_file(entry["kept"]) if outbox and "kept" in entry else Path(entry["path"])
             if path.is_dir():
                 store.log_artifacts(run, str(path), entry["folder"])
             else:

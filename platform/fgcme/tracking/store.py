@@ -36,7 +36,7 @@ _DATABASE_AWAY = re.compile(r"QueuePool limit|InterfaceError|OperationalError|Pe
 
 
 @functools.cache
-def client(uri: str) -> MlflowClient:
+def mlflow_client(uri: str) -> MlflowClient:
     """MLflow's own client of a store, one for the process."""
     silence_mlflow()
     from mlflow import MlflowClient
@@ -165,7 +165,7 @@ def ask(uri: str) -> None:
         Exception: it does not answer, or not with what an MLflow store would.
     """
     # Made here, since the first import of MLflow takes its time.
-    store = client(uri)
+    store = mlflow_client(uri)
     with_timeout(PATIENCE_SECONDS, lambda: store.search_experiments(max_results=1))
 
 

@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import yaml
 
 from fgcme.errors import UserError
-from fgcme.tracking.outbox import Entry, outbox_of
-from fgcme.tracking.relay import LOCAL, LOCAL_TAG, OutboxRelay, make, resolve, say
+from fgcme.tracking.outbox import Entry, outbox_for
+from fgcme.tracking.relay import LOCAL_ID_TAG, LOCAL_PREFIX, OutboxRelay, apply_entry, print_notice, resolve_run_id
 from fgcme.tracking.store import (
     SQLITE,
-    client,
     explain,
     is_deleted,
     is_permanent,
+    mlflow_client,
     retry_briefly,
     sqlite_lock,
     sqlite_path,
@@ -136,9 +136,9 @@ class Tracker:
     @property
     def client(self) -> MlflowClient:
         """MLflow's own client of this store."""
-        return client(self.uri)
+        return mlflow_client(self.uri)
 
-    def experiment(self, name: str) -> str:
+    def get_or_create_experiment(self, name: str) -> str:
         """The id of the experiment of this name, made if need be.
 
         Raises:
@@ -168,7 +168,7 @@ class Tracker:
             )
         return experiment
 
-    def start(
+    def create_run(
         self,
         experiment: str,
         name: str,
@@ -190,7 +190,7 @@ class Tracker:
             any process.
         """
         run_id = self._write(
-            f"{LOCAL}{uuid.uuid4().hex}",
+            f"{LOCAL_PREFIX}{uuid.uuid4().hex}",
             {
                 "kind": "start",
                 "experiment": experiment,
@@ -205,15 +205,15 @@ class Tracker:
             self._write(run_id, {"kind": "parameters", "parameters": listed})
         return run_id
 
-    def reopen(self, run_id: str) -> None:
+    def reopen_run(self, run_id: str) -> None:
         """Say that a run goes on."""
         self._write(run_id, {"kind": "running"})
 
-    def finish(self, run_id: str, status: Status) -> None:
+    def end_run(self, run_id: str, status: Status) -> None:
         """Say that a run has ended, and how."""
         self._write(run_id, {"kind": "ended", "status": status, "time": _now()})
 
-    def delete(self, run_id: str) -> None:
+    def delete_run(self, run_id: str) -> None:
         """Delete a run."""
         run = self._resolve(run_id)
         self._ask(lambda: self.client.delete_run(run))
@@ -232,36 +232,36 @@ class Tracker:
         try:
             yield
         except (KeyboardInterrupt, SystemExit):
-            self.finish(run_id, "KILLED")
+            self.end_run(run_id, "KILLED")
             raise
         except BaseException:
-            self.finish(run_id, "FAILED")
+            self.end_run(run_id, "FAILED")
             raise
         else:
-            self.finish(run_id, "FINISHED")
+            self.end_run(run_id, "FINISHED")
         finally:
             if self.outbox:
                 _courier(self.uri, self.outbox).unwatch()
-            self.deliver()
+            self.flush_outbox()
 
-    def deliver(self) -> None:
+    def flush_outbox(self) -> None:
         """Send all that waits in the outbox; if some of it cannot be sent, tell the user where it is."""
         if self.outbox is None:
             return
-        outbox = outbox_of(self.outbox, self.uri)
-        if not outbox.runs():
+        outbox = outbox_for(self.outbox, self.uri)
+        if not outbox.pending_runs():
             return
-        sent = _courier(self.uri, self.outbox).send(wait=True)
+        sent = _courier(self.uri, self.outbox).send_pending(wait=True)
         for sentence in sent.refused:
-            say(sentence)
-        if left := outbox.runs():
+            print_notice(sentence)
+        if left := outbox.pending_runs():
             reason = sent.problem or f"{self.uri}: {next(iter(sent.stuck.values()), 'the store is busy')}"
-            say(
-                f"{reason}. {outbox.count()} writes of {len(left)} runs are kept in {self.outbox}; send them with "
-                f"`fgcme sync --storage {self.outbox.parent}`"
+            print_notice(
+                f"{reason}. {outbox.count_pending()} writes of {len(left)} runs are kept in {self.outbox}; "
+                f"send them with `fgcme sync --storage {self.outbox.parent}`"
             )
 
-    def log(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
         """Log metrics of one step, in one batch.
 
         Args:
@@ -274,11 +274,11 @@ class Tracker:
         if listed:
             self._write(run_id, {"kind": "metrics", "metrics": listed})
 
-    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run."""
         self._write(run_id, {"kind": "tags", "tags": {key: str(value)[:_TAG_LENGTH] for key, value in tags.items()}})
 
-    def artifact(self, run_id: str, path: Path, folder: str | None = None) -> None:
+    def log_artifact(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Keep a file, or whatever a folder holds, with a run.
 
         Args:
@@ -293,15 +293,15 @@ class Tracker:
             raise FileNotFoundError(f"{path}: no such file or folder")
         self._write(run_id, {"kind": "artifact", "path": str(path.absolute()), "folder": folder})
 
-    def text(self, run_id: str, text: str, name: str) -> None:
+    def log_text(self, run_id: str, text: str, name: str) -> None:
         """Keep a text with a run, as the artifact `name`."""
         self._written(run_id, name, lambda path: path.write_text(text, encoding="utf-8"))
 
-    def figure(self, run_id: str, figure: Figure, name: str) -> None:
+    def log_figure(self, run_id: str, figure: Figure, name: str) -> None:
         """Keep a picture with a run, as the artifact `name`; its ending says the format."""
         self._written(run_id, name, lambda path: figure.savefig(path))
 
-    def find(self, run: str) -> Run:
+    def find_run(self, run: str) -> Run:
         """The run that a user means: an id, six or more characters that one id begins with, a name, or `latest`.
 
         `latest` is the newest run that belongs to no other one.
@@ -314,8 +314,8 @@ class Tracker:
             if not found:
                 raise UserError(f"no runs are recorded at {self.uri}; make one with `fgcme train`")
             return found[0]
-        if run.startswith(LOCAL):
-            found = self._search(f"tags.`{LOCAL_TAG}` = '{run}'", 1) if re.fullmatch(r"[\w-]+", run) else []
+        if run.startswith(LOCAL_PREFIX):
+            found = self._search(f"tags.`{LOCAL_ID_TAG}` = '{run}'", 1) if re.fullmatch(r"[\w-]+", run) else []
             if not found:
                 raise UserError(f"run {run!r} is not recorded at {self.uri} yet; send what waits with `fgcme sync`")
             return found[0]
@@ -332,11 +332,11 @@ class Tracker:
             )
         return _only(found, f"runs are called {run!r}")
 
-    def children(self, run_id: str) -> list[Run]:
+    def child_runs(self, run_id: str) -> list[Run]:
         """The runs that belong to a run, in the order in which they were started."""
         return self._search(f"tags.`mlflow.parentRunId` = '{self._resolve(run_id)}'", None)[::-1]
 
-    def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+    def metric_history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """All (step, value) of a metric, by step, in the order in which they were logged."""
         run = self._resolve(run_id)
         values = self._ask(lambda: self.client.get_metric_history(run, metric))
@@ -347,7 +347,7 @@ class Tracker:
         run, folder = self._resolve(run_id), path.rpartition("/")[0] or None
         return any(entry.path == path for entry in self._ask(lambda: self.client.list_artifacts(run, folder)))
 
-    def fetch(self, run_id: str, path: str, destination: Path) -> Path:
+    def download_artifact(self, run_id: str, path: str, destination: Path) -> Path:
         """Copy an artifact of a run, a file or a folder, into a folder that is there; returns where it is then.
 
         Raises:
@@ -362,7 +362,7 @@ class Tracker:
             _require(self.uri)
             raise UserError(f"run {run_id} has no artifact {path!r} ({mlflow_message(error)})") from None
 
-    def yaml(self, run_id: str, path: str) -> Any:
+    def load_yaml(self, run_id: str, path: str) -> Any:
         """What a YAML artifact of a run says.
 
         Raises:
@@ -370,11 +370,11 @@ class Tracker:
         """
         with tempfile.TemporaryDirectory() as folder:
             try:
-                return yaml.safe_load(self.fetch(run_id, path, Path(folder)).read_text(encoding="utf-8"))
+                return yaml.safe_load(self.download_artifact(run_id, path, Path(folder)).read_text(encoding="utf-8"))
             except (UnicodeDecodeError, yaml.YAMLError) as error:
                 raise UserError(f"run {run_id}: artifact {path!r} is not YAML ({mlflow_message(error)})") from None
 
-    def json(self, run_id: str, path: str) -> Any:
+    def load_json(self, run_id: str, path: str) -> Any:
         """What a JSON artifact of a run says; not by way of YAML, for which 1e-05 is no number.
 
         Raises:
@@ -382,7 +382,7 @@ class Tracker:
         """
         with tempfile.TemporaryDirectory() as folder:
             try:
-                return json.loads(self.fetch(run_id, path, Path(folder)).read_text(encoding="utf-8"))
+                return json.loads(self.download_artifact(run_id, path, Path(folder)).read_text(encoding="utf-8"))
             except ValueError as error:
                 raise UserError(f"run {run_id}: artifact {path!r} is not JSON ({mlflow_message(error)})") from None
 
@@ -416,10 +416,10 @@ class Tracker:
 
     def _resolve(self, run_id: str) -> str:
         """The id by which the store knows a run."""
-        if not run_id.startswith(LOCAL):
+        if not run_id.startswith(LOCAL_PREFIX):
             return run_id
-        outbox = outbox_of(self.outbox, self.uri) if self.outbox else None
-        return self._ask(lambda: resolve(self.client, run_id, outbox))
+        outbox = outbox_for(self.outbox, self.uri) if self.outbox else None
+        return self._ask(lambda: resolve_run_id(self.client, run_id, outbox))
 
     def _write(self, run_id: str, entry: Entry) -> str:
         """Write to a run; returns the id by which it goes then.
@@ -429,7 +429,7 @@ class Tracker:
         try:
             if self.outbox:
                 return _courier(self.uri, self.outbox).write(run_id, entry)
-            return self._within_reason(lambda: make(self.client, run_id, entry))
+            return self._within_reason(lambda: apply_entry(self.client, run_id, entry))
         except Exception as error:
             if entry["kind"] == "start" or not is_deleted(error):
                 raise
@@ -441,7 +441,7 @@ class Tracker:
         folder, _, file = name.rpartition("/")
         with tempfile.TemporaryDirectory() as scratch:
             write(Path(scratch) / file)
-            self.artifact(run_id, Path(scratch) / file, folder or None)
+            self.log_artifact(run_id, Path(scratch) / file, folder or None)
 
     def _ask(self, call: Callable[[], T]) -> T:
         """What a call that may be made twice gives."""
@@ -469,11 +469,11 @@ def _now() -> int:
 @functools.cache
 def _say_deleted(run_id: str) -> None:
     """Once for each run in a process."""
-    say(f"run {run_id} was deleted in MLflow: the work goes on, and nothing more of it is recorded")
+    print_notice(f"run {run_id} was deleted in MLflow: the work goes on, and nothing more of it is recorded")
 
 
 @functools.cache
-def provenance() -> Mapping[str, str]:
+def code_version_tags() -> Mapping[str, str]:
     """Tags that say which code made a run: the git commit and the versions of packages; nothing of host or user.
 
     `fgcme.commit` ends in `-dirty` when files differ from the commit, and is `unknown` outside a git checkout.
@@ -507,7 +507,7 @@ def _commit(folder: Path) -> str:
 @functools.cache
 def _courier(uri: str, outbox: Path) -> OutboxRelay:
     """One for the process."""
-    return OutboxRelay(outbox_of(outbox, uri))
+    return OutboxRelay(outbox_for(outbox, uri))
 
 
 def _require(uri: str) -> None:

@@ -17,7 +17,15 @@ from fgcme.alignment import AlignmentError
 from fgcme.errors import UserError
 from fgcme.experiment import PrepareSettings
 from fgcme.serving import fitted
-from fgcme.serving.classifier import FITTED, Classifier, example, fitted_folder, package, record, requirements
+from fgcme.serving.classifier import (
+    FITTED_ARTIFACT,
+    Classifier,
+    find_fitted_folder,
+    input_example,
+    package_model,
+    pip_requirements,
+    to_record,
+)
 from tests.fitted_model import CLASSES, save_fitted, write_audio
 from tests.speech import say
 
@@ -49,7 +57,7 @@ with open(sys.argv[3], "w") as file:
 @pytest.fixture(scope="module")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packaged")
-    package(save_fitted(folder / "fitted"), folder / "package")
+    package_model(save_fitted(folder / "fitted"), folder / "package")
     return folder / "package"
 
 
@@ -93,14 +101,14 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_requirements_are_pinned_and_follow_what_the_model_uses() -> None:
-    plain = requirements(PrepareSettings.model_validate({"alignment": {"method": "uniform"}}))
+    plain = pip_requirements(PrepareSettings.model_validate({"alignment": {"method": "uniform"}}))
     assert all("==" in line and "+" not in line for line in plain)
     names = {line.partition("==")[0] for line in plain}
     assert not {"pocketsphinx", "transformers", "ray", "optuna"} & names
     assert {"torch", "safetensors", "soundfile", "mlflow"} <= names
-    assert any(line.startswith("pocketsphinx==") for line in requirements(PrepareSettings()))
+    assert any(line.startswith("pocketsphinx==") for line in pip_requirements(PrepareSettings()))
     encoder = PrepareSettings.model_validate({"features": {"kind": "speech_encoder", "checkpoint": "x"}})
-    assert any(line.startswith("transformers==") for line in requirements(encoder))
+    assert any(line.startswith("transformers==") for line in pip_requirements(encoder))
 
 
 def test_a_package_holds_weights_and_text_and_nothing_pickled(packaged: Path) -> None:
@@ -136,9 +144,9 @@ def test_a_package_serves_where_only_its_requirements_are_installed(
     answer = json.loads((tmp_path / "answer.json").read_text())
     assert Path(answer["source"]).is_relative_to(moved)
     assert answer["ray"] is False
-    local = Classifier(moved / "artifacts" / FITTED)
+    local = Classifier(moved / "artifacts" / FITTED_ARTIFACT)
     for row, text in zip(answer["rows"], ["dogs are", "by the door"], strict=True):
-        expected = record(local.predict(audio.read(recording), text))
+        expected = to_record(local.predict(audio.read(recording), text))
         assert row["label"] == expected["label"]
         assert row["probabilities"] == pytest.approx(expected["probabilities"], rel=1e-5)
         assert [word["word"] for word in row["words"]] == text.split()
@@ -160,8 +168,8 @@ def test_a_checkpoint_on_this_machine_goes_into_the_package(tmp_path: Path) -> N
     content = json.loads((folder / "model.json").read_text())
     content["prepare"]["features"] |= {"kind": "speech_encoder", "checkpoint": str(encoder)}
     (folder / "model.json").write_text(json.dumps(content))
-    package(folder, tmp_path / "package")
-    kept = fitted_folder(tmp_path / "package")
+    package_model(folder, tmp_path / "package")
+    kept = find_fitted_folder(tmp_path / "package")
     assert kept is not None
     assert (kept / "features_checkpoint" / "config.json").is_file()
     assert fitted.load(kept)[1].prepare.features.checkpoint == "features_checkpoint"
@@ -170,12 +178,12 @@ def test_a_checkpoint_on_this_machine_goes_into_the_package(tmp_path: Path) -> N
 
 def test_a_fitted_folder_is_found_bare_or_packaged(packaged: Path, tmp_path: Path) -> None:
     bare = save_fitted(tmp_path / "bare")
-    assert fitted_folder(bare) == bare
-    assert fitted_folder(packaged) == packaged / "artifacts" / FITTED
-    assert fitted_folder(tmp_path) is None
+    assert find_fitted_folder(bare) == bare
+    assert find_fitted_folder(packaged) == packaged / "artifacts" / FITTED_ARTIFACT
+    assert find_fitted_folder(tmp_path) is None
 
 
 def test_the_example_can_be_predicted(tmp_path: Path) -> None:
-    row = example().iloc[0]
+    row = input_example().iloc[0]
     assert soundfile.info(io.BytesIO(row["audio"])).samplerate == audio.SAMPLE_RATE
     Classifier(save_fitted(tmp_path)).predict(audio.read(io.BytesIO(row["audio"])), row["text"])

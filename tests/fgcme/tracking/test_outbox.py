@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from fgcme.tracking import Outbox, outboxes
-from fgcme.tracking.outbox import Entry, outbox_of
+from fgcme.tracking import Outbox, find_outboxes
+from fgcme.tracking.outbox import Entry, outbox_for
 
 RUN = "a1b2c3"
 PROCESSES = multiprocessing.get_context("fork")
@@ -22,7 +22,7 @@ PROCESSES = multiprocessing.get_context("fork")
 
 @pytest.fixture
 def outbox(tmp_path: Path) -> Outbox:
-    return outbox_of(tmp_path / "outbox", "http://127.0.0.1:5000")
+    return outbox_for(tmp_path / "outbox", "http://127.0.0.1:5000")
 
 
 def numbers(outbox: Outbox, run: str = RUN) -> list[Any]:
@@ -45,16 +45,16 @@ def in_a_process(work: Callable[[], object]) -> None:
 
 
 def test_what_was_put_in_comes_out_once_and_in_order(outbox: Outbox) -> None:
-    assert not outbox.waits(RUN)
+    assert not outbox.has_pending(RUN)
     for number in range(5):
         outbox.append(RUN, {"number": number})
     outbox.append("other", {"number": "other"})
-    assert outbox.waits(RUN)
-    assert outbox.runs() == [RUN, "other"]
-    assert outbox.count() == 6
+    assert outbox.has_pending(RUN)
+    assert outbox.pending_runs() == [RUN, "other"]
+    assert outbox.count_pending() == 6
     assert numbers(outbox) == [0, 1, 2, 3, 4]
-    assert not outbox.waits(RUN)
-    assert outbox.runs() == ["other"]
+    assert not outbox.has_pending(RUN)
+    assert outbox.pending_runs() == ["other"]
     assert numbers(outbox) == []
 
 
@@ -99,7 +99,7 @@ def test_what_comes_in_while_sending_is_sent_too(outbox: Outbox) -> None:
 
     outbox.drain(RUN, send)
     assert taken == [0, 1, 2, 3]
-    assert not outbox.waits(RUN)
+    assert not outbox.has_pending(RUN)
 
 
 def test_the_part_of_a_line_that_a_killed_program_left_is_nobodys_entry(outbox: Outbox) -> None:
@@ -114,7 +114,7 @@ def test_the_part_of_a_line_that_a_killed_program_left_is_nobodys_entry(outbox: 
     with path.open("ab") as file:
         file.write(b'{"at"')
     assert numbers(outbox) == [0, 1, 2]
-    assert not outbox.waits(RUN)
+    assert not outbox.has_pending(RUN)
 
 
 def test_a_killed_program_loses_nothing_that_it_had_put_in(outbox: Outbox) -> None:
@@ -157,7 +157,7 @@ def test_nothing_gets_lost_or_doubled_while_several_write_and_others_send(outbox
 
         until = time.monotonic() + 60
         while time.monotonic() < until:
-            with outbox.sender(wait=False) as alone:
+            with outbox.sending_lock(wait=False) as alone:
                 if alone:
                     outbox.drain(RUN, note)
             if sent.exists() and len(sent.read_text().splitlines()) >= writers * each:
@@ -196,52 +196,52 @@ def test_a_full_disk_is_an_error_and_leaves_whole_what_was_there(outbox: Outbox)
 
 
 def test_one_sends_at_a_time(outbox: Outbox) -> None:
-    with outbox.sender(wait=False) as first, outbox.sender(wait=False) as second:
+    with outbox.sending_lock(wait=False) as first, outbox.sending_lock(wait=False) as second:
         assert (first, second) == (True, False)
-    with outbox.sender(wait=True) as later:
+    with outbox.sending_lock(wait=True) as later:
         assert later
 
 
 def test_a_local_id_stands_for_its_run_in_every_process(outbox: Outbox) -> None:
     local = "local-1"
-    assert outbox.identity(local) is None
-    assert not outbox.asked_for(local)
-    in_a_process(lambda: outbox.identify(local, None))
-    assert outbox.identity(local) is None
-    assert outbox.asked_for(local)
-    in_a_process(lambda: outbox.identify(local, RUN))
-    assert outbox.identity(local) == RUN
+    assert outbox.run_id(local) is None
+    assert not outbox.was_requested(local)
+    in_a_process(lambda: outbox.save_run_id(local, None))
+    assert outbox.run_id(local) is None
+    assert outbox.was_requested(local)
+    in_a_process(lambda: outbox.save_run_id(local, RUN))
+    assert outbox.run_id(local) == RUN
 
 
 def test_files_are_copied_and_removed_when_they_are_sent(outbox: Outbox, tmp_path: Path) -> None:
     model = tmp_path / "model"
     (model / "deep").mkdir(parents=True)
     (model / "deep" / "weights").write_text("before")
-    kept = outbox.keep(model)
+    kept = outbox.copy_file(model)
     (model / "deep" / "weights").write_text("after")
     outbox.append(RUN, {"number": 0, "kept": kept})
     with pytest.raises(ConnectionError):
         outbox.drain(RUN, lambda entries: (_ for _ in ()).throw(ConnectionError()))
-    assert outbox.kept(kept).name == "model"
-    assert (outbox.kept(kept) / "deep" / "weights").read_text() == "before"
+    assert outbox.copied_file(kept).name == "model"
+    assert (outbox.copied_file(kept) / "deep" / "weights").read_text() == "before"
     assert numbers(outbox) == [0]
     assert list((outbox.folder / "files").iterdir()) == []
 
 
 def test_what_is_refused_is_set_aside_with_its_reason_and_its_file(outbox: Outbox, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("a,b\n")
-    entry = {"number": 0, "kept": outbox.keep(tmp_path / "table.csv")}
+    entry = {"number": 0, "kept": outbox.copy_file(tmp_path / "table.csv")}
     outbox.append(RUN, entry)
-    outbox.drain(RUN, lambda entries: outbox.refuse(RUN, entries[0], "no such run"))
-    assert not outbox.waits(RUN)
-    assert '"reason": "no such run"' in outbox.refused.read_text()
+    outbox.drain(RUN, lambda entries: outbox.reject(RUN, entries[0], "no such run"))
+    assert not outbox.has_pending(RUN)
+    assert '"reason": "no such run"' in outbox.rejected_file.read_text()
     assert [path.read_text() for path in (outbox.folder / "refused").rglob("table.csv")] == ["a,b\n"]
 
 
 def test_each_store_has_an_outbox_of_its_own_which_knows_its_address(tmp_path: Path) -> None:
     for address in ("http://user:secret@one:5000", "sqlite:////data/mlflow.db"):
-        outbox_of(tmp_path, address).append(RUN, {"number": address})
-    found = outboxes(tmp_path)
+        outbox_for(tmp_path, address).append(RUN, {"number": address})
+    found = find_outboxes(tmp_path)
     assert {outbox.address: numbers(outbox) for outbox in found} == {
         "http://user:secret@one:5000": ["http://user:secret@one:5000"],
         "sqlite:////data/mlflow.db": ["sqlite:////data/mlflow.db"],
@@ -250,8 +250,8 @@ def test_each_store_has_an_outbox_of_its_own_which_knows_its_address(tmp_path: P
 
 
 def test_looking_into_an_outbox_makes_none(outbox: Outbox, tmp_path: Path) -> None:
-    assert outbox.runs() == []
-    assert not outbox.waits(RUN)
-    assert outbox.count() == 0
-    assert outboxes(tmp_path) == []
+    assert outbox.pending_runs() == []
+    assert not outbox.has_pending(RUN)
+    assert outbox.count_pending() == 0
+    assert find_outboxes(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

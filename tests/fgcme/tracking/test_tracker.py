@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.tracking import Tracker, prepare_store, provenance, require_store, resolve_uri
+from fgcme.tracking import Tracker, code_version_tags, prepare_store, require_store, resolve_uri
 from tests.store import make_tracker
 
 
@@ -25,7 +25,7 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
 
 @pytest.fixture(scope="module")
 def experiment(tracker: Tracker) -> str:
-    return tracker.experiment("demo")
+    return tracker.get_or_create_experiment("demo")
 
 
 def test_the_setting_comes_before_the_environment_and_that_before_a_local_database(
@@ -105,24 +105,24 @@ def test_a_server_that_is_silent_is_given_up_within_seconds() -> None:
 
 
 def test_an_experiment_is_made_once_with_its_artifacts_in_the_storage_folder(tracker: Tracker) -> None:
-    first = tracker.experiment("a study / of pooling")
-    assert tracker.experiment("a study / of pooling") == first
+    first = tracker.get_or_create_experiment("a study / of pooling")
+    assert tracker.get_or_create_experiment("a study / of pooling") == first
     location = tracker.client.get_experiment(first).artifact_location
     assert tracker.artifacts is not None
     assert location == (tracker.artifacts / "a-study-of-pooling").as_uri()
 
 
 def test_a_deleted_experiment_says_how_to_bring_it_back(tracker: Tracker) -> None:
-    identity = tracker.experiment("gone")
+    identity = tracker.get_or_create_experiment("gone")
     tracker.client.delete_experiment(identity)
     with pytest.raises(UserError, match=f"mlflow experiments restore --experiment-id {identity}"):
-        tracker.experiment("gone")
+        tracker.get_or_create_experiment("gone")
 
 
 def test_a_run_has_its_name_parent_tags_and_all_its_parameters(tracker: Tracker, experiment: str) -> None:
-    parent = tracker.start(experiment, "sweep")
+    parent = tracker.create_run(experiment, "sweep")
     parameters = {f"model.setting_{number}": number for number in range(230)} | {"long": "x" * 10_000}
-    run = tracker.start(experiment, "trial 3", parent, {"fgcme.kind": "trial"}, parameters)
+    run = tracker.create_run(experiment, "trial 3", parent, {"fgcme.kind": "trial"}, parameters)
     data = tracker.client.get_run(run).data
     assert data.tags["mlflow.runName"] == "trial 3"
     assert data.tags["mlflow.parentRunId"] == parent
@@ -130,20 +130,20 @@ def test_a_run_has_its_name_parent_tags_and_all_its_parameters(tracker: Tracker,
     assert len(data.params) == 231
     assert data.params["model.setting_229"] == "229"
     assert data.params["long"] == "x" * 6000
-    assert [child.info.run_id for child in tracker.children(parent)] == [run]
+    assert [child.info.run_id for child in tracker.child_runs(parent)] == [run]
 
 
 def test_metrics_keep_their_steps(tracker: Tracker, experiment: str) -> None:
-    run = tracker.start(experiment, "metrics")
-    tracker.log(run, {"dev/ua": 0.5, "train/loss": 1.0}, 1)
-    tracker.log(run, {"dev/ua": 0.75, "train/loss": float("nan")}, 2)
-    assert tracker.history(run, "dev/ua") == [(1, 0.5), (2, 0.75)]
+    run = tracker.create_run(experiment, "metrics")
+    tracker.log_metrics(run, {"dev/ua": 0.5, "train/loss": 1.0}, 1)
+    tracker.log_metrics(run, {"dev/ua": 0.75, "train/loss": float("nan")}, 2)
+    assert tracker.metric_history(run, "dev/ua") == [(1, 0.5), (2, 0.75)]
     assert tracker.client.get_run(run).data.metrics["dev/ua"] == 0.75
 
 
 def test_a_run_ends_finished_failed_or_killed(tracker: Tracker, experiment: str) -> None:
     def status_after(error: BaseException | None) -> str:
-        run = tracker.start(experiment, "ending")
+        run = tracker.create_run(experiment, "ending")
         with contextlib.suppress(ValueError, KeyboardInterrupt, SystemExit), tracker.closing_run(run):
             if error is not None:
                 raise error
@@ -156,66 +156,66 @@ def test_a_run_ends_finished_failed_or_killed(tracker: Tracker, experiment: str)
 
 
 def test_a_killed_run_goes_on_under_its_id(tracker: Tracker, experiment: str) -> None:
-    run = tracker.start(experiment, "interrupted")
-    tracker.finish(run, "KILLED")
-    tracker.reopen(run)
+    run = tracker.create_run(experiment, "interrupted")
+    tracker.end_run(run, "KILLED")
+    tracker.reopen_run(run)
     assert tracker.client.get_run(run).info.status == "RUNNING"
 
 
 def test_artifacts_come_back_as_they_went(tracker: Tracker, experiment: str, tmp_path: Path) -> None:
-    run = tracker.start(experiment, "artifacts")
+    run = tracker.create_run(experiment, "artifacts")
     source = tmp_path / "source"
     source.mkdir()
     (source / "weights").write_bytes(b"\x00\x01")
     (tmp_path / "table.csv").write_text("a,b\n")
-    tracker.artifact(run, source, "model")
-    tracker.artifact(run, tmp_path / "table.csv")
-    tracker.text(run, "training:\n  epochs: 3\n", "experiment.yaml")
+    tracker.log_artifact(run, source, "model")
+    tracker.log_artifact(run, tmp_path / "table.csv")
+    tracker.log_text(run, "training:\n  epochs: 3\n", "experiment.yaml")
     (tmp_path / "copies").mkdir()
-    assert (tracker.fetch(run, "model", tmp_path / "copies") / "weights").read_bytes() == b"\x00\x01"
-    assert tracker.yaml(run, "experiment.yaml") == {"training": {"epochs": 3}}
-    tracker.text(run, "[1e-05, null]", "space.json")
-    assert tracker.json(run, "space.json") == [1e-5, None]
+    assert (tracker.download_artifact(run, "model", tmp_path / "copies") / "weights").read_bytes() == b"\x00\x01"
+    assert tracker.load_yaml(run, "experiment.yaml") == {"training": {"epochs": 3}}
+    tracker.log_text(run, "[1e-05, null]", "space.json")
+    assert tracker.load_json(run, "space.json") == [1e-5, None]
     with pytest.raises(UserError, match=r"artifact 'experiment\.yaml' is not JSON"):
-        tracker.json(run, "experiment.yaml")
+        tracker.load_json(run, "experiment.yaml")
     assert tracker.has_artifact(run, "model/weights")
     assert tracker.has_artifact(run, "table.csv")
     assert not tracker.has_artifact(run, "model/biases")
     with pytest.raises(UserError, match="has no artifact 'nothing'"):
-        tracker.fetch(run, "nothing", tmp_path / "copies")
+        tracker.download_artifact(run, "nothing", tmp_path / "copies")
 
 
 def test_a_run_is_found_by_id_beginning_name_or_as_the_latest(tracker: Tracker, experiment: str) -> None:
-    parent = tracker.start(experiment, "ravdess's train")
-    child = tracker.start(experiment, "fold 0, seed 0 of it", parent)
-    assert tracker.find(child).info.run_id == child
-    assert tracker.find(child[:10]).info.run_id == child
-    assert tracker.find("ravdess's train").info.run_id == parent
-    assert tracker.find("latest").info.run_id == parent
+    parent = tracker.create_run(experiment, "ravdess's train")
+    child = tracker.create_run(experiment, "fold 0, seed 0 of it", parent)
+    assert tracker.find_run(child).info.run_id == child
+    assert tracker.find_run(child[:10]).info.run_id == child
+    assert tracker.find_run("ravdess's train").info.run_id == parent
+    assert tracker.find_run("latest").info.run_id == parent
 
 
 def test_a_run_that_is_not_there_or_not_the_only_one_is_refused(tracker: Tracker, experiment: str) -> None:
     for _ in range(2):
-        tracker.start(experiment, "twice")
+        tracker.create_run(experiment, "twice")
     with pytest.raises(UserError, match="2 or more runs are called 'twice'; give one id"):
-        tracker.find("twice")
+        tracker.find_run("twice")
     for unknown in ("abcdef", "no such name", "both ' and \""):
         with pytest.raises(UserError, match="is not recorded at"):
-            tracker.find(unknown)
+            tracker.find_run(unknown)
 
 
 def test_a_worker_gets_its_tracker_by_pickle_even_after_use(tracker: Tracker, experiment: str) -> None:
     worker: Tracker = pickle.loads(pickle.dumps(tracker))
-    run = tracker.start(experiment, "pickled")
-    worker.log(run, {"dev/ua": 1.0}, 1)
-    worker.tag(run, {"fgcme.note": "by a worker"})
+    run = tracker.create_run(experiment, "pickled")
+    worker.log_metrics(run, {"dev/ua": 1.0}, 1)
+    worker.set_tags(run, {"fgcme.note": "by a worker"})
     assert tracker.client.get_run(run).data.tags["fgcme.note"] == "by a worker"
 
 
 def test_provenance_names_code_and_versions_and_no_place() -> None:
     import torch
 
-    tags = provenance()
+    tags = code_version_tags()
     assert (
         tags["fgcme.version.torch"] == torch.__version__.partition("+")[0]
         or tags["fgcme.version.torch"] in torch.__version__
@@ -236,7 +236,7 @@ def test_a_commit_is_told_and_changes_to_it_are_called_dirty(tmp_path: Path) -> 
         ).stdout.strip()
 
     def commit() -> str:
-        code = "from fgcme.tracking.tracker import provenance; print(provenance()['fgcme.commit'])"
+        code = "from fgcme.tracking.tracker import code_version_tags; print(code_version_tags()['fgcme.commit'])"
         return subprocess.run(
             [sys.executable, "-c", code], cwd=package.parent, check=True, capture_output=True, text=True
         ).stdout.strip()
@@ -259,13 +259,13 @@ def test_a_run_that_somebody_deletes_stops_no_work_and_is_told_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracker = make_tracker(tmp_path)
-    run = tracker.start(tracker.experiment("deleted"), "fold 0")
+    run = tracker.create_run(tracker.get_or_create_experiment("deleted"), "fold 0")
     tracker.client.delete_run(run)
     with tracker.closing_run(run):
-        tracker.log(run, {"train/loss": 1.0}, 1)
-        tracker.tag(run, {"fgcme.failure": "none"})
+        tracker.log_metrics(run, {"train/loss": 1.0}, 1)
+        tracker.set_tags(run, {"fgcme.failure": "none"})
     assert capsys.readouterr().err.count(f"run {run} was deleted in MLflow: the work goes on") == 1
     # What MLflow refuses for another reason is still an error.
-    other = tracker.start(tracker.experiment("deleted"), "fold 1")
+    other = tracker.create_run(tracker.get_or_create_experiment("deleted"), "fold 1")
     with pytest.raises(Exception, match="Invalid"):
-        tracker.log(other, {"no:such/name?": 1.0}, 1)
+        tracker.log_metrics(other, {"no:such/name?": 1.0}, 1)

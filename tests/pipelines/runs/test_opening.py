@@ -41,16 +41,16 @@ def request_(tmp_path: Path) -> RunRequest:
 
 def test_a_new_run_says_what_it_is_and_ends_with_the_block(tracker: Tracker, request_: RunRequest) -> None:
     with open_run(tracker, request_) as opened:
-        assert tracker.find(opened.run_id).info.status == "RUNNING"
+        assert tracker.find_run(opened.run_id).info.status == "RUNNING"
         assert opened.folder == request_.folder / opened.run_id and opened.folder.is_dir() and not opened.resumed
-    run = tracker.find(opened.run_id)
+    run = tracker.find_run(opened.run_id)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "small ablate")
-    assert run.info.experiment_id == opened.mlflow_experiment == tracker.experiment("small")
+    assert run.info.experiment_id == opened.mlflow_experiment == tracker.get_or_create_experiment("small")
     tags = run.data.tags
     assert (tags["fgcme.kind"], tags["fgcme.space"]) == ("ablation", "small-space")
     assert tags["fgcme.corpus_hash"] == request_.corpus.description.corpus_hash and "fgcme.seeds" not in tags
     assert run.data.params["training.epochs"] == "3" and "training.seeds" not in run.data.params
-    assert tracker.yaml(opened.run_id, "experiment.yaml")["name"] == "small"
+    assert tracker.load_yaml(opened.run_id, "experiment.yaml")["name"] == "small"
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
@@ -58,27 +58,27 @@ def test_a_run_whose_work_is_cut_short_is_ended_as_such_and_resumed(
     tracker: Tracker, request_: RunRequest, error: type[BaseException], status: str
 ) -> None:
     with pytest.raises(error), open_run(tracker, request_) as opened:
-        orphan = tracker.start(opened.mlflow_experiment, "created, never started", opened.run_id)
+        orphan = tracker.create_run(opened.mlflow_experiment, "created, never started", opened.run_id)
         raise error
-    assert tracker.find(opened.run_id).info.status == status
+    assert tracker.find_run(opened.run_id).info.status == status
     with open_run(tracker, request_, latest_run(request_.folder, "ablation")) as resumed:
         assert replace(resumed, resumed=False) == opened and resumed.resumed
-        assert tracker.find(opened.run_id).info.status == "RUNNING"
-        assert tracker.find(opened.run_id).data.tags["fgcme.seeds"] == "0, 1"
-        assert orphan not in {child.info.run_id for child in tracker.children(opened.run_id)}
-    assert tracker.find(opened.run_id).info.status == "FINISHED"
+        assert tracker.find_run(opened.run_id).info.status == "RUNNING"
+        assert tracker.find_run(opened.run_id).data.tags["fgcme.seeds"] == "0, 1"
+        assert orphan not in {child.info.run_id for child in tracker.child_runs(opened.run_id)}
+    assert tracker.find_run(opened.run_id).info.status == "FINISHED"
 
 
 def test_a_run_that_another_driver_works_on_is_refused_and_stays_as_it_is(
     tracker: Tracker, request_: RunRequest
 ) -> None:
     with open_run(tracker, request_) as opened:
-        child = tracker.start(opened.mlflow_experiment, "just created", opened.run_id)
+        child = tracker.create_run(opened.mlflow_experiment, "just created", opened.run_id)
         refusal = pytest.raises(UserError, match=rf"ablation {opened.run_id} is being run by another driver \(process")
         with refusal, open_run(tracker, request_, opened.run_id):
             pass
-        assert [each.info.run_id for each in tracker.children(opened.run_id)] == [child]
-        assert tracker.find(opened.run_id).info.status == "RUNNING"
+        assert [each.info.run_id for each in tracker.child_runs(opened.run_id)] == [child]
+        assert tracker.find_run(opened.run_id).info.status == "RUNNING"
 
 
 def test_the_latest_run_is_the_one_opened_last(tracker: Tracker, request_: RunRequest) -> None:
@@ -108,18 +108,18 @@ def test_the_run_of_a_driver_that_was_killed_before_it_made_its_folder_is_ended_
         patch.setattr(Path, "mkdir", killed)
         with open_run(tracker, request_):
             pass
-    lost = tracker.find("latest").info
+    lost = tracker.find_run("latest").info
     assert lost.status == "RUNNING"
     with open_run(tracker, request_):
         # It has no folder, so nobody could resume it.
-        assert tracker.find(lost.run_id).info.status == "KILLED"
+        assert tracker.find_run(lost.run_id).info.status == "KILLED"
         with open_run(tracker, request_) as third:
-            statuses = [tracker.find(run).info.status for run in (lost.run_id, third.run_id)]
+            statuses = [tracker.find_run(run).info.status for run in (lost.run_id, third.run_id)]
     assert statuses == ["KILLED", "RUNNING"]
 
 
 def test_a_request_keeps_no_tag_that_every_run_has(tracker: Tracker, request_: RunRequest) -> None:
     with open_run(tracker, request_) as opened:
         pass
-    expected = records.tags(request_.experiment, request_.corpus, request_.assignment)
-    assert expected.items() <= tracker.find(opened.run_id).data.tags.items()
+    expected = records.run_tags(request_.experiment, request_.corpus, request_.assignment)
+    assert expected.items() <= tracker.find_run(opened.run_id).data.tags.items()

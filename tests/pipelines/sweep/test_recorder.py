@@ -30,8 +30,8 @@ def tracker(tmp_path: Path) -> Tracker:
 @pytest.fixture
 def recorder(tracker: Tracker, tmp_path: Path) -> SweepRecorder:
     experiment = small_corpus.experiment(training={"epochs": EPOCHS})
-    study = tracker.experiment("recorded")
-    parent = tracker.start(study, "sweep")
+    study = tracker.get_or_create_experiment("recorded")
+    parent = tracker.create_run(study, "sweep")
     sweep = TrialContext(experiment, tmp_path / "corpus", "hash", tmp_path / "sweep" / "trials")
     return SweepRecorder(tracker, study, parent, sweep, 2, FailureLimit(0), FIFOScheduler())  # type: ignore[no-untyped-call]
 
@@ -58,8 +58,8 @@ def test_every_epoch_is_recorded_once_though_it_may_be_reported_again(
     for epoch in (1, 2, 1, 2, 3):
         recorder.on_trial_result(0, [one], one, report(epoch))
     run = kept(recorder).run.read_text()
-    assert [epoch for epoch, _ in tracker.history(run, "dev/objective")] == [1, 2, 3]
-    assert set(tracker.find(run).data.metrics) == {"dev/objective", "dev/ua", "seconds"}
+    assert [epoch for epoch, _ in tracker.metric_history(run, "dev/objective")] == [1, 2, 3]
+    assert set(tracker.find_run(run).data.metrics) == {"dev/objective", "dev/ua", "seconds"}
 
 
 def test_a_driver_that_goes_on_knows_which_epochs_are_recorded(recorder: SweepRecorder, tracker: Tracker) -> None:
@@ -74,7 +74,7 @@ def test_a_driver_that_goes_on_knows_which_epochs_are_recorded(recorder: SweepRe
         again.on_trial_start(0, [one, two], each)
         again.on_trial_result(0, [one, two], each, report(1))
         run = kept(again, each.config["number"]).run.read_text()
-        assert [epoch for epoch, _ in tracker.history(run, "dev/objective")] == [1]
+        assert [epoch for epoch, _ in tracker.metric_history(run, "dev/objective")] == [1]
 
 
 def test_a_trial_ends_finished_or_failed_with_its_reason(recorder: SweepRecorder, tracker: Tracker) -> None:
@@ -83,7 +83,7 @@ def test_a_trial_ends_finished_or_failed_with_its_reason(recorder: SweepRecorder
         recorder.on_trial_start(0, [good, bad], each)
         recorder.on_trial_complete(0, [good, bad], each)
         assert not kept(recorder, each.config["number"]).run_open_marker.exists()
-    runs = [tracker.find(kept(recorder, number).run.read_text()) for number in (0, 1)]
+    runs = [tracker.find_run(kept(recorder, number).run.read_text()) for number in (0, 1)]
     assert [run.info.status for run in runs] == ["FINISHED", "FAILED"]
     assert runs[1].data.tags["fgcme.failure"] == "the loss is not a number"
     # Ray Tune's own measurements are not kept.
@@ -99,9 +99,9 @@ def test_a_number_that_is_given_out_again_has_a_run_of_its_own(recorder: SweepRe
     recorder.on_trial_start(0, [proposed], proposed)
     recorder.on_trial_result(0, [proposed], proposed, report(1))
     after = kept(recorder).run.read_text()
-    assert [tracker.find(run).info.status for run in (before, after)] == ["KILLED", "RUNNING"]
-    assert tracker.find(after).data.params["training.learning_rate"] == "0.02"
-    assert len(tracker.history(after, "dev/objective")) == 1
+    assert [tracker.find_run(run).info.status for run in (before, after)] == ["KILLED", "RUNNING"]
+    assert tracker.find_run(after).data.params["training.learning_rate"] == "0.02"
+    assert len(tracker.metric_history(after, "dev/objective")) == 1
 
 
 def test_a_trial_fails_once_though_it_may_say_so_again(recorder: SweepRecorder) -> None:

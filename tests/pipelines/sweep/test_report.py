@@ -33,7 +33,7 @@ def artifacts(tracker: Tracker, run: str, folder: str | None = None) -> set[str]
 def test_a_sweep_is_read_back_as_it_was_drawn(tracker: Tracker, tmp_path: Path) -> None:
     trials = [*map(some, range(5)), FAILED, replace(some(6), status="KILLED", cost=7.0), Recorded(some(7).drawn, ())]
     run, children = record(tracker, tmp_path, trials)
-    sweep = read_sweep(tracker, tracker.find(run)).sweep
+    sweep = read_sweep(tracker, tracker.find_run(run)).sweep
     assert [each.configuration for each in sweep.trials] == [each.drawn for each in trials]
     assert [each.run for each in sweep.trials] == children
     assert [each.score for each in sweep.trials[:5]] == [each.scores[-1] for each in trials[:5]]
@@ -50,14 +50,14 @@ def test_a_trial_s_score_is_the_last_one_as_for_whoever_chose_the_best(tracker: 
     # Of another measure than training.score, which chooses the epoch, the score of the best epoch may fall.
     falling = replace(some(0), scores=(0.7, 0.5, math.nan))
     run, _ = record(tracker, tmp_path, [falling])
-    [trial] = read_sweep(tracker, tracker.find(run)).sweep.trials
+    [trial] = read_sweep(tracker, tracker.find_run(run)).sweep.trials
     assert trial.score == 0.5
 
 
 def test_a_trial_that_was_proposed_twice_under_one_number_counts_once(tracker: Tracker, tmp_path: Path) -> None:
     run, children = record(tracker, tmp_path, [some(0), replace(some(1), status="KILLED"), some(1)])
-    tracker.tag(children[2], {"fgcme.trial": "1"})
-    sweep = read_sweep(tracker, tracker.find(run)).sweep
+    tracker.set_tags(children[2], {"fgcme.trial": "1"})
+    sweep = read_sweep(tracker, tracker.find_run(run)).sweep
     assert [each.run for each in sweep.trials] == [children[0], children[2]]
 
 
@@ -67,11 +67,11 @@ def test_pictures_and_the_table_of_trials_are_kept_with_the_sweep(tracker: Track
     pictures_of_sweep(tracker, run)
     names = {"history", "importances", "coordinates", "pareto"}
     assert artifacts(tracker, run, "figures") == {f"figures/{name}.png" for name in names}
-    with tracker.fetch(run, "trials.csv", tmp_path).open(encoding="utf-8", newline="") as file:
+    with tracker.download_artifact(run, "trials.csv", tmp_path).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 13
     assert [row["pareto_front"] for row in rows].count("True") == 12
-    assert tracker.fetch(run, "figures/history.png", tmp_path).read_bytes().startswith(b"\x89PNG")
+    assert tracker.download_artifact(run, "figures/history.png", tmp_path).read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,9 @@ def test_what_cannot_be_drawn_is_said_and_fails_nothing(
 
 
 def test_a_sweep_whose_space_is_not_kept_fails_nothing(tracker: Tracker, capsys: pytest.CaptureFixture[str]) -> None:
-    run = tracker.start(tracker.experiment("small"), "small-rates tune", tags={"fgcme.kind": "sweep"})
+    run = tracker.create_run(
+        tracker.get_or_create_experiment("small"), "small-rates tune", tags={"fgcme.kind": "sweep"}
+    )
     pictures_of_sweep(tracker, run)
     assert f"make them with `fgcme report {run}`" in capsys.readouterr().out
 

@@ -21,7 +21,7 @@ from tests.store import make_tracker
 def job(tmp_path: Path) -> Job:
     tracker = make_tracker(tmp_path)
     experiment: Experiment = small_corpus.experiment()
-    run = tracker.start(tracker.experiment("failures"), "fold 0")
+    run = tracker.create_run(tracker.get_or_create_experiment("failures"), "fold 0")
     return Job(experiment, tmp_path, "0" * 16, 0, 0, tmp_path, tracker, run)
 
 
@@ -46,12 +46,12 @@ def test_an_error_of_ray_is_one_line_for_a_person(error: Exception, said: str) -
 def test_a_reason_is_kept_with_the_training_and_its_run_until_it_is_tried_again(job: Job) -> None:
     assert failure.recorded_failure(job) is None
     failure.record_failure(job, "a.txt: no such file")
-    run = job.tracker.find(job.run)
+    run = job.tracker.find_run(job.run)
     assert (run.info.status, run.data.tags["fgcme.failure"]) == ("FAILED", "a.txt: no such file")
     assert failure.recorded_failure(job) == "a.txt: no such file"
     failure.clear_failure(job)
     assert failure.recorded_failure(job) is None
-    assert job.tracker.find(job.run).data.tags["fgcme.failure"] == ""
+    assert job.tracker.find_run(job.run).data.tags["fgcme.failure"] == ""
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tests.store import make_tracker
 def job(tmp_path: Path) -> Job:
     corpus = small_corpus.write(tmp_path / "corpus", each=4)
     tracker = make_tracker(tmp_path)
-    run = tracker.start(tracker.experiment("small"), "fold 0, seed 0")
+    run = tracker.create_run(tracker.get_or_create_experiment("small"), "fold 0, seed 0")
     corpus_hash = SpeechCorpus(corpus).description.corpus_hash
     (tmp_path / "kept").mkdir()
     experiment = small_corpus.experiment(training={"epochs": 1})
@@ -31,7 +31,7 @@ def again(job: Job) -> Result:
     train(job)
     result = read_result(job.folder)
     assert result is not None
-    assert job.tracker.find(job.run).data.metrics["seconds"] == pytest.approx(result.seconds, abs=1)
+    assert job.tracker.find_run(job.run).data.metrics["seconds"] == pytest.approx(result.seconds, abs=1)
     assert json.loads((job.folder / "result.json").read_text())["seconds"] == result.seconds
     return result
 
