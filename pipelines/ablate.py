@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from fgcme.data import Assignment, Selection, reads_test_audio
 from fgcme.errors import UserError
-from fgcme.evaluation.comparison import compare_table
+from fgcme.evaluation.comparison import compare_variants
 from fgcme.experiment import Experiment, ablation
 from fgcme.files import digest
 from fgcme.report.comparison import to_metrics, to_text
@@ -255,7 +255,7 @@ def _compare(
     classes: Sequence[str],
 ) -> None:
     """Print the table of some predictions, and keep its numbers with the run as `<prefix>/<variant>/<number>`."""
-    table = compare_table(predictions, reference, classes)
+    table = compare_variants(predictions, reference, classes)
     print(to_text(table))
     for name, numbers in to_metrics(table).items():
         tracker.log_metrics(parent, {f"{prefix}/{name}/{key}": value for key, value in numbers.items()}, 0)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fgcme.data import Selection
-from fgcme.evaluation.comparison import compare_table
+from fgcme.evaluation.comparison import compare_variants
 from fgcme.experiment import Experiment
 from fgcme.report.formatting import percent, points
 from fgcme.tracking import Tracker
@@ -82,7 +82,7 @@ def test_numbers_are_those_of_the_predictions_that_the_run_keeps(made: Reported,
     assert len(rows) == 4
     for selection in SELECTIONS:
         tables = {name: pq.read_table(kept / selection / f"{name}.parquet") for name in VARIANTS}
-        table = compare_table(tables, "fgcme", EMOTIONS)
+        table = compare_variants(tables, "fgcme", EMOTIONS)
         for row in (row for row in rows if row["selection"] == selection):
             assert float(row["ua"]) == table.estimates[row["variant"]]["ua"].mean
             assert percent(float(row["ua"])) in made.text

@@ -1,8 +1,8 @@
-"""What a cross-validation says, from the predictions of its folds.
+"""The metrics of a cross-validation, from the predictions of its folds.
 
-Each utterance is in one test fold, so the predictions of a seed's folds together cover every utterance once: metrics
-are taken of these pooled out-of-fold predictions, once a seed. The spread over seeds is that of training (initial
-weights, order of batches); it says nothing of other speakers.
+Each utterance is in the test part of one fold, so the predictions of a seed's folds together cover every utterance
+once: metrics are taken of these pooled out-of-fold predictions, once a seed. The deviation over seeds is that of
+training (initial weights, order of batches); it says nothing of other speakers.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class CrossValidationSummary:
 
     Attributes:
         by_seed: seed -> metrics of its pooled out-of-fold predictions.
-        mean, deviation: of each metric over seeds; the sample deviation, 0 with one seed.
+        mean, deviation: metric -> its mean and sample deviation over seeds; the deviation is 0 with one seed.
         matrix: [K, K] confusion counts over all seeds.
-        utterances: how many utterances the metrics of a seed are taken of.
+        utterances: how many utterances the metrics of one seed are taken of.
     """
 
     by_seed: dict[int, dict[str, float]]
@@ -58,9 +58,9 @@ def predictions_table(
     """Predictions of one fold as a table of schema `PREDICTIONS`.
 
     Args:
-        ids, speakers: of the n utterances.
-        labels: [n] class indices.
-        logits: [n, K].
+        ids, speakers: of the B utterances.
+        labels: [B] class indices.
+        logits: [B, K] unnormalised scores; the largest is the prediction.
         classes: class names.
         fold, seed: of the training.
     """
@@ -93,18 +93,18 @@ def summarise(
     index = {name: number for number, name in enumerate(classes)}
     seeds = np.array(predictions["seed"].to_pylist())
     labels = np.array([index[name] for name in predictions["label"].to_pylist()])
-    answers = np.array([index[name] for name in predictions["prediction"].to_pylist()])
-    kept = ~np.isin(np.array(predictions["speaker"].to_pylist()), list(without_speakers))
-    by_seed = {
-        int(seed): measure(confusion(labels[kept & (seeds == seed)], answers[kept & (seeds == seed)], len(classes)))
-        for seed in np.unique(seeds)
-    }
+    predicted = np.array([index[name] for name in predictions["prediction"].to_pylist()])
+    included = ~np.isin(np.array(predictions["speaker"].to_pylist()), list(without_speakers))
+    by_seed = {}
+    for seed in np.unique(seeds):
+        own = included & (seeds == seed)
+        by_seed[int(seed)] = measure(confusion(labels[own], predicted[own], len(classes)))
     names = list(next(iter(by_seed.values())))
     values = {name: np.array([metrics[name] for metrics in by_seed.values()]) for name in names}
     return CrossValidationSummary(
         by_seed=by_seed,
         mean={name: float(column.mean()) for name, column in values.items()},
         deviation={name: float(column.std(ddof=1)) if len(column) > 1 else 0.0 for name, column in values.items()},
-        matrix=confusion(labels[kept], answers[kept], len(classes)),
-        utterances=int(kept.sum()) // len(by_seed),
+        matrix=confusion(labels[included], predicted[included], len(classes)),
+        utterances=int(included.sum()) // len(by_seed),
     )

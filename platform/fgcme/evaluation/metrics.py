@@ -11,12 +11,20 @@ import numpy as np
 
 Score = Literal["published", "ua", "wa"]
 
+# Sums of shares of one size differ by rounding; the metrics' own steps are far larger.
+ROUNDING = 1e-12
+
 
 def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
-    """Counts, [K, K]: rows are true classes, columns predicted ones.
+    """Confusion matrix [K, K] of counts: rows are true classes, columns predicted ones.
 
     >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
     [[1, 1], [0, 1]]
+
+    Args:
+        labels: [B] true class indices.
+        predictions: [B] predicted class indices.
+        classes: K, how many.
     """
     return np.bincount(labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)
 
@@ -38,7 +46,7 @@ def measure(matrix: np.ndarray) -> dict[str, float]:
 
 
 def score(measured: dict[str, float], kind: Score) -> float:
-    """The one number by which an epoch is chosen; `published` is the published code's 0.9 WA + 0.1 UA."""
+    """The number that selects the best epoch; `published` is the published code's 0.9 WA + 0.1 UA."""
     if kind == "published":
         return 0.9 * measured["wa"] + 0.1 * measured["ua"]
     return measured[kind]

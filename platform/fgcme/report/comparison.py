@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fgcme.evaluation.comparison import Interval, Table
+from fgcme.evaluation.comparison import ComparisonTable
+from fgcme.evaluation.intervals import Interval
 
 
 def stars(p_value: float) -> str:
@@ -14,7 +15,7 @@ def stars(p_value: float) -> str:
     return "*" * sum(p_value <= level for level in (0.05, 0.01, 0.001))
 
 
-def to_metrics(table: Table) -> dict[str, dict[str, float]]:
+def to_metrics(table: ComparisonTable) -> dict[str, dict[str, float]]:
     """Variant -> name -> number: `ua`, its `ua_deviation` over seeds, and the ends of its interval, `ua_low` and
     `ua_high`; but for the reference, the difference from it likewise, `ua_difference`, with its corrected `ua_p_holm`.
     The same of `wa` and `macro_f1`.
@@ -41,7 +42,7 @@ def _ends(name: str, interval: Interval) -> dict[str, float]:
     return {f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
-def to_text(table: Table) -> str:
+def to_text(table: ComparisonTable) -> str:
     """One line a variant: WA, UA and macro-F1 in per cent, UA's interval, and its difference from the reference."""
     width = max(len(name) for name in table.estimates)
     lines = [f"  {'':<{width}}  {'WA':>10}  {'UA':>10}  {'UA, 95 %':>12}  {'macro-F1':>10}  difference in UA, 95 %, p"]
@@ -71,7 +72,7 @@ def to_text(table: Table) -> str:
     return "\n".join(lines)
 
 
-def _scope(table: Table) -> str:
+def _scope(table: ComparisonTable) -> str:
     """What intervals and p-values speak of."""
     if table.seeds > 1:
         return "are of other speakers and other seeds"

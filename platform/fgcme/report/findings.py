@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fgcme.evaluation.comparison import Counts, Difference, PredictionsBySeed, Table, compare_table
+from fgcme.evaluation.comparison import ComparisonTable, Difference, compare_variants
+from fgcme.evaluation.counts import Counts
 from fgcme.evaluation.cross_validation import summarise
+from fgcme.evaluation.predictions import PredictionsBySeed
 from fgcme.report.conditions import Conditions
 
 History = Sequence[tuple[int, float]]
@@ -37,7 +39,7 @@ class ResultSet:
 
     standing: Conditions
     classes: list[str]
-    table: Table
+    table: ComparisonTable
     remarks: dict[str, str]
     matrices: dict[str, np.ndarray]
     speakers: list[str]
@@ -62,9 +64,9 @@ class ResultSet:
             standing, remarks: kept.
 
         Raises:
-            UserError: see `fgcme.evaluation.comparison.compare_table`.
+            UserError: see `fgcme.evaluation.comparison.compare_variants`.
         """
-        table = compare_table(predictions, reference, classes)
+        table = compare_variants(predictions, reference, classes)
         answers = {name: PredictionsBySeed.of(name, each, classes) for name, each in predictions.items()}
         speakers, answered = np.unique(answers[reference].speakers, return_counts=True)
         return cls(
@@ -134,10 +136,10 @@ def selection_gaps(
     """How much choosing epochs on the test part raises each variant: variant -> metric, `ua` or `wa` -> difference.
 
     Raises:
-        UserError: see `fgcme.evaluation.comparison.compare_table`.
+        UserError: see `fgcme.evaluation.comparison.compare_variants`.
     """
     return {
-        name: compare_table({"dev": on_dev[name], "test": on_test[name]}, "dev", classes)
+        name: compare_variants({"dev": on_dev[name], "test": on_test[name]}, "dev", classes)
         .comparisons["test"]
         .differences
         for name in on_dev

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fgcme.evaluation.comparison import Interval
+from fgcme.evaluation.intervals import Interval
 
 MINUS = "\N{MINUS SIGN}"
 

@@ -7,18 +7,18 @@ from fgcme.evaluation.cross_validation import PREDICTIONS, predictions_table, su
 CLASSES = ["calm", "angry"]
 
 
-def table(labels: list[int], answers: list[int], fold: int, seed: int, speaker: str = "s") -> pa.Table:
-    logits = np.eye(2)[answers] * 3
+def table(labels: list[int], predicted: list[int], fold: int, seed: int, speaker: str = "s") -> pa.Table:
+    logits = np.eye(2)[predicted] * 3
     ids = [f"{fold}-{index}" for index in range(len(labels))]
     return predictions_table(ids, [speaker] * len(labels), np.array(labels), logits, CLASSES, fold, seed)
 
 
 def test_predictions_hold_class_names_and_probabilities() -> None:
-    made = table([0, 1], [0, 0], fold=2, seed=1)
-    assert made.schema == PREDICTIONS
-    assert made["label"].to_pylist() == ["calm", "angry"]
-    assert made["prediction"].to_pylist() == ["calm", "calm"]
-    assert [sum(row) for row in made["probabilities"].to_pylist()] == pytest.approx([1, 1])
+    predictions = table([0, 1], [0, 0], fold=2, seed=1)
+    assert predictions.schema == PREDICTIONS
+    assert predictions["label"].to_pylist() == ["calm", "angry"]
+    assert predictions["prediction"].to_pylist() == ["calm", "calm"]
+    assert [sum(row) for row in predictions["probabilities"].to_pylist()] == pytest.approx([1, 1])
 
 
 def test_metrics_are_of_the_pooled_predictions_of_a_seed_not_the_mean_of_its_folds() -> None:
@@ -31,7 +31,7 @@ def test_metrics_are_of_the_pooled_predictions_of_a_seed_not_the_mean_of_its_fol
     assert summary.utterances == 4
 
 
-def test_the_spread_is_the_sample_deviation_over_seeds() -> None:
+def test_the_deviation_is_the_sample_deviation_over_seeds() -> None:
     predictions = pa.concat_tables([table([0, 1], [0, 1], 0, 0), table([0, 1], [0, 0], 0, 1)])
     summary = summarise(predictions, CLASSES)
     assert summary.by_seed[0]["wa"] == 1

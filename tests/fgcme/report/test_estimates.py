@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from matplotlib.axes import Axes
 
-from fgcme.evaluation.comparison import Interval
+from fgcme.evaluation.intervals import Interval
 from fgcme.report.comparison import stars
 from fgcme.report.estimates import describe_estimates, describe_gaps, estimates_figure, gaps_figure
 from fgcme.report.findings import selection_gaps

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from fgcme.evaluation.comparison import Interval, Table
+from fgcme.evaluation.comparison import ComparisonTable
 from fgcme.evaluation.cross_validation import summarise
+from fgcme.evaluation.intervals import Interval
 from fgcme.report.findings import Curve, selection_gaps, without_speakers
 from tests.fgcme.report.made import CLASSES, ON_DEV, ON_TEST, SPEAKERS, alone, findings
 
@@ -45,7 +46,7 @@ def test_the_reference_comes_first_and_then_the_highest_ua() -> None:
     assert alone().ranked == ["fgcme"]
 
 
-def changed(p_holm: float, low: float, high: float) -> Table:
+def changed(p_holm: float, low: float, high: float) -> ComparisonTable:
     """The table, with another p-value and interval of the difference in UA of `mean_max`."""
     table = MADE.table
     comparison = table.comparisons["mean_max"]

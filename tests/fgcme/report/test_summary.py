@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fgcme.evaluation.comparison import Comparison, Difference, Interval
+from fgcme.evaluation.comparison import Comparison, Difference
+from fgcme.evaluation.intervals import Interval
 from fgcme.report.findings import ResultSet, selection_gaps
 from fgcme.report.formatting import percent, points
 from fgcme.report.summary import summarise_findings, summarise_gaps
