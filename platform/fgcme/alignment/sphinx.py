@@ -85,12 +85,7 @@ def _decoder(beam: str) -> Any:
 
 def _decode(decoder: Any, words: list[str], samples: Samples) -> list[Any] | None:
     """One segment for each word, or None where the search did not reach the last word."""
-    for word in words:
-        if decoder.lookup_word(word) is None:
-            phones = pronounce(word, decoder.lookup_word)
-            if phones is None:
-                raise AlignmentError("oov", f"the word {word!r} has no letter that the English aligner can pronounce")
-            decoder.add_word(word, phones, True)
+    _add_missing_words(decoder, words)
     # Without this the noise estimate of the utterance before would move the spans of this one.
     decoder.reinit_feat()
     decoder.set_align_text(" ".join(words))
@@ -101,6 +96,29 @@ def _decode(decoder: Any, words: list[str], samples: Samples) -> list[Any] | Non
         return None
     segments = [segment for segment in decoder.seg() if not segment.word.startswith(("<", "["))]
     return segments if [_ALTERNATE.sub("", segment.word) for segment in segments] == words else None
+
+
+def _add_missing_words(decoder: Any, words: list[str]) -> None:
+    """Add the words that the dictionary lacks, each pronounced as if no other had been added."""
+    added = _added_words(decoder)
+
+    def lookup(word: str) -> str | None:
+        # An added word is a guess: a guess made from it would depend on what was aligned before.
+        return None if word in added else decoder.lookup_word(word)
+
+    for word in words:
+        if decoder.lookup_word(word) is None:
+            phones = pronounce(word, lookup)
+            if phones is None:
+                raise AlignmentError("oov", f"the word {word!r} has no letter that the English aligner can pronounce")
+            decoder.add_word(word, phones, True)
+            added.add(word)
+
+
+@functools.cache
+def _added_words(decoder: Any) -> set[str]:
+    """The words that were added to a decoder's dictionary, which grows as the process aligns."""
+    return set()
 
 
 def _score(segments: list[Any]) -> float:

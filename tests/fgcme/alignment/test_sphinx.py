@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -55,6 +56,37 @@ def test_an_utterance_aligns_the_same_alone_and_after_others(tmp_path: Path) -> 
     command = [sys.executable, "-c", script, str(tmp_path / "samples.npy"), SENTENCES[1]]
     alone = subprocess.run(command, capture_output=True, text=True)
     assert alone.stdout.strip() == str(forwards[1]), alone.stderr
+
+
+def test_words_outside_the_dictionary_align_the_same_in_any_order_and_grouping(tmp_path: Path) -> None:
+    # Each could be taken for a derivation, a contraction or a compound of another, were that one in the dictionary.
+    texts = [
+        "the tiktoker danced",
+        "a tiktok video",
+        "those tiktoks are old",
+        "the zorber's zorb rolled",
+        "we saw a zorbtiktok there",
+        "the tiktok and the tiktoker",
+    ]
+    np.savez(tmp_path / "samples.npz", *[say(text)[0] for text in texts])
+    script = (
+        "import json, sys, numpy; from fgcme import alignment\n"
+        "samples, texts = numpy.load(sys.argv[1]), json.loads(sys.argv[2])\n"
+        "aligner = alignment.build('sphinx')\n"
+        "for order in json.loads(sys.argv[3]):\n"
+        "    print(str(aligner.align('a', samples[f'arr_{order}'], texts[order])))\n"
+    )
+
+    def aligned(order: list[int]) -> dict[int, str]:
+        """What a fresh process, whose dictionary nobody has added to, makes of these texts one after the other."""
+        command = [sys.executable, "-c", script, str(tmp_path / "samples.npz"), json.dumps(texts), json.dumps(order)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return dict(zip(order, done.stdout.splitlines(), strict=True))
+
+    alone = {number: aligned([number])[number] for number in range(len(texts))}
+    everything = list(range(len(texts)))
+    for order in (everything, everything[::-1], *np.random.default_rng(0).permutation(6).reshape(2, 3).tolist()):
+        assert aligned(order) == {number: alone[number] for number in order}
 
 
 def test_threads_do_not_disturb_each_other() -> None:
