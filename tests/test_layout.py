@@ -168,7 +168,6 @@ WITHOUT_MIRROR = {
     "pipelines.training.runner",
 }
 TOO_LONG = {
-    "fgcme.experiment.search_space",
     "fgcme.tracking.tracker",
     "pipelines.report",
 }

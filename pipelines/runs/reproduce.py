@@ -13,7 +13,16 @@ import yaml
 
 from fgcme.data import Selection
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment, Space, ablation, load_experiment, load_space, parse_experiment, variants
+from fgcme.experiment import (
+    Experiment,
+    Space,
+    ablation,
+    apply_configuration,
+    load_experiment,
+    load_space,
+    parse_experiment,
+    variants,
+)
 from pipelines import bundled
 
 # Where things lie and how work is spread, which decides no result.
@@ -128,18 +137,10 @@ def _prepare(experiment: Experiment, argument: str, overrides: Sequence[str]) ->
 
 def _portable(experiment: Experiment) -> Experiment:
     """The experiment without what belongs to the machine."""
-    content = experiment.model_dump(mode="json")
-    for dotted in _PATHS:
-        *sections, last = dotted.split(".")
-        section = content
-        for name in sections:
-            section = section[name]
-        if section[last] is not None:
-            section[last] = Path(section[last]).name
-    content["corpus"]["root"] = content["prepare"]["folder"] = None
-    for name in ("scaling", "storage", "tracking"):
-        del content[name]
-    return parse_experiment(content)
+    flat = experiment.flat()
+    names = {path: Path(flat[path]).name for path in _PATHS if flat[path] is not None}
+    defaults: dict[str, Any] = {section: {} for section in ("scaling", "storage", "tracking")}
+    return apply_configuration(experiment, names | defaults | {"corpus.root": None, "prepare.folder": None})
 
 
 def _is_shipped(experiment: Experiment, space: str, reference: str, compared: Mapping[str, Experiment]) -> bool:

@@ -1,7 +1,8 @@
 """What an experiment is: its settings, read from YAML and overrides; search spaces, ablations, named variants."""
 
-from fgcme.experiment.loading import load_experiment, parse_experiment
-from fgcme.experiment.search_space import Parameter, Space, Value, apply_configuration, load_space
+from fgcme.experiment.loading import apply_configuration, load_experiment, parse_experiment
+from fgcme.experiment.parameter import Parameter, Value
+from fgcme.experiment.search_space import Space
 from fgcme.experiment.settings import (
     AcousticSettings,
     AugmentationSettings,
@@ -16,6 +17,7 @@ from fgcme.experiment.settings import (
     TrainingSettings,
     TuneSettings,
 )
+from fgcme.experiment.space_file import load_space
 
 __all__ = [
     "AcousticSettings",

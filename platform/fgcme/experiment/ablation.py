@@ -12,36 +12,44 @@ A variant is the experiment with the settings of the named variant, if it has su
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from fgcme.errors import UserError
 from fgcme.experiment import variants
-from fgcme.experiment.loading import parse_experiment, read_yaml, setting_type
-from fgcme.experiment.settings import Experiment
+from fgcme.experiment.dotted import set_dotted
+from fgcme.experiment.explanation import explain
+from fgcme.experiment.loading import parse_experiment
+from fgcme.experiment.setting_names import did_you_mean, setting_type
+from fgcme.experiment.settings import Experiment, Name
+from fgcme.experiment.yaml_text import read_yaml
 
-# How alike two names are, from 0 to 1, of which one is a guess at the other, or is meant to be the other.
-_GUESS, _SLIP = 0.6, 0.85
-# It becomes part of file names and of MLflow's metric names.
-Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+# A name this much like a named variant's is a slip of the pen, even if it has settings of its own.
+_SLIP = 0.85
 
 
 class Ablation(BaseModel):
     """What is compared.
 
     Attributes:
-        variants: name -> dotted settings that make it differ from the experiment, or from the variant of its name.
         reference: the variant that all others are compared with.
+        variants: name -> dotted settings that make it differ from the experiment, or from the variant of its name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reference: str
-    variants: Annotated[dict[Name, dict[str, Any] | None], Field(min_length=1)]
+    variants: dict[Name, dict[str, Any] | None]
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _check_variants(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping) or not content:
+            raise ValueError("name at least one, each on a line, as in `fgcme:`")
+        return content
 
 
 def load_ablation(path: Path, experiment: Experiment) -> tuple[str, dict[str, Experiment]]:
@@ -61,57 +69,51 @@ def load_ablation(path: Path, experiment: Experiment) -> tuple[str, dict[str, Ex
         ablation = Ablation.model_validate(content)
     except ValidationError as error:
         raise UserError(
-            f"{path}: {_explain(error.errors()[0])}; an ablation has `reference` and at least one of `variants`"
+            f"{path}: {explain(error, _explain_unknown_key)[0]}; an ablation has `reference` and at least one of "
+            "`variants`"
         ) from None
     if ablation.reference not in ablation.variants:
         raise UserError(f"{path}: reference: {ablation.reference} is none of {', '.join(ablation.variants)}")
-    made: dict[str, Experiment] = {}
-    for name, own in ablation.variants.items():
+    experiments: dict[str, Experiment] = {}
+    for name, settings in ablation.variants.items():
         try:
-            variant = _variant(experiment, name, own or {})
+            variant = _make_variant(experiment, name, settings or {})
         except UserError as error:
-            raise UserError(f"{path}: variant {name}: {str(error).removeprefix('experiment: ')}") from None
-        for other, same in made.items():
-            if same == variant:
+            raise UserError(f"{path}: variant {name}: {error}") from None
+        for other, earlier in experiments.items():
+            if earlier == variant:
                 raise UserError(f"{path}: variants {other} and {name} are the same: drop one of them")
-        made[name] = variant
-    return ablation.reference, made
+        experiments[name] = variant
+    return ablation.reference, experiments
 
 
-def _explain(item: Any) -> str:
-    key, *rest = (str(part) for part in item["loc"])
-    if item["type"] == "missing":
-        return f"{key} is missing"
-    if item["type"] == "extra_forbidden":
-        return f"{key} is none of its keys"
-    if item["type"] == "string_pattern_mismatch":
-        return f"{key}: {item['input']!r} is no name of letters, digits, `.`, `-` and `_`"
-    if key == "variants" and not rest:
-        return "variants: none is named, a line each, as in `fgcme:`"
-    return f"{'.'.join([key, *rest])}: {item['input']!r} is refused: {item['msg'][0].lower()}{item['msg'][1:]}"
+def _explain_unknown_key(key: str) -> str:
+    allowed = list(Ablation.model_fields)
+    return f"{key}: no such key{did_you_mean(key, allowed)} (allowed here: {', '.join(allowed)})"
 
 
-def _variant(experiment: Experiment, name: str, own: Mapping[str, Any]) -> Experiment:
+def _make_variant(experiment: Experiment, name: str, settings: Mapping[str, Any]) -> Experiment:
     content = experiment.model_dump(mode="json")
-    # With settings of its own almost any name will do, as `mean_wider`; but a slip of the pen would make it FG-CME.
-    close = difflib.get_close_matches(name, variants.all_variants(), n=1, cutoff=_SLIP if own else _GUESS)
     if name in variants.all_variants():
         variants.merge(content["model"], variants.find_variant(name))
-    elif own and close and not name.startswith(close[0]):
-        raise UserError(f"not a named variant; did you mean {close[0]}? else choose a name that is less like it")
-    elif not own:
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise UserError(
-            f"not a named variant, and without settings of its own; {hint}"
-            f"(named are {', '.join(variants.all_variants())})"
-        )
-    for dotted, value in own.items():
+    else:
+        _check_own_name(name, settings)
+    for dotted, value in settings.items():
+        setting_type(dotted)
         if not dotted.startswith(("model.", "training.")) or dotted == "training.seeds":
             raise UserError(f"{dotted} is the same for all variants: a variant has `model.` and `training.` settings")
-        setting_type(dotted)
-        section = content
-        *parents, last = dotted.split(".")
-        for parent in parents:
-            section = section[parent]
-        section[last] = value
+        set_dotted(content, dotted, value)
     return parse_experiment(content)
+
+
+def _check_own_name(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a name that needs settings and has none, or that looks like a misspelt variant's."""
+    known = variants.all_variants()
+    if not settings:
+        raise UserError(
+            f"not a named variant, and without settings of its own{did_you_mean(name, known)} "
+            f"(named are {', '.join(known)})"
+        )
+    # `mean_wider` is a name of its own, though it begins like a named variant's.
+    if not name.startswith(tuple(known)) and (hint := did_you_mean(name, known, _SLIP)):
+        raise UserError(f"not a named variant{hint} Else choose a name that is less like it")

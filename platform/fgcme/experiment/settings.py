@@ -7,7 +7,6 @@ An experiment file holds only what differs from the defaults below. Building blo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -21,6 +20,10 @@ from pydantic import (
     model_validator,
 )
 
+from fgcme.experiment.dotted import flatten
+
+# It becomes part of file names and of MLflow's metric names.
+Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -272,7 +275,7 @@ class TrainingSettings(Settings):
     focal_gamma: Annotated[float, Field(ge=0)] = Field(2.0, description="exponent of the focal loss")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16 where it is exact enough")
     frame_limit: Positive = Field(3000, description="audio is cut after this many frames")
-    score: Literal["published", "ua", "wa"] = Field("published", description="what the best epoch has most of")
+    score: Literal["published", "ua", "wa"] = Field("published", description="dev metric that selects the best epoch")
     seeds: Distinct = [0]
     augmentation: AugmentationSettings = AugmentationSettings()
 
@@ -341,7 +344,7 @@ class TrackingSettings(Settings):
 class Experiment(Settings):
     """Everything that decides a result."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: Name
     corpus: CorpusSettings
     protocol: ProtocolSettings
     prepare: PrepareSettings = PrepareSettings()
@@ -360,14 +363,16 @@ class Experiment(Settings):
                 raise ValueError("model.acoustic.input mfcc needs prepare.features.kind log_mel")
             if augmentation.speed or augmentation.gain_db or augmentation.noise:
                 raise ValueError(
-                    "training.augmentation.speed, gain and noise need prepare.features.kind log_mel: "
+                    "training.augmentation.speed, gain_db and noise need prepare.features.kind log_mel: "
                     "they work on its energies"
                 )
         if self.training.loss == "ctc":
             if model.kind not in ("fgcme", "learned_alignment", "ctc_alignment"):
                 raise ValueError(f"training.loss ctc needs a model that classifies words, which {model.kind} does not")
             if augmentation.mixup_alpha or self.training.class_weights != "none":
-                raise ValueError("training.loss ctc goes with neither mixup nor class weights")
+                raise ValueError(
+                    "training.loss ctc goes with neither training.augmentation.mixup_alpha nor training.class_weights"
+                )
         if self.training.label_smoothing and self.training.loss != "cross_entropy":
             raise ValueError("training.label_smoothing goes with training.loss cross_entropy")
         if augmentation.mixup_alpha and model.kind == "late_fusion":
@@ -384,16 +389,8 @@ class Experiment(Settings):
         >>> experiment.flat()["model.pooling.kind"]
         'mean_max'
         """
-        return dict(_leaves(self.model_dump(mode="json")))
+        return flatten(self.model_dump(mode="json"))
 
     def to_yaml(self) -> str:
-        """The whole experiment, defaults included, as YAML that `load` reads back to an equal experiment."""
+        """The whole experiment, defaults included, as YAML that `load_experiment` reads back as an equal one."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, inner in value.items():
-        if isinstance(inner, dict) and inner and key != "labels":
-            yield from _leaves(inner, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", inner

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from fgcme.errors import UserError
+from fgcme.experiment.setting_names import did_you_mean
 
 
 @functools.cache
@@ -31,9 +31,8 @@ def find_variant(name: str) -> dict[str, Any]:
         UserError: there is no such variant; names the closest.
     """
     if name not in all_variants():
-        close = difflib.get_close_matches(name, all_variants(), n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise UserError(f"model={name}: no such variant; {hint}(there are {', '.join(all_variants())})")
+        hint = did_you_mean(name, all_variants())
+        raise UserError(f"model={name}: no such variant{hint} (there are {', '.join(all_variants())})")
     return copy.deepcopy(all_variants()[name])
 
 

@@ -1,4 +1,4 @@
-"""Overrides, renamed settings, keys as text, and who is blamed for what is refused."""
+"""Overrides, renamed settings, labels as text, and whether the file or an override is blamed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.experiment import load_experiment, load_space
+from fgcme.experiment import apply_configuration, load_experiment, load_space, parse_experiment
 
 TEXT = "name: mine\ncorpus: {kind: demo}\nprotocol: {name: demo/4class}\n"
 
@@ -49,10 +49,65 @@ def test_a_renamed_key_of_a_space_is_refused_with_its_new_name(file: Path) -> No
         load_space(space, load_experiment(file))
 
 
-def test_an_override_at_fault_is_blamed_and_not_the_file(file: Path) -> None:
+def test_an_override_at_fault_is_blamed_instead_of_the_file(file: Path) -> None:
     with pytest.raises(UserError) as refusal:
         load_experiment(file, ["training.batch_size=8", "training.epochs=true"])
     assert str(refusal.value) == "override 'training.epochs=true': training.epochs: expects a number, got true"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "at_fault"),
+    [
+        # What is refused lies above the override's key.
+        (
+            ["training.epochs=3", "model.acoustic.kernels=[3]"],
+            "override 'model.acoustic.kernels=[3]': model.acoustic: ",
+        ),
+        (
+            ["training.loss=ctc", "training.epochs=3", "model.kind=late_fusion"],
+            "overrides 'training.loss=ctc' and 'model.kind=late_fusion': training.loss ctc needs a model",
+        ),
+        (["training.epochs=true", "training.epochs=0"], "override 'training.epochs=0': training.epochs: 0 is refused"),
+        (["training.epochs=0", "training.epochs=0"], "override 'training.epochs=0': training.epochs: 0 is refused"),
+        (["training={epochs: 0}"], "override 'training={epochs: 0}': training.epochs: 0 is refused"),
+        (
+            ["training.epochs=0", "training.batch_size=0"],
+            "override 'training.epochs=0': training.epochs: 0 is refused: input should be greater than or equal to 1; "
+            "override 'training.batch_size=0': training.batch_size: 0 is refused",
+        ),
+        (["name.more=1"], "override 'name.more=1': name.more: name has no keys below it"),
+        (["storage.path=x", "training.epochs=2024-13-01"], "override 'training.epochs=2024-13-01': not valid YAML"),
+    ],
+)
+def test_an_override_is_blamed_if_the_error_disappears_without_it(
+    file: Path, overrides: list[str], at_fault: str
+) -> None:
+    with pytest.raises(UserError) as refusal:
+        load_experiment(file, overrides)
+    assert str(refusal.value).startswith(at_fault)
+    assert str(file) not in str(refusal.value)
+
+
+def test_an_override_that_meets_a_file_s_setting_is_blamed(file: Path) -> None:
+    file.write_text(TEXT + "training: {loss: focal}\n")
+    with pytest.raises(UserError) as refusal:
+        load_experiment(file, ["training.epochs=3", "training.label_smoothing=0.1"])
+    assert str(refusal.value).startswith("override 'training.label_smoothing=0.1': training.label_smoothing goes with")
+
+
+def test_an_unknown_variant_in_a_file_is_refused_with_the_file(file: Path) -> None:
+    file.write_text(TEXT + "model: meen\n")
+    with pytest.raises(UserError, match=f"^{file}: model=meen: no such variant; did you mean mean"):
+        load_experiment(file, ["training.epochs=3"])
+
+
+def test_changed_settings_are_checked() -> None:
+    experiment = parse_experiment({"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}})
+    changed = apply_configuration(experiment, {"model.pooling.kind": "mean", "training": {"epochs": 3}})
+    assert (changed.model.pooling.kind, changed.training.epochs) == ("mean", 3)
+    assert experiment.model.pooling.kind == "mean_max"
+    with pytest.raises(UserError, match=r"^model\.poling is not a setting; did you mean model\.pooling\?"):
+        apply_configuration(experiment, {"model.poling.kind": "mean"})
 
 
 def test_a_file_at_fault_is_blamed_beside_a_good_override(file: Path) -> None:
@@ -86,6 +141,6 @@ def test_labels_are_the_text_that_is_written_whatever_yaml_takes_them_for(file: 
     assert experiment.protocol.labels == {"1": "angry", "007": "happy", "no": "sad", "2024-06-01": "neutral"}
 
 
-def test_a_label_that_is_there_twice_is_refused(file: Path) -> None:
+def test_a_label_given_twice_is_refused(file: Path) -> None:
     with pytest.raises(UserError, match="`1` is there twice"):
         load_experiment(file, ["protocol.labels={1: angry, '1': sad}"])

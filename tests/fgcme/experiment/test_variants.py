@@ -59,7 +59,7 @@ def test_an_unknown_variant_is_refused_with_the_closest_and_all_there_are(name: 
 
 
 def test_a_name_like_no_other_is_refused_without_a_guess() -> None:
-    with pytest.raises(UserError, match=r"model=zzz: no such variant; \(there are fgcme, "):
+    with pytest.raises(UserError, match=r"model=zzz: no such variant \(there are fgcme, "):
         variants.find_variant("zzz")
 
 
