@@ -93,11 +93,11 @@ def main() -> None:
 def read(folder: Path) -> tuple[list[Utterance], int]:
     """Utterances of a prepared corpus, and the size of its vocabulary."""
     corpus = SpeechCorpus(folder)
-    vocabulary = Vocabulary.of(corpus.words)
-    classes = sorted({label or "" for label in corpus.members.raw_labels})
+    vocabulary = Vocabulary.from_utterances(corpus.words)
+    classes = sorted({label or "" for label in corpus.table.raw_labels})
     utterances = [
         Utterance(corpus.frames(index), *corpus.spans(index), vocabulary.index(words), classes.index(label or ""))
-        for index, (words, label) in enumerate(zip(corpus.words, corpus.members.raw_labels, strict=True))
+        for index, (words, label) in enumerate(zip(corpus.words, corpus.table.raw_labels, strict=True))
     ]
     return utterances, len(vocabulary)
 

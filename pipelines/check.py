@@ -29,9 +29,9 @@ def run(experiment: Experiment) -> int:
     folder = locate_prepared(experiment)
     corpus = SpeechCorpus(folder)
     protocol = resolve_protocol(experiment.protocol, experiment.corpus.kind)
-    assignment = assign_folds(protocol, corpus.members, allow_missing=True)
+    assignment = assign_folds(protocol, corpus.table, allow_missing=True)
     taking_part = np.flatnonzero(assignment.labels >= 0).tolist()
-    groups = corpus.members.speakers if protocol.group == "speaker" else corpus.members.sessions
+    groups = corpus.table.speakers if protocol.group == "speaker" else corpus.table.sessions
     by_class = Counter(protocol.classes[assignment.labels[index]] for index in taking_part)
     by_group = Counter(groups[index] or "" for index in taking_part)
     console = Console()
@@ -95,7 +95,7 @@ def _folds(corpus: SpeechCorpus, assignment: Assignment, selection: Selection) -
     for column in ("speakers shared", "dev texts in train", "test texts in train", "test texts in dev"):
         table.add_column(column, justify="right", width=len("speakers"))
     table.add_column("tested")
-    speakers = np.array(corpus.members.speakers)
+    speakers = np.array(corpus.table.speakers)
     texts = np.array([" ".join(normalise(text)) for text in corpus.texts])
     for fold in range(assignment.fold_count):
         parts = split_fold(assignment, fold, selection)

@@ -57,8 +57,8 @@ def _small_sweep(experiment: Experiment) -> Experiment:
 def _unheard(experiment: Experiment, fold: int) -> tuple[Path, Utterance]:
     """The corpus's folder, and the first utterance of a fold's test part."""
     corpus = SpeechCorpus(locate_prepared(experiment))
-    assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.members)
-    wanted = corpus.members.ids[split_fold(assignment, fold).test[0]]
+    assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.table)
+    wanted = corpus.table.ids[split_fold(assignment, fold).test[0]]
     root, listing = find(experiment.corpus, storage_folder(experiment))
     return root, next(utterance for utterance in listing.utterances if utterance.id == wanted)
 

@@ -368,7 +368,7 @@ def choose(predictions: pa.Table, corpus: SpeechCorpus, classes: Sequence[str]) 
     Of a class in a fold it is the utterance whose number of words is closest to six, the first by its id where several
     are; the answers play no part.
     """
-    lengths = dict(zip(corpus.members.ids, map(len, corpus.words), strict=True))
+    lengths = dict(zip(corpus.table.ids, map(len, corpus.words), strict=True))
     rows = predictions.to_pylist()
     seed = min(row["seed"] for row in rows)
     rows = [row for row in rows if row["seed"] == seed]
@@ -386,7 +386,7 @@ def _read_by(
     model: Network, card: ModelSpec, row: Mapping[str, Any], corpus: SpeechCorpus, experiment: Experiment
 ) -> UtteranceExample:
     """What a fold's model says of the utterance of a row of its test predictions."""
-    utterance = corpus.members.ids.index(row["id"])
+    utterance = corpus.table.ids.index(row["id"])
     begin, end = corpus.spans(utterance)
     frames = corpus.frames(utterance)[: card.frame_limit]
     speech = AnalysedSpeech(corpus.words[utterance], begin, end, frames, corpus.alignments[utterance], 0.0)

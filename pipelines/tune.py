@@ -121,7 +121,7 @@ def dev_speakers(plan: SweepPlan) -> list[str]:
     """The speakers whose dev scores decide between configurations."""
     return sorted(
         {
-            plan.corpus.members.speakers[utterance]
+            plan.corpus.table.speakers[utterance]
             for fold in plan.experiment.tune.folds
             for utterance in split_fold(plan.assignment, fold).dev
         }

@@ -22,7 +22,7 @@ def load_assigned_corpus(experiment: Experiment) -> tuple[Path, SpeechCorpus, As
     folder = locate_prepared(experiment)
     corpus = SpeechCorpus(folder)
     try:
-        return folder, corpus, apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.members)
+        return folder, corpus, apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.table)
     except MismatchError as mismatch:
         lost = next(prepared.rejection_lines(folder), None)
         raise UserError(f"{mismatch}; {lost}" if lost else str(mismatch)) from None

@@ -364,9 +364,9 @@ def _cost(fits: list[FoldTrainer], kind: str) -> float:
     seconds = []
     for _ in range(3):
         started = time.perf_counter()
-        fits[0].evaluate(fits[0].parts.dev)
+        fits[0].evaluate(fits[0].loaders.dev)
         seconds.append(time.perf_counter() - started)
-    return 1000 * statistics.median(seconds) / len(fits[0].parts.dev.labels)
+    return 1000 * statistics.median(seconds) / len(fits[0].loaders.dev.labels)
 
 
 def _copied_state() -> Path:

@@ -157,15 +157,15 @@ def _publish(
     job: Job, fit: FoldTrainer, corpus: SpeechCorpus, assignment: Assignment, test: Evaluation, result: Result
 ) -> None:
     """Keep the model, its test predictions and its final metrics with the run."""
-    experiment, classes, tested = job.experiment, assignment.protocol.classes, fit.parts.test.utterances
+    experiment, classes, tested = job.experiment, assignment.protocol.classes, fit.loaders.test.utterances
     # Where the word vectors lay is nobody's business any more: they are among the weights.
     semantic = experiment.model.semantic.model_copy(update={"vectors": None})
     card = fitted.ModelSpec(
         model=experiment.model.model_copy(update={"semantic": semantic}),
         prepare=experiment.prepare,
         classes=classes,
-        words=fit.parts.vocabulary.words,
-        frame_size=fit.parts.frame_size,
+        words=fit.loaders.vocabulary.words,
+        frame_size=fit.loaders.frame_size,
         frame_limit=experiment.training.frame_limit,
         blank=experiment.training.loss == "ctc",
         origin={
@@ -177,8 +177,8 @@ def _publish(
         },
     )
     predictions = predictions_table(
-        [corpus.members.ids[index] for index in tested],
-        [corpus.members.speakers[index] for index in tested],
+        [corpus.table.ids[index] for index in tested],
+        [corpus.table.speakers[index] for index in tested],
         test.labels,
         test.logits,
         classes,

@@ -90,7 +90,7 @@ def learn(corpus: SpeechCorpus, model: dict[str, Any], training: dict[str, Any])
     """Losses before and after a training, both by the model as it answers."""
     torch.set_num_threads(1)
     described = experiment(model, training)
-    assignment = apply_protocol(described.protocol, described.corpus.kind, corpus.members)
+    assignment = apply_protocol(described.protocol, described.corpus.kind, corpus.table)
     parts = make_fold_loaders(corpus, assignment, 0, described.protocol.selection, described.model, described.training)
     fit = FoldTrainer(parts, described.model, described.training, seed=0)
 
@@ -110,7 +110,7 @@ def test_the_corpus_is_as_one_prepares_it(corpus: SpeechCorpus) -> None:
     assert len(corpus) == SENTENCES
     assert corpus.alignments.count("sphinx") > 0.8 * SENTENCES
     assert len({tuple(words) for words in corpus.words}) == SENTENCES
-    assert len(set(zip(corpus.members.speakers, corpus.members.raw_labels, strict=True))) == SENTENCES
+    assert len(set(zip(corpus.table.speakers, corpus.table.raw_labels, strict=True))) == SENTENCES
 
 
 @pytest.mark.parametrize("name", variants.all_variants())

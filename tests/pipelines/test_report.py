@@ -77,8 +77,8 @@ def test_the_verb_takes_a_run_and_a_folder() -> None:
 def test_one_utterance_an_emotion_is_drawn_each_from_another_fold(tmp_path: Path) -> None:
     corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus"))
     classes = list(small_corpus.EMOTIONS)
-    labels = [classes.index(label) for label in corpus.members.raw_labels]
-    folds = [int(speaker[1]) % 4 for speaker in corpus.members.speakers]
+    labels = [classes.index(label) for label in corpus.table.raw_labels]
+    folds = [int(speaker[1]) % 4 for speaker in corpus.table.speakers]
 
     def chosen(answer: int) -> list[tuple[str, int]]:
         parts = []
@@ -86,8 +86,8 @@ def test_one_utterance_an_emotion_is_drawn_each_from_another_fold(tmp_path: Path
             own = [index for index, each in enumerate(folds) if each == fold]
             parts.append(
                 predictions_table(
-                    [corpus.members.ids[index] for index in own],
-                    [corpus.members.speakers[index] for index in own],
+                    [corpus.table.ids[index] for index in own],
+                    [corpus.table.speakers[index] for index in own],
                     np.array([labels[index] for index in own]),
                     np.eye(4)[[answer] * len(own)],
                     classes,
@@ -99,11 +99,11 @@ def test_one_utterance_an_emotion_is_drawn_each_from_another_fold(tmp_path: Path
 
     rows = chosen(0)
     assert [fold for _, fold in rows] == [0, 1, 2, 3]
-    lengths = dict(zip(corpus.members.ids, map(len, corpus.words), strict=True))
+    lengths = dict(zip(corpus.table.ids, map(len, corpus.words), strict=True))
     for number, (name, fold) in enumerate(rows):
         rivals = [
             other
-            for other, label, each in zip(corpus.members.ids, labels, folds, strict=True)
+            for other, label, each in zip(corpus.table.ids, labels, folds, strict=True)
             if label == number and each == fold
         ]
         assert name == min(rivals, key=lambda other: (abs(lengths[other] - 6), other))

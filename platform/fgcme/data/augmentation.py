@@ -28,7 +28,7 @@ _NOISE_SECONDS = 30
 _NOISE_LEVEL = 0.1
 
 
-class Varied(NamedTuple):
+class AlignedFrames(NamedTuple):
     """Log-mel frames of an utterance, [A, bins] float32, and the spans of its words, [T] each, end exclusive."""
 
     frames: Frames
@@ -36,19 +36,19 @@ class Varied(NamedTuple):
     end: Indices
 
 
-def varies_energies(settings: AugmentationSettings) -> bool:
+def changes_energies(settings: AugmentationSettings) -> bool:
     """Whether anything is done to the log-mel energies."""
     return bool(settings.speed or settings.gain_db or settings.noise)
 
 
-def varies_frames(settings: AugmentationSettings) -> bool:
+def changes_frames(settings: AugmentationSettings) -> bool:
     """Whether anything is done to the frames of an utterance."""
-    return varies_energies(settings) or bool(settings.time_masks or settings.frequency_masks)
+    return changes_energies(settings) or bool(settings.time_masks or settings.frequency_masks)
 
 
-def vary_energies(
+def augment_energies(
     settings: AugmentationSettings, frames: Frames, begin: Indices, end: Indices, generator: np.random.Generator
-) -> Varied:
+) -> AlignedFrames:
     """Change speed, then level, then add noise, each as much as is drawn for it.
 
     Args:
@@ -57,7 +57,7 @@ def vary_energies(
         begin, end: [T] spans of the words.
         generator: what is drawn from.
     """
-    varied = Varied(frames, begin, end)
+    varied = AlignedFrames(frames, begin, end)
     if settings.speed:
         varied = change_speed(*varied, generator.uniform(1 - settings.speed, 1 + settings.speed))
     frames = varied.frames
@@ -71,7 +71,7 @@ def vary_energies(
     return varied._replace(frames=frames)
 
 
-def change_speed(frames: Frames, begin: Indices, end: Indices, factor: float) -> Varied:
+def change_speed(frames: Frames, begin: Indices, end: Indices, factor: float) -> AlignedFrames:
     """What the utterance gives when its waveform is played so many times faster, higher voice and all.
 
     New frame j looks where old frame `factor` j + (`factor` - 1) WINDOW / (2 HOP) did, and the new bin around f Hz at
@@ -102,7 +102,7 @@ def change_speed(frames: Frames, begin: Indices, end: Indices, factor: float) ->
         energies = filled[partly] * np.exp(shifted[:, partly])
         energies += (1 - filled[partly]) * np.exp(frames[:, partly].min(0))
         shifted[:, partly] = np.log(energies)
-    return Varied(np.maximum(shifted, np.float32(FLOOR), out=shifted), *_scaled(begin, end, factor, count))
+    return AlignedFrames(np.maximum(shifted, np.float32(FLOOR), out=shifted), *_scaled(begin, end, factor, count))
 
 
 def change_gain(frames: Frames, decibels: float) -> Frames:
@@ -121,7 +121,7 @@ def change_gain(frames: Frames, decibels: float) -> Frames:
     return louder
 
 
-def add_noise(frames: Frames, noise: Frames, ratio: float) -> Frames:
+def add_noise(frames: Frames, noise: Frames, snr_db: float) -> Frames:
     """What the utterance gives when noise is added to its waveform, but for the two's interference.
 
     Energies are added as those of independent signals are on average.
@@ -134,7 +134,7 @@ def add_noise(frames: Frames, noise: Frames, ratio: float) -> Frames:
             pre-emphasis undone, which is within half a dB of the ratio of the waveforms' energies.
     """
     energies, added = np.exp(frames), np.exp(noise)
-    added *= np.float32(_energy(energies) / _energy(added) / 10 ** (ratio / 10))
+    added *= np.float32(_energy(energies) / _energy(added) / 10 ** (snr_db / 10))
     energies += added
     np.log(energies, out=energies)
     return energies
@@ -147,7 +147,7 @@ def white_noise(bins: int) -> Frames:
     return log_mel(samples.astype(np.float32), bins)
 
 
-def blank(settings: AugmentationSettings, frames: Frames, blocks: int, generator: np.random.Generator) -> Frames:
+def spec_augment(settings: AugmentationSettings, frames: Frames, blocks: int, generator: np.random.Generator) -> Frames:
     """Blank some stretches of time and bands of values to the utterance's mean, by Park et al. ("SpecAugment", 2019).
 
     Each is from 0 values wide to as many as the settings allow, and lies anywhere.
@@ -170,7 +170,7 @@ def blank(settings: AugmentationSettings, frames: Frames, blocks: int, generator
     return blanked.reshape(frames.shape)
 
 
-def mixture(concentration: float, count: int, generator: np.random.Generator) -> Mixture:
+def draw_mixture(concentration: float, count: int, generator: np.random.Generator) -> Mixture:
     """Pair each of `count` utterances with one of them, itself perhaps (Zhang et al., "mixup", 2018).
 
     Args:

@@ -213,10 +213,10 @@ class Batch:
 
 def collate(
     frames: Sequence[np.ndarray],
-    reads: Sequence[FrameLayout],
+    layouts: Sequence[FrameLayout],
     words: Sequence[np.ndarray],
     labels: Sequence[int],
-    minimum: int,
+    min_length: int,
 ) -> Batch:
     """Lay utterances end to end.
 
@@ -228,13 +228,13 @@ def collate(
         minimum: the shortest signal that the encoder takes, reach + 1; a batch with less is filled with zeros.
     """
     pieces = [
-        signal[first:last] for signal, read in zip(frames, reads, strict=True) for first, last in read.runs.tolist()
+        signal[first:last] for signal, read in zip(frames, layouts, strict=True) for first, last in read.runs.tolist()
     ]
-    return pack(torch.from_numpy(np.concatenate(pieces or [frames[0][:0]])), reads, words, labels, minimum)
+    return pack(torch.from_numpy(np.concatenate(pieces or [frames[0][:0]])), layouts, words, labels, min_length)
 
 
 def pack(
-    frames: Tensor, reads: Sequence[FrameLayout], words: Sequence[np.ndarray], labels: Sequence[int], minimum: int
+    frames: Tensor, layouts: Sequence[FrameLayout], words: Sequence[np.ndarray], labels: Sequence[int], min_length: int
 ) -> Batch:
     """Make a batch of frames that lie end to end already.
 
@@ -242,15 +242,15 @@ def pack(
         frames: [N, F] the runs of all utterances, one behind the other, on any device; everything else is on the CPU.
         reads, words, labels, minimum: see `collate`.
     """
-    if len(frames) < minimum:
-        frames = functional.pad(frames, (0, 0, 0, minimum - len(frames)))
-    starts = np.cumsum([0] + [read.length for read in reads[:-1]])
-    shift = np.repeat(starts, [len(read.begin) for read in reads])
-    begin, end = (np.concatenate([getattr(read, edge) for read in reads]) + shift for edge in ("begin", "end"))
+    if len(frames) < min_length:
+        frames = functional.pad(frames, (0, 0, 0, min_length - len(frames)))
+    starts = np.cumsum([0] + [read.length for read in layouts[:-1]])
+    shift = np.repeat(starts, [len(read.begin) for read in layouts])
+    begin, end = (np.concatenate([getattr(read, edge) for read in layouts]) + shift for edge in ("begin", "end"))
     return Batch(
         frames=frames,
         reads=Ranges(*map(torch.from_numpy, (begin, end, end - begin))),
-        spans=torch.from_numpy(np.concatenate([read.spans for read in reads]) + shift[:, None]),
+        spans=torch.from_numpy(np.concatenate([read.spans for read in layouts]) + shift[:, None]),
         words=torch.from_numpy(np.concatenate(words).astype(np.int64)),
         word_counts=torch.tensor([len(utterance) for utterance in words]),
         labels=torch.tensor(labels, dtype=torch.int64),

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from fgcme.data.augmentation import blank, mixture, varies_energies, varies_frames, vary_energies
+from fgcme.data.augmentation import augment_energies, changes_energies, changes_frames, draw_mixture, spec_augment
 from fgcme.data.batch import Batch, FrameLayout, SegmentScheme, collate, layout_frames, pack
 from fgcme.data.front_end import FrontEnd, Moments
 from fgcme.data.protocol import UtteranceTable
@@ -61,7 +61,7 @@ class SpeechCorpus:
             values = _views(table[name])
             return [values[row] for row in order]
 
-        self.members = UtteranceTable(
+        self.table = UtteranceTable(
             column("id"), column("raw_label"), column("speaker"), column("session"), column("act")
         )
         self.words: list[list[str]] = column("words")
@@ -89,7 +89,7 @@ class SpeechCorpus:
 class Vocabulary:
     """Words of the training part, numbered; row 0 is padding and row 1 any other word.
 
-    >>> vocabulary = Vocabulary.of([["kids", "talk"], ["dogs", "talk"]])
+    >>> vocabulary = Vocabulary.from_utterances([["kids", "talk"], ["dogs", "talk"]])
     >>> vocabulary.index(["dogs", "bark"]).tolist()
     [2, 1]
     """
@@ -99,7 +99,7 @@ class Vocabulary:
         self._index = {word: index for index, word in enumerate(self.words, start=UNKNOWN + 1)}
 
     @classmethod
-    def of(cls, utterances: Sequence[Sequence[str]]) -> Vocabulary:
+    def from_utterances(cls, utterances: Sequence[Sequence[str]]) -> Vocabulary:
         """The vocabulary of some utterances, in alphabetical order."""
         return cls(sorted({word for words in utterances for word in words}))
 
@@ -159,7 +159,7 @@ class RaggedLoader:
         self._frame_size = self._front_end.size(corpus.frame_size)
         self._frames: list[np.ndarray | None] = [None] * len(utterances)
         self._resident: tuple[torch.Tensor, ...] | None = None
-        self._varies = reading.segments != "none" and varies_frames(self._augmentation)
+        self._varies = reading.segments != "none" and changes_frames(self._augmentation)
         self._reads: list[FrameLayout] = [
             layout_frames(reading, *corpus.spans(index), min(corpus.frame_count(index), frame_limit))
             for index in utterances
@@ -227,7 +227,7 @@ class RaggedLoader:
         if not self._augmentation.mixup_alpha:
             return batch
         generator = np.random.default_rng([seed, len(self.utterances), *positions])
-        return replace(batch, mixture=mixture(self._augmentation.mixup_alpha, len(batch), generator))
+        return replace(batch, mixture=draw_mixture(self._augmentation.mixup_alpha, len(batch), generator))
 
     def frames(self, position: int) -> np.ndarray:
         """What the model may read of the utterance at a position, [A, F] float32."""
@@ -243,7 +243,7 @@ class RaggedLoader:
         return self._front(self._corpus.frames(utterance)[: self._frame_limit], utterance)
 
     def _front(self, frames: np.ndarray, utterance: int) -> np.ndarray:
-        return self._front_end(frames, self._speakers.get(self._corpus.members.speakers[utterance]))
+        return self._front_end(frames, self._speakers.get(self._corpus.table.speakers[utterance]))
 
     def _plain(self, positions: np.ndarray) -> Batch:
         reads = [self._reads[position] for position in positions]
@@ -263,15 +263,17 @@ class RaggedLoader:
         """One utterance as it is in this epoch, and what the model reads of it."""
         settings, utterance = self._augmentation, self.utterances[position]
         generator = np.random.default_rng([seed, position])
-        if varies_energies(settings):
+        if changes_energies(settings):
             # The whole recording is varied and then cut, as its waveform would be.
-            varied = vary_energies(settings, self._corpus.frames(utterance), *self._corpus.spans(utterance), generator)
+            varied = augment_energies(
+                settings, self._corpus.frames(utterance), *self._corpus.spans(utterance), generator
+            )
             frames = self._front(varied.frames[: self._frame_limit], utterance)
             reads = layout_frames(self._reading, varied.begin, varied.end, len(frames))
         else:
             frames, reads = self.frames(position), self._reads[position]
         if settings.time_masks or settings.frequency_masks:
-            frames = blank(settings, frames, 1 + self._front_end.deltas, generator)
+            frames = spec_augment(settings, frames, 1 + self._front_end.deltas, generator)
         return frames, reads
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fgcme.data.dataset import RaggedLoader, SpeechCorpus, Vocabulary
 from fgcme.data.front_end import FrontEnd, Moments, moments_of_all
-from fgcme.data.hearing import front_end, scheme_of
+from fgcme.data.hearing import front_end_of, scheme_of
 from fgcme.data.protocol import Assignment, Selection, apply_protocol, split_fold
 from fgcme.errors import UserError
 from fgcme.experiment import AugmentationSettings, Experiment, ModelSettings, TrainingSettings
@@ -55,7 +55,7 @@ def open_fold(
     """
     if corpus.description.corpus_hash != corpus_hash:
         raise UserError(f"{corpus.folder}: was prepared again while this {work} was under way; start it anew")
-    assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.members)
+    assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.table)
     return assignment, make_fold_loaders(corpus, assignment, fold, selection, experiment.model, experiment.training)
 
 
@@ -73,8 +73,8 @@ def make_fold_loaders(
         UserError: frames are normalised by speaker, and someone in the fold has none.
     """
     parts = split_fold(assignment, fold, selection)
-    vocabulary = Vocabulary.of([corpus.words[index] for index in parts.train])
-    read, made = scheme_of(model), front_end(model.acoustic)
+    vocabulary = Vocabulary.from_utterances([corpus.words[index] for index in parts.train])
+    read, made = scheme_of(model), front_end_of(model.acoustic)
     hears = read.segments != "none"
     speakers = None
     if hears and made.normalisation == "speaker":
@@ -117,15 +117,15 @@ def speaker_moments(corpus: SpeechCorpus, utterances: np.ndarray, made: FrontEnd
     """
     wanted = set()
     for utterance in utterances:
-        speaker = corpus.members.speakers[utterance]
+        speaker = corpus.table.speakers[utterance]
         if not speaker:
             raise UserError(
-                f"model.acoustic.normalisation speaker: utterance {corpus.members.ids[utterance]} has no speaker; "
+                f"model.acoustic.normalisation speaker: utterance {corpus.table.ids[utterance]} has no speaker; "
                 "name its speaker in the corpus, or set model.acoustic.normalisation=utterance"
             )
         wanted.add(speaker)
     by_speaker = defaultdict(list)
-    for utterance, speaker in enumerate(corpus.members.speakers):
+    for utterance, speaker in enumerate(corpus.table.speakers):
         if speaker in wanted:
             by_speaker[speaker].append(utterance)
     return {

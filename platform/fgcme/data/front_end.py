@@ -53,7 +53,7 @@ class FrontEnd:
     normalisation: Normalisation = "none"
 
     @property
-    def idle(self) -> bool:
+    def is_identity(self) -> bool:
         """Whether frames pass as they are."""
         return self.input == "prepared" and not self.deltas and self.normalisation in ("none", "train")
 

@@ -31,7 +31,7 @@ def has_words(settings: ModelSettings) -> bool:
     return settings.kind not in ("fgcme", "pooled_statistics") or settings.modalities != "acoustic"
 
 
-def front_end(settings: AcousticSettings) -> FrontEnd:
+def front_end_of(settings: AcousticSettings) -> FrontEnd:
     """What the model of these settings makes of prepared frames."""
     return FrontEnd(settings.input, settings.deltas, settings.normalisation)
 

@@ -62,7 +62,7 @@ class Protocol(BaseModel):
         return list(dict.fromkeys(self.labels.values()))
 
     @property
-    def listed(self) -> list[str]:
+    def listed_groups(self) -> list[str]:
         """The groups that the folds list; none where the protocol gives only the number of folds."""
         return [] if isinstance(self.folds, int) else [group for members in self.folds for group in members]
 
@@ -155,16 +155,16 @@ def resolve_protocol(settings: ProtocolSettings, corpus: str) -> Protocol:
     return known
 
 
-def apply_protocol(settings: ProtocolSettings, corpus: str, members: UtteranceTable) -> Assignment:
+def apply_protocol(settings: ProtocolSettings, corpus: str, table: UtteranceTable) -> Assignment:
     """The protocol that an experiment names or declares, applied to its corpus.
 
     Raises:
         UserError: see `resolve` and `assign`.
     """
-    return assign_folds(resolve_protocol(settings, corpus), members, settings.allow_missing)
+    return assign_folds(resolve_protocol(settings, corpus), table, settings.allow_missing)
 
 
-def assign_folds(protocol: Protocol, members: UtteranceTable, allow_missing: bool = False) -> Assignment:
+def assign_folds(protocol: Protocol, table: UtteranceTable, allow_missing: bool = False) -> Assignment:
     """Apply a protocol to a corpus.
 
     Where `allow_missing` is set, a fold of which the corpus has nothing is left away, and the later ones move up.
@@ -176,9 +176,9 @@ def assign_folds(protocol: Protocol, members: UtteranceTable, allow_missing: boo
     """
     left_out: Counter[str] = Counter()
     classes = {name: index for index, name in enumerate(protocol.classes)}
-    groups = members.speakers if protocol.group == "speaker" else members.sessions
-    labels = np.full(len(members.ids), -1, np.int64)
-    for index, (raw_label, act) in enumerate(zip(members.raw_labels, members.acts, strict=True)):
+    groups = table.speakers if protocol.group == "speaker" else table.sessions
+    labels = np.full(len(table.ids), -1, np.int64)
+    for index, (raw_label, act) in enumerate(zip(table.raw_labels, table.acts, strict=True)):
         if protocol.act not in (None, act):
             left_out[f"act {act}"] += 1
         elif raw_label not in protocol.labels:
@@ -207,7 +207,7 @@ def assign_folds(protocol: Protocol, members: UtteranceTable, allow_missing: boo
             f"{protocol.name}: the corpus has utterances of {fold_count} of its folds; {_FOLDS} are needed, so that "
             "train, dev and test share no speaker"
         )
-    _check_speakers(protocol, members.speakers, folds)
+    _check_speakers(protocol, table.speakers, folds)
     dev_groups = _dev_groups(protocol, fold_of_group, fold_count)
     dev = np.array([fold >= 0 and group in dev_groups for group, fold in zip(groups, folds, strict=True)])
     return Assignment(protocol, labels, folds, dev, fold_count, dict(left_out), mismatches)
@@ -236,7 +236,7 @@ def _folds(protocol: Protocol, sizes: Mapping[str, int]) -> tuple[dict[str, int]
         sizes: utterances of each group that could take part.
     """
     if not isinstance(protocol.folds, int):
-        if twice := [group for group, count in Counter(protocol.listed).items() if count > 1]:
+        if twice := [group for group, count in Counter(protocol.listed_groups).items() if count > 1]:
             raise UserError(f"{protocol.name}: {protocol.group} {twice[0]} is listed twice in its folds")
         present = [[group for group in members if group in sizes] for members in protocol.folds]
         filled = [members for members in present if members]
@@ -279,7 +279,7 @@ def _mismatches(protocol: Protocol, labels: np.ndarray, sizes: Mapping[str, int]
     found = np.bincount(labels[labels >= 0], minlength=len(protocol.classes))
     counts = dict(zip(protocol.classes, found.tolist(), strict=True))
     sentences = []
-    if missing := [group for group in protocol.listed if group not in sizes]:
+    if missing := [group for group in protocol.listed_groups if group not in sizes]:
         sentences.append(f"no utterance of {protocol.group} {_some(missing)}")
     if protocol.expected is None:
         sentences += [f"no utterance of class {name}" for name, count in counts.items() if not count]

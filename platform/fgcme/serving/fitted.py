@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from fgcme.data import Vocabulary, collate, layout_frames, scheme_of
-from fgcme.data.hearing import front_end
+from fgcme.data.hearing import front_end_of
 from fgcme.errors import UserError
 from fgcme.experiment import ModelSettings, PrepareSettings
 from fgcme.model import Network, build
@@ -116,7 +116,7 @@ def predict(model: Network, spec: ModelSpec, speech: AnalysedSpeech) -> Predicti
     Where the model was trained on frames normalised by speaker, the utterance's own statistics stand in: who speaks is
     not known.
     """
-    frames = front_end(spec.model.acoustic)(speech.frames[: spec.frame_limit])
+    frames = front_end_of(spec.model.acoustic)(speech.frames[: spec.frame_limit])
     read = scheme_of(spec.model)
     reads = layout_frames(read, speech.begin, speech.end, len(frames))
     words = Vocabulary(spec.words).index(speech.words)

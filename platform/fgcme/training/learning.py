@@ -110,14 +110,14 @@ class FoldTrainer:
 
     def __init__(
         self,
-        parts: FoldLoaders,
+        loaders: FoldLoaders,
         model: ModelSettings,
         training: TrainingSettings,
         seed: int,
         workers: Workers | None = None,
         state: dict[str, Any] | None = None,
     ) -> None:
-        self.parts = parts
+        self.loaders = loaders
         self.training = training
         self.seed = seed
         self.workers = workers or Workers()
@@ -128,26 +128,26 @@ class FoldTrainer:
             raise UserError("training.precision: this GPU has no bfloat16; set it to float32")
         torch.manual_seed(seed)
         self.model: Network = build(
-            model, parts.frame_size, len(parts.vocabulary), len(parts.classes), blank=training.loss == "ctc"
+            model, loaders.frame_size, len(loaders.vocabulary), len(loaders.classes), blank=training.loss == "ctc"
         )
-        if parts.mean is not None and parts.deviation is not None:
-            self.model.standardise.fit(torch.from_numpy(parts.mean), torch.from_numpy(parts.deviation))
+        if loaders.mean is not None and loaders.deviation is not None:
+            self.model.standardise.fit(torch.from_numpy(loaders.mean), torch.from_numpy(loaders.deviation))
         if model.semantic.vectors is not None:
             for module in self.model.modules():
                 if isinstance(module, WordEmbedding):
-                    module.start_from(model.semantic.vectors, parts.vocabulary.words)
+                    module.start_from(model.semantic.vectors, loaders.vocabulary.words)
         self.model.to(device)
         self._trained = self.workers.wrap(self.model)
         self._optimiser = torch.optim.Adam(
             self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
-        class_weights = np.ones(len(parts.classes), np.float32)
+        class_weights = np.ones(len(loaders.classes), np.float32)
         if training.class_weights == "balanced":
-            class_weights = balanced_class_weights(parts.train.labels, len(parts.classes))
+            class_weights = balanced_class_weights(loaders.train.labels, len(loaders.classes))
         self._class_weights = torch.from_numpy(class_weights).to(device)
-        self._weights = class_weights[parts.train.labels].astype(np.float64)
+        self._weights = class_weights[loaders.train.labels].astype(np.float64)
         if device.type == "cuda":
-            _keep_on(device, (parts.train, parts.dev))
+            _keep_on(device, (loaders.train, loaders.dev))
         self._epoch = 0
         self.best_score = -math.inf
         self._best_epoch = 0
@@ -164,7 +164,7 @@ class FoldTrainer:
         while self._epoch < self.training.epochs:
             loss = self._train_epoch()
             self._epoch += 1
-            measured = self.evaluate(self.parts.dev).metrics()
+            measured = self.evaluate(self.loaders.dev).metrics()
             # Weights that the last step spoilt show in the dev part alone.
             if not (math.isfinite(loss) and math.isfinite(measured["loss"])):
                 raise UserError(
@@ -206,7 +206,7 @@ class FoldTrainer:
         mine = positions[self.workers.rank :: self.workers.count]
         # A worker without a share still takes part in the exchange of gradients.
         scale = self.workers.count / self._weights[positions].sum() if len(mine) else 0.0
-        batch = self.parts.train.batch(mine if len(mine) else positions[:1], seed).to(self.workers.device)
+        batch = self.loaders.train.batch(mine if len(mine) else positions[:1], seed).to(self.workers.device)
         with torch.autocast(self.workers.device.type, torch.bfloat16, enabled=self.training.precision == "bfloat16"):
             output = self._trained(batch)
         losses = utterance_losses(
@@ -226,7 +226,7 @@ class FoldTrainer:
         seed = derive_seed(self.seed, self._epoch)
         torch.manual_seed(derive_seed(self.seed, self._epoch, self.workers.rank))
         total = torch.zeros((), device=self.workers.device)
-        plan = self.parts.train.plan(seed)
+        plan = self.loaders.train.plan(seed)
         for step, positions in enumerate(plan):
             self._set_learning_rate(self._epoch * len(plan) + step, self.training.epochs * len(plan))
             loss = self.loss(positions, seed)
@@ -268,7 +268,7 @@ class FoldTrainer:
         self._best = state["best"]
 
 
-def fits_on_device(size: int, free: int) -> bool:
+def fits_on_device(byte_count: int, free_bytes: int) -> bool:
     """Whether frames of `size` bytes are kept on a device with `free` bytes: where they take a quarter at most.
 
     The rest is for what a training computes, and for other trainings on the same device.
@@ -276,7 +276,7 @@ def fits_on_device(size: int, free: int) -> bool:
     >>> fits_on_device(size=100, free=400), fits_on_device(size=101, free=400)
     (True, False)
     """
-    return 4 * size <= free
+    return 4 * byte_count <= free_bytes
 
 
 def _keep_on(device: torch.device, loaders: Sequence[RaggedLoader]) -> None:

@@ -9,13 +9,13 @@ from scipy.signal import resample
 
 from fgcme.data.augmentation import (
     add_noise,
-    blank,
+    augment_energies,
     change_gain,
     change_speed,
-    mixture,
-    varies_energies,
-    varies_frames,
-    vary_energies,
+    changes_energies,
+    changes_frames,
+    draw_mixture,
+    spec_augment,
     white_noise,
 )
 from fgcme.experiment import AugmentationSettings
@@ -169,15 +169,15 @@ def test_the_noise_is_white_and_always_the_same() -> None:
 def test_a_recording_longer_than_the_noise_is_noisy_to_its_end() -> None:
     frames = np.full((len(white_noise(23)) + 500, 23), FLOOR, np.float32)
     frames[:9] = 10
-    varied = vary_energies(AugmentationSettings(noise=1), frames, NO_SPANS, NO_SPANS, np.random.default_rng(0))
+    varied = augment_energies(AugmentationSettings(noise=1), frames, NO_SPANS, NO_SPANS, np.random.default_rng(0))
     assert varied.frames[9:].min() > FLOOR + 1
 
 
 def test_everything_is_off_by_default_and_takes_nothing_from_the_generator() -> None:
     settings = AugmentationSettings()
-    assert not varies_frames(settings) and not varies_energies(settings)
+    assert not changes_frames(settings) and not changes_energies(settings)
     frames, generator = log_mel(recording()), np.random.default_rng(0)
-    varied = vary_energies(settings, frames, *spans(len(frames)), generator)
+    varied = augment_energies(settings, frames, *spans(len(frames)), generator)
     assert varied.frames is frames
     assert generator.random() == np.random.default_rng(0).random()
 
@@ -187,7 +187,7 @@ def test_how_much_is_drawn_stays_within_the_settings() -> None:
     generator = np.random.default_rng(0)
 
     def vary(settings: AugmentationSettings) -> npt.NDArray[np.float32]:
-        return vary_energies(settings, frames, NO_SPANS, NO_SPANS, generator).frames
+        return augment_energies(settings, frames, NO_SPANS, NO_SPANS, generator).frames
 
     counts = np.array([len(vary(AugmentationSettings(speed=0.2))) for _ in range(60)]) / len(frames)
     assert 1 / 1.2 - 0.01 <= counts.min() < 0.9 and 1.1 < counts.max() <= 1 / 0.8 + 0.01
@@ -204,7 +204,7 @@ def test_blanked_stretches_and_bands_hold_the_mean_and_the_rest_stays() -> None:
     settings = AugmentationSettings(time_masks=2, time_width=10, frequency_masks=1, frequency_width=4)
     seen = set()
     for seed in range(50):
-        blanked = blank(settings, frames, 3, np.random.default_rng(seed))
+        blanked = spec_augment(settings, frames, 3, np.random.default_rng(seed))
         changed = blanked != frames
         rows, bands = changed.all(1), changed.all(0)
         assert changed[~rows][:, ~bands].sum() == 0
@@ -223,11 +223,11 @@ def test_masks_wider_than_the_utterance_blank_at_most_all_of_it() -> None:
     settings = AugmentationSettings(time_masks=3, time_width=500, frequency_masks=3, frequency_width=500)
     frames = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     for seed in range(20):
-        assert np.isfinite(blank(settings, frames, 1, np.random.default_rng(seed))).all()
+        assert np.isfinite(spec_augment(settings, frames, 1, np.random.default_rng(seed))).all()
 
 
 def test_a_mixture_pairs_everyone_once_with_weights_of_their_own() -> None:
-    mixed = mixture(0.2, 400, np.random.default_rng(0))
+    mixed = draw_mixture(0.2, 400, np.random.default_rng(0))
     assert sorted(mixed.partner.tolist()) == list(range(400))
     weights = mixed.weight.numpy()
     assert weights.dtype == np.float32
@@ -235,4 +235,4 @@ def test_a_mixture_pairs_everyone_once_with_weights_of_their_own() -> None:
     assert abs(weights.mean() - 0.5) < 0.1
     # Beta(0.2, 0.2) is near either end more often than not; Beta(20, 20) is in the middle.
     assert ((weights < 0.1) | (weights > 0.9)).mean() > 0.6
-    assert np.abs(mixture(20, 400, np.random.default_rng(0)).weight.numpy() - 0.5).max() < 0.4
+    assert np.abs(draw_mixture(20, 400, np.random.default_rng(0)).weight.numpy() - 0.5).max() < 0.4

@@ -58,7 +58,7 @@ def loader(
         corpus,
         np.arange(len(corpus)),
         np.arange(len(corpus)) % 4,
-        Vocabulary.of(corpus.words),
+        Vocabulary.from_utterances(corpus.words),
         reading,
         batch_size,
         frame_limit,
@@ -92,7 +92,7 @@ def test_a_corpus_holds_what_the_parquet_files_hold_in_the_order_of_ids(folder: 
     corpus = SpeechCorpus(folder)
     rows = [row for part in (folder / "utterances").glob("*.parquet") for row in pq.read_table(part).to_pylist()]
     rows.sort(key=lambda row: row["id"])
-    assert list(corpus.members.ids) == [row["id"] for row in rows]
+    assert list(corpus.table.ids) == [row["id"] for row in rows]
     for index, row in enumerate(rows):
         assert corpus.frames(index).ravel().tolist() == row["frames"]
         assert [span.tolist() for span in corpus.spans(index)] == [row["begin"], row["end"]]
@@ -150,7 +150,7 @@ def test_batches_hold_utterances_of_about_one_number_of_words(folder: Path) -> N
 
 def test_a_batch_lays_out_the_right_words_and_labels(folder: Path) -> None:
     corpus = SpeechCorpus(folder)
-    vocabulary = Vocabulary.of(corpus.words)
+    vocabulary = Vocabulary.from_utterances(corpus.words)
     batch = loader(corpus).batch(np.array([3, 0]))
     assert batch.labels.tolist() == [3, 0]
     assert batch.word_counts.tolist() == [len(corpus.words[3]), len(corpus.words[0])]
@@ -199,7 +199,7 @@ def test_the_front_end_s_results_are_made_once(folder: Path) -> None:
 
 def test_each_speaker_is_normalised_by_their_own_statistics(folder: Path) -> None:
     corpus = SpeechCorpus(folder)
-    speakers = corpus.members.speakers
+    speakers = corpus.table.speakers
     # Of any one utterance of theirs: who is meant is what counts here.
     moments = {speaker: moments_of_all([corpus.frames(index)]) for index, speaker in enumerate(speakers)}
     batches = loader(corpus, front_end=FrontEnd(normalisation="speaker"), speakers=moments)
@@ -324,7 +324,7 @@ def test_utterances_are_mixed_within_their_batch(folder: Path) -> None:
 
 
 def test_words_outside_of_the_vocabulary_share_one_row() -> None:
-    vocabulary = Vocabulary.of([["b", "a"], ["b"]])
+    vocabulary = Vocabulary.from_utterances([["b", "a"], ["b"]])
     assert vocabulary.words == ["a", "b"]
     assert len(vocabulary) == 4
     assert vocabulary.index(["a", "b", "c", "d"]).tolist() == [2, 3, 1, 1]

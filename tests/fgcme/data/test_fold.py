@@ -27,14 +27,14 @@ def settings(normalisation: str = "none", model: dict[str, object] | None = None
 
 def divided(corpus: SpeechCorpus, experiment: Experiment) -> FoldLoaders:
     return make_fold_loaders(
-        corpus, assign_folds(PROTOCOL, corpus.members), 0, "dev", experiment.model, experiment.training
+        corpus, assign_folds(PROTOCOL, corpus.table), 0, "dev", experiment.model, experiment.training
     )
 
 
 def test_the_vocabulary_is_the_training_part_s(corpus: SpeechCorpus) -> None:
     parts = divided(corpus, settings())
     expected = {
-        word for index in split_fold(assign_folds(PROTOCOL, corpus.members), 0).train for word in corpus.words[index]
+        word for index in split_fold(assign_folds(PROTOCOL, corpus.table), 0).train for word in corpus.words[index]
     }
     assert parts.vocabulary.words == sorted(expected)
 
@@ -58,7 +58,7 @@ def test_the_statistics_of_training_are_of_the_front_end_s_frames_in_the_trainin
 
 def test_a_speaker_s_frames_have_mean_0_and_deviation_1_over_all_their_utterances(corpus: SpeechCorpus) -> None:
     parts = divided(corpus, settings("speaker"))
-    everyone = np.array(corpus.members.speakers)
+    everyone = np.array(corpus.table.speakers)
     for loader in (parts.train, parts.dev, parts.test):
         for speaker in set(everyone[loader.utterances]):
             positions = np.flatnonzero(everyone[loader.utterances] == speaker)
@@ -71,12 +71,10 @@ def test_a_speaker_s_frames_have_mean_0_and_deviation_1_over_all_their_utterance
 @pytest.mark.parametrize("nobody", [None, ""])
 def test_an_utterance_of_nobody_knows_whom_is_refused_with_a_way_out(corpus: SpeechCorpus, nobody: str | None) -> None:
     unknown = copy.copy(corpus)
-    speakers = [nobody if index == 5 else speaker for index, speaker in enumerate(corpus.members.speakers)]
-    unknown.members = replace(corpus.members, speakers=speakers)  # type: ignore[arg-type]
+    speakers = [nobody if index == 5 else speaker for index, speaker in enumerate(corpus.table.speakers)]
+    unknown.table = replace(corpus.table, speakers=speakers)  # type: ignore[arg-type]
     front_end = FrontEnd(normalisation="speaker")
-    with pytest.raises(
-        UserError, match=rf"utterance {corpus.members.ids[5]} has no speaker; .*normalisation=utterance"
-    ):
+    with pytest.raises(UserError, match=rf"utterance {corpus.table.ids[5]} has no speaker; .*normalisation=utterance"):
         speaker_moments(unknown, np.arange(10), front_end)
     # Someone who takes no part may be nobody.
     assert set(speaker_moments(unknown, np.arange(4), front_end)) == set(speakers[:4])

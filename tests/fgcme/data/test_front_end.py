@@ -64,10 +64,12 @@ def test_the_size_is_known_before_a_frame_is_seen(kind: str, deltas: int, normal
 def test_what_is_not_changed_is_not_copied(normalisation: str) -> None:
     frames = speech()
     front_end = FrontEnd(normalisation=normalisation)  # type: ignore[arg-type]
-    assert front_end.idle
+    assert front_end.is_identity
     assert front_end(frames) is frames
     assert (
-        not FrontEnd(deltas=1).idle and not FrontEnd(input="mfcc").idle and not FrontEnd("prepared", 0, "speaker").idle
+        not FrontEnd(deltas=1).is_identity
+        and not FrontEnd(input="mfcc").is_identity
+        and not FrontEnd("prepared", 0, "speaker").is_identity
     )
 
 

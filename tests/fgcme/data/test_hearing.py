@@ -6,7 +6,7 @@ import pytest
 
 from fgcme.data.batch import SegmentScheme
 from fgcme.data.front_end import FrontEnd
-from fgcme.data.hearing import front_end, has_acoustics, has_words, reads_test_audio, scheme_of
+from fgcme.data.hearing import front_end_of, has_acoustics, has_words, reads_test_audio, scheme_of
 from fgcme.experiment import ModelSettings
 
 
@@ -48,4 +48,4 @@ def test_only_statistics_of_speakers_that_are_heard_use_test_audio() -> None:
 
 def test_the_front_end_is_that_of_the_settings() -> None:
     settings = model(acoustic={"input": "mfcc", "deltas": 2, "normalisation": "utterance"}).acoustic
-    assert front_end(settings) == FrontEnd("mfcc", 2, "utterance")
+    assert front_end_of(settings) == FrontEnd("mfcc", 2, "utterance")

@@ -34,7 +34,7 @@ def fitting(protocol: Protocol, without: Collection[str] = ()) -> UtteranceTable
     raw_labels = {name: [raw for raw, mapped in protocol.labels.items() if mapped == name] for name in protocol.classes}
     expected = protocol.expected or dict.fromkeys(protocol.classes, 40)
     labels = [raw_labels[name][take % len(raw_labels[name])] for name, size in expected.items() for take in range(size)]
-    names = protocol.listed or [f"voice{number}" for number in range(8)]
+    names = protocol.listed_groups or [f"voice{number}" for number in range(8)]
     if protocol.expected_by_group is None:
         groups = [names[number % len(names)] for number in range(len(labels))]
     else:
@@ -96,7 +96,7 @@ def test_a_named_protocol_is_consistent_and_says_where_it_comes_from(name: str) 
         assert set(protocol.expected) == set(protocol.classes)
     if protocol.expected_by_group is not None:
         assert protocol.expected is not None
-        assert set(protocol.expected_by_group) == set(protocol.listed)
+        assert set(protocol.expected_by_group) == set(protocol.listed_groups)
         assert sum(protocol.expected_by_group.values()) == sum(protocol.expected.values())
 
 

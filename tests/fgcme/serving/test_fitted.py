@@ -26,7 +26,7 @@ def fitting(corpus: SpeechCorpus, modalities: str = "both", **acoustic: object) 
         model={"acoustic": {"channels": [8, 8], "kernels": [3, 2], **acoustic}, "modalities": modalities},
         training={"epochs": 2, "frame_limit": 60},
     )
-    assignment = assign_folds(named_protocols()["demo/4class"], corpus.members)
+    assignment = assign_folds(named_protocols()["demo/4class"], corpus.table)
     parts = make_fold_loaders(corpus, assignment, 0, "dev", experiment.model, experiment.training)
     fit = FoldTrainer(parts, experiment.model, experiment.training, seed=0)
     list(fit.epochs())
@@ -54,7 +54,7 @@ def test_a_saved_model_predicts_what_it_answered_in_evaluation(
     corpus: SpeechCorpus, tmp_path: Path, normalisation: str, modalities: str, kind: str, deltas: int
 ) -> None:
     fit, card = fitting(corpus, modalities, normalisation=normalisation, input=kind, deltas=deltas)
-    parts, evaluation = fit.parts, fit.evaluate(fit.parts.test)
+    parts, evaluation = fit.loaders, fit.evaluate(fit.loaders.test)
     fitted.save(tmp_path, fit.model, card)
     model, read = fitted.load(tmp_path)
     assert read == card
@@ -69,7 +69,7 @@ def test_a_saved_model_predicts_what_it_answered_in_evaluation(
 
 def test_a_speaker_nobody_knows_is_normalised_by_the_recording(corpus: SpeechCorpus) -> None:
     fit, card = fitting(corpus, normalisation="speaker")
-    speech = speech_of(corpus, fit.parts.test.utterances[0])
+    speech = speech_of(corpus, fit.loaders.test.utterances[0])
     acoustic = card.model.acoustic.model_copy(update={"normalisation": "utterance"})
     by_itself = replace(card, model=card.model.model_copy(update={"acoustic": acoustic}))
     fit.model.eval()

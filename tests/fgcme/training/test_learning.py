@@ -28,7 +28,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpeechCorpus]:
 
 
 def parts(corpus: SpeechCorpus, experiment: Experiment, fold: int = 0) -> FoldLoaders:
-    assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.members)
+    assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.table)
     return make_fold_loaders(corpus, assignment, fold, "dev", experiment.model, experiment.training)
 
 
@@ -48,7 +48,7 @@ def test_training_learns_what_the_words_frames_tell(corpus: SpeechCorpus, normal
     losses = [epoch.metrics["train/loss"] for epoch in training.epochs()]
     training.restore_best()
     assert losses[-1] < 0.5 * losses[0]
-    assert training.evaluate(training.parts.test).metrics()["ua"] > 0.45
+    assert training.evaluate(training.loaders.test).metrics()["ua"] > 0.45
 
 
 def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(corpus: SpeechCorpus) -> None:
@@ -71,7 +71,7 @@ def test_a_resumed_training_repeats_an_undisturbed_one(corpus: SpeechCorpus) -> 
     assert metrics(resumed.epochs()) == whole[2:]
     assert resumed.restore_best() == undisturbed.restore_best()
     np.testing.assert_array_equal(
-        resumed.evaluate(resumed.parts.test).logits, undisturbed.evaluate(undisturbed.parts.test).logits
+        resumed.evaluate(resumed.loaders.test).logits, undisturbed.evaluate(undisturbed.loaders.test).logits
     )
 
 
@@ -90,7 +90,7 @@ def test_the_best_epoch_is_the_one_with_the_highest_dev_score(corpus: SpeechCorp
     scores = [epoch.metrics["dev/score"] for epoch in epochs]
     assert training.restore_best() == int(np.argmax(scores)) + 1
     assert training.best_score == max(scores)
-    assert training.evaluate(training.parts.dev).metrics()["ua"] == max(scores)
+    assert training.evaluate(training.loaders.dev).metrics()["ua"] == max(scores)
     assert [epoch.best for epoch in epochs] == [
         score > max(scores[:index], default=-1) for index, score in enumerate(scores)
     ]
@@ -178,7 +178,7 @@ def work_together(rank: int, count: int, folder: Path) -> None:
         for name, sections in SHARED.items()
     }
     training = fit(corpus, small_corpus.experiment(training=TRAINED_TOGETHER), workers=workers)
-    learnt = metrics(training.epochs()), training.evaluate(training.parts.test).logits
+    learnt = metrics(training.epochs()), training.evaluate(training.loaders.test).logits
     torch.save({"gradients": shared, "learnt": learnt}, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -205,7 +205,7 @@ def test_workers_together_have_the_gradients_of_one(
 def test_workers_together_learn_what_one_learns_alone(corpus: SpeechCorpus, together: list[dict[str, Any]]) -> None:
     alone = fit(corpus, small_corpus.experiment(training=TRAINED_TOGETHER))
     expected = metrics(alone.epochs())
-    logits = alone.evaluate(alone.parts.test).logits
+    logits = alone.evaluate(alone.loaders.test).logits
     for worker in together:
         for mine, theirs in zip(worker["learnt"][0], expected, strict=True):
             assert mine == pytest.approx(theirs, abs=1e-3)
@@ -228,10 +228,10 @@ def test_every_parameter_of_a_variant_takes_part_in_its_loss(corpus: SpeechCorpu
 
 def test_an_evaluation_keeps_the_order_of_the_part(corpus: SpeechCorpus) -> None:
     training = fit(corpus, small_corpus.experiment())
-    evaluation = training.evaluate(training.parts.test)
-    assert evaluation.positions.tolist() == list(range(len(training.parts.test.utterances)))
-    labels = assign_folds(named_protocols()["demo/4class"], corpus.members).labels
-    assert evaluation.labels.tolist() == labels[training.parts.test.utterances].tolist()
+    evaluation = training.evaluate(training.loaders.test)
+    assert evaluation.positions.tolist() == list(range(len(training.loaders.test.utterances)))
+    labels = assign_folds(named_protocols()["demo/4class"], corpus.table).labels
+    assert evaluation.labels.tolist() == labels[training.loaders.test.utterances].tolist()
 
 
 def test_a_batch_weighs_each_class_as_torch_does(corpus: SpeechCorpus) -> None:
@@ -239,9 +239,9 @@ def test_a_batch_weighs_each_class_as_torch_does(corpus: SpeechCorpus) -> None:
         protocol=UNBALANCED, training={"class_weights": "balanced", "label_smoothing": 0.1}
     )
     training = fit(corpus, experiment)
-    train = training.parts.train
+    train = training.loaders.train
     # Half of the training part is calm.
-    weights = torch.tensor([{"calm": 2 / 3, "happy": 4 / 3, "angry": 4 / 3}[name] for name in training.parts.classes])
+    weights = torch.tensor([{"calm": 2 / 3, "happy": 4 / 3, "angry": 4 / 3}[name] for name in training.loaders.classes])
     positions = np.arange(7)
     batch = train.batch(positions)
     expected = functional.cross_entropy(training.model(batch).logits, batch.labels, weights, label_smoothing=0.1)
@@ -252,7 +252,7 @@ def test_a_training_by_ctc_is_evaluated_on_the_emotions_alone(corpus: SpeechCorp
     training = fit(corpus, small_corpus.experiment(training={"loss": "ctc", "epochs": 6}))
     losses = [epoch.metrics["train/loss"] for epoch in training.epochs()]
     assert losses[-1] < 0.7 * losses[0]
-    assert training.evaluate(training.parts.test).logits.shape == (32, 4)
+    assert training.evaluate(training.loaders.test).logits.shape == (32, 4)
 
 
 def test_bfloat16_learns_what_float32_does_and_answers_in_float32(corpus: SpeechCorpus) -> None:
@@ -263,7 +263,7 @@ def test_bfloat16_learns_what_float32_does_and_answers_in_float32(corpus: Speech
     assert found != expected
     assert {parameter.dtype for parameter in rough.model.parameters()} == {torch.float32}
     exact.model.load_state_dict(rough.model.state_dict())
-    np.testing.assert_array_equal(rough.evaluate(rough.parts.dev).logits, exact.evaluate(exact.parts.dev).logits)
+    np.testing.assert_array_equal(rough.evaluate(rough.loaders.dev).logits, exact.evaluate(exact.loaders.dev).logits)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this GPU may have bfloat16")
@@ -319,5 +319,5 @@ def test_every_model_of_words_starts_from_the_vectors_it_is_given(
     settings = {**SMALL, "kind": kind, "semantic": {"embedding": 3, "vectors": str(path)}}
     training = fit(corpus, small_corpus.experiment(model=settings))
     (table,) = (module.table.weight for module in training.model.modules() if isinstance(module, WordEmbedding))
-    row = training.parts.vocabulary.index(["green"])
+    row = training.loaders.vocabulary.index(["green"])
     np.testing.assert_array_equal(table[row].detach(), [[0.5, -1, 0.25]])

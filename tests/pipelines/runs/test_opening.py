@@ -31,7 +31,7 @@ def request_(tmp_path: Path) -> RunRequest:
         folder=tmp_path / "storage" / "ablations",
         experiment=experiment,
         corpus=corpus,
-        assignment=apply_protocol(experiment.protocol, "demo", corpus.members),
+        assignment=apply_protocol(experiment.protocol, "demo", corpus.table),
         tags={"fgcme.space": "small-space"},
         resumed_tags={"fgcme.seeds": "0, 1"},
         documents={"experiment.yaml": experiment.to_yaml()},

@@ -17,7 +17,7 @@ def test_a_protocol_is_named_with_what_a_result_owes_to_more_than_it_allows(
 ) -> None:
     corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus"))
     experiment = small_corpus.experiment(model={"acoustic": {"normalisation": normalisation}, "modalities": modalities})
-    assignment = apply_protocol(experiment.protocol, "demo", corpus.members)
+    assignment = apply_protocol(experiment.protocol, "demo", corpus.table)
     # A model that hears nothing owes nothing to what it could have heard.
     owes = normalisation == "speaker" and modalities == "both"
     expected = "demo/4class, speaker-normalised (uses unlabelled test audio)" if owes else "demo/4class"
@@ -43,7 +43,7 @@ def test_a_run_that_was_made_but_never_begun_is_dropped_and_no_other(tmp_path: P
 def test_a_run_that_goes_by_a_local_id_is_gone_on_with_as_any_other(tmp_path: Path) -> None:
     tracker, experiment = make_tracker(tmp_path), small_corpus.experiment()
     corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus"))
-    assignment = apply_protocol(experiment.protocol, "demo", corpus.members)
+    assignment = apply_protocol(experiment.protocol, "demo", corpus.table)
     study = tracker.get_or_create_experiment("records")
     run = tracker.create_run(study, "begun", tags=records.run_tags(experiment, corpus, assignment))
     tracker.log_text(run, experiment.to_yaml(), "experiment.yaml")
@@ -58,7 +58,7 @@ def test_a_run_that_goes_by_a_local_id_is_gone_on_with_as_any_other(tmp_path: Pa
 def test_a_run_is_gone_on_with_only_by_the_settings_and_the_corpus_it_was_started_with(tmp_path: Path) -> None:
     tracker, experiment = make_tracker(tmp_path), small_corpus.experiment()
     corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus"))
-    assignment = apply_protocol(experiment.protocol, "demo", corpus.members)
+    assignment = apply_protocol(experiment.protocol, "demo", corpus.table)
     run = tracker.create_run(
         tracker.get_or_create_experiment("records"), "sweep", tags=records.run_tags(experiment, corpus, assignment)
     )
