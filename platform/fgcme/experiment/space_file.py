@@ -51,6 +51,8 @@ def load_space(path: Path, experiment: Experiment) -> Space:
 def _explain_unknown_key(key: str) -> str:
     if key == "first":
         return "first is now called initial_trials"
+    if key.startswith(("model.", "training.")):
+        return f"{key}: write it below `parameters`"
     section, _, last = key.rpartition(".")
     if section.startswith("parameters."):
         allowed = [field.alias or name for name, field in Parameter.model_fields.items()]

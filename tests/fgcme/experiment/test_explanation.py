@@ -30,6 +30,7 @@ class Outer(BaseModel):
     name: Name
     inner: Inner = Inner()
     by_name: dict[Name, int] = {}
+    either: int | list[list[str]] = 0
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,12 @@ class Outer(BaseModel):
         ({"nam": "x"}, ["nam is unknown", "name is missing"]),
         ({"name": "x", "inner": {"hig": 3}}, ["inner.hig is unknown"]),
         ({"name": "x", "inner": {"low": 5}}, ["inner: `low` comes first"]),
-        ({"name": "x", "inner": {"low": None}}, ["inner.low: null is refused: input should be a valid integer"]),
+        ({"name": "x", "inner": {"low": None}}, ["inner.low: null is refused: expects a whole number"]),
+        ({"name": "x", "inner": 5}, ["inner: 5 is refused: expects keys and values"]),
+        (
+            {"name": "x", "either": "many"},
+            ["either: 'many' is refused: expects a whole number", "either: 'many' is refused: expects a list"],
+        ),
         ({"name": "a b"}, ["name: 'a b' is refused: a name has letters, digits, `.`, `-` and `_`"]),
         (
             {"name": "x", "by_name": {"a b": 1}},

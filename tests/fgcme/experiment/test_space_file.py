@@ -93,6 +93,7 @@ def test_the_score_of_the_best_epoch_may_vary_if_the_objective_is_another(tmp_pa
         ("parameters: {}\n", "parameters: give at least one"),
         ("parameters: [training.batch_size]\n", "parameters: give at least one"),
         ("initial_trials: []\n", "parameters is missing"),
+        ("training.batch_size: {int: [1, 5]}\n", "training.batch_size: write it below `parameters`"),
         ("parameters:\n  prepare.features.bins: {int: [20, 80]}\n", "cannot vary between trials"),
         (
             "parameters:\n  model.excitement.driver: {choice: [word], when: {model.excitement.acoustic: [gate]}}\n"
