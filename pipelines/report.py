@@ -35,7 +35,7 @@ from fgcme.serving.fitted import ModelSpec
 from fgcme.tracking import LOCAL_ID_TAG, Tracker, require_store, resolve_uri
 from pipelines.runs.corpus import locate_prepared
 from pipelines.runs.provenance import provenance_of
-from pipelines.runs.reproduce import Repetition, of_ablation, of_training
+from pipelines.runs.reproduce import Repetition, repeat_ablation, repeat_training
 from pipelines.sweep import report as sweep_report
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def _ablation(tracker: Tracker, run: Run, experiment: Experiment) -> Recorded:
             for result in results
         ],
         predictions=predictions,
-        repetition=of_ablation(experiment, space, description["reference"], variants, selections),
+        repetition=repeat_ablation(experiment, space, description["reference"], variants, selections),
     )
 
 
@@ -248,7 +248,7 @@ def _cross_validation(tracker: Tracker, run: Run, experiment: Experiment) -> Rec
             if child.data.tags.get("fgcme.kind") == "fold" and child.info.status == "FINISHED"
         ],
         predictions={selection: {experiment.name: predictions}},
-        repetition=of_training(experiment),
+        repetition=repeat_training(experiment),
     )
 
 

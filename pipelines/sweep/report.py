@@ -17,7 +17,7 @@ from fgcme.report.theme import LIGHT, to_png
 from fgcme.tracking import Tracker
 from pipelines.runs import records
 from pipelines.runs.provenance import provenance_of
-from pipelines.runs.reproduce import Repetition, of_sweep
+from pipelines.runs.reproduce import Repetition, repeat_sweep
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -71,7 +71,7 @@ def read_sweep(tracker: Tracker, run: Run) -> RecordedSweep:
     if tracker.has_artifact(run.info.run_id, "best.yaml"):
         best = parse_experiment(tracker.load_yaml(run.info.run_id, "best.yaml"), f"run {run.info.run_id}, best.yaml")
     title = run.data.tags.get("fgcme.space", run.info.run_name)
-    repetition = of_sweep(experiment, title.removeprefix(f"{experiment.name}-"), space, best)
+    repetition = repeat_sweep(experiment, title.removeprefix(f"{experiment.name}-"), space, best)
     empty = SweepData(
         origin=provenance_of(run, experiment, [*repetition.commands, "fgcme report latest"]),
         protocol=records.protocol_label(experiment),

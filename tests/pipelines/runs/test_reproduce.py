@@ -1,3 +1,5 @@
+"""The commands and files that repeat a run."""
+
 from __future__ import annotations
 
 import shlex
@@ -7,7 +9,7 @@ import pytest
 
 from fgcme.experiment import Experiment, ablation, load_experiment, load_space
 from pipelines import bundled, cli
-from pipelines.runs.reproduce import Repetition, of_ablation, of_sweep, of_training
+from pipelines.runs.reproduce import Repetition, repeat_ablation, repeat_sweep, repeat_training
 from tests import small_corpus
 
 
@@ -15,8 +17,8 @@ def demo(*overrides: str) -> Experiment:
     return load_experiment(bundled.experiment_file("demo"), overrides)
 
 
-def again(repetition: Repetition, folder: Path) -> tuple[Experiment, list[str]]:
-    """The experiment that the last command gives in a folder with the files, and the command's words."""
+def repeat(repetition: Repetition, folder: Path) -> tuple[Experiment, list[str]]:
+    """Write the files to a folder; the experiment that the last command loads there, and the command's words."""
     for name, text in repetition.files.items():
         (folder / name).write_text(text)
     words = shlex.split(repetition.commands[-1].replace("\\\n", " "))
@@ -28,7 +30,7 @@ def again(repetition: Repetition, folder: Path) -> tuple[Experiment, list[str]]:
     ), words
 
 
-def test_a_shipped_experiment_is_named_and_its_changes_are_overrides(tmp_path: Path) -> None:
+def test_a_bundled_experiment_is_named_and_its_changes_are_overrides(tmp_path: Path) -> None:
     experiment = demo(
         "training.epochs=3",
         "training.learning_rate=5.0e-5",
@@ -38,26 +40,26 @@ def test_a_shipped_experiment_is_named_and_its_changes_are_overrides(tmp_path: P
         "training.gradient_clip=null",
         "corpus.utterances=60",
     )
-    repetition = of_training(experiment)
-    loaded, words = again(repetition, tmp_path)
+    repetition = repeat_training(experiment)
+    loaded, words = repeat(repetition, tmp_path)
     assert loaded == experiment
     assert words[:3] == ["fgcme", "train", "demo"]
     assert "training.seeds=[0, 1]" in words
     assert repetition.commands[0] == "fgcme prepare demo corpus.utterances=60"
 
 
-def test_what_is_as_shipped_needs_no_override() -> None:
-    assert of_training(demo()).commands == ["fgcme prepare demo", "fgcme train demo"]
+def test_an_unchanged_bundled_experiment_needs_no_override() -> None:
+    assert repeat_training(demo()).commands == ["fgcme prepare demo", "fgcme train demo"]
 
 
-def test_another_experiment_is_a_file_beside_the_page(tmp_path: Path) -> None:
+def test_another_experiment_becomes_a_file(tmp_path: Path) -> None:
     experiment = small_corpus.experiment(training={"epochs": 7})
-    loaded, words = again(of_training(experiment), tmp_path)
+    loaded, words = repeat(repeat_training(experiment), tmp_path)
     assert words == ["fgcme", "train", "experiment.yaml"]
     assert loaded == experiment
 
 
-def test_nothing_of_the_machine_is_told() -> None:
+def test_no_path_or_setting_of_the_machine_is_told() -> None:
     experiment = small_corpus.experiment(
         corpus={"kind": "manifest", "root": "/secret/corpus", "manifest": "/secret/list.csv"},
         protocol={"name": "own", "labels": {"a": "a", "b": "b"}, "folds": 3},
@@ -66,7 +68,7 @@ def test_nothing_of_the_machine_is_told() -> None:
         tracking={"uri": "sqlite:////secret/mlflow.db"},
         scaling={"cpus_per_worker": 7.0},
     )
-    repetition = of_training(experiment)
+    repetition = repeat_training(experiment)
     everything = "\n".join([*repetition.commands, *repetition.files.values()])
     assert "secret" not in everything
     assert "7.0" not in everything
@@ -74,15 +76,15 @@ def test_nothing_of_the_machine_is_told() -> None:
     assert repetition.commands[0] == "fgcme prepare experiment.yaml --root path/to/manifest"
 
 
-def test_a_shipped_ablation_is_named() -> None:
+def test_a_bundled_ablation_is_named() -> None:
     experiment = demo("training.epochs=2")
     reference, variants = ablation.load_ablation(bundled.space_file("paper_ablation"), experiment)
-    repetition = of_ablation(experiment, "paper_ablation", reference, variants, ["dev"])
+    repetition = repeat_ablation(experiment, "paper_ablation", reference, variants, ["dev"])
     assert repetition.commands[-1] == "fgcme ablate demo --space paper_ablation training.epochs=2"
     assert list(repetition.files) == ["experiment.yaml"]
 
 
-def test_another_ablation_is_a_file_that_gives_the_same_variants(tmp_path: Path) -> None:
+def test_another_ablation_becomes_a_file_with_the_same_variants(tmp_path: Path) -> None:
     experiment = demo()
     space = tmp_path / "own.yaml"
     space.write_text(
@@ -94,27 +96,38 @@ def test_another_ablation_is_a_file_that_gives_the_same_variants(tmp_path: Path)
         "  slow: {training.learning_rate: 1.0e-5, model.acoustic.channels: [8, 8, 8]}\n"
     )
     reference, variants = ablation.load_ablation(space, experiment)
-    repetition = of_ablation(experiment, "own", reference, variants, ["dev", "test"])
+    repetition = repeat_ablation(experiment, "own", reference, variants, ["dev", "test"])
     space.unlink()
-    loaded, words = again(repetition, tmp_path)
+    loaded, words = repeat(repetition, tmp_path)
     assert words == ["fgcme", "ablate", "demo", "--space", "own.yaml", "--selection", "both"]
     assert ablation.load_ablation(tmp_path / "own.yaml", loaded) == (reference, variants)
 
 
-def test_an_ablation_that_only_shares_a_shipped_one_s_name_is_a_file() -> None:
+def test_an_ablation_that_shares_only_the_name_of_a_bundled_one_becomes_a_file() -> None:
     experiment = demo()
     reference, variants = ablation.load_ablation(bundled.space_file("paper_ablation"), experiment)
     fewer = {name: variants[name] for name in ("fgcme", "mean")}
-    repetition = of_ablation(experiment, "paper_ablation", reference, fewer, ["test"])
+    repetition = repeat_ablation(experiment, "paper_ablation", reference, fewer, ["test"])
     assert "paper_ablation.yaml" in repetition.files
     assert repetition.commands[-1] == "fgcme ablate demo --space paper_ablation.yaml --selection test"
 
 
-def test_a_variant_that_changes_nothing_can_be_written_down(tmp_path: Path) -> None:
+def test_a_variant_that_changes_nothing_can_be_written(tmp_path: Path) -> None:
     experiment = demo()
-    repetition = of_ablation(experiment, "own", "as_it_is", {"as_it_is": experiment}, ["dev"])
-    loaded, _ = again(repetition, tmp_path)
+    repetition = repeat_ablation(experiment, "own", "as_it_is", {"as_it_is": experiment}, ["dev"])
+    loaded, _ = repeat(repetition, tmp_path)
     assert ablation.load_ablation(tmp_path / "own.yaml", loaded) == ("as_it_is", {"as_it_is": experiment})
+
+
+def test_a_variant_may_mend_what_its_name_alone_breaks(tmp_path: Path) -> None:
+    experiment = demo("training.augmentation.mixup_alpha=0.2")
+    space = tmp_path / "own.yaml"
+    space.write_text("reference: fgcme\nvariants: {fgcme: , late_fusion: {training.augmentation.mixup_alpha: 0.0}}\n")
+    reference, variants = ablation.load_ablation(space, experiment)
+    repetition = repeat_ablation(experiment, "own", reference, variants, ["dev"])
+    space.unlink()
+    loaded, _ = repeat(repetition, tmp_path)
+    assert ablation.load_ablation(tmp_path / "own.yaml", loaded) == (reference, variants)
 
 
 @pytest.mark.parametrize("lines", [1, 2])
@@ -122,26 +135,26 @@ def test_long_commands_are_broken_between_words(lines: int) -> None:
     overrides = [
         f"training.augmentation.{name}" for name in ("speed=0.1", "gain_db=3.0", "noise=0.5", "mixup_alpha=0.2")
     ]
-    command = of_training(demo(*overrides[: 2 * lines - 1])).commands[-1]
+    command = repeat_training(demo(*overrides[: 2 * lines - 1])).commands[-1]
     assert len(command.splitlines()) == lines
     assert all(len(line) <= 100 for line in command.splitlines())
     assert shlex.split(command.replace("\\\n", " "))[3:] == overrides[: 2 * lines - 1]
 
 
-def test_a_sweep_over_a_shipped_space_is_named_and_its_best_is_trained_next() -> None:
+def test_a_bundled_space_is_named_and_the_best_configuration_is_trained_next() -> None:
     experiment = demo("tune.trials=8")
     space = load_space(bundled.space_file("joint"), experiment)
-    assert of_sweep(experiment, "joint", space, None).commands == [
+    assert repeat_sweep(experiment, "joint", space, None).commands == [
         "fgcme prepare demo",
         "fgcme tune demo --space joint tune.trials=8",
     ]
     best = experiment.model_copy(update={"name": "demo-joint"})
-    repetition = of_sweep(experiment, "joint", space, best)
+    repetition = repeat_sweep(experiment, "joint", space, best)
     assert repetition.commands[-1] == "fgcme train best.yaml"
     assert "name: demo-joint" in repetition.files["best.yaml"]
 
 
-def test_another_space_is_a_file_that_is_read_back_the_same(tmp_path: Path) -> None:
+def test_another_space_becomes_a_file_that_reads_back_equal(tmp_path: Path) -> None:
     experiment = small_corpus.experiment()
     path = tmp_path / "given.yaml"
     path.write_text(
@@ -152,8 +165,8 @@ def test_another_space_is_a_file_that_is_read_back_the_same(tmp_path: Path) -> N
         "initial_trials: [{training.gradient_clip: 1e-5, model.fusion.hidden: 8}]\n"
     )
     space = load_space(path, experiment)
-    # The name alone does not make it the shipped one.
-    repetition = of_sweep(experiment, "pooling", space, None)
+    # It shares only the name of a bundled space.
+    repetition = repeat_sweep(experiment, "pooling", space, None)
     assert repetition.commands[-1] == "fgcme tune experiment.yaml --space pooling.yaml"
     (tmp_path / "pooling.yaml").write_text(repetition.files["pooling.yaml"])
     assert load_space(tmp_path / "pooling.yaml", experiment) == space
