@@ -35,9 +35,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from fgcme.data import SpeechCorpus, Vocabulary, scheme_of
 from fgcme.experiment import ModelSettings
-from fgcme.model import FineGrainedExcitement, Network, build
+from fgcme.model import FineGrainedExcitement, Network, build_model
 from fgcme.model.word_acoustics import SpanPooling
-from tests.fgcme.model.masked import MaskedExcitement, Utterance, masked_pool, padded, ragged, read_mask
+from tests.fgcme.model.masked import MaskedExcitement, Utterance, masked_pool, padded_batch, ragged_batch, read_mask
 
 BATCH_SIZE, BINS, CLASSES = 32, 40, 8
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -138,7 +138,7 @@ def batches(utterances: Sequence[Utterance], count: int, generator: np.random.Ge
 
 def compare(groups: Sequence[Sequence[Utterance]], vocabulary_size: int, repetitions: int) -> dict[str, Comparison]:
     """The whole step, and two of its parts forward and backward."""
-    model = build(ModelSettings(), BINS, vocabulary_size, CLASSES).to(DEVICE)
+    model = build_model(ModelSettings(), BINS, vocabulary_size, CLASSES).to(DEVICE)
     works = [works_of(model, MaskedExcitement(copy.deepcopy(model)), group) for group in groups]
     return {name: measure([batch[name] for batch in works], repetitions) for name in works[0]}
 
@@ -151,7 +151,7 @@ def works_of(
     encoder, pooling = listening.encoder, listening.pooling
     masked_encoder = masked_model.listening.encoder
     how = scheme_of(ModelSettings())
-    batch, masked_batch = ragged(group, how).to(DEVICE), padded(group, how.lookahead).to(DEVICE)
+    batch, masked_batch = ragged_batch(group, how).to(DEVICE), padded_batch(group, how.lookahead).to(DEVICE)
     with torch.no_grad():
         torch.testing.assert_close(model(batch).logits, masked_model(masked_batch), rtol=1e-3, atol=1e-4)
         hidden, masked_hidden = encoder(batch.frames), masked_model.encode(masked_batch)

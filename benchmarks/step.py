@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fgcme.data import Batch, collate, layout_frames, ranges_from_counts, scheme_of
 from fgcme.experiment import ModelSettings
-from fgcme.model import build
+from fgcme.model import build_model
 
 SHAPES = {"ravdess": (draw_like_ravdess, 12), "iemocap": (draw_like_iemocap, 3000)}
 
@@ -73,7 +73,7 @@ def parts_of_a_step(shape: str, batch_size: int) -> dict[str, Part]:
     utterances = [draw(generator) for _ in range(batch_size)]
     settings = ModelSettings()
     torch.manual_seed(0)
-    network = build(settings, BINS, vocabulary_size, CLASSES).to(DEVICE)
+    network = build_model(settings, BINS, vocabulary_size, CLASSES).to(DEVICE)
     optimiser = torch.optim.Adam(network.parameters(), lr=5e-4, fused=True)
     read = scheme_of(settings)
     planned = [layout_frames(read, utterance.begin, utterance.end, len(utterance.frames)) for utterance in utterances]

@@ -10,7 +10,7 @@ import torch
 
 from fgcme.audio import SAMPLE_RATE
 from fgcme.experiment import ModelSettings, PrepareSettings
-from fgcme.model import build
+from fgcme.model import build_model
 from fgcme.serving import fitted
 
 CLASSES = ["angry", "calm", "happy"]
@@ -28,7 +28,7 @@ def save_fitted(folder: Path, method: str = "uniform", selection: str = "dev", f
     )
     prepare = PrepareSettings.model_validate({"alignment": {"method": method}, "features": {"bins": 20}})
     torch.manual_seed(fold)
-    model = build(settings, frame_size=20, vocabulary_size=len(WORDS) + 2, classes=len(CLASSES))
+    model = build_model(settings, frame_size=20, vocabulary_size=len(WORDS) + 2, classes=len(CLASSES))
     card = fitted.ModelSpec(
         model=settings,
         prepare=prepare,

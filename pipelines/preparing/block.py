@@ -36,7 +36,7 @@ class PrepareTask:
         corpus_root: folder that the utterances' files are relative to.
         prepared_folder: where the parts of the prepared corpus are written.
         aligner: arguments of `fgcme.alignment.build`, for utterances without an alignment of the corpus's own.
-        features: arguments of `fgcme.features.build`.
+        features: arguments of `fgcme.features.build_extractor`.
     """
 
     corpus_root: Path
@@ -107,7 +107,7 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
 
     # Ray runs one task per CPU.
     torch.set_num_threads(1)
-    aligner, extract_features = alignment.build(**task.aligner), features.build(**task.features)
+    aligner, extract_features = alignment.build(**task.aligner), features.build_extractor(**task.features)
     utterances = block.to_pylist()
     corpus_alignments = {row["id"]: task.corpus_root / row["alignment"] for row in utterances if row["alignment"]}
     if corpus_alignments:

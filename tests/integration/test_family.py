@@ -56,7 +56,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
     spoken = demo.find(folder).utterances
     # The second round of speakers is in other emotions than the first.
     chosen = [spoken[4 * sentence + (sentence + sentence // 8) % 4] for sentence in range(SENTENCES)]
-    aligner, extract_features = alignment.build("sphinx"), features.build("log_mel")
+    aligner, extract_features = alignment.build("sphinx"), features.build_extractor("log_mel")
     rows = [prepare_utterance(utterance, folder, aligner, extract_features, utterance.id) for utterance in chosen]
     (folder / "prepared" / "utterances").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows, UTTERANCES), folder / "prepared" / "utterances" / "a.parquet")

@@ -17,7 +17,15 @@ import torch
 from fgcme.audio import HOP, SAMPLE_RATE, WINDOW, frame_count
 from fgcme.data.batch import Mixture
 from fgcme.experiment import AugmentationSettings
-from fgcme.features.log_mel import FLOOR, HIGHEST, LOWEST, PRE_EMPHASIS, centres, log_mel, mel
+from fgcme.features.log_mel import (
+    HIGHEST_HERTZ,
+    LOG_ENERGY_FLOOR,
+    LOWEST_HERTZ,
+    PRE_EMPHASIS,
+    hertz_to_mel,
+    log_mel,
+    mel_bin_centres,
+)
 
 Frames = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
@@ -77,7 +85,7 @@ def change_speed(frames: Frames, begin: Indices, end: Indices, factor: float) ->
     New frame j looks where old frame `factor` j + (`factor` - 1) WINDOW / (2 HOP) did, and the new bin around f Hz at
     what was around f / `factor` Hz: both lie between old ones, and log energies are interpolated linearly. A bin is as
     wide, and pre-emphasised as much, as it is at f, so its energy is put right by the ratios of both. Slower speech has
-    nothing above `factor` x HIGHEST: as much of a bin as lies there holds what the recording holds there at its
+    nothing above `factor` x HIGHEST_HERTZ: as much of a bin as lies there holds what the recording holds there at its
     quietest.
 
     Args:
@@ -92,17 +100,19 @@ def change_speed(frames: Frames, begin: Indices, end: Indices, factor: float) ->
     count = max(frame_count(int((HOP * (len(frames) - 1) + WINDOW) / factor)), 1)
     instants = factor * np.arange(count, dtype=np.float64) + (factor - 1) * WINDOW / (2 * HOP)
     slowed = _interpolated(frames, instants, axis=0)
-    hertz = _hertz(centres(bins))
-    places = (mel(hertz / factor) - mel(LOWEST)) / _spacing(bins) - 1
+    hertz = _hertz(mel_bin_centres(bins))
+    places = (hertz_to_mel(hertz / factor) - hertz_to_mel(LOWEST_HERTZ)) / _spacing(bins) - 1
     shifted = _interpolated(slowed, places, axis=1)
     shifted += _correction(hertz, factor)
     if factor < 1:
-        filled = _filled(centres(bins), _spacing(bins), factor).astype(np.float32)
+        filled = _filled(mel_bin_centres(bins), _spacing(bins), factor).astype(np.float32)
         partly = np.flatnonzero(filled < 1)
         energies = filled[partly] * np.exp(shifted[:, partly])
         energies += (1 - filled[partly]) * np.exp(frames[:, partly].min(0))
         shifted[:, partly] = np.log(energies)
-    return AlignedFrames(np.maximum(shifted, np.float32(FLOOR), out=shifted), *_scaled(begin, end, factor, count))
+    return AlignedFrames(
+        np.maximum(shifted, np.float32(LOG_ENERGY_FLOOR), out=shifted), *_scaled(begin, end, factor, count)
+    )
 
 
 def change_gain(frames: Frames, decibels: float) -> Frames:
@@ -114,7 +124,7 @@ def change_gain(frames: Frames, decibels: float) -> Frames:
         frames: [A, bins] log-mel energies.
         decibels: below 0 is quieter.
     """
-    floor = np.float32(FLOOR)
+    floor = np.float32(LOG_ENERGY_FLOOR)
     louder = frames + np.float32(decibels * _DECIBEL)
     np.maximum(louder, floor, out=louder)
     louder[frames <= floor] = floor
@@ -198,7 +208,7 @@ def _interpolated(values: Frames, places: npt.NDArray[np.float64], axis: int) ->
 
 
 def _spacing(bins: int) -> float:
-    return float((mel(HIGHEST) - mel(LOWEST)) / (bins + 1))
+    return float((hertz_to_mel(HIGHEST_HERTZ) - hertz_to_mel(LOWEST_HERTZ)) / (bins + 1))
 
 
 def _hertz(mels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -211,7 +221,7 @@ def _correction(hertz: npt.NDArray[np.float64], factor: float) -> npt.NDArray[np
     A bin is as wide as mel(f) is flat, which goes with 700 + f; what is spread over `factor` times as many Hz is so
     much thinner.
     """
-    origin = np.minimum(hertz / factor, HIGHEST)
+    origin = np.minimum(hertz / factor, HIGHEST_HERTZ)
     width = np.log((700 + hertz) / (700 + hertz / factor) / factor)
     return np.asarray(width + np.log(_emphasis(hertz)) - np.log(_emphasis(origin)), np.float32)
 
@@ -222,8 +232,8 @@ def _emphasis(hertz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _filled(centre: npt.NDArray[np.float64], spacing: float, factor: float) -> npt.NDArray[np.float64]:
-    """[bins] share of each bin's triangle below `factor` x HIGHEST."""
-    edge = np.clip((mel(factor * HIGHEST) - centre) / spacing, -1, 1)
+    """[bins] share of each bin's triangle below `factor` x HIGHEST_HERTZ."""
+    edge = np.clip((hertz_to_mel(factor * HIGHEST_HERTZ) - centre) / spacing, -1, 1)
     return np.where(edge < 0, (1 + edge) ** 2 / 2, 1 - (1 - edge) ** 2 / 2)
 
 
@@ -238,7 +248,7 @@ def _scaled(begin: Indices, end: Indices, factor: float, count: int) -> tuple[In
 
 def _energy(energies: Frames) -> float:
     """Energy of an utterance in the waveform's terms, from those of its frames and bins, [A, bins]."""
-    return float((energies.sum(0, dtype=np.float64) / _emphasis(_hertz(centres(energies.shape[1])))).sum())
+    return float((energies.sum(0, dtype=np.float64) / _emphasis(_hertz(mel_bin_centres(energies.shape[1])))).sum())
 
 
 def _long_enough(noise: Frames, count: int) -> Frames:

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from fgcme.audio import Samples
 
-__all__ = ["build"]
+__all__ = ["build_extractor"]
 
 
 @functools.lru_cache(maxsize=4)
-def build(
+def build_extractor(
     kind: str, bins: int = 40, checkpoint: str | None = None, layer: int = -1
 ) -> Callable[[Samples], npt.NDArray[np.float32]]:
     """The function from samples ([samples] at 16 kHz) to features ([frames, size] float32), made once in a process.

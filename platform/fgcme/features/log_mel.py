@@ -7,10 +7,10 @@ import numpy.typing as npt
 
 from fgcme.audio import SAMPLE_RATE, Samples
 
-LOWEST, HIGHEST = 20.0, SAMPLE_RATE / 2
+LOWEST_HERTZ, HIGHEST_HERTZ = 20.0, SAMPLE_RATE / 2
 """Hertz between which the mel bins lie."""
 PRE_EMPHASIS = 0.97
-FLOOR = float(np.log(np.finfo(np.float32).eps))
+LOG_ENERGY_FLOOR = float(np.log(np.finfo(np.float32).eps))
 """Log energy of silence: Kaldi lets no energy be lower."""
 
 
@@ -22,7 +22,7 @@ def log_mel(samples: Samples, bins: int = 40) -> npt.NDArray[np.float32]:
 
     Args:
         samples: [samples] mono at 16 kHz, full scale is 1, at least one window long.
-        bins: mel bins between `LOWEST` and `HIGHEST`.
+        bins: mel bins between `LOWEST_HERTZ` and `HIGHEST_HERTZ`.
 
     Returns:
         [frames, bins] float32, with `fgcme.audio.frame_count(samples)` frames.
@@ -35,8 +35,8 @@ def log_mel(samples: Samples, bins: int = 40) -> npt.NDArray[np.float32]:
     features = kaldi.fbank(
         waveform,
         num_mel_bins=bins,
-        low_freq=LOWEST,
-        high_freq=HIGHEST,
+        low_freq=LOWEST_HERTZ,
+        high_freq=HIGHEST_HERTZ,
         preemphasis_coefficient=PRE_EMPHASIS,
         dither=0.0,
         sample_frequency=SAMPLE_RATE,
@@ -45,7 +45,7 @@ def log_mel(samples: Samples, bins: int = 40) -> npt.NDArray[np.float32]:
     return np.asarray(features.numpy(), dtype=np.float32)
 
 
-def mel(hertz: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def hertz_to_mel(hertz: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Kaldi's mel scale.
 
     >>> mel([0, 1000]).round().tolist()
@@ -54,6 +54,6 @@ def mel(hertz: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.asarray(1127 * np.log1p(np.asarray(hertz, np.float64) / 700))
 
 
-def centres(bins: int) -> npt.NDArray[np.float64]:
+def mel_bin_centres(bins: int) -> npt.NDArray[np.float64]:
     """[bins] mel at which each bin's triangle has its top; its feet are the tops of its neighbours."""
-    return np.linspace(mel(LOWEST), mel(HIGHEST), bins + 2)[1:-1]
+    return np.linspace(hertz_to_mel(LOWEST_HERTZ), hertz_to_mel(HIGHEST_HERTZ), bins + 2)[1:-1]

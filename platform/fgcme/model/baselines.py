@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fgcme.data import Batch, ranges_from_counts
 from fgcme.model.encoders import WordEmbedding
 from fgcme.model.network import Output, mix_features
-from fgcme.model.pooling import Bags, Pooling, pool, weighted_mean
+from fgcme.model.pooling import Bags, Pooling, pool, softmax_weighted_mean
 from fgcme.model.recurrent import FrameLSTM, WordLSTM, final_states
 
 
@@ -61,7 +61,7 @@ class LateFusion(nn.Module):
         decisions = (self.acoustic(batch).logits, self.semantic(batch).logits)
         logits = torch.stack(decisions)
         logarithms = logits.log_softmax(2, dtype=torch.promote_types(logits.dtype, torch.float32))
-        return Output(logarithms.logsumexp(0) - math.log(len(decisions)), decisions=decisions)
+        return Output(logarithms.logsumexp(0) - math.log(len(decisions)), modality_logits=decisions)
 
 
 class MultiHopAttention(nn.Module):
@@ -140,4 +140,4 @@ def attend(queries: Tensor, rows: Tensor, counts: Tensor) -> Tensor:
     utterances = ranges_from_counts(counts).to(rows.device)
     lengths = utterances.end - utterances.begin
     bags = Bags(torch.arange(len(rows), device=rows.device), utterances.begin, lengths, (lengths == 0).unsqueeze(1))
-    return weighted_mean(rows, bags, (rows * bags.spread(queries)).sum(1))
+    return softmax_weighted_mean(rows, bags, (rows * bags.repeat(queries)).sum(1))

@@ -14,7 +14,7 @@ from fgcme.data import has_acoustics, has_words
 from fgcme.experiment import ExcitementForm, ModelKind, ModelSettings
 from fgcme.model.baselines import AttentiveLSTM, LateFusion, MultiHopAttention, PooledStatistics
 from fgcme.model.encoders import AcousticEncoder, SemanticEncoder, Standardise, WordEmbedding
-from fgcme.model.excitement import Excitement, driver, word_driver
+from fgcme.model.excitement import Excitement, feature_driver, word_driver
 from fgcme.model.network import FineGrainedExcitement, Network
 from fgcme.model.pooling import Pooling
 from fgcme.model.recurrent import FrameLSTM, RaggedLSTM, WordLSTM
@@ -24,7 +24,9 @@ _Arguments = ParamSpec("_Arguments")
 _Part = TypeVar("_Part", bound=nn.Module)
 
 
-def build(settings: ModelSettings, frame_size: int, vocabulary_size: int, classes: int, blank: bool = False) -> Network:
+def build_model(
+    settings: ModelSettings, frame_size: int, vocabulary_size: int, classes: int, blank: bool = False
+) -> Network:
     """Make an untrained model. Draw from `torch.manual_seed` beforehand to repeat it.
 
     Whatever parts two models have in common start alike where they are drawn from the same seed.
@@ -168,7 +170,7 @@ def _excitement(
         return Excitement("none", None)
     if by_word:
         return Excitement(form, draft.part(name, word_driver, draft.vocabulary_size, size, squeeze))
-    return Excitement(form, draft.part(name, driver, size, size, squeeze))
+    return Excitement(form, draft.part(name, feature_driver, size, size, squeeze))
 
 
 def _attentive(draft: _Builder, name: str, encoder: FrameLSTM | WordLSTM) -> AttentiveLSTM:

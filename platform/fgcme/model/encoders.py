@@ -110,7 +110,7 @@ class Standardise(nn.Module):
         self.register_buffer("mean", torch.zeros(frame_size))
         self.register_buffer("deviation", torch.ones(frame_size))
 
-    def fit(self, mean: Tensor, deviation: Tensor) -> None:
+    def set_statistics(self, mean: Tensor, deviation: Tensor) -> None:
         """Standardise by these [F] statistics from now on."""
         self.mean.copy_(mean)
         self.deviation.copy_(deviation)
@@ -136,7 +136,7 @@ class WordEmbedding(nn.Module):
         self.size = size
 
     @torch.no_grad()
-    def start_from(self, path: str, words: Sequence[str]) -> None:
+    def load_vectors(self, path: str, words: Sequence[str]) -> None:
         """Start from a GloVe text file: a word and its values a line, separated by spaces.
 
         Args:

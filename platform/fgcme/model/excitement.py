@@ -55,7 +55,7 @@ class Excitement(nn.Module):
         return (features + excited if self.form == "residual_gate" else excited), gate
 
 
-def driver(source: int, size: int, reduction_ratio: int = 1) -> nn.Module:
+def feature_driver(source: int, size: int, reduction_ratio: int = 1) -> nn.Module:
     """From features to a signal: one linear map, the paper's, or a narrow layer between two.
 
     The narrow layer is the bottleneck of squeeze-and-excitation (Hu, Shen and Sun, CVPR 2018).

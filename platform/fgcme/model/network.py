@@ -31,8 +31,8 @@ class Output:
     word_logits: Tensor | None = None
     semantic_gate: Tensor | None = None
     acoustic_gate: Tensor | None = None
-    decisions: tuple[Tensor, ...] = ()
-    auxiliary: Tensor | None = None
+    modality_logits: tuple[Tensor, ...] = ()
+    auxiliary_loss: Tensor | None = None
 
 
 class Network(nn.Module):
@@ -118,7 +118,7 @@ class FineGrainedExcitement(nn.Module):
         else:
             word_logits = self.classify(sequence)
             logits = self.classify(self.dropout(mix_features(self.readout(sequence, utterances), batch.mixture)))
-        return Output(logits, word_logits, semantic_gate, acoustic_gate, auxiliary=auxiliary)
+        return Output(logits, word_logits, semantic_gate, acoustic_gate, auxiliary_loss=auxiliary)
 
 
 def mix_features(features: Tensor, mixture: Mixture | None) -> Tensor:

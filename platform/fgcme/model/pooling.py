@@ -52,7 +52,7 @@ class Bags(NamedTuple):
     empty: Tensor
 
     @classmethod
-    def of(cls, ranges: Ranges) -> Bags:
+    def from_ranges(cls, ranges: Ranges) -> Bags:
         """The same ranges."""
         lengths = ranges.end - ranges.begin
         starts = lengths.cumsum(0) - lengths
@@ -60,11 +60,11 @@ class Bags(NamedTuple):
         first = torch.repeat_interleave(ranges.begin - starts, lengths, output_size=count)
         return cls(first + torch.arange(count, device=first.device), starts, lengths, (lengths == 0).unsqueeze(1))
 
-    def spread(self, values: Tensor) -> Tensor:
+    def repeat(self, values: Tensor) -> Tensor:
         """[S, ...] a value of each range -> [R, ...] that value for each of its rows."""
         return torch.repeat_interleave(values, self.lengths, dim=0, output_size=len(self.rows))
 
-    def means(self, values: Tensor) -> Tensor:
+    def mean(self, values: Tensor) -> Tensor:
         """[R, C] values of the rows -> [S, C] their mean over each range, 0 for an empty one."""
         places = torch.arange(len(values), device=values.device)
         return functional.embedding_bag(places, values, self.starts, mode="mean")
@@ -92,7 +92,7 @@ class Pooling(nn.Module):
             self.query = nn.Parameter(torch.zeros(channels))
         if kind == "softmax":
             self.before: Tensor
-            self.register_buffer("before", seen_before(kernels), persistent=False)
+            self.register_buffer("before", cumulative_coverage(kernels), persistent=False)
 
     def forward(self, hidden: Tensor, reads: Ranges, spans: Tensor | None = None) -> Tensor:
         """Reduce.
@@ -114,16 +114,16 @@ class Pooling(nn.Module):
             case "softmax":
                 if spans is None:
                     raise ValueError("softmax pooling goes by the spans of the segments")
-                bags = Bags.of(reads)
-                return weighted_mean(hidden, bags, covered(self.before, bags, spans).to(hidden.dtype))
+                bags = Bags.from_ranges(reads)
+                return softmax_weighted_mean(hidden, bags, span_coverage(self.before, bags, spans).to(hidden.dtype))
             case "attention":
-                bags = Bags.of(reads)
+                bags = Bags.from_ranges(reads)
                 scores = hidden @ self.query / math.sqrt(hidden.shape[1])
-                return weighted_mean(hidden, bags, scores.index_select(0, bags.rows))
+                return softmax_weighted_mean(hidden, bags, scores.index_select(0, bags.rows))
             case "lse":
-                return log_mean_exponential(hidden, Bags.of(reads), self.temperature)
+                return log_mean_exp(hidden, Bags.from_ranges(reads), self.temperature)
             case "statistics":
-                return statistics(hidden, Bags.of(reads))
+                return mean_and_deviation(hidden, Bags.from_ranges(reads))
             case kind:
                 return pool(hidden, reads, kind)
 
@@ -144,7 +144,7 @@ def pool(hidden: Tensor, reads: Ranges, kind: Literal["mean_max", "mean", "max"]
     >>> pool(hidden, both, "mean_max").tolist()
     [[2.0, 3.0], [5.5, 8.0]]
     """
-    bags = Bags.of(reads)
+    bags = Bags.from_ranges(reads)
     parts = []
     if kind != "max":
         parts.append(functional.embedding_bag(bags.rows, hidden, bags.starts, mode="mean"))
@@ -163,36 +163,36 @@ def _maxima(hidden: Tensor, bags: Bags) -> Tensor:
     return hidden.gather(0, places.clamp(0, len(hidden) - 1))
 
 
-def weighted_mean(hidden: Tensor, bags: Bags, scores: Tensor) -> Tensor:
+def softmax_weighted_mean(hidden: Tensor, bags: Bags, scores: Tensor) -> Tensor:
     """[N, C] rows and [R] scores -> [S, C] mean of each range, weighted by the softmax of its scores."""
     highest = torch.segment_reduce(scores.detach(), "max", lengths=bags.lengths, unsafe=True)
-    weights = torch.exp(scores - bags.spread(highest))
+    weights = torch.exp(scores - bags.repeat(highest))
     # At least the 1 of the highest score, but for an empty range.
     total = torch.segment_reduce(weights, "sum", lengths=bags.lengths, unsafe=True).clamp(min=1)
     sums = functional.embedding_bag(bags.rows, hidden, bags.starts, mode="sum", per_sample_weights=weights)
     return sums / total.unsqueeze(1)
 
 
-def log_mean_exponential(hidden: Tensor, bags: Bags, temperature: float) -> Tensor:
+def log_mean_exp(hidden: Tensor, bags: Bags, temperature: float) -> Tensor:
     """[N, C] rows -> [S, C] t log(mean(exp(h / t))) over each range.
 
-    >>> pair = Bags.of(Ranges(torch.tensor([0]), torch.tensor([2]), torch.tensor([2])))
-    >>> [round(log_mean_exponential(torch.tensor([[0.0], [1.0]]), pair, t).item(), 3) for t in (0.01, 1, 100)]
+    >>> pair = Bags.from_ranges(Ranges(torch.tensor([0]), torch.tensor([2]), torch.tensor([2])))
+    >>> [round(log_mean_exp(torch.tensor([[0.0], [1.0]]), pair, t).item(), 3) for t in (0.01, 1, 100)]
     [0.993, 0.62, 0.501]
     """
     highest = _maxima(hidden.detach(), bags)
-    below = (_rows(hidden, bags) - bags.spread(highest)) / temperature
+    below = (_rows(hidden, bags) - bags.repeat(highest)) / temperature
     # Close to 1 an exponential has no digits left to tell a high temperature's differences.
-    logarithm = torch.log1p(bags.means(torch.expm1(below)))
+    logarithm = torch.log1p(bags.mean(torch.expm1(below)))
     return (highest + temperature * logarithm).masked_fill(bags.empty, 0)
 
 
-def statistics(hidden: Tensor, bags: Bags) -> Tensor:
+def mean_and_deviation(hidden: Tensor, bags: Bags) -> Tensor:
     """[N, C] rows -> [S, 2 C] mean and standard deviation sqrt(v + 1e-8) of each range, v the biased variance."""
     mean = functional.embedding_bag(bags.rows, hidden, bags.starts, mode="mean")
     # Deviations sum to zero, and so does what they would pass on to the mean.
-    deviations = _rows(hidden, bags) - bags.spread(mean.detach())
-    deviation = torch.sqrt(bags.means(deviations.square()) + _LEAST_VARIANCE)
+    deviations = _rows(hidden, bags) - bags.repeat(mean.detach())
+    deviation = torch.sqrt(bags.mean(deviations.square()) + _LEAST_VARIANCE)
     return torch.cat([mean, deviation.masked_fill(bags.empty, 0)], dim=1)
 
 
@@ -201,26 +201,26 @@ def _rows(hidden: Tensor, bags: Bags) -> Tensor:
     return functional.embedding(bags.rows, hidden)
 
 
-def covered(before: Tensor, bags: Bags, spans: Tensor) -> Tensor:
+def span_coverage(before: Tensor, bags: Bags, spans: Tensor) -> Tensor:
     """[R] how much of what each row sees lies in the span of the range that it is read by.
 
     It is what average pooling by the encoder's kernels makes of a mask of the span's frames, without the mask.
 
     Args:
-        before: what `seen_before` says of the kernels.
+        before: what `cumulative_coverage` says of the kernels.
         bags: the rows of each range.
         spans: [S, 2] frames, counted as rows are.
     """
-    begin, end = (bags.spread(edge) - bags.rows for edge in spans.unbind(1))
+    begin, end = (bags.repeat(edge) - bags.rows for edge in spans.unbind(1))
     return before[end.clamp(0, len(before) - 1)] - before[begin.clamp(0, len(before) - 1)]
 
 
-def seen_before(kernels: Sequence[int]) -> Tensor:
+def cumulative_coverage(kernels: Sequence[int]) -> Tensor:
     """[reach + 2] how much of what an output sees lies before each frame of its receptive field, and before its end.
 
     Averages over kernels, one after another, weigh the frames by the convolution of their boxes.
 
-    >>> seen_before([2, 2]).tolist()
+    >>> cumulative_coverage([2, 2]).tolist()
     [0.0, 0.25, 0.75, 1.0]
     """
     boxes = (np.full(kernel, 1 / kernel) for kernel in kernels)

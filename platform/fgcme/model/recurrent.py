@@ -30,14 +30,14 @@ class RaggedLSTM(nn.Module):
             # Nothing to pack: batches are bucketed by words, and a CPU runs equal sequences as one operation.
             together: Tensor = self.lstm(rows.view(len(counts), -1, rows.shape[1]).transpose(0, 1))[0]
             return together.transpose(0, 1).reshape(len(rows), -1)
-        order, going_on = time_major(counts)
+        order, going_on = packing_order(counts)
         order = order.to(rows.device, non_blocking=True)
         packed, _ = self.lstm(PackedSequence(rows.index_select(0, order), going_on))
         outputs: Tensor = packed.data
         return outputs.index_select(0, _inverse(order))
 
 
-class LongLSTM(nn.Module):
+class BlockwiseLSTM(nn.Module):
     """An LSTM over the rows of each utterance, of which there are many: its frames.
 
     Computes what a packed sequence does, whose gradient on a CPU goes through all rows at every step. Here the steps on
@@ -58,7 +58,7 @@ class LongLSTM(nn.Module):
 
     def forward(self, rows: Tensor, counts: Tensor) -> Tensor:
         """[R, size] and [B] rows of each utterance (on the CPU) -> [R, self.size]."""
-        order, going_on = time_major(counts)
+        order, going_on = packing_order(counts)
         order = order.to(rows.device, non_blocking=True)
         utterances, steps = torch.unique_consecutive(going_on, return_counts=True)
         pieces = torch.split(rows.index_select(0, order), (utterances * steps).tolist())
@@ -110,7 +110,7 @@ class FrameLSTM(nn.Module):
     def __init__(self, frame_size: int, hidden: int, stack: int = 1) -> None:
         super().__init__()
         self.stack = stack
-        self.lstm = LongLSTM(stack * frame_size, hidden)
+        self.lstm = BlockwiseLSTM(stack * frame_size, hidden)
         self.size = self.lstm.size
 
     def counts(self, batch: Batch) -> Tensor:
@@ -148,7 +148,7 @@ class WordLSTM(nn.Module):
         return outputs
 
 
-def time_major(counts: Tensor) -> tuple[Tensor, Tensor]:
+def packing_order(counts: Tensor) -> tuple[Tensor, Tensor]:
     """How rows of utterances laid end to end are read by a packed sequence.
 
     Args:
@@ -158,7 +158,7 @@ def time_major(counts: Tensor) -> tuple[Tensor, Tensor]:
         [R] order in which the rows are read (first rows of all utterances, longest first; then second rows, ...), and
         how many utterances still go on at each step.
 
-    >>> order, sizes = time_major(torch.tensor([1, 3]))
+    >>> order, sizes = packing_order(torch.tensor([1, 3]))
     >>> order.tolist(), sizes.tolist()
     ([1, 0, 2, 3], [2, 1, 1])
     """

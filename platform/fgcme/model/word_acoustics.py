@@ -15,7 +15,7 @@ from torch.nn import functional
 from fgcme.data import Batch, ranges_from_counts
 from fgcme.model.encoders import AcousticEncoder
 from fgcme.model.pooling import Pooling
-from fgcme.model.recurrent import FrameLSTM, LongLSTM, stack_frames, step_counts
+from fgcme.model.recurrent import BlockwiseLSTM, FrameLSTM, stack_frames, step_counts
 
 
 class WordAcoustics(NamedTuple):
@@ -27,7 +27,7 @@ class WordAcoustics(NamedTuple):
     """
 
     features: Tensor
-    auxiliary: Tensor | None = None
+    auxiliary_loss: Tensor | None = None
 
 
 class SpanPooling(nn.Module):
@@ -117,7 +117,7 @@ class CtcAlignment(nn.Module):
         self.positions = positions
         self.stack = stack
         # Blank comes first.
-        self.locate = LongLSTM(stack * frame_size, positions + 1, layers=2, bidirectional=False)
+        self.locate = BlockwiseLSTM(stack * frame_size, positions + 1, layers=2, bidirectional=False)
         self.size = stack * frame_size
 
     def forward(self, batch: Batch, words: Tensor | None) -> WordAcoustics:
@@ -136,7 +136,7 @@ class CtcAlignment(nn.Module):
         places = utterance * longest + turn.clamp(max=longest - 1)
         return WordAcoustics(
             features=heard.flatten(0, 1).index_select(0, places.to(heard.device, non_blocking=True)),
-            auxiliary=_alignment_loss(_pad(logarithms, steps), steps, turns),
+            auxiliary_loss=_alignment_loss(_pad(logarithms, steps), steps, turns),
         )
 
 

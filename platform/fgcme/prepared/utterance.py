@@ -52,7 +52,7 @@ def analyse(
         samples: [samples] mono at 16 kHz.
         text: what is said.
         aligner: see `fgcme.alignment.build`.
-        extract_features: see `fgcme.features.build`.
+        extract_features: see `fgcme.features.build_extractor`.
         utterance_id: by which imported alignments are found.
 
     Raises:
@@ -84,7 +84,7 @@ def prepare_utterance(
         utterance: what the corpus knows of it.
         root: folder that `utterance.audio` is relative to.
         aligner: see `fgcme.alignment.build`.
-        extract_features: see `fgcme.features.build`.
+        extract_features: see `fgcme.features.build_extractor`.
         source_hash: what the row is made from, to be kept with it.
 
     Returns:

@@ -53,7 +53,7 @@ class Classifier:
             self._aligner = alignment.build("sphinx")
         else:
             self._aligner = alignment.build(prepare.alignment.method, _beside(folder, prepare.alignment.checkpoint))
-        self._featurise = features.build(
+        self._featurise = features.build_extractor(
             prepare.features.kind,
             prepare.features.bins,
             _beside(folder, prepare.features.checkpoint),

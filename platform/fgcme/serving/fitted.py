@@ -20,7 +20,7 @@ from fgcme.data import Vocabulary, collate, layout_frames, scheme_of
 from fgcme.data.hearing import front_end_of
 from fgcme.errors import UserError
 from fgcme.experiment import ModelSettings, PrepareSettings
-from fgcme.model import Network, build
+from fgcme.model import Network, build_model
 from fgcme.prepared.utterance import AnalysedSpeech
 
 
@@ -102,7 +102,7 @@ def load(folder: Path) -> tuple[Network, ModelSpec]:
                 "prepare": PrepareSettings.model_validate(content["prepare"]),
             }
         )
-        model = build(spec.model, spec.frame_size, len(Vocabulary(spec.words)), len(spec.classes), spec.blank)
+        model = build_model(spec.model, spec.frame_size, len(Vocabulary(spec.words)), len(spec.classes), spec.blank)
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: not a fitted model, or a damaged one ({' '.join(str(error).split())})") from None

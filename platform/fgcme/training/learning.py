@@ -18,7 +18,7 @@ from fgcme.data import FoldLoaders, RaggedLoader
 from fgcme.errors import UserError
 from fgcme.evaluation.metrics import confusion, measure, score
 from fgcme.experiment import ModelSettings, TrainingSettings
-from fgcme.model import Network, WordEmbedding, build
+from fgcme.model import Network, WordEmbedding, build_model
 from fgcme.seeds import derive_seed
 from fgcme.training.loss import balanced_class_weights, utterance_losses
 
@@ -127,15 +127,15 @@ class FoldTrainer:
         if training.precision == "bfloat16" and lacks_bfloat16:
             raise UserError("training.precision: this GPU has no bfloat16; set it to float32")
         torch.manual_seed(seed)
-        self.model: Network = build(
+        self.model: Network = build_model(
             model, loaders.frame_size, len(loaders.vocabulary), len(loaders.classes), blank=training.loss == "ctc"
         )
         if loaders.mean is not None and loaders.deviation is not None:
-            self.model.standardise.fit(torch.from_numpy(loaders.mean), torch.from_numpy(loaders.deviation))
+            self.model.standardise.set_statistics(torch.from_numpy(loaders.mean), torch.from_numpy(loaders.deviation))
         if model.semantic.vectors is not None:
             for module in self.model.modules():
                 if isinstance(module, WordEmbedding):
-                    module.start_from(model.semantic.vectors, loaders.vocabulary.words)
+                    module.load_vectors(model.semantic.vectors, loaders.vocabulary.words)
         self.model.to(device)
         self._trained = self.workers.wrap(self.model)
         self._optimiser = torch.optim.Adam(

@@ -57,7 +57,7 @@ def utterance_losses(
         label_smoothing: share of the target that is spread over all classes (kind: cross_entropy).
         focal_gamma: exponent of the focal loss (kind: focal).
     """
-    decisions = output.decisions or (output.logits,)
+    decisions = output.modality_logits or (output.logits,)
 
     def of(labels: Tensor) -> Tensor:
         if kind == "ctc":
@@ -79,8 +79,8 @@ def utterance_losses(
     if batch.mixture is not None:
         share = batch.mixture.weight
         losses = share * losses + (1 - share) * of(batch.labels[batch.mixture.partner])
-    if output.auxiliary is not None:
-        losses = losses + class_weights[batch.labels] * output.auxiliary.float()
+    if output.auxiliary_loss is not None:
+        losses = losses + class_weights[batch.labels] * output.auxiliary_loss.float()
     return losses
 
 

@@ -19,7 +19,7 @@ from fgcme.data.augmentation import (
     white_noise,
 )
 from fgcme.experiment import AugmentationSettings
-from fgcme.features.log_mel import FLOOR, log_mel
+from fgcme.features.log_mel import LOG_ENERGY_FLOOR, log_mel
 from tests.speech import say
 
 TEXT = "The dogs are sitting by the door, and the kids are talking about it."
@@ -125,13 +125,13 @@ def test_the_shortest_recording_has_a_speed_too(count: int) -> None:
 def test_a_change_of_level_is_exactly_that_of_the_waveform(decibels: float) -> None:
     samples = recording().copy()
     samples[8_000:12_000] = 0
-    assert log_mel(samples).min() == np.float32(FLOOR)
+    assert log_mel(samples).min() == np.float32(LOG_ENERGY_FLOOR)
     truth = log_mel((samples * 10 ** (decibels / 20)).astype(np.float32))
     np.testing.assert_allclose(change_gain(log_mel(samples), decibels), truth, atol=1e-3)
 
 
 def test_no_energy_falls_below_the_floor() -> None:
-    assert change_gain(log_mel(recording()), -200).min() == np.float32(FLOOR)
+    assert change_gain(log_mel(recording()), -200).min() == np.float32(LOG_ENERGY_FLOOR)
 
 
 @pytest.mark.parametrize("ratio", [0.0, 10.0, 20.0])
@@ -151,7 +151,7 @@ def test_added_noise_is_that_added_to_the_waveform(ratio: float) -> None:
 
 
 def test_noise_never_takes_energy_away_and_fills_silence() -> None:
-    frames = np.full((50, 40), FLOOR, np.float32)
+    frames = np.full((50, 40), LOG_ENERGY_FLOOR, np.float32)
     frames[:25] = 10
     added = add_noise(frames, white_noise(40)[:50], 10)
     assert (added >= frames).all()
@@ -167,10 +167,10 @@ def test_the_noise_is_white_and_always_the_same() -> None:
 
 
 def test_a_recording_longer_than_the_noise_is_noisy_to_its_end() -> None:
-    frames = np.full((len(white_noise(23)) + 500, 23), FLOOR, np.float32)
+    frames = np.full((len(white_noise(23)) + 500, 23), LOG_ENERGY_FLOOR, np.float32)
     frames[:9] = 10
     varied = augment_energies(AugmentationSettings(noise=1), frames, NO_SPANS, NO_SPANS, np.random.default_rng(0))
-    assert varied.frames[9:].min() > FLOOR + 1
+    assert varied.frames[9:].min() > LOG_ENERGY_FLOOR + 1
 
 
 def test_everything_is_off_by_default_and_takes_nothing_from_the_generator() -> None:

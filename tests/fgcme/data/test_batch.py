@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fgcme.data import Mixture, collate, layout_frames, ranges_from_counts
 from fgcme.data.batch import FrameLayout, Segments, SegmentScheme
-from tests.fgcme.model.masked import Utterance, ragged
+from tests.fgcme.model.masked import Utterance, ragged_batch
 from tests.fgcme.model.reference import outputs_read
 
 Span = tuple[int, int]
@@ -144,7 +144,7 @@ def utterance(frame_count: int, spans: list[Span], label: int = 0) -> Utterance:
 
 
 def test_a_batch_holds_the_frames_that_words_read_and_no_others() -> None:
-    batch = ragged([utterance(50, [(10, 12), (30, 33)]), utterance(20, [(0, 5)])], WORDS)
+    batch = ragged_batch([utterance(50, [(10, 12), (30, 33)]), utterance(20, [(0, 5)])], WORDS)
     expected = [*range(4, 18), *range(24, 39), *range(11)]
     assert batch.frames[:, 0].tolist() == expected
     assert batch.reads.begin.tolist() == [0, 14, 29]
@@ -154,7 +154,7 @@ def test_a_batch_holds_the_frames_that_words_read_and_no_others() -> None:
 
 
 def test_a_batch_keeps_words_counts_and_labels_in_the_order_of_its_utterances() -> None:
-    batch = ragged([utterance(50, [(10, 12), (30, 33)], label=3), utterance(20, [(0, 5)], label=-1)], WORDS)
+    batch = ragged_batch([utterance(50, [(10, 12), (30, 33)], label=3), utterance(20, [(0, 5)], label=-1)], WORDS)
     assert batch.words.tolist() == [2, 3, 2]
     assert batch.word_counts.tolist() == [2, 1]
     assert batch.labels.tolist() == [3, -1]
@@ -162,25 +162,25 @@ def test_a_batch_keeps_words_counts_and_labels_in_the_order_of_its_utterances() 
 
 
 def test_a_batch_in_which_nothing_is_read_still_feeds_the_encoder() -> None:
-    batch = ragged([utterance(50, [(10, 10)])], WORDS)
+    batch = ragged_batch([utterance(50, [(10, 10)])], WORDS)
     assert batch.frames.tolist() == torch.zeros(7, 2).tolist()
     assert batch.reads.lengths.tolist() == [0]
 
 
 def test_a_batch_of_words_alone_has_no_segment() -> None:
-    batch = ragged([utterance(50, [(10, 12)]), utterance(20, [(0, 5)])], SegmentScheme("none"))
+    batch = ragged_batch([utterance(50, [(10, 12)]), utterance(20, [(0, 5)])], SegmentScheme("none"))
     assert batch.frames.shape == (1, 2) and batch.spans.shape == (0, 2) and len(batch.reads.begin) == 0
     assert batch.words.tolist() == [2, 2]
 
 
 def test_a_batch_of_whole_utterances_has_a_segment_for_each() -> None:
-    batch = ragged([utterance(50, [(10, 12), (20, 30)]), utterance(20, [(0, 5)])], SegmentScheme("utterance", 6))
+    batch = ragged_batch([utterance(50, [(10, 12), (20, 30)]), utterance(20, [(0, 5)])], SegmentScheme("utterance", 6))
     assert batch.reads.begin.tolist() == [0, 50] and batch.reads.lengths.tolist() == [44, 14]
     assert batch.spans.tolist() == [[0, 50], [50, 70]]
 
 
 def test_a_batch_moves_to_a_device_but_for_its_counts() -> None:
-    batch = ragged([utterance(50, [(10, 12)])], WORDS)
+    batch = ragged_batch([utterance(50, [(10, 12)])], WORDS)
     mixture = Mixture(torch.tensor([0]), torch.tensor([0.5]))
     moved = dataclasses.replace(batch, mixture=mixture).to("meta")
     assert moved.mixture is not None

@@ -9,7 +9,7 @@ import yaml
 
 from fgcme.errors import UserError
 from fgcme.experiment import ModelSettings, load_experiment, variants
-from fgcme.model import build
+from fgcme.model import build_model
 
 each_variant = pytest.mark.parametrize("name", variants.all_variants())
 
@@ -26,7 +26,7 @@ def file(tmp_path: Path) -> Path:
 @each_variant
 def test_every_variant_is_a_valid_model_that_can_be_built(name: str) -> None:
     settings = ModelSettings.model_validate(variants.find_variant(name))
-    assert sum(parameter.numel() for parameter in build(settings, 4, 5, 2).parameters()) > 0
+    assert sum(parameter.numel() for parameter in build_model(settings, 4, 5, 2).parameters()) > 0
 
 
 @each_variant

@@ -63,14 +63,14 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("count", [400, 719, 720, 721, 16_000, 16_123])
 def test_there_are_as_many_frames_as_of_log_mel(wav2vec2: str, count: int) -> None:
-    frames = features.build("speech_encoder", checkpoint=wav2vec2)(NOISE[:count])
+    frames = features.build_extractor("speech_encoder", checkpoint=wav2vec2)(NOISE[:count])
     assert frames.shape == (frame_count(count), 16)
     assert frames.dtype == np.float32 and frames.flags.c_contiguous
 
 
 @pytest.mark.parametrize("layer", [-1, 0, 1, 2])
 def test_the_chosen_layer_is_repeated_onto_the_grid(wav2vec2: str, layer: int) -> None:
-    frames = features.build("speech_encoder", checkpoint=wav2vec2, layer=layer)(NOISE)
+    frames = features.build_extractor("speech_encoder", checkpoint=wav2vec2, layer=layer)(NOISE)
     normalised = torch.from_numpy((NOISE - NOISE.mean()) / np.sqrt(NOISE.var() + 1e-7))[None]
     with torch.inference_mode():
         model = Wav2Vec2Model.from_pretrained(wav2vec2).eval()
@@ -83,11 +83,11 @@ def test_the_chosen_layer_is_repeated_onto_the_grid(wav2vec2: str, layer: int) -
 
 def test_a_layer_that_is_not_there_is_refused(wav2vec2: str) -> None:
     with pytest.raises(UserError, match=r"features\.layer 3: .* 0 to 2"):
-        features.build("speech_encoder", checkpoint=wav2vec2, layer=3)
+        features.build_extractor("speech_encoder", checkpoint=wav2vec2, layer=3)
 
 
 def test_an_encoder_of_30_seconds_hears_shorter_and_longer_speech(whisper: str) -> None:
-    encode = features.build("speech_encoder", checkpoint=whisper)
+    encode = features.build_extractor("speech_encoder", checkpoint=whisper)
     short = encode(NOISE[:16_000])
     assert short.shape == (98, 8)
     long = np.resize(NOISE, 31 * 16_000)
@@ -99,6 +99,6 @@ def test_an_encoder_of_30_seconds_hears_shorter_and_longer_speech(whisper: str) 
 
 def test_a_checkpoint_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"features\.checkpoint .*nothing"):
-        features.build("speech_encoder", checkpoint=str(tmp_path / "nothing"))
+        features.build_extractor("speech_encoder", checkpoint=str(tmp_path / "nothing"))
     with pytest.raises(ValueError, match="speech_encoder"):
-        features.build("speech_encoder")
+        features.build_extractor("speech_encoder")

@@ -63,7 +63,7 @@ class PaddedBatch:
         return PaddedBatch(**moved, word_counts=self.word_counts)
 
 
-def ragged(utterances: Sequence[Utterance], reading: SegmentScheme) -> Batch:
+def ragged_batch(utterances: Sequence[Utterance], reading: SegmentScheme) -> Batch:
     """Utterances laid end to end, as the package does it."""
     return collate(
         [utterance.frames for utterance in utterances],
@@ -74,7 +74,7 @@ def ragged(utterances: Sequence[Utterance], reading: SegmentScheme) -> Batch:
     )
 
 
-def padded(utterances: Sequence[Utterance], reach: int) -> PaddedBatch:
+def padded_batch(utterances: Sequence[Utterance], reach: int) -> PaddedBatch:
     """Utterances padded to the longest, and to what the convolutions need at least."""
 
     def pad(rows: list[np.ndarray]) -> Tensor:

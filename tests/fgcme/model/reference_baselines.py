@@ -28,11 +28,13 @@ class Answer:
 
     logits: Tensor
     word_logits: list[Tensor] = field(default_factory=list)
-    decisions: tuple[Tensor, ...] = ()
-    auxiliary: Tensor | None = None
+    modality_logits: tuple[Tensor, ...] = ()
+    auxiliary_loss: Tensor | None = None
 
 
-def draw(seed: int, frame_count: int, word_count: int, frame_size: int, vocabulary: int, classes: int) -> Utterance:
+def draw_utterance(
+    seed: int, frame_count: int, word_count: int, frame_size: int, vocabulary: int, classes: int
+) -> Utterance:
     """An utterance whose words share its frames out between them, some of them without one."""
     generator = np.random.default_rng([seed, frame_count, word_count])
     edges = np.sort(generator.integers(0, frame_count + 1, word_count + 1))
@@ -45,7 +47,7 @@ def draw(seed: int, frame_count: int, word_count: int, frame_size: int, vocabula
     )
 
 
-def ragged(settings: ModelSettings, utterances: Sequence[Utterance]) -> Batch:
+def batch_for(settings: ModelSettings, utterances: Sequence[Utterance]) -> Batch:
     """Utterances laid end to end, as the package does it for a model of these settings."""
     read = scheme_of(settings)
     return collate(
@@ -84,7 +86,7 @@ def _late_fusion(core: Any, settings: ModelSettings, frames: Tensor, words: Tens
     acoustic = _acoustic_lstm(core.acoustic, settings, frames, words).logits
     semantic = _semantic_lstm(core.semantic, settings, frames, words).logits
     mean = (softmax(acoustic) + softmax(semantic)) / 2
-    return Answer(mean.log(), decisions=(acoustic, semantic))
+    return Answer(mean.log(), modality_logits=(acoustic, semantic))
 
 
 def _multi_hop_attention(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> Answer:
@@ -117,7 +119,7 @@ def _ctc_alignment(core: Any, settings: ModelSettings, frames: Tensor, words: Te
     texts = [core.semantic.project(core.semantic.embedding.table.weight[word]) for word in words]
     turns = min(len(words), positions)
     loss = ctc_loss(probabilities, turns) / turns
-    return replace(fused(core, settings, texts, heard), auxiliary=loss)
+    return replace(fused(core, settings, texts, heard), auxiliary_loss=loss)
 
 
 def _pooled_statistics(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> Answer:

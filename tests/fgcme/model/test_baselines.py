@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from fgcme.data import Mixture
 from fgcme.experiment import ModelSettings
-from fgcme.model import Network, Output, build
+from fgcme.model import Network, Output, build_model
 from fgcme.model.baselines import attend
-from tests.fgcme.model.reference_baselines import Answer, Utterance, answer, draw, in_float64, ragged
+from tests.fgcme.model.reference_baselines import Answer, Utterance, answer, batch_for, draw_utterance, in_float64
 
 FRAME_SIZE, VOCABULARY, CLASSES, POSITIONS = 3, 9, 4, 4
 
@@ -53,7 +53,7 @@ HARD = [
 
 
 def utterance(frame_count: int, word_count: int, seed: int = 0) -> Utterance:
-    return draw(seed, frame_count, word_count, FRAME_SIZE, VOCABULARY, CLASSES)
+    return draw_utterance(seed, frame_count, word_count, FRAME_SIZE, VOCABULARY, CLASSES)
 
 
 UTTERANCES = [utterance(*counts) for counts in HARD]
@@ -68,26 +68,26 @@ def settings_of(case: dict[str, Any]) -> ModelSettings:
 
 def network_of(settings: ModelSettings, blank: bool = False) -> Network:
     torch.manual_seed(0)
-    network = build(settings, FRAME_SIZE, VOCABULARY, CLASSES, blank)
+    network = build_model(settings, FRAME_SIZE, VOCABULARY, CLASSES, blank)
     # Away from the start, so that no query and no row of a table is zero.
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(0.5 * torch.randn_like(parameter))
-    network.standardise.fit(torch.tensor([0.5, -1.0, 0.1]), torch.tensor([2.0, 0.5, 1.5]))
+    network.standardise.set_statistics(torch.tensor([0.5, -1.0, 0.1]), torch.tensor([2.0, 0.5, 1.5]))
     return network
 
 
 def objective(said: Sequence[Answer | Output]) -> Tensor:
     """A sum that depends on everything that is said, differently on each part; the same in one batch as in many."""
     total = torch.zeros((), dtype=torch.float64)
-    for name in ("logits", "word_logits", "decisions"):
+    for name in ("logits", "word_logits", "modality_logits"):
         rows = [row for answered in said for row in parts(getattr(answered, name))]
         values = torch.cat([row.reshape(-1, row.shape[-1]) for row in rows]) if rows else torch.zeros(0, 1)
         weights = torch.linspace(-1, 1, values.shape[1], dtype=torch.float64)
         total = total + (values * weights).sin().sum()
     for answered in said:
-        if answered.auxiliary is not None:
-            total = total + 0.1 * answered.auxiliary.sum()
+        if answered.auxiliary_loss is not None:
+            total = total + 0.1 * answered.auxiliary_loss.sum()
     return total
 
 
@@ -105,17 +105,19 @@ def assert_is_its_reference(settings: ModelSettings, utterances: list[Utterance]
     network = network_of(settings, blank).double()
     expected = [answer(network, settings, one) for one in utterances]
     expected_gradient = gradients(network, objective(expected))
-    output = network(in_float64(ragged(settings, utterances)))
+    output = network(in_float64(batch_for(settings, utterances)))
     torch.testing.assert_close(output.logits, torch.stack([one.logits for one in expected]))
-    for decision, column in zip(output.decisions, zip(*(one.decisions for one in expected), strict=True), strict=True):
+    for decision, column in zip(
+        output.modality_logits, zip(*(one.modality_logits for one in expected), strict=True), strict=True
+    ):
         torch.testing.assert_close(decision, torch.stack(column))
     if output.word_logits is not None:
         torch.testing.assert_close(
             output.word_logits, torch.stack([row for one in expected for row in one.word_logits])
         )
-    if output.auxiliary is not None:
+    if output.auxiliary_loss is not None:
         torch.testing.assert_close(
-            output.auxiliary, torch.stack([loss for one in expected for loss in parts(one.auxiliary)])
+            output.auxiliary_loss, torch.stack([loss for one in expected for loss in parts(one.auxiliary_loss)])
         )
     gradient = gradients(network, objective([output]))
     assert gradient.keys() == expected_gradient.keys()
@@ -137,7 +139,7 @@ def test_a_baseline_is_its_reference_on_any_batch(case: dict[str, Any], utteranc
 @pytest.mark.parametrize("kind", WITH_BLANK)
 def test_a_baseline_trained_by_ctc_is_its_reference(kind: str) -> None:
     settings = settings_of({"kind": kind})
-    output = network_of(settings, blank=True)(ragged(settings, UTTERANCES))
+    output = network_of(settings, blank=True)(batch_for(settings, UTTERANCES))
     assert output.logits.shape == (len(UTTERANCES), CLASSES)
     assert output.word_logits is not None
     assert output.word_logits.shape == (sum(words for _, words in HARD), CLASSES + 1)
@@ -153,9 +155,9 @@ def test_an_utterance_answers_alike_alone_and_in_any_company(
     network = network_of(settings)
     company = [*UTTERANCES, *others]
     random.shuffle(company)
-    together = network(ragged(settings, company))
-    alone = [network(ragged(settings, [one])) for one in company]
-    for name in ("logits", "word_logits", "auxiliary"):
+    together = network(batch_for(settings, company))
+    alone = [network(batch_for(settings, [one])) for one in company]
+    for name in ("logits", "word_logits", "auxiliary_loss"):
         expected = [getattr(output, name) for output in alone]
         if expected[0] is not None:
             # The loss of a long alignment is a sum of many terms.
@@ -164,8 +166,8 @@ def test_an_utterance_answers_alike_alone_and_in_any_company(
 
 def loss_of(output: Output, labels: Tensor) -> Tensor:
     """What a training would add up, every utterance the same."""
-    losses = [functional.cross_entropy(logits, labels) for logits in output.decisions or (output.logits,)]
-    return torch.stack([*losses, *(own.mean() for own in parts(output.auxiliary))]).sum()
+    losses = [functional.cross_entropy(logits, labels) for logits in output.modality_logits or (output.logits,)]
+    return torch.stack([*losses, *(own.mean() for own in parts(output.auxiliary_loss))]).sum()
 
 
 @each_case
@@ -175,11 +177,11 @@ def test_no_batch_gives_a_value_that_is_not_a_number(case: dict[str, Any]) -> No
     for blank in (False, True) if settings.kind in WITH_BLANK else (False,):
         network = network_of(settings, blank)
         for utterances in (UTTERANCES, extreme, [utterance(1, 1)], [utterance(1, 3)]):
-            batch = ragged(settings, utterances)
+            batch = batch_for(settings, utterances)
             with torch.autograd.set_detect_anomaly(True):
                 output = network(batch)
                 gradient = gradients(network, loss_of(output, batch.labels))
-            said = [output.logits, *parts(output.word_logits), *parts(output.auxiliary), *gradient.values()]
+            said = [output.logits, *parts(output.word_logits), *parts(output.auxiliary_loss), *gradient.values()]
             assert all(value.isfinite().all() for value in said)
 
 
@@ -187,8 +189,8 @@ def test_no_batch_gives_a_value_that_is_not_a_number(case: dict[str, Any]) -> No
 def test_every_parameter_has_a_gradient(case: dict[str, Any]) -> None:
     settings = settings_of(case)
     network = network_of(settings)
-    batch = ragged(settings, UTTERANCES)
-    output = replace(network(batch), auxiliary=None)
+    batch = batch_for(settings, UTTERANCES)
+    output = replace(network(batch), auxiliary_loss=None)
     gradient = gradients(network, loss_of(output, batch.labels))
     assert {name for name, value in gradient.items() if value.any()} == {name for name, _ in network.named_parameters()}
 
@@ -197,7 +199,7 @@ def test_every_parameter_has_a_gradient(case: dict[str, Any]) -> None:
 def test_dropout_before_the_classifier_acts_in_training_alone(case: dict[str, Any]) -> None:
     settings = settings_of({**case, "fusion": {**case.get("fusion", {}), "dropout": 0.5}})
     network = network_of(settings)
-    batch = ragged(settings, UTTERANCES)
+    batch = batch_for(settings, UTTERANCES)
     assert not torch.equal(network(batch).logits, network(batch).logits)
     network.eval()
     assert torch.equal(network(batch).logits, network(batch).logits)
@@ -208,12 +210,14 @@ def test_dropout_before_the_classifier_acts_in_training_alone(case: dict[str, An
 def test_utterances_are_mixed_on_the_way_into_each_classifier(case: dict[str, Any]) -> None:
     settings = settings_of(case)
     network = network_of(settings)
-    batch = ragged(settings, UTTERANCES)
+    batch = batch_for(settings, UTTERANCES)
     partner = torch.arange(len(batch)).roll(2)
     weight = torch.linspace(0, 1, len(batch))
     plain, mixed = network(batch), network(replace(batch, mixture=Mixture(partner, weight)))
     # A linear classifier makes of a mixture the mixture of what it makes of the parts.
-    for before, after in zip(plain.decisions or [plain.logits], mixed.decisions or [mixed.logits], strict=True):
+    for before, after in zip(
+        plain.modality_logits or [plain.logits], mixed.modality_logits or [mixed.logits], strict=True
+    ):
         share = weight.unsqueeze(1)
         torch.testing.assert_close(after, share * before + (1 - share) * before[partner])
 
@@ -230,7 +234,7 @@ def test_what_a_baseline_leaves_out_plays_no_part(case: dict[str, Any]) -> None:
     # No baseline is told the alignment.
     other_spans = replace(one, begin=one.begin * 0, end=one.end * 0 + 1)
     before, frames, words, spans = (
-        network(ragged(settings, [each])).logits for each in (one, other_frames, other_words, other_spans)
+        network(batch_for(settings, [each])).logits for each in (one, other_frames, other_words, other_spans)
     )
     assert torch.equal(before, frames) == deaf
     assert torch.equal(before, words) == wordless
@@ -242,8 +246,8 @@ def test_late_fusion_gives_each_modality_exactly_the_gradient_that_it_has_alone(
     def gradient_of(kind: str) -> dict[str, Tensor]:
         settings = settings_of({"kind": kind, "baseline": {"stack": stack}})
         torch.manual_seed(0)
-        network = build(settings, FRAME_SIZE, VOCABULARY, CLASSES)
-        batch = ragged(settings, UTTERANCES)
+        network = build_model(settings, FRAME_SIZE, VOCABULARY, CLASSES)
+        batch = batch_for(settings, UTTERANCES)
         return gradients(network, loss_of(network(batch), batch.labels))
 
     both = gradient_of("late_fusion")
@@ -258,8 +262,8 @@ def test_late_fusion_gives_each_modality_exactly_the_gradient_that_it_has_alone(
 
 def test_late_fusion_predicts_by_the_mean_of_the_probabilities() -> None:
     settings = settings_of({"kind": "late_fusion"})
-    output = network_of(settings)(ragged(settings, UTTERANCES))
-    acoustic, semantic = (logits.softmax(1) for logits in output.decisions)
+    output = network_of(settings)(batch_for(settings, UTTERANCES))
+    acoustic, semantic = (logits.softmax(1) for logits in output.modality_logits)
     torch.testing.assert_close(output.logits.exp(), (acoustic + semantic) / 2)
     torch.testing.assert_close(output.logits.softmax(1), (acoustic + semantic) / 2)
 
@@ -269,7 +273,7 @@ def test_pooled_statistics_are_those_of_numpy() -> None:
     network = network_of(settings)
     seen: list[Tensor] = []
     network.core.classify.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    network(ragged(settings, UTTERANCES))
+    network(batch_for(settings, UTTERANCES))
     table = network.core.words.table.weight.detach().numpy()
     mean, deviation = network.standardise.mean.numpy(), network.standardise.deviation.numpy()
     for features, one in zip(seen[0].detach().numpy(), UTTERANCES, strict=True):
@@ -290,14 +294,14 @@ def test_attention_prefers_the_row_that_its_query_points_to() -> None:
 def test_a_gpu_answers_as_the_cpu_does(case: dict[str, Any]) -> None:
     settings = settings_of(case)
     network = network_of(settings)
-    batch = ragged(settings, UTTERANCES)
+    batch = batch_for(settings, UTTERANCES)
     here = network(batch)
     gradient = gradients(network, functional.cross_entropy(here.logits, batch.labels))
     network.to("cuda")
     there = network(batch.to("cuda"))
     torch.testing.assert_close(there.logits.cpu(), here.logits, rtol=1e-3, atol=1e-4)
-    if here.auxiliary is not None and there.auxiliary is not None:
-        torch.testing.assert_close(there.auxiliary.cpu(), here.auxiliary, rtol=1e-3, atol=1e-3)
+    if here.auxiliary_loss is not None and there.auxiliary_loss is not None:
+        torch.testing.assert_close(there.auxiliary_loss.cpu(), here.auxiliary_loss, rtol=1e-3, atol=1e-3)
     loss = functional.cross_entropy(there.logits, batch.labels.to("cuda"))
     for name, value in gradients(network, loss).items():
         torch.testing.assert_close(value.cpu(), gradient[name], rtol=1e-2, atol=1e-4, msg=name)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from fgcme.data import scheme_of
 from fgcme.data.batch import SegmentScheme
 from fgcme.experiment import ModelKind, ModelSettings, variants
-from fgcme.model import Network, build
+from fgcme.model import Network, build_model
 from fgcme.model.recurrent import RaggedLSTM
-from tests.fgcme.model.reference_baselines import draw, ragged
+from tests.fgcme.model.reference_baselines import batch_for, draw_utterance
 
 FRAME_SIZE, VOCABULARY, CLASSES = 40, 20, 4
 WITH_BLANK = ("fgcme", "learned_alignment", "ctc_alignment")
@@ -21,7 +21,7 @@ WITH_BLANK = ("fgcme", "learned_alignment", "ctc_alignment")
 
 def built(seed: int = 0, blank: bool = False, **settings: Any) -> Network:
     torch.manual_seed(seed)
-    return build(ModelSettings.model_validate(settings), FRAME_SIZE, VOCABULARY, CLASSES, blank)
+    return build_model(ModelSettings.model_validate(settings), FRAME_SIZE, VOCABULARY, CLASSES, blank)
 
 
 def weights(network: Network) -> dict[str, Tensor]:
@@ -34,10 +34,10 @@ def test_every_named_variant_classifies_a_batch_that_is_read_as_it_wants(name: s
     torch.manual_seed(0)
     # Long and short, one word, one frame, an utterance shorter than the reach.
     shapes = [(60, 6), (30, 1), (1, 2), (4, 3)]
-    utterances = [draw(0, *shape, FRAME_SIZE, VOCABULARY, CLASSES) for shape in shapes]
-    batch = ragged(settings, utterances)
+    utterances = [draw_utterance(0, *shape, FRAME_SIZE, VOCABULARY, CLASSES) for shape in shapes]
+    batch = batch_for(settings, utterances)
     for blank in (False, True) if settings.kind in WITH_BLANK else (False,):
-        output = build(settings, FRAME_SIZE, VOCABULARY, CLASSES, blank)(batch)
+        output = build_model(settings, FRAME_SIZE, VOCABULARY, CLASSES, blank)(batch)
         assert output.logits.shape == (4, CLASSES)
         assert output.logits.isfinite().all()
         if output.word_logits is not None:

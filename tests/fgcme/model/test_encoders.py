@@ -17,7 +17,7 @@ from fgcme.errors import UserError
 from fgcme.experiment import AcousticSettings
 from fgcme.model import WordEmbedding
 from fgcme.model.encoders import AcousticEncoder, Activation, SemanticEncoder, Standardise, word_table
-from tests.fgcme.model.masked import Utterance, ragged
+from tests.fgcme.model.masked import Utterance, ragged_batch
 from tests.fgcme.model.reference import encoded
 
 OPTIONS = list(itertools.product(get_args(Activation), [False, True]))
@@ -100,14 +100,14 @@ def test_frames_are_standardised_by_the_statistics_they_are_fitted_to() -> None:
     frames = 7 + 3 * torch.randn(40, 4, dtype=torch.float64)
     standardise = Standardise(4).double()
     assert torch.equal(standardise(frames), frames)
-    standardise.fit(frames.mean(0), frames.std(0))
+    standardise.set_statistics(frames.mean(0), frames.std(0))
     torch.testing.assert_close(standardise(frames).mean(0), torch.zeros(4).double())
     torch.testing.assert_close(standardise(frames).std(0), torch.ones(4).double())
 
 
 def test_statistics_are_saved_with_the_weights_and_are_not_trained() -> None:
     standardise, other = Standardise(4), Standardise(4)
-    standardise.fit(torch.full((4,), 2.0), torch.full((4,), 3.0))
+    standardise.set_statistics(torch.full((4,), 2.0), torch.full((4,), 3.0))
     other.load_state_dict(standardise.state_dict())
     assert other.mean.tolist() == [2.0] * 4 and other.deviation.tolist() == [3.0] * 4
     assert not list(standardise.parameters())
@@ -123,7 +123,9 @@ def test_a_word_s_feature_is_a_linear_map_of_its_embedding() -> None:
     model = SemanticEncoder(WordEmbedding(6, size=2), size=3)
     words = np.array([2, 5, 2])
     nothing = np.zeros(3, np.int64)
-    features = model(ragged([Utterance(np.zeros((4, 1), np.float32), nothing, nothing, words)], SegmentScheme("none")))
+    features = model(
+        ragged_batch([Utterance(np.zeros((4, 1), np.float32), nothing, nothing, words)], SegmentScheme("none"))
+    )
     table, project = model.embedding.table.weight, model.project
     torch.testing.assert_close(features, table[words] @ project.weight.T + project.bias)
     assert model.size == 3
@@ -149,7 +151,7 @@ def rows(model: WordEmbedding) -> list[list[float]]:
 def test_a_word_table_starts_from_a_file_of_vectors(tmp_path: Path) -> None:
     model = WordEmbedding(5, size=2)
     before = rows(model)
-    model.start_from(vectors(tmp_path, "dogs 0.5 -1\nelse 9 9\nkids 2 3e-1\n"), ["dogs", "door", "kids"])
+    model.load_vectors(vectors(tmp_path, "dogs 0.5 -1\nelse 9 9\nkids 2 3e-1\n"), ["dogs", "door", "kids"])
     assert rows(model)[2] == [0.5, -1.0]
     assert rows(model)[3] == before[3], "a word that the file lacks keeps its random start"
     assert rows(model)[4] == pytest.approx([2.0, 0.3])
@@ -167,7 +169,7 @@ def test_a_word_table_starts_from_a_file_of_vectors(tmp_path: Path) -> None:
 def test_a_bad_file_of_vectors_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
     path = vectors(tmp_path, text)
     with pytest.raises(UserError, match=message) as error:
-        WordEmbedding(4, size=2).start_from(path, ["dogs", "kids"])
+        WordEmbedding(4, size=2).load_vectors(path, ["dogs", "kids"])
     assert path in str(error.value) and "\n" not in str(error.value)
 
 
@@ -177,5 +179,5 @@ def test_a_missing_or_binary_file_of_vectors_is_refused_by_name(tmp_path: Path) 
     binary.write_bytes(b"\xff\xfe\x00")
     for path in (tmp_path / "nowhere.txt", binary):
         with pytest.raises(UserError, match="cannot be read as word vectors") as error:
-            model.start_from(str(path), ["dogs"])
+            model.load_vectors(str(path), ["dogs"])
         assert str(path) in str(error.value)

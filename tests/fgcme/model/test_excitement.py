@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fgcme.model.excitement import Excitement, Form, driver, word_driver
+from fgcme.model.excitement import Excitement, Form, feature_driver, word_driver
 
 FEATURE, SOURCE, WEIGHT, BIAS = 3.0, 0.5, 2.0, -0.25
 SIGNAL = WEIGHT * SOURCE + BIAS
@@ -55,7 +55,7 @@ def test_a_driver_goes_with_every_form_but_none(form: Form, module: nn.Module | 
 
 @pytest.mark.parametrize(("reduction_ratio", "narrow"), [(1, None), (2, 4), (4, 2), (100, 1)])
 def test_features_drive_by_one_linear_map_or_through_a_bottleneck(reduction_ratio: int, narrow: int | None) -> None:
-    module, source = driver(6, 8, reduction_ratio), torch.randn(5, 6)
+    module, source = feature_driver(6, 8, reduction_ratio), torch.randn(5, 6)
     weights = dict(module.named_parameters())
     if narrow is None:
         expected = source @ weights["weight"].T + weights["bias"]
@@ -97,6 +97,6 @@ def test_an_unknown_word_starts_with_no_signal_of_its_own(reduction_ratio: int) 
 @pytest.mark.parametrize("size", [-1e4, 1e4])
 def test_a_signal_of_any_size_is_finite_forward_and_backward(form: Form, size: float) -> None:
     features, source = torch.randn(3, 4, requires_grad=True), torch.full((3, 6), size, requires_grad=True)
-    excited, _ = Excitement(form, driver(6, 4))(features, source)
+    excited, _ = Excitement(form, feature_driver(6, 4))(features, source)
     gradients = torch.autograd.grad(excited.sum(), [features, source])
     assert excited.isfinite().all() and all(gradient.isfinite().all() for gradient in gradients)

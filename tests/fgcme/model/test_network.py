@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from fgcme.data import Batch, Mixture, scheme_of
 from fgcme.experiment import ModelSettings, variants
-from fgcme.model import FineGrainedExcitement, Network, Output, build
-from tests.fgcme.model.masked import MaskedExcitement, Utterance, padded, ragged
+from fgcme.model import FineGrainedExcitement, Network, Output, build_model
+from tests.fgcme.model.masked import MaskedExcitement, Utterance, padded_batch, ragged_batch
 from tests.fgcme.model.reference import Answer, Reference
 
 FRAME_SIZE, VOCABULARY, CLASSES, REACH = 5, 12, 3, 6
@@ -80,17 +80,17 @@ def settings_of(changes: Changes) -> ModelSettings:
 
 def network_of(changes: Changes, blank: bool = False, frame_size: int = FRAME_SIZE) -> Network:
     torch.manual_seed(0)
-    network = build(settings_of(changes), frame_size, VOCABULARY, CLASSES, blank)
+    network = build_model(settings_of(changes), frame_size, VOCABULARY, CLASSES, blank)
     # Away from the start, so that no row of a table and no query is zero, and frames are standardised.
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(0.4 * torch.randn_like(parameter))
-    network.standardise.fit(0.3 * torch.randn(frame_size), 0.8 + torch.rand(frame_size))
+    network.standardise.set_statistics(0.3 * torch.randn(frame_size), 0.8 + torch.rand(frame_size))
     return network
 
 
 def batch_of(utterances: list[Utterance], changes: Changes) -> Batch:
-    return ragged(utterances, scheme_of(settings_of(changes)))
+    return ragged_batch(utterances, scheme_of(settings_of(changes)))
 
 
 def double(batch: Batch) -> Batch:
@@ -187,7 +187,7 @@ def test_the_ragged_model_is_the_masked_model(name: str) -> None:
     network = network_of(VARIANTS[name])
     utterances = [*UTTERANCES, *EMPTY]
     batch = batch_of(utterances, VARIANTS[name])
-    masked_batch = padded(utterances, scheme_of(settings_of(VARIANTS[name])).lookahead)
+    masked_batch = padded_batch(utterances, scheme_of(settings_of(VARIANTS[name])).lookahead)
     ours, theirs = network(batch).logits, MaskedExcitement(network)(masked_batch)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     gradient = gradients(network, functional.cross_entropy(ours, batch.labels))
@@ -198,9 +198,9 @@ def test_the_ragged_model_is_the_masked_model(name: str) -> None:
 
 def test_the_default_model_at_its_own_size_is_the_masked_model() -> None:
     torch.manual_seed(0)
-    network = build(ModelSettings(), FRAME_SIZE, VOCABULARY, CLASSES)
-    logits = network(ragged(UTTERANCES, scheme_of(ModelSettings()))).logits
-    torch.testing.assert_close(logits, MaskedExcitement(network)(padded(UTTERANCES, REACH)), rtol=1e-5, atol=1e-5)
+    network = build_model(ModelSettings(), FRAME_SIZE, VOCABULARY, CLASSES)
+    logits = network(ragged_batch(UTTERANCES, scheme_of(ModelSettings()))).logits
+    torch.testing.assert_close(logits, MaskedExcitement(network)(padded_batch(UTTERANCES, REACH)), rtol=1e-5, atol=1e-5)
 
 
 @every_variant
@@ -358,7 +358,7 @@ def test_mixed_utterances_are_classified_by_their_features_as_mixed() -> None:
 
 def test_a_copy_of_a_model_takes_its_weights_and_statistics() -> None:
     one = network_of({"pooling": {"kind": "softmax"}})
-    other = build(settings_of({"pooling": {"kind": "softmax"}}), FRAME_SIZE, VOCABULARY, CLASSES)
+    other = build_model(settings_of({"pooling": {"kind": "softmax"}}), FRAME_SIZE, VOCABULARY, CLASSES)
     other.load_state_dict(copy.deepcopy(one.state_dict()))
     batch = batch_of(UTTERANCES, {"pooling": {"kind": "softmax"}})
     assert isinstance(other.core, FineGrainedExcitement)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fgcme.data import Ranges
-from fgcme.model.pooling import Pooling, PoolingKind, pool, seen_before
+from fgcme.model.pooling import Pooling, PoolingKind, cumulative_coverage, pool
 from tests.fgcme.model.masked import masked_pool
 from tests.fgcme.model.reference import averaged_mask, outputs_read, pooled
 
@@ -232,7 +232,7 @@ def test_softmax_pooling_wants_the_spans() -> None:
 
 @given(st.lists(st.integers(1, 7), max_size=4))
 def test_an_output_sees_all_of_what_lies_before_the_end_of_its_receptive_field(kernels: list[int]) -> None:
-    seen = seen_before(kernels)
+    seen = cumulative_coverage(kernels)
     assert len(seen) == sum(kernels) - len(kernels) + 2
     assert seen[0] == 0 and seen[-1].item() == pytest.approx(1) and (seen.diff() > 0).all()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 
-from fgcme.model.recurrent import LongLSTM, RaggedLSTM, final_states, stack_frames, step_counts, time_major
+from fgcme.model.recurrent import BlockwiseLSTM, RaggedLSTM, final_states, packing_order, stack_frames, step_counts
 
 any_counts = st.lists(st.integers(1, 9), min_size=1, max_size=6).map(torch.tensor)
 
@@ -37,7 +37,7 @@ def assert_same(ours: Tensor, theirs: Tensor, leaves: list[Tensor]) -> None:
 
 
 def test_a_packed_sequence_reads_first_rows_first_longest_utterance_ahead() -> None:
-    order, going_on = time_major(torch.tensor([2, 4, 1, 4]))
+    order, going_on = packing_order(torch.tensor([2, 4, 1, 4]))
     #            rows of the utterances:  0 1 | 2 3 4 5 | 6 | 7 8 9 10
     assert order.tolist() == [2, 7, 0, 6, 3, 8, 1, 4, 9, 5, 10]
     assert going_on.tolist() == [4, 3, 2, 2]
@@ -66,7 +66,7 @@ def test_a_long_lstm_is_an_lstm_over_each_utterance_and_one_over_it_turned_round
     counts: Tensor, bidirectional: bool, layers: int
 ) -> None:
     torch.manual_seed(0)
-    long, rows = LongLSTM(3, 4, layers, bidirectional).double(), rows_of(counts)
+    long, rows = BlockwiseLSTM(3, 4, layers, bidirectional).double(), rows_of(counts)
 
     def both_ways(one: Tensor) -> Tensor:
         forwards = by_itself(long.forwards, one)
@@ -82,7 +82,7 @@ def test_a_long_lstm_is_an_lstm_over_each_utterance_and_one_over_it_turned_round
 def test_a_long_lstm_is_a_packed_one_with_the_same_weights() -> None:
     counts = torch.tensor([4, 30, 1, 17])
     rows = rows_of(counts)
-    packed, long = nn.LSTM(3, 4, bidirectional=True).double(), LongLSTM(3, 4).double()
+    packed, long = nn.LSTM(3, 4, bidirectional=True).double(), BlockwiseLSTM(3, 4).double()
     assert long.backwards is not None
     with torch.no_grad():
         for name, value in packed.named_parameters():
@@ -115,7 +115,7 @@ def values_of_gradients(output: Tensor) -> int:
 def test_the_gradient_of_a_long_lstm_grows_with_the_steps_and_not_with_their_square(bidirectional: bool) -> None:
     def work(steps: int) -> int:
         counts = torch.tensor([steps, steps // 2])
-        return values_of_gradients(LongLSTM(3, 4, bidirectional=bidirectional).double()(rows_of(counts), counts))
+        return values_of_gradients(BlockwiseLSTM(3, 4, bidirectional=bidirectional).double()(rows_of(counts), counts))
 
     assert work(200) < 2.1 * work(100)
 
@@ -147,15 +147,15 @@ def test_nothing_waits_for_a_device_to_learn_how_much_there_is(stack: int) -> No
     # A tensor on this device has a shape and no values: whatever asks for one fails.
     frames = torch.empty(21, 3, device="meta", requires_grad=True)
     steps = step_counts(counts, stack)
-    outputs = LongLSTM(3 * stack, 4).to("meta")(stack_frames(frames, counts, stack), steps)
+    outputs = BlockwiseLSTM(3 * stack, 4).to("meta")(stack_frames(frames, counts, stack), steps)
     states = final_states(RaggedLSTM(8, 4).to("meta")(outputs, steps), steps)
     torch.autograd.backward(states.sum())
     assert states.shape == (3, 8) and frames.grad is not None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("kind", [RaggedLSTM, LongLSTM])
-def test_a_gpu_answers_as_the_cpu_does(kind: type[RaggedLSTM] | type[LongLSTM]) -> None:
+@pytest.mark.parametrize("kind", [RaggedLSTM, BlockwiseLSTM])
+def test_a_gpu_answers_as_the_cpu_does(kind: type[RaggedLSTM] | type[BlockwiseLSTM]) -> None:
     counts = torch.tensor([30, 3, 17])
     rows, lstm = rows_of(counts).float(), kind(3, 4)
     here = lstm(rows, counts)

@@ -14,7 +14,7 @@ from fgcme.model.encoders import AcousticEncoder
 from fgcme.model.pooling import Pooling
 from fgcme.model.recurrent import FrameLSTM
 from fgcme.model.word_acoustics import AttentionAlignment, CtcAlignment, SpanPooling
-from tests.fgcme.model.reference_baselines import ctc_loss, ctc_loss_by_paths, draw, in_float64, softmax
+from tests.fgcme.model.reference_baselines import ctc_loss, ctc_loss_by_paths, draw_utterance, in_float64, softmax
 
 FRAME_SIZE = 3
 
@@ -22,7 +22,7 @@ FRAME_SIZE = 3
 def batch_of(counts: list[tuple[int, int]], reading: SegmentScheme | None = None) -> Batch:
     """Utterances of so many frames and words."""
     read = reading or SegmentScheme("utterance")
-    drawn = [draw(index, *pair, FRAME_SIZE, 9, 2) for index, pair in enumerate(counts)]
+    drawn = [draw_utterance(index, *pair, FRAME_SIZE, 9, 2) for index, pair in enumerate(counts)]
     return collate(
         [one.frames for one in drawn],
         [layout_frames(read, one.begin, one.end, len(one.frames)) for one in drawn],
@@ -120,7 +120,7 @@ def test_words_beyond_the_positions_share_the_last_one() -> None:
 @pytest.mark.parametrize(("frames", "words"), [(1, 1), (2, 2), (4, 1), (4, 2), (5, 3), (4, 4)])
 def test_the_loss_of_an_alignment_sums_over_all_paths_and_is_by_position(frames: int, words: int) -> None:
     listening, batch = positional(positions=3).double(), in_float64(batch_of([(frames, words)]))
-    loss = listening(batch, None).auxiliary
+    loss = listening(batch, None).auxiliary_loss
     probabilities = [softmax(row) for row in listening.locate(batch.frames, torch.tensor([frames]))]
     expected = ctc_loss_by_paths(probabilities, min(words, 3))
     torch.testing.assert_close(loss, expected.unsqueeze(0) / min(words, 3))
@@ -142,7 +142,7 @@ def test_the_reference_s_recursion_is_the_sum_over_all_paths(steps: int, turns: 
 def test_an_alignment_of_more_words_than_steps_costs_nothing_and_spoils_nothing(stack: int) -> None:
     listening = positional(positions=8, stack=stack)
     batch = batch_of([(2 * stack, 5), (6 * stack, 5)])
-    auxiliary = listening(batch, None).auxiliary
+    auxiliary = listening(batch, None).auxiliary_loss
     assert auxiliary is not None
     assert auxiliary[0] == 0 and auxiliary[1] > 0
     gradient = torch.autograd.grad(auxiliary.sum(), list(listening.parameters()), retain_graph=True)
@@ -155,7 +155,7 @@ def test_learning_the_alignment_brings_the_positions_into_their_order() -> None:
     listening, batch = positional(positions=3), batch_of([(12, 3)])
     optimiser = torch.optim.Adam(listening.parameters(), lr=0.05)
     for _ in range(150):
-        loss = listening(batch, None).auxiliary
+        loss = listening(batch, None).auxiliary_loss
         assert loss is not None
         optimiser.zero_grad()
         torch.autograd.backward(loss.sum())

@@ -15,7 +15,7 @@ from tests.speech import say
 
 TEXT = "Kids are talking, by the door!"
 SPHINX = alignment.build("sphinx")
-LOG_MEL = features.build("log_mel")
+LOG_MEL = features.build_extractor("log_mel")
 
 
 @pytest.fixture

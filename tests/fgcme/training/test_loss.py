@@ -121,14 +121,14 @@ def test_ctc_goes_by_the_words_alone() -> None:
 @pytest.mark.parametrize("kind", ["cross_entropy", "focal"])
 def test_every_decision_is_trained_by_itself(kind: Any) -> None:
     decisions = drawn(3, CLASSES, seed=1), drawn(3, CLASSES, seed=2)
-    together = utterance_losses(Output(drawn(3, CLASSES), decisions=decisions), batch(), kind, WEIGHTS)
+    together = utterance_losses(Output(drawn(3, CLASSES), modality_logits=decisions), batch(), kind, WEIGHTS)
     apart = [utterance_losses(Output(logits), batch(), kind, WEIGHTS) for logits in decisions]
     torch.testing.assert_close(together, apart[0] + apart[1])
 
 
 def test_a_loss_of_the_models_own_is_added_with_the_weight_of_the_utterance() -> None:
     own = torch.tensor([1.0, 2.0, 4.0])
-    with_it = utterance_losses(Output(drawn(3, CLASSES), auxiliary=own), batch(), "cross_entropy", WEIGHTS)
+    with_it = utterance_losses(Output(drawn(3, CLASSES), auxiliary_loss=own), batch(), "cross_entropy", WEIGHTS)
     without = utterance_losses(Output(drawn(3, CLASSES)), batch(), "cross_entropy", WEIGHTS)
     torch.testing.assert_close(with_it - without, WEIGHTS[LABELS] * own)
 
