@@ -17,21 +17,21 @@ __all__ = ["build_extractor"]
 def build_extractor(
     kind: str, bins: int = 40, checkpoint: str | None = None, layer: int = -1
 ) -> Callable[[Samples], npt.NDArray[np.float32]]:
-    """The function from samples ([samples] at 16 kHz) to features ([frames, size] float32), made once in a process.
+    """Build the function from samples ([samples] at 16 kHz) to features ([A, F] float32), once a process.
 
-    Every kind gives `fgcme.audio.frame_count(samples)` frames of 10 ms.
+    Every kind makes `fgcme.audio.frame_count(samples)` frames, one every 10 ms.
 
     Args:
         kind: `log_mel` or `speech_encoder`.
-        bins: mel bins (`log_mel` only).
-        checkpoint: speech encoder, a folder or a hub name (`speech_encoder` only).
-        layer: hidden layer to take, -1 for the last (`speech_encoder` only).
+        bins: mel bins (kind: log_mel).
+        checkpoint: folder or hub name of the encoder (kind: speech_encoder).
+        layer: hidden layer, -1 for the last (kind: speech_encoder).
 
     Raises:
-        UserError: the checkpoint cannot be used, or has no such layer.
-        ValueError: there is no such kind, or it lacks its checkpoint.
+        UserError: the checkpoint cannot be loaded, or has no such layer.
+        ValueError: there is no such kind, or its checkpoint is missing.
     """
-    # Each kind's libraries are imported only when that kind is asked for.
+    # Import the libraries of the requested kind only: torch and transformers are slow to import.
     if kind == "log_mel":
         from fgcme.features.log_mel import log_mel
 

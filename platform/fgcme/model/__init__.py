@@ -1,4 +1,7 @@
-"""FG-CME, its variants and baselines, in PyTorch, over ragged batches: padded only where words have to find frames."""
+"""FG-CME, its variants and baselines, in PyTorch, over ragged batches.
+
+Only the baselines that learn the alignment pad, within one product of words and frames (`word_acoustics`).
+"""
 
 from fgcme.model.build import build_model
 from fgcme.model.encoders import WordEmbedding

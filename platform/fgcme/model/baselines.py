@@ -1,7 +1,7 @@
 """Baselines that FG-CME is compared with, each a core of a `Network`.
 
 Two more need no core of their own: learned alignment and CTC alignment are `FineGrainedExcitement` without excitement,
-with another way of listening (`fgcme.model.word_acoustics`).
+with other word acoustics (`fgcme.model.word_acoustics`).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from fgcme.model.recurrent import FrameLSTM, WordLSTM, final_states
 
 
 class AttentiveLSTM(nn.Module):
-    """One modality alone: LSTM and attention by one learned query (Li et al., 2021, published code).
+    """One modality alone: BiLSTM and attention by one learned query (published code of Li et al., Interspeech 2021).
 
     Args:
         encoder: of the frames or of the words.
         readout: from the encoder's outputs to one vector an utterance.
         classes: number of emotions, K.
-        dropout: on what enters the classifier.
+        dropout: on the classifier's input.
     """
 
     def __init__(self, encoder: FrameLSTM | WordLSTM, readout: Pooling, classes: int, dropout: float = 0.0) -> None:
@@ -43,9 +43,9 @@ class AttentiveLSTM(nn.Module):
 
 
 class LateFusion(nn.Module):
-    """Both modalities by themselves: the utterance's probabilities are the mean of the two models' (decision fusion).
+    """Late (decision) fusion: the probabilities of an utterance are the mean of two models of one modality each.
 
-    Each is trained on its own decision, as it would be alone.
+    Each model is trained on its own logits, as it would be alone.
 
     Args:
         acoustic, semantic: models of one modality.
@@ -58,22 +58,24 @@ class LateFusion(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Classify every utterance of a batch; the logits are the logarithms of the mean probabilities."""
-        decisions = (self.acoustic(batch).logits, self.semantic(batch).logits)
-        logits = torch.stack(decisions)
-        logarithms = logits.log_softmax(2, dtype=torch.promote_types(logits.dtype, torch.float32))
-        return Output(logarithms.logsumexp(0) - math.log(len(decisions)), modality_logits=decisions)
+        modality_logits = (self.acoustic(batch).logits, self.semantic(batch).logits)
+        logits = torch.stack(modality_logits)
+        log_probabilities = logits.log_softmax(2, dtype=torch.promote_types(logits.dtype, torch.float32))
+        mean = log_probabilities.logsumexp(0) - math.log(len(modality_logits))
+        return Output(mean, modality_logits=modality_logits)
 
 
 class MultiHopAttention(nn.Module):
-    """Multi-hop attention, two hops: MHA-2 (Yoon et al., "Speech emotion recognition using multi-hop attention", 2019).
+    """Multi-hop attention with two hops, MHA-2 (Yoon et al., ICASSP 2019).
 
-    How the utterance sounds, the LSTM's final states, attends to the words; what it finds attends back to the frames.
-    Attention is the softmax of dot products, not scaled.
+    The acoustic LSTM's final states attend to the words; the result attends back to the frames. Attention weights are
+    the softmax of dot products, not scaled. The published code of Li et al. (2021) mixes up the final states of
+    neighbouring utterances of a batch (`h_n.view`); for an utterance alone it agrees with this one.
 
     Args:
-        acoustic, semantic: encoders of one size.
+        acoustic, semantic: encoders of the same size, D.
         classes: number of emotions, K.
-        dropout: on what enters the classifier.
+        dropout: on the classifier's input.
     """
 
     def __init__(self, acoustic: FrameLSTM, semantic: WordLSTM, classes: int, dropout: float = 0.0) -> None:
@@ -85,23 +87,23 @@ class MultiHopAttention(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Classify every utterance of a batch."""
-        sounds, steps = self.acoustic(batch), self.acoustic.counts(batch)
-        words = self.semantic(batch)
-        whole = final_states(sounds, steps)
-        said = attend(whole, words, batch.word_counts)
-        heard = attend(said, sounds, steps)
-        features = torch.cat([whole, said, heard], dim=1)
+        acoustic, steps = self.acoustic(batch), self.acoustic.counts(batch)
+        semantic = self.semantic(batch)
+        summary = final_states(acoustic, steps)
+        first_hop = attend(summary, semantic, batch.word_counts)
+        second_hop = attend(first_hop, acoustic, steps)
+        features = torch.cat([summary, first_hop, second_hop], dim=1)
         return Output(self.classify(self.dropout(mix_features(features, batch.mixture))))
 
 
 class PooledStatistics(nn.Module):
-    """The floor: one linear map from what needs no sequence model, statistics of the frames and mean word embedding.
+    """The simplest baseline: a linear classifier of the frames' mean and deviation and the mean word embedding.
 
     Args:
-        frames: pools the frames of an utterance; None leaves the acoustics out.
-        words: embeds its words; None leaves the words out.
+        frames: pools the frames of an utterance; None leaves the modality out.
+        words: embeds its words; None leaves the modality out.
         classes: number of emotions, K.
-        dropout: on what enters the classifier.
+        dropout: on the classifier's input.
     """
 
     def __init__(self, frames: Pooling | None, words: WordEmbedding | None, classes: int, dropout: float = 0.0) -> None:
@@ -109,7 +111,7 @@ class PooledStatistics(nn.Module):
         self.frames = frames
         self.words = words
         self.dropout = nn.Dropout(dropout)
-        self.classify = nn.Linear(sum(part.size for part in (frames, words) if part is not None), classes)
+        self.classify = nn.Linear(sum(side.size for side in (frames, words) if side is not None), classes)
 
     def forward(self, batch: Batch) -> Output:
         """Classify every utterance of a batch."""
@@ -127,7 +129,7 @@ def attend(queries: Tensor, rows: Tensor, counts: Tensor) -> Tensor:
 
     Args:
         queries: [B, D].
-        rows: [R, D] rows of utterances laid end to end.
+        rows: [N, D] rows of utterances, end to end.
         counts: [B] rows of each, at least one each, on the CPU.
 
     Returns:

@@ -1,4 +1,4 @@
-"""From settings to a model: the one place where the two meet."""
+"""Build a model from its settings; nothing else in this folder knows settings."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ _Part = TypeVar("_Part", bound=nn.Module)
 def build_model(
     settings: ModelSettings, frame_size: int, vocabulary_size: int, classes: int, blank: bool = False
 ) -> Network:
-    """Make an untrained model. Draw from `torch.manual_seed` beforehand to repeat it.
+    """Build an untrained model, its weights drawn from PyTorch's global generator (`torch.manual_seed`).
 
-    Whatever parts two models have in common start alike where they are drawn from the same seed.
+    Two models built from the same seed have the same initial weights in every part they share.
 
     Args:
         settings: the `model` section of an experiment.
         frame_size: values of a frame.
         vocabulary_size: rows of the word table, the padding and unknown rows included.
-        classes: number of emotions.
-        blank: whether it is trained by CTC and needs a class for the blank.
+        classes: number of emotions, K.
+        blank: whether the model is trained by CTC and needs one more class for the blank.
     """
-    draft = _Builder(settings, frame_size, vocabulary_size, classes, blank, seed=int(torch.randint(2**62, ())))
-    return Network(Standardise(frame_size), _CORES[settings.kind](draft))
+    builder = _Builder(settings, frame_size, vocabulary_size, classes, blank, seed=int(torch.randint(2**62, ())))
+    return Network(Standardise(frame_size), _CORES[settings.kind](builder))
 
 
 @dataclass(frozen=True)
 class _Builder:
-    """What a model is made from: the arguments of `build`, and a seed."""
+    """The arguments of `build_model`, and the seed that all initial weights are derived from."""
 
     settings: ModelSettings
     frame_size: int
@@ -56,14 +56,14 @@ class _Builder:
     def part(
         self, name: str, make: Callable[_Arguments, _Part], *args: _Arguments.args, **kwargs: _Arguments.kwargs
     ) -> _Part:
-        """Make a part, its weights drawn by its name: they are the same whatever else the model has."""
+        """Make a part whose weights depend on the seed and its name alone, not on what else the model has."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed ^ zlib.crc32(name.encode()))
             return make(*args, **kwargs)
 
 
-def _fgcme(draft: _Builder) -> FineGrainedExcitement:
-    settings = draft.settings
+def _fgcme(builder: _Builder) -> FineGrainedExcitement:
+    settings = builder.settings
     kind = settings.pooling.kind
     pooling = Pooling(
         "mean_max" if kind == "utterance" or kind == "uniform" else kind,
@@ -72,53 +72,56 @@ def _fgcme(draft: _Builder) -> FineGrainedExcitement:
         settings.pooling.temperature,
     )
     return _fused(
-        draft,
-        acoustic=SpanPooling(_acoustic_encoder(draft), pooling) if has_acoustics(settings) else None,
-        semantic=_semantic_encoder(draft, pooling.size) if has_words(settings) else None,
-        # Excitement crosses modalities: with one of them there is nothing to cross.
-        excited=pooling.size if has_acoustics(settings) and has_words(settings) else None,
+        builder,
+        acoustic=SpanPooling(_acoustic_encoder(builder), pooling) if has_acoustics(settings) else None,
+        semantic=_semantic_encoder(builder, pooling.size) if has_words(settings) else None,
+        # Excitement needs both modalities.
+        excited_size=pooling.size if has_acoustics(settings) and has_words(settings) else None,
     )
 
 
-def _learned_alignment(draft: _Builder) -> FineGrainedExcitement:
-    words = _word_lstm(draft)
-    listening = draft.part(
-        "listening", AttentionAlignment, _frame_lstm(draft), words.size, draft.settings.baseline.heads
+def _learned_alignment(builder: _Builder) -> FineGrainedExcitement:
+    semantic = _word_lstm(builder)
+    # The names of parts seed their weights: another name would be another initial model.
+    acoustic = builder.part(
+        "listening", AttentionAlignment, _frame_lstm(builder), semantic.size, builder.settings.baseline.heads
     )
-    return _fused(draft, listening, words)
+    return _fused(builder, acoustic, semantic)
 
 
-def _ctc_alignment(draft: _Builder) -> FineGrainedExcitement:
-    baseline = draft.settings.baseline
-    listening = draft.part("listening", CtcAlignment, draft.frame_size, baseline.positions, baseline.stack)
-    return _fused(draft, listening, _semantic_encoder(draft, baseline.hidden))
+def _ctc_alignment(builder: _Builder) -> FineGrainedExcitement:
+    baseline = builder.settings.baseline
+    acoustic = builder.part("listening", CtcAlignment, builder.frame_size, baseline.positions, baseline.stack)
+    return _fused(builder, acoustic, _semantic_encoder(builder, baseline.hidden))
 
 
-def _acoustic_lstm(draft: _Builder) -> AttentiveLSTM:
-    return _attentive(draft, "acoustic classifier", _frame_lstm(draft))
+def _acoustic_lstm(builder: _Builder) -> AttentiveLSTM:
+    return _attentive(builder, "acoustic classifier", _frame_lstm(builder))
 
 
-def _semantic_lstm(draft: _Builder) -> AttentiveLSTM:
-    return _attentive(draft, "semantic classifier", _word_lstm(draft))
+def _semantic_lstm(builder: _Builder) -> AttentiveLSTM:
+    return _attentive(builder, "semantic classifier", _word_lstm(builder))
 
 
-def _late_fusion(draft: _Builder) -> LateFusion:
-    return LateFusion(_acoustic_lstm(draft), _semantic_lstm(draft))
+def _late_fusion(builder: _Builder) -> LateFusion:
+    return LateFusion(_acoustic_lstm(builder), _semantic_lstm(builder))
 
 
-def _multi_hop_attention(draft: _Builder) -> MultiHopAttention:
-    dropout = draft.settings.fusion.dropout
-    return draft.part("classifier", MultiHopAttention, _frame_lstm(draft), _word_lstm(draft), draft.classes, dropout)
+def _multi_hop_attention(builder: _Builder) -> MultiHopAttention:
+    dropout = builder.settings.fusion.dropout
+    return builder.part(
+        "classifier", MultiHopAttention, _frame_lstm(builder), _word_lstm(builder), builder.classes, dropout
+    )
 
 
-def _pooled_statistics(draft: _Builder) -> PooledStatistics:
-    settings = draft.settings
-    return draft.part(
+def _pooled_statistics(builder: _Builder) -> PooledStatistics:
+    settings = builder.settings
+    return builder.part(
         "classifier",
         PooledStatistics,
-        Pooling("statistics", draft.frame_size) if has_acoustics(settings) else None,
-        _embedding(draft) if has_words(settings) else None,
-        draft.classes,
+        Pooling("statistics", builder.frame_size) if has_acoustics(settings) else None,
+        _embedding(builder) if has_words(settings) else None,
+        builder.classes,
         settings.fusion.dropout,
     )
 
@@ -136,54 +139,60 @@ _CORES: dict[ModelKind, Callable[[_Builder], nn.Module]] = {
 
 
 def _fused(
-    draft: _Builder,
+    builder: _Builder,
     acoustic: SpanPooling | AttentionAlignment | CtcAlignment | None,
     semantic: SemanticEncoder | WordLSTM | None,
-    excited: int | None = None,
+    excited_size: int | None = None,
 ) -> FineGrainedExcitement:
-    """Both sides, word by word, under a sequence model; each excited by the other where both have `excited` values."""
-    settings = draft.settings
+    """Join the sides word by word under a sequence model.
+
+    Args:
+        builder: makes the parts.
+        acoustic, semantic: the sides; None leaves one out.
+        excited_size: values of a word's feature on both sides, where each excites the other; None for no excitement.
+    """
+    settings = builder.settings
     size = sum(side.size for side in (semantic, acoustic) if side is not None)
-    sequence = draft.part("sequence", RaggedLSTM, size, settings.fusion.hidden)
-    forms, by_word = settings.excitement, settings.excitement.driver == "word"
-    return draft.part(
+    sequence = builder.part("sequence", RaggedLSTM, size, settings.fusion.hidden)
+    forms, driven_by_word = settings.excitement, settings.excitement.driver == "word"
+    return builder.part(
         "classifier",
         FineGrainedExcitement,
         acoustic=acoustic,
         semantic=semantic,
-        excite_semantic=_excitement(draft, "semantic driver", forms.semantic, excited),
-        excite_acoustic=_excitement(draft, "acoustic driver", forms.acoustic, excited, by_word),
-        driven_by_word=by_word,
+        excite_semantic=_excitement(builder, "semantic driver", forms.semantic, excited_size),
+        excite_acoustic=_excitement(builder, "acoustic driver", forms.acoustic, excited_size, driven_by_word),
+        driven_by_word=driven_by_word,
         sequence=sequence,
         readout=Pooling(settings.fusion.readout, sequence.size),
-        classes=draft.classes,
+        classes=builder.classes,
         dropout=settings.fusion.dropout,
-        blank=draft.blank,
+        blank=builder.blank,
     )
 
 
 def _excitement(
-    draft: _Builder, name: str, form: ExcitementForm, size: int | None, by_word: bool = False
+    builder: _Builder, name: str, form: ExcitementForm, size: int | None, driven_by_word: bool = False
 ) -> Excitement:
-    squeeze = draft.settings.excitement.reduction_ratio
+    reduction_ratio = builder.settings.excitement.reduction_ratio
     if size is None or form == "none":
         return Excitement("none", None)
-    if by_word:
-        return Excitement(form, draft.part(name, word_driver, draft.vocabulary_size, size, squeeze))
-    return Excitement(form, draft.part(name, feature_driver, size, size, squeeze))
+    if driven_by_word:
+        return Excitement(form, builder.part(name, word_driver, builder.vocabulary_size, size, reduction_ratio))
+    return Excitement(form, builder.part(name, feature_driver, size, size, reduction_ratio))
 
 
-def _attentive(draft: _Builder, name: str, encoder: FrameLSTM | WordLSTM) -> AttentiveLSTM:
-    dropout = draft.settings.fusion.dropout
-    return draft.part(name, AttentiveLSTM, encoder, Pooling("attention", encoder.size), draft.classes, dropout)
+def _attentive(builder: _Builder, name: str, encoder: FrameLSTM | WordLSTM) -> AttentiveLSTM:
+    dropout = builder.settings.fusion.dropout
+    return builder.part(name, AttentiveLSTM, encoder, Pooling("attention", encoder.size), builder.classes, dropout)
 
 
-def _acoustic_encoder(draft: _Builder) -> AcousticEncoder:
-    acoustic = draft.settings.acoustic
-    return draft.part(
+def _acoustic_encoder(builder: _Builder) -> AcousticEncoder:
+    acoustic = builder.settings.acoustic
+    return builder.part(
         "acoustic encoder",
         AcousticEncoder,
-        draft.frame_size,
+        builder.frame_size,
         acoustic.channels,
         acoustic.kernels,
         acoustic.activation,
@@ -192,19 +201,19 @@ def _acoustic_encoder(draft: _Builder) -> AcousticEncoder:
     )
 
 
-def _semantic_encoder(draft: _Builder, size: int) -> SemanticEncoder:
-    return draft.part("semantic encoder", SemanticEncoder, _embedding(draft), size)
+def _semantic_encoder(builder: _Builder, size: int) -> SemanticEncoder:
+    return builder.part("semantic encoder", SemanticEncoder, _embedding(builder), size)
 
 
-def _frame_lstm(draft: _Builder) -> FrameLSTM:
-    baseline = draft.settings.baseline
-    return draft.part("frame LSTM", FrameLSTM, draft.frame_size, baseline.hidden, baseline.stack)
+def _frame_lstm(builder: _Builder) -> FrameLSTM:
+    baseline = builder.settings.baseline
+    return builder.part("frame LSTM", FrameLSTM, builder.frame_size, baseline.hidden, baseline.stack)
 
 
-def _word_lstm(draft: _Builder) -> WordLSTM:
-    return draft.part("word LSTM", WordLSTM, _embedding(draft), draft.settings.baseline.hidden)
+def _word_lstm(builder: _Builder) -> WordLSTM:
+    return builder.part("word LSTM", WordLSTM, _embedding(builder), builder.settings.baseline.hidden)
 
 
-def _embedding(draft: _Builder) -> WordEmbedding:
-    semantic = draft.settings.semantic
-    return draft.part("embedding", WordEmbedding, draft.vocabulary_size, semantic.embedding, semantic.dropout)
+def _embedding(builder: _Builder) -> WordEmbedding:
+    semantic = builder.settings.semantic
+    return builder.part("embedding", WordEmbedding, builder.vocabulary_size, semantic.embedding, semantic.dropout)

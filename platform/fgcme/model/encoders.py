@@ -1,4 +1,4 @@
-"""Encoders of the two modalities."""
+"""Encoders of the two modalities, and the standardisation of frames."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"none": nn.Identity, "relu": nn.ReLU
 
 
 class AcousticEncoder(nn.Module):
-    """1-D convolutions over time without padding (paper, section "acoustic encoder").
+    """1-D convolutions over time without padding: output j sees the frames j .. j + lookahead.
 
-    The published code has no activation between them. Output j sees the inputs j .. j + reach.
+    Published code (Li et al., Interspeech 2021): channels 64, 128, 128, kernels 5, 2, 2, no activation between.
 
     Args:
         frame_size: values of a frame, F.
-        channels: output channels of each convolution.
+        channels: output channels of each convolution; the last is C.
         kernels: frames that each convolution sees.
         activation: after each convolution but the last.
         dropout: on the input of each convolution but the first.
-        layer_normalisation: over the channels of each output, before the activation.
+        layer_normalisation: over the channels after each convolution but the last, before the activation.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class AcousticEncoder(nn.Module):
         )
         self.activation = _ACTIVATIONS[activation]()
         self.dropout = nn.Dropout(dropout)
-        self.linear = activation == "none" and not layer_normalisation
+        self.is_linear = activation == "none" and not layer_normalisation
         self.lookahead = lookahead(kernels)
         self.size = sizes[-1]
 
     def forward(self, frames: Tensor) -> Tensor:
-        """[N, F] frames -> [N - reach, C] outputs."""
-        if self.linear and not (self.training and self.dropout.p):
+        """Encode frames, [N, F] -> [N - lookahead, C]."""
+        if self.is_linear and not (self.training and self.dropout.p):
             return self._as_one_convolution(frames)
         first, *others = self.convolutions
         signal: Tensor = first(frames.t().unsqueeze(0))
@@ -66,16 +66,16 @@ class AcousticEncoder(nn.Module):
         return signal.squeeze(0).t()
 
     def _as_one_convolution(self, frames: Tensor) -> Tensor:
-        """Convolutions with nothing between them are one convolution, and its gradient needs none of their outputs."""
-        # Composing is cheap, and the rounding of half precision would add up.
+        """Encode by one convolution, which is cheaper: without activations a stack of them is linear."""
+        # Composing is cheap, and rounding errors of half precision would add up.
         with torch.autocast(frames.device.type, enabled=False):
-            kernel, bias = self._composed()
-        seen = frames.unfold(0, len(kernel), 1).transpose(1, 2).reshape(-1, len(kernel) * frames.shape[1])
-        # Its rows overlap in memory: without this copy the product makes one, and its gradient another.
-        return torch.addmm(bias, seen.contiguous(), kernel.flatten(0, 1))
+            kernel, bias = self._composed_kernel()
+        windows = frames.unfold(0, len(kernel), 1).transpose(1, 2).reshape(-1, len(kernel) * frames.shape[1])
+        # The rows overlap in memory: one copy here saves one in the product and one in its gradient.
+        return torch.addmm(bias, windows.contiguous(), kernel.flatten(0, 1))
 
-    def _composed(self) -> tuple[Tensor, Tensor]:
-        """What all convolutions together make of one frame, [reach + 1, F, C], and of zeros, [C]."""
+    def _composed_kernel(self) -> tuple[Tensor, Tensor]:
+        """Kernel [lookahead + 1, F, C] and bias [C] of the one convolution that all of them make together."""
         first, *others = cast("Iterable[nn.Conv1d]", self.convolutions)
         kernel = first.weight.permute(2, 1, 0)
         bias = cast("Tensor", first.bias)
@@ -92,12 +92,12 @@ class ChannelNormalisation(nn.LayerNorm):
     """Layer normalisation of a signal's channels, frame by frame."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """[1, C, N] -> [1, C, N]."""
+        """Normalise each frame, [1, C, N] -> [1, C, N]."""
         return super().forward(input.transpose(1, 2)).transpose(1, 2)
 
 
 class Standardise(nn.Module):
-    """Frames less a mean, over a deviation, per value; changes nothing until it is fitted.
+    """Subtract a mean from each value of a frame, divide by a deviation; the identity until these are set.
 
     Args:
         frame_size: values of a frame.
@@ -111,20 +111,22 @@ class Standardise(nn.Module):
         self.register_buffer("deviation", torch.ones(frame_size))
 
     def set_statistics(self, mean: Tensor, deviation: Tensor) -> None:
-        """Standardise by these [F] statistics from now on."""
+        """Use these statistics, both [F]; they are saved with the weights and not trained."""
         self.mean.copy_(mean)
         self.deviation.copy_(deviation)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """[N, F] -> [N, F]."""
+        """Standardise frames, [N, F] -> [N, F]."""
         return (frames - self.mean) / self.deviation
 
 
 class WordEmbedding(nn.Module):
-    """A fine-tuned table by word.
+    """A trained table with one embedding a word.
+
+    The vocabulary is that of the training part; the published code also has the vectors of words met in test alone.
 
     Args:
-        vocabulary_size: rows of the table; row 0 is kept at zero, row 1 is the unknown word.
+        vocabulary_size: rows of the table; row 0 (padding) stays zero, row 1 is the unknown word.
         size: values of an embedding; 300 for GloVe.
         dropout: on the embedding.
     """
@@ -137,11 +139,11 @@ class WordEmbedding(nn.Module):
 
     @torch.no_grad()
     def load_vectors(self, path: str, words: Sequence[str]) -> None:
-        """Start from a GloVe text file: a word and its values a line, separated by spaces.
+        """Replace initial embeddings by those of a GloVe text file, whose lines hold a word and its values.
 
         Args:
-            path: the file.
-            words: the vocabulary, from row 2 on; words that the file lacks keep their random start.
+            path: of the file.
+            words: the vocabulary from row 2 on; words not in the file keep their random embedding.
 
         Raises:
             UserError: the file cannot be read, or its vectors have another size.
@@ -162,17 +164,17 @@ class WordEmbedding(nn.Module):
             raise UserError(f"{path}: cannot be read as word vectors: {error}") from None
 
     def forward(self, words: Tensor) -> Tensor:
-        """[W] word indices -> [W, size]."""
+        """Look word indices up, [W] -> [W, size]."""
         embedded: Tensor = self.dropout(self.table(words))
         return embedded
 
 
 class SemanticEncoder(nn.Module):
-    """Word embedding and a linear map (paper, section "text features").
+    """Word embedding and a linear map: the semantic features of words (Li et al., Interspeech 2021).
 
     Args:
-        embedding: of the words.
-        size: values of a word's feature, D.
+        embedding: of the words; published: GloVe, 300 values.
+        size: values of a word's feature, D; published: 256.
     """
 
     def __init__(self, embedding: WordEmbedding, size: int) -> None:
@@ -182,13 +184,13 @@ class SemanticEncoder(nn.Module):
         self.size = size
 
     def forward(self, batch: Batch) -> Tensor:
-        """A batch of W words -> [W, D] features."""
+        """Semantic features of the words of a batch, [W, D]."""
         features: Tensor = self.project(self.embedding(batch.words))
         return features
 
 
 def word_table(vocabulary_size: int, size: int) -> nn.Embedding:
-    """A table by word whose padding row (0) and unknown row (1), which training never meets, are zero."""
+    """Make an embedding table whose rows for padding (0) and for unknown words (1), never trained, are zero."""
     table = nn.Embedding(vocabulary_size, size, padding_idx=0)
     with torch.no_grad():
         table.weight[:2] = 0

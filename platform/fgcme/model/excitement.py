@@ -1,11 +1,14 @@
-"""Cross-modality excitement: one modality recalibrates the other, channel by channel.
+"""Cross-modality excitement: one modality recalibrates the other, value by value (Li et al., Interspeech 2021).
 
-With z the features to excite and s = W d + b the signal from the driver d:
+With z the features to excite and s the driver's signal, W d + b of the other side's features d or E[w] of a word w:
 
     gate            z * sigmoid(s)            the paper's figure
-    residual_gate   z + z * sigmoid(s)        the published code's run scripts
-    additive        z + s                     found in the published code
+    residual_gate   z + z * sigmoid(s)        the run scripts of the published code
+    additive        z + s                     also in the published code
     none            z
+
+The published code drives the semantic side by acoustic features and the acoustic side by words, E[w]; the figure shows
+the words' features there.
 """
 
 from __future__ import annotations
@@ -25,7 +28,11 @@ class Excitement(nn.Module):
 
     Args:
         form: see the module's table.
-        driver: a module from whatever drives (features or word indices) to a signal of the features' size.
+        driver: from features of the other side or word indices to a signal of the excited features' size; None with
+            `none`.
+
+    Raises:
+        ValueError: a form lacks its driver, or `none` has one.
     """
 
     def __init__(self, form: Form, driver: nn.Module | None) -> None:
@@ -40,10 +47,10 @@ class Excitement(nn.Module):
 
         Args:
             features: [W, D] what is recalibrated.
-            source: what the driver takes, [W, S] features or [W] word indices.
+            source: the driver's input, [W, values] features or [W] word indices.
 
         Returns:
-            [W, D] excited features, and the [W, D] gate in (0, 1), or None for a form without gate.
+            [W, D] excited features, and the [W, D] gate in (0, 1), or None for a form without a gate.
         """
         if self.driver is None:
             return features, None
@@ -56,31 +63,33 @@ class Excitement(nn.Module):
 
 
 def feature_driver(source: int, size: int, reduction_ratio: int = 1) -> nn.Module:
-    """From features to a signal: one linear map, the paper's, or a narrow layer between two.
+    """Make a module from features to a signal: one linear map (the paper), or two with a bottleneck between.
 
-    The narrow layer is the bottleneck of squeeze-and-excitation (Hu, Shen and Sun, CVPR 2018).
+    The bottleneck is that of squeeze-and-excitation (Hu, Shen and Sun, CVPR 2018).
 
     Args:
         source: values of the driving features.
-        size: values of the signal.
-        reduction_ratio: times that the layer between is narrower than the signal; 1 for the one linear map.
+        size: values of the signal, D.
+        reduction_ratio: D over the values of the bottleneck; 1 for the one linear map.
     """
     if reduction_ratio == 1:
         return nn.Linear(source, size)
-    narrow = max(size // reduction_ratio, 1)
-    return nn.Sequential(nn.Linear(source, narrow), nn.ReLU(), nn.Linear(narrow, size))
+    bottleneck = max(size // reduction_ratio, 1)
+    return nn.Sequential(nn.Linear(source, bottleneck), nn.ReLU(), nn.Linear(bottleneck, size))
 
 
 def word_driver(vocabulary_size: int, size: int, reduction_ratio: int = 1) -> nn.Module:
-    """From word indices to a signal: a table of its own (the published code), or a narrow table and a linear map.
+    """Make a module from word indices to a signal: an embedding table, or a narrower one and a linear map.
+
+    The table is not the one of the semantic encoder. The published code has it at full width.
 
     Args:
         vocabulary_size: rows of the table, the padding and unknown rows included.
-        size: values of the signal.
-        reduction_ratio: times that the table is narrower than the signal; 1 for the one table.
+        size: values of the signal, D.
+        reduction_ratio: D over the values of the table; 1 for the table alone.
     """
     if reduction_ratio == 1:
         return word_table(vocabulary_size, size)
-    # No rectifier between: it would hold the negative entries of a table where they start.
-    narrow = max(size // reduction_ratio, 1)
-    return nn.Sequential(word_table(vocabulary_size, narrow), nn.Linear(narrow, size))
+    # No ReLU between: negative entries of the table would get no gradient.
+    bottleneck = max(size // reduction_ratio, 1)
+    return nn.Sequential(word_table(vocabulary_size, bottleneck), nn.Linear(bottleneck, size))

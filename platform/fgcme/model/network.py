@@ -1,4 +1,13 @@
-"""FG-CME: the whole model, put together from its parts."""
+"""FG-CME, joined from its parts (Li et al., Interspeech 2021, arXiv 2010.12733).
+
+With z^s_i and z^a_i the semantic and acoustic features of word i:
+
+    z^s_i       linear map of the embedding of word i           `SemanticEncoder`
+    z^a_i       pooled frames of word i                         `SpanPooling`
+    excited     each side, driven by the other                  `Excitement`
+    g_i         [excited z^s_i ; excited z^a_i] -> BiLSTM       `RaggedLSTM`
+    utterance   max_i g_i -> linear classifier                  `Pooling`, `classify`
+"""
 
 from __future__ import annotations
 
@@ -16,15 +25,15 @@ from fgcme.model.recurrent import RaggedLSTM
 
 @dataclass(frozen=True)
 class Output:
-    """What a model says of a batch.
+    """What a model computes for a batch.
 
     Attributes:
         logits: [B, K], one row an utterance.
-        word_logits: [W, K] the classifier applied to each word's own fusion output, before the readout; [W, K + 1] with
-            the blank last for a model trained by CTC; None for a model that does not go by words.
+        word_logits: [W, K] the classifier applied to each word's output of the sequence model; [W, K + 1] with the
+            blank last for a model trained by CTC; None for a model without a sequence of words.
         semantic_gate, acoustic_gate: [W, D] gates in (0, 1), or None where the form has none.
-        decisions: the [B, K] logits to be trained each by itself, where a model decides more than once.
-        auxiliary: [B] a loss that the model brings itself, to be added to the loss of its logits.
+        modality_logits: [B, K] logits of each modality, where each is classified and trained by itself (late fusion).
+        auxiliary_loss: [B] a loss of the model's own, added to the loss of its logits (CTC alignment).
     """
 
     logits: Tensor
@@ -36,10 +45,10 @@ class Output:
 
 
 class Network(nn.Module):
-    """Any model over ragged batches: frames are standardised, then read by its core.
+    """Any model over ragged batches: frames are standardised, then classified by the core.
 
     Args:
-        standardise: the frames.
+        standardise: from frames to standardised frames.
         core: FG-CME or a baseline, from a batch to an `Output`.
     """
 
@@ -57,18 +66,20 @@ class Network(nn.Module):
 class FineGrainedExcitement(nn.Module):
     """FG-CME (Li et al., Interspeech 2021), or one of its modalities alone.
 
+    The paper's figure drives the acoustic side by the words' features, the published code by the words themselves.
+
     Args:
-        acoustic: from a batch and its words' features to `WordAcoustics`; None leaves the acoustics out.
-        semantic: from a batch to its words' features; None leaves the words out.
-        excite_semantic: recalibrates the words' features, driven by the acoustic ones.
-        excite_acoustic: recalibrates the acoustic features, driven by the words' features or by the words themselves.
+        acoustic: from a batch and the words' semantic features to `WordAcoustics`; None leaves the modality out.
+        semantic: from a batch to the words' features, [W, D]; None leaves the modality out.
+        excite_semantic: recalibrates the semantic features, driven by the acoustic ones.
+        excite_acoustic: recalibrates the acoustic features, driven by the semantic ones or by word indices.
         driven_by_word: whether `excite_acoustic` takes word indices.
-        sequence: over the words.
-        readout: from the sequence to one vector an utterance; a model with a blank has no use for it.
+        sequence: over the words of each utterance.
+        readout: from the sequence to one vector an utterance; not used with a blank.
         classes: number of emotions, K.
-        dropout: on what enters the classifier.
-        blank: whether it is trained by CTC: the classifier has one more class, and the utterance's logits are the mean
-            of its words' (the published code).
+        dropout: on the classifier's input.
+        blank: whether the model is trained by CTC over the words: the classifier has one more class, and the logits of
+            an utterance are the mean of its words' without the blank's.
     """
 
     def __init__(
@@ -99,16 +110,16 @@ class FineGrainedExcitement(nn.Module):
     def forward(self, batch: Batch) -> Output:
         """Classify every utterance of a batch."""
         features: list[Tensor] = []
-        sounds = semantic_gate = acoustic_gate = auxiliary = None
-        words = self.semantic(batch) if self.semantic is not None else None
+        acoustic = semantic_gate = acoustic_gate = auxiliary_loss = None
+        semantic = self.semantic(batch) if self.semantic is not None else None
         if self.acoustic is not None:
-            sounds, auxiliary = self.acoustic(batch, words)
-        if words is not None:
-            excited, semantic_gate = self.excite_semantic(words, words if sounds is None else sounds)
+            acoustic, auxiliary_loss = self.acoustic(batch, semantic)
+        if semantic is not None:
+            excited, semantic_gate = self.excite_semantic(semantic, semantic if acoustic is None else acoustic)
             features.append(excited)
-        if sounds is not None:
-            driver = batch.words if self.driven_by_word else (sounds if words is None else words)
-            excited, acoustic_gate = self.excite_acoustic(sounds, driver)
+        if acoustic is not None:
+            driver = batch.words if self.driven_by_word else (acoustic if semantic is None else semantic)
+            excited, acoustic_gate = self.excite_acoustic(acoustic, driver)
             features.append(excited)
         sequence = self.sequence(torch.cat(features, dim=1), batch.word_counts)
         utterances = ranges_from_counts(batch.word_counts).to(sequence.device)
@@ -118,11 +129,11 @@ class FineGrainedExcitement(nn.Module):
         else:
             word_logits = self.classify(sequence)
             logits = self.classify(self.dropout(mix_features(self.readout(sequence, utterances), batch.mixture)))
-        return Output(logits, word_logits, semantic_gate, acoustic_gate, auxiliary_loss=auxiliary)
+        return Output(logits, word_logits, semantic_gate, acoustic_gate, auxiliary_loss=auxiliary_loss)
 
 
 def mix_features(features: Tensor, mixture: Mixture | None) -> Tensor:
-    """[B, D] features of utterances, mixed in pairs (Verma et al., "Manifold mixup", 2019)."""
+    """Mix the features of utterances in pairs, [B, D] -> [B, D] (Verma et al., "Manifold mixup", ICML 2019)."""
     if mixture is None:
         return features
     weight = mixture.weight.unsqueeze(1)

@@ -1,17 +1,17 @@
-"""Temporal-alignment pooling: the frames that a word reads become one vector.
+"""Temporal-alignment pooling: the rows of one word, encoded frames, become one vector.
 
-Words are ranges of one long signal; they may overlap and may be empty. Each is reduced where it lies, O(rows read x
-channels), where the masked form of the published code multiplies a tensor of words x frames x channels. With h_j the
-rows of a range, j one of n:
+A segment (a word, or an utterance) reads a range of rows of one packed signal; ranges may overlap and may be empty.
+Only the rows read are touched, O(rows read x channels); the published code multiplies words x frames x channels by a
+mask. With h_j the n rows of a range:
 
     mean        1/n sum_j h_j
     max         max_j h_j, per channel
-    mean_max    [mean ; max]                                    the paper
-    softmax     sum_j w_j h_j, w the softmax of m_j over the range; m_j is how much of what output j sees lies in the
-                word's span                                     an earlier form in the published code
+    mean_max    [mean ; max]                                    the paper (Li et al., Interspeech 2021)
+    softmax     sum_j w_j h_j, w = softmax_j(m_j), m_j the share of the receptive field of row j that lies in the span,
+                frames weighted as the kernels see them         an earlier form in the published code
     lse         t log(1/n sum_j exp(h_j / t)), per channel: between mean and max (Pinheiro and Collobert, CVPR 2015)
-    attention   sum_j w_j h_j, w the softmax of h_j . q / sqrt(C) over the range, q learned
-    statistics  [mean ; standard deviation] (Snyder et al., Interspeech 2017)
+    attention   sum_j w_j h_j, w = softmax_j(h_j . q / sqrt(C)), q learned
+    statistics  [mean ; standard deviation]                     Snyder et al., Interspeech 2017
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from fgcme.data import Ranges
 
 PoolingKind = Literal["mean_max", "mean", "max", "softmax", "lse", "attention", "statistics"]
 
-# How PyTorch numbers the reduction of an embedding bag.
+# PyTorch's number for the maximum of an embedding bag.
 _MAX = 2
-# Keeps the gradient of a standard deviation finite where rows are equal; they then deviate by 1e-4.
-_LEAST_VARIANCE = 1e-8
+# Keeps the gradient of the deviation of equal rows finite; it is then 1e-4.
+_MIN_VARIANCE = 1e-8
 
 
 class Bags(NamedTuple):
-    """Ranges as embedding bags take them.
+    """Ranges in the form that `torch.nn.functional.embedding_bag` takes.
 
     Attributes:
-        rows: [R] the rows of every range, one range after another.
-        starts: [S] where each range starts among them.
-        lengths: [S] how many are its own.
-        empty: [S, 1] whether a range has none.
+        rows: [rows read] the rows of each range, one range after another.
+        starts: [S] where each range starts in `rows`.
+        lengths: [S] rows of each range.
+        empty: [S, 1] whether a range has no rows.
     """
 
     rows: Tensor
@@ -53,7 +53,7 @@ class Bags(NamedTuple):
 
     @classmethod
     def from_ranges(cls, ranges: Ranges) -> Bags:
-        """The same ranges."""
+        """List the rows of ranges."""
         lengths = ranges.end - ranges.begin
         starts = lengths.cumsum(0) - lengths
         count = int(ranges.lengths.sum())
@@ -61,25 +61,25 @@ class Bags(NamedTuple):
         return cls(first + torch.arange(count, device=first.device), starts, lengths, (lengths == 0).unsqueeze(1))
 
     def repeat(self, values: Tensor) -> Tensor:
-        """[S, ...] a value of each range -> [R, ...] that value for each of its rows."""
+        """Repeat the value of each range for each of its rows, [S, ...] -> [rows read, ...]."""
         return torch.repeat_interleave(values, self.lengths, dim=0, output_size=len(self.rows))
 
     def mean(self, values: Tensor) -> Tensor:
-        """[R, C] values of the rows -> [S, C] their mean over each range, 0 for an empty one."""
-        places = torch.arange(len(values), device=values.device)
-        return functional.embedding_bag(places, values, self.starts, mode="mean")
+        """Average values of the rows over each range, [rows read, C] -> [S, C], 0 for an empty one."""
+        positions = torch.arange(len(values), device=values.device)
+        return functional.embedding_bag(positions, values, self.starts, mode="mean")
 
 
 class Pooling(nn.Module):
-    """Reduce each range of rows to one vector: a word's frames (paper, "temporal alignment"), or an utterance's words.
+    """Reduce each range of rows to one vector: the encoded frames of a word, or the words of an utterance.
 
     Computes in float32 at least, in float64 on float64 rows.
 
     Args:
         kind: see the module's table.
         channels: values of a row, C.
-        kernels: of the convolutions that made the rows; they decide how much of a span a row sees (kind: softmax).
-        temperature: of log-sum-exp; float32 tells no two apart beyond 1e-20 and 1e20 (kind: lse).
+        kernels: of the convolutions that made the rows, for how much of a span each row sees (kind: softmax).
+        temperature: t of the module's table, clamped to 1e-20 .. 1e20, enough for float32 (kind: lse).
     """
 
     def __init__(self, kind: PoolingKind, channels: int, kernels: Sequence[int] = (), temperature: float = 1.0) -> None:
@@ -88,24 +88,27 @@ class Pooling(nn.Module):
         self.size = 2 * channels if kind in ("mean_max", "statistics") else channels
         self.temperature = min(max(temperature, 1e-20), 1e20)
         if kind == "attention":
-            # Training starts from the mean.
+            # A zero query weighs all rows alike: training starts from the mean.
             self.query = nn.Parameter(torch.zeros(channels))
         if kind == "softmax":
-            self.before: Tensor
-            self.register_buffer("before", cumulative_coverage(kernels), persistent=False)
+            self.cumulative_coverage: Tensor
+            self.register_buffer("cumulative_coverage", cumulative_coverage(kernels), persistent=False)
 
     def forward(self, hidden: Tensor, reads: Ranges, spans: Tensor | None = None) -> Tensor:
-        """Reduce.
+        """Reduce each range of rows.
 
         Args:
             hidden: [N, C] rows.
-            reads: [S] the rows of each segment.
-            spans: [S, 2] the frames of each segment, counted in the same way (kind: softmax).
+            reads: [S] range of rows that each segment reads.
+            spans: [S, 2] begin and end of each segment's frames, counted along the same packed signal (kind: softmax).
 
         Returns:
-            [S, self.size]. A segment without rows gives zeros (the published code gives 0 and -1e6).
+            [S, self.size]. A segment without rows gives zeros (published code: mean 0, maximum -1e6).
+
+        Raises:
+            ValueError: softmax pooling gets no spans.
         """
-        # Sums of many terms, and differences of close ones, need more than the 8 bits of bfloat16.
+        # Sums of many terms, and differences of close ones, need more than bfloat16's 8 bits.
         with torch.autocast(hidden.device.type, enabled=False):
             return self._reduce(hidden.to(torch.promote_types(hidden.dtype, torch.float32)), reads, spans)
 
@@ -113,9 +116,10 @@ class Pooling(nn.Module):
         match self.kind:
             case "softmax":
                 if spans is None:
-                    raise ValueError("softmax pooling goes by the spans of the segments")
+                    raise ValueError("softmax pooling needs the spans of the segments")
                 bags = Bags.from_ranges(reads)
-                return softmax_weighted_mean(hidden, bags, span_coverage(self.before, bags, spans).to(hidden.dtype))
+                coverage = span_coverage(self.cumulative_coverage, bags, spans)
+                return softmax_weighted_mean(hidden, bags, coverage.to(hidden.dtype))
             case "attention":
                 bags = Bags.from_ranges(reads)
                 scores = hidden @ self.query / math.sqrt(hidden.shape[1])
@@ -133,92 +137,113 @@ def pool(hidden: Tensor, reads: Ranges, kind: Literal["mean_max", "mean", "max"]
 
     Args:
         hidden: [N, C] rows.
-        reads: [S] ranges of them.
-        kind: which.
+        reads: [S] ranges of rows.
+        kind: of reduction.
 
     Returns:
         [S, C], or [S, 2 C] for `mean_max`. An empty range gives zeros.
 
     >>> hidden = torch.tensor([[1.0], [3.0], [8.0]])
-    >>> both = Ranges(torch.tensor([0, 1]), torch.tensor([2, 3]), torch.tensor([2, 2]))
-    >>> pool(hidden, both, "mean_max").tolist()
+    >>> reads = Ranges(torch.tensor([0, 1]), torch.tensor([2, 3]), torch.tensor([2, 2]))
+    >>> pool(hidden, reads, "mean_max").tolist()
     [[2.0, 3.0], [5.5, 8.0]]
     """
     bags = Bags.from_ranges(reads)
-    parts = []
+    reduced = []
     if kind != "max":
-        parts.append(functional.embedding_bag(bags.rows, hidden, bags.starts, mode="mean"))
+        reduced.append(functional.embedding_bag(bags.rows, hidden, bags.starts, mode="mean"))
     if kind != "mean":
-        parts.append(_maxima(hidden, bags).masked_fill(bags.empty, 0))
-    return torch.cat(parts, dim=1)
+        reduced.append(_maxima(hidden, bags).masked_fill(bags.empty, 0))
+    return torch.cat(reduced, dim=1)
 
 
 def _maxima(hidden: Tensor, bags: Bags) -> Tensor:
-    """[S, C] maximum of each bag; anything finite for an empty bag.
+    """[S, C] maximum of each range; some finite value for an empty one.
 
-    Found without a gradient, and taken from where they are: the gradient of the bag itself goes word by word.
+    Located without a gradient, then gathered: PyTorch's gradient of an embedding bag's maximum loops over the bags.
     """
-    places = torch.embedding_bag(hidden.detach(), bags.rows, bags.starts, mode=_MAX)[3]
-    # An empty bag has no place.
-    return hidden.gather(0, places.clamp(0, len(hidden) - 1))
+    rows = torch.embedding_bag(hidden.detach(), bags.rows, bags.starts, mode=_MAX)[3]
+    # An empty bag has no valid row.
+    return hidden.gather(0, rows.clamp(0, len(hidden) - 1))
 
 
 def softmax_weighted_mean(hidden: Tensor, bags: Bags, scores: Tensor) -> Tensor:
-    """[N, C] rows and [R] scores -> [S, C] mean of each range, weighted by the softmax of its scores."""
+    """Average each range, weighted by the softmax of its scores over the range.
+
+    Args:
+        hidden: [N, C] rows.
+        bags: rows of each range.
+        scores: [rows read], in the order of `bags.rows`.
+
+    Returns:
+        [S, C], 0 for an empty range.
+    """
     highest = torch.segment_reduce(scores.detach(), "max", lengths=bags.lengths, unsafe=True)
     weights = torch.exp(scores - bags.repeat(highest))
-    # At least the 1 of the highest score, but for an empty range.
+    # At least 1, from the highest score, except in an empty range.
     total = torch.segment_reduce(weights, "sum", lengths=bags.lengths, unsafe=True).clamp(min=1)
     sums = functional.embedding_bag(bags.rows, hidden, bags.starts, mode="sum", per_sample_weights=weights)
     return sums / total.unsqueeze(1)
 
 
 def log_mean_exp(hidden: Tensor, bags: Bags, temperature: float) -> Tensor:
-    """[N, C] rows -> [S, C] t log(mean(exp(h / t))) over each range.
+    """Reduce each range by t log(mean(exp(h / t))).
+
+    Args:
+        hidden: [N, C] rows.
+        bags: rows of each range.
+        temperature: t.
+
+    Returns:
+        [S, C], 0 for an empty range.
 
     >>> pair = Bags.from_ranges(Ranges(torch.tensor([0]), torch.tensor([2]), torch.tensor([2])))
     >>> [round(log_mean_exp(torch.tensor([[0.0], [1.0]]), pair, t).item(), 3) for t in (0.01, 1, 100)]
     [0.993, 0.62, 0.501]
     """
     highest = _maxima(hidden.detach(), bags)
-    below = (_rows(hidden, bags) - bags.repeat(highest)) / temperature
-    # Close to 1 an exponential has no digits left to tell a high temperature's differences.
-    logarithm = torch.log1p(bags.mean(torch.expm1(below)))
+    shifted = (_gather(hidden, bags) - bags.repeat(highest)) / temperature
+    # At a high temperature exp() is close to 1, where differences would be rounded away.
+    logarithm = torch.log1p(bags.mean(torch.expm1(shifted)))
     return (highest + temperature * logarithm).masked_fill(bags.empty, 0)
 
 
 def mean_and_deviation(hidden: Tensor, bags: Bags) -> Tensor:
-    """[N, C] rows -> [S, 2 C] mean and standard deviation sqrt(v + 1e-8) of each range, v the biased variance."""
+    """Reduce each range of [N, C] rows to [S, 2 C]: mean, and sqrt(v + 1e-8) with v the biased variance."""
     mean = functional.embedding_bag(bags.rows, hidden, bags.starts, mode="mean")
-    # Deviations sum to zero, and so does what they would pass on to the mean.
-    deviations = _rows(hidden, bags) - bags.repeat(mean.detach())
-    deviation = torch.sqrt(bags.mean(deviations.square()) + _LEAST_VARIANCE)
+    # The gradient that the mean would get through the deviations is zero: they sum to zero.
+    deviations = _gather(hidden, bags) - bags.repeat(mean.detach())
+    deviation = torch.sqrt(bags.mean(deviations.square()) + _MIN_VARIANCE)
     return torch.cat([mean, deviation.masked_fill(bags.empty, 0)], dim=1)
 
 
-def _rows(hidden: Tensor, bags: Bags) -> Tensor:
-    """[R, C] the rows of every range; the gradient of an embedding is faster than that of an index."""
+def _gather(hidden: Tensor, bags: Bags) -> Tensor:
+    """[rows read, C] rows of all ranges; the gradient of an embedding is faster than that of an index."""
     return functional.embedding(bags.rows, hidden)
 
 
-def span_coverage(before: Tensor, bags: Bags, spans: Tensor) -> Tensor:
-    """[R] how much of what each row sees lies in the span of the range that it is read by.
+def span_coverage(cumulative: Tensor, bags: Bags, spans: Tensor) -> Tensor:
+    """Share of each row's receptive field that lies in the span of the segment reading it.
 
-    It is what average pooling by the encoder's kernels makes of a mask of the span's frames, without the mask.
+    Equal to average pooling of the span's frame mask by the encoder's kernels, without making the mask.
 
     Args:
-        before: what `cumulative_coverage` says of the kernels.
-        bags: the rows of each range.
-        spans: [S, 2] frames, counted as rows are.
+        cumulative: [lookahead + 2] from `cumulative_coverage`.
+        bags: rows of each segment.
+        spans: [S, 2] begin and end of each segment's frames, counted along the same packed signal.
+
+    Returns:
+        [rows read] shares in [0, 1].
     """
     begin, end = (bags.repeat(edge) - bags.rows for edge in spans.unbind(1))
-    return before[end.clamp(0, len(before) - 1)] - before[begin.clamp(0, len(before) - 1)]
+    last = len(cumulative) - 1
+    return cumulative[end.clamp(0, last)] - cumulative[begin.clamp(0, last)]
 
 
 def cumulative_coverage(kernels: Sequence[int]) -> Tensor:
-    """[reach + 2] how much of what an output sees lies before each frame of its receptive field, and before its end.
+    """[lookahead + 2] share of a receptive field that lies before each of its frames, and before its end (1).
 
-    Averages over kernels, one after another, weigh the frames by the convolution of their boxes.
+    Averaging by one kernel after another weighs the frames by the convolution of the kernels' boxes.
 
     >>> cumulative_coverage([2, 2]).tolist()
     [0.0, 0.25, 0.75, 1.0]

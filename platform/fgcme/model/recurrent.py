@@ -1,4 +1,4 @@
-"""Recurrence over rows of utterances laid end to end, and the encoders made of it."""
+"""LSTMs over the rows of utterances packed end to end, and the encoders built on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fgcme.model.encoders import WordEmbedding
 
 
 class RaggedLSTM(nn.Module):
-    """A bidirectional LSTM over the rows of each utterance, of which there are few: its words.
+    """A bidirectional LSTM over short sequences: the words of each utterance.
 
     Args:
         size: values of a row.
@@ -25,29 +25,34 @@ class RaggedLSTM(nn.Module):
         self.size = 2 * hidden
 
     def forward(self, rows: Tensor, counts: Tensor) -> Tensor:
-        """[R, size] and [B] rows of each utterance (on the CPU) -> [R, self.size]."""
+        """Run over each utterance, [N, size] -> [N, self.size].
+
+        Args:
+            rows: [N, size] rows of utterances, end to end.
+            counts: [B] rows of each, at least one, on the CPU.
+        """
         if bool((counts == counts[0]).all()):
-            # Nothing to pack: batches are bucketed by words, and a CPU runs equal sequences as one operation.
-            together: Tensor = self.lstm(rows.view(len(counts), -1, rows.shape[1]).transpose(0, 1))[0]
-            return together.transpose(0, 1).reshape(len(rows), -1)
-        order, going_on = packing_order(counts)
+            # Equal lengths, common as batches are bucketed by words, need no packing and are faster on a CPU.
+            stacked: Tensor = self.lstm(rows.view(len(counts), -1, rows.shape[1]).transpose(0, 1))[0]
+            return stacked.transpose(0, 1).reshape(len(rows), -1)
+        order, batch_sizes = packing_order(counts)
         order = order.to(rows.device, non_blocking=True)
-        packed, _ = self.lstm(PackedSequence(rows.index_select(0, order), going_on))
+        packed, _ = self.lstm(PackedSequence(rows.index_select(0, order), batch_sizes))
         outputs: Tensor = packed.data
         return outputs.index_select(0, _inverse(order))
 
 
 class BlockwiseLSTM(nn.Module):
-    """An LSTM over the rows of each utterance, of which there are many: its frames.
+    """An LSTM over long sequences: the frames of each utterance.
 
-    Computes what a packed sequence does, whose gradient on a CPU goes through all rows at every step. Here the steps on
-    which the same utterances go on are a block that is run at once, so that the time is linear in the steps.
+    Computes what an LSTM over a packed sequence does, whose gradient on a CPU touches all rows at every step. Here
+    consecutive steps with the same utterances form a block that runs at once, so the time is linear in the steps.
 
     Args:
         size: values of a row.
         hidden: units each way.
-        layers: one on top of the other.
-        bidirectional: whether as many layers read backwards.
+        layers: stacked layers.
+        bidirectional: whether as many layers run backwards.
     """
 
     def __init__(self, size: int, hidden: int, layers: int = 1, bidirectional: bool = True) -> None:
@@ -57,38 +62,41 @@ class BlockwiseLSTM(nn.Module):
         self.size = 2 * hidden if bidirectional else hidden
 
     def forward(self, rows: Tensor, counts: Tensor) -> Tensor:
-        """[R, size] and [B] rows of each utterance (on the CPU) -> [R, self.size]."""
-        order, going_on = packing_order(counts)
+        """Run over each utterance, [N, size] -> [N, self.size].
+
+        Args:
+            rows: [N, size] rows of utterances, end to end.
+            counts: [B] rows of each, at least one, on the CPU.
+        """
+        order, batch_sizes = packing_order(counts)
         order = order.to(rows.device, non_blocking=True)
-        utterances, steps = torch.unique_consecutive(going_on, return_counts=True)
-        pieces = torch.split(rows.index_select(0, order), (utterances * steps).tolist())
-        blocks = [
-            piece.view(-1, going, rows.shape[1]) for piece, going in zip(pieces, utterances.tolist(), strict=True)
-        ]
-        outputs = _joined(_run(self.forwards, blocks))
+        widths, steps = torch.unique_consecutive(batch_sizes, return_counts=True)
+        pieces = torch.split(rows.index_select(0, order), (widths * steps).tolist())
+        blocks = [piece.view(-1, width, rows.shape[1]) for piece, width in zip(pieces, widths.tolist(), strict=True)]
+        outputs = _concatenate(_run(self.forwards, blocks))
         if self.backwards is not None:
-            reverse = _run(self.backwards, _turned(blocks))
-            outputs = torch.cat([outputs, _joined(_turned(reverse))], dim=1)
+            backwards = _run(self.backwards, _reverse(blocks))
+            outputs = torch.cat([outputs, _concatenate(_reverse(backwards))], dim=1)
         return outputs.index_select(0, _inverse(order))
 
 
 def _run(lstm: nn.LSTM, blocks: list[Tensor]) -> list[Tensor]:
-    """Run through [steps, utterances, size] blocks; the utterances of a block are the first of a larger one."""
+    """Run over [steps, utterances, size] blocks, whose utterances are sorted by length, the longest first."""
     hidden = cell = blocks[0].new_zeros(lstm.num_layers, 0, lstm.hidden_size)
     outputs = []
     for block in blocks:
-        # Utterances that join start from zeros, and those that have ended are the last ones.
-        joining = (0, 0, 0, block.shape[1] - hidden.shape[1])
-        output, (hidden, cell) = lstm(block, (functional.pad(hidden, joining), functional.pad(cell, joining)))
+        # Pad zeros for utterances that start here; a negative padding drops those that have ended.
+        padding = (0, 0, 0, block.shape[1] - hidden.shape[1])
+        output, (hidden, cell) = lstm(block, (functional.pad(hidden, padding), functional.pad(cell, padding)))
         outputs.append(output)
     return outputs
 
 
-def _turned(blocks: list[Tensor]) -> list[Tensor]:
+def _reverse(blocks: list[Tensor]) -> list[Tensor]:
     return [block.flip(0) for block in reversed(blocks)]
 
 
-def _joined(blocks: list[Tensor]) -> Tensor:
+def _concatenate(blocks: list[Tensor]) -> Tensor:
     return torch.cat([block.flatten(0, 1) for block in blocks])
 
 
@@ -99,12 +107,12 @@ def _inverse(order: Tensor) -> Tensor:
 
 
 class FrameLSTM(nn.Module):
-    """A bidirectional LSTM over all frames of an utterance, some of them side by side at each step.
+    """A bidirectional LSTM over all frames of each utterance.
 
     Args:
         frame_size: values of a frame, F.
         hidden: units each way.
-        stack: frames of a step.
+        stack: consecutive frames that are concatenated into one step.
     """
 
     def __init__(self, frame_size: int, hidden: int, stack: int = 1) -> None:
@@ -118,14 +126,14 @@ class FrameLSTM(nn.Module):
         return step_counts(batch.reads.lengths, self.stack)
 
     def forward(self, batch: Batch) -> Tensor:
-        """A batch that reads whole utterances -> [R, self.size], a row for each step."""
+        """Encode a batch that reads whole utterances: [N, self.size], one row a step."""
         steps = stack_frames(batch.frames, batch.reads.lengths, self.stack)
         outputs: Tensor = self.lstm(steps, self.counts(batch))
         return outputs
 
 
 class WordLSTM(nn.Module):
-    """A bidirectional LSTM over the embedded words of an utterance.
+    """A bidirectional LSTM over the embedded words of each utterance.
 
     Args:
         embedding: of the words.
@@ -143,20 +151,20 @@ class WordLSTM(nn.Module):
         return batch.word_counts
 
     def forward(self, batch: Batch) -> Tensor:
-        """A batch of W words -> [W, self.size]."""
+        """Encode the words of a batch, [W, self.size]."""
         outputs: Tensor = self.lstm(self.embedding(batch.words), batch.word_counts)
         return outputs
 
 
 def packing_order(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """How rows of utterances laid end to end are read by a packed sequence.
+    """Order in which a PyTorch `PackedSequence` holds rows of utterances that lie end to end.
 
     Args:
         counts: [B] rows of each utterance.
 
     Returns:
-        [R] order in which the rows are read (first rows of all utterances, longest first; then second rows, ...), and
-        how many utterances still go on at each step.
+        [N] positions of the rows in that order (first rows of all utterances, longest utterance first; then second
+        rows, ...), and `batch_sizes`, [steps], how many utterances have a row at each step.
 
     >>> order, sizes = packing_order(torch.tensor([1, 3]))
     >>> order.tolist(), sizes.tolist()
@@ -165,20 +173,20 @@ def packing_order(counts: Tensor) -> tuple[Tensor, Tensor]:
     ranked, rank = counts.sort(descending=True, stable=True)
     starts = (counts.cumsum(0) - counts)[rank]
     steps = torch.arange(int(ranked[0]))
-    going_on = steps.unsqueeze(1) < ranked.unsqueeze(0)
-    order = (steps.unsqueeze(1) + starts.unsqueeze(0))[going_on]
-    return order, going_on.sum(1)
+    has_row = steps.unsqueeze(1) < ranked.unsqueeze(0)
+    order = (steps.unsqueeze(1) + starts.unsqueeze(0))[has_row]
+    return order, has_row.sum(1)
 
 
 def final_states(outputs: Tensor, counts: Tensor) -> Tensor:
-    """The last hidden state of each direction of a one-layer LSTM: after the last row, and back at the first.
+    """Final state of each direction of a one-layer LSTM: forwards at the last row, backwards at the first.
 
     Args:
-        outputs: [R, 2 H] of a bidirectional LSTM.
+        outputs: [N, D] of a bidirectional LSTM, both directions side by side.
         counts: [B] rows of each utterance, at least one each, on the CPU.
 
     Returns:
-        [B, 2 H].
+        [B, D].
 
     >>> final_states(torch.tensor([[1, 10], [2, 20], [3, 30]]), torch.tensor([2, 1])).tolist()
     [[2, 10], [3, 30]]
@@ -190,20 +198,20 @@ def final_states(outputs: Tensor, counts: Tensor) -> Tensor:
 
 
 def step_counts(frame_counts: Tensor, stack: int) -> Tensor:
-    """[B] steps of so many frames that utterances of [B] frames take; the last may be short of frames."""
+    """[B] steps of `stack` frames that utterances of [B] frames take, rounded up."""
     return (frame_counts + stack - 1) // stack
 
 
 def stack_frames(frames: Tensor, counts: Tensor, stack: int) -> Tensor:
-    """Lay consecutive frames of an utterance side by side; its last frame fills up the last step.
+    """Concatenate consecutive frames of an utterance into steps; the last step is filled with its last frame.
 
     Args:
-        frames: [N, F] frames of utterances laid end to end.
+        frames: [N, F] frames of utterances, end to end.
         counts: [B] frames of each, on the CPU.
         stack: frames of a step.
 
     Returns:
-        [R, stack * F], a row for each step of `step_counts`.
+        [steps, stack * F], as many steps of each utterance as `step_counts` says.
 
     >>> stack_frames(torch.arange(5).unsqueeze(1), torch.tensor([3, 2]), 2).tolist()
     [[0, 1], [2, 2], [3, 4]]
@@ -214,5 +222,6 @@ def stack_frames(frames: Tensor, counts: Tensor, stack: int) -> Tensor:
     step = torch.arange(int(steps.lengths.sum()))
     first = torch.repeat_interleave(utterances.begin - stack * steps.begin, steps.lengths) + stack * step
     last = torch.repeat_interleave(utterances.end - 1, steps.lengths)
-    places = torch.minimum(first.unsqueeze(1) + torch.arange(stack), last.unsqueeze(1)).flatten()
-    return frames.index_select(0, places.to(frames.device, non_blocking=True)).view(len(step), -1)
+    # Steps past an utterance's end repeat its last frame.
+    positions = torch.minimum(first.unsqueeze(1) + torch.arange(stack), last.unsqueeze(1)).flatten()
+    return frames.index_select(0, positions.to(frames.device, non_blocking=True)).view(len(step), -1)

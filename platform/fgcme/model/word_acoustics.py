@@ -1,7 +1,7 @@
-"""What a model hears of each word: by the alignment it is given, or by one that it learns.
+"""Acoustic features of each word, by a given alignment of words and frames or by a learned one.
 
-Where words find their frames themselves, every word meets every frame of its utterance. There, and only there, words
-and frames are padded to the longest of the batch; what is padded takes no part in any result.
+A learned alignment relates every word to every frame of its utterance. Here alone words and frames are padded to the
+longest of the batch; padding is masked or weighted by zero, so it changes no result.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from fgcme.model.recurrent import BlockwiseLSTM, FrameLSTM, stack_frames, step_c
 
 
 class WordAcoustics(NamedTuple):
-    """What is heard of the words of a batch.
+    """Acoustic features of the words of a batch.
 
     Attributes:
-        features: [W, size].
-        auxiliary: [B] a loss of each utterance's alignment, where listening brings one.
+        features: [W, D].
+        auxiliary_loss: [B] loss of each utterance's alignment, where it is trained by one of its own.
     """
 
     features: Tensor
@@ -31,9 +31,9 @@ class WordAcoustics(NamedTuple):
 
 
 class SpanPooling(nn.Module):
-    """Each word hears the frames that the batch says it reads, encoded and pooled (paper, "temporal alignment").
+    """Temporal alignment (Li et al., Interspeech 2021): the encoded frames of a word's span, pooled.
 
-    Where the batch has one segment an utterance, all its words hear the same.
+    Where the batch has one segment an utterance, all its words have the same features.
 
     Args:
         encoder: of the frames.
@@ -47,24 +47,29 @@ class SpanPooling(nn.Module):
         self.size = pooling.size
 
     def forward(self, batch: Batch, words: Tensor | None) -> WordAcoustics:
-        """A batch of W words -> [W, size]; what the words are plays no part."""
-        heard: Tensor = self.pooling(self.encoder(batch.frames), batch.reads, batch.spans)
-        if len(heard) == len(batch.words):
-            return WordAcoustics(heard)
+        """Encode and pool the frames of each word; the words' features are not used.
+
+        Returns:
+            [W, self.size] features, no loss.
+        """
+        pooled: Tensor = self.pooling(self.encoder(batch.frames), batch.reads, batch.spans)
+        if len(pooled) == len(batch.words):
+            return WordAcoustics(pooled)
         utterance = torch.repeat_interleave(torch.arange(len(batch)), batch.word_counts)
-        return WordAcoustics(heard.index_select(0, utterance.to(heard.device, non_blocking=True)))
+        return WordAcoustics(pooled.index_select(0, utterance.to(pooled.device, non_blocking=True)))
 
 
 class AttentionAlignment(nn.Module):
-    """Each word attends to all frames of its utterance (Xu et al., "Learning alignment", Interspeech 2019).
+    """Learned alignment: each word attends to all frames of its utterance (Xu et al., Interspeech 2019).
 
-    The published code's form: multi-head attention by scaled dot products, from the words to an LSTM over the frames.
-    Scores of all words by all frames are never held: PyTorch's fused attention goes through them in blocks.
+    Multi-head attention by scaled dot products from the words to an LSTM over the frames, as in the published code of
+    Li et al. (2021), but without its dropout of 0.5 on the attention, and with padding masked, which it is not there.
+    PyTorch's fused attention works in blocks, so no words x frames scores are stored.
 
     Args:
-        frames: what the words attend to.
-        size: values of a word's feature.
-        heads: attentions side by side.
+        frames: encoder of the frames that the words attend to.
+        size: values of a word's feature, D; a multiple of `heads`.
+        heads: of the attention.
     """
 
     def __init__(self, frames: FrameLSTM, size: int, heads: int) -> None:
@@ -72,105 +77,125 @@ class AttentionAlignment(nn.Module):
         self.frames = frames
         self.heads = heads
         self.query = nn.Linear(size, size)
-        # A bias would add the same to all scores of a word.
+        # No bias: it would add the same to all scores of a word.
         self.key = nn.Linear(frames.size, size, bias=False)
         self.value = nn.Linear(frames.size, size)
         self.join = nn.Linear(size, size)
         self.size = size
 
     def forward(self, batch: Batch, words: Tensor) -> WordAcoustics:
-        """A batch that reads whole utterances, and its words' [W, size] features -> [W, size]."""
-        frames, steps = self.frames(batch), self.frames.counts(batch)
-        there = torch.arange(int(steps.max())) < steps.unsqueeze(1)
-        heard = functional.scaled_dot_product_attention(
-            self._by_head(self.query(words), batch.word_counts),
-            self._by_head(self.key(frames), steps),
-            self._by_head(self.value(frames), steps),
-            attn_mask=there[:, None, None].to(words.device, non_blocking=True),
-        )
-        places = _places(batch.word_counts).to(words.device, non_blocking=True)
-        return WordAcoustics(self.join(heard.transpose(1, 2).reshape(-1, self.size).index_select(0, places)))
+        """Attend from words to frames.
 
-    def _by_head(self, rows: Tensor, counts: Tensor) -> Tensor:
-        """[R, size] -> [B, heads, longest, size / heads]."""
+        Args:
+            batch: whose segments are whole utterances.
+            words: [W, D] semantic features.
+
+        Returns:
+            [W, D] features, no loss.
+        """
+        frames, steps = self.frames(batch), self.frames.counts(batch)
+        is_step = torch.arange(int(steps.max())) < steps.unsqueeze(1)
+        attended = functional.scaled_dot_product_attention(
+            self._split_heads(self.query(words), batch.word_counts),
+            self._split_heads(self.key(frames), steps),
+            self._split_heads(self.value(frames), steps),
+            attn_mask=is_step[:, None, None].to(words.device, non_blocking=True),
+        )
+        positions = _padded_positions(batch.word_counts).to(words.device, non_blocking=True)
+        return WordAcoustics(self.join(attended.transpose(1, 2).reshape(-1, self.size).index_select(0, positions)))
+
+    def _split_heads(self, rows: Tensor, counts: Tensor) -> Tensor:
+        """[N, D] rows of utterances -> [B, heads, longest, D / heads]."""
         padded = _pad(rows, counts)
         return padded.view(*padded.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class CtcAlignment(nn.Module):
-    """Frames say which word's turn it is: the CTC module of the multimodal transformer (Tsai et al., ACL 2019).
+    """CTC alignment: the CTC module of the multimodal transformer, MulT (Tsai et al., ACL 2019), on raw frames.
 
     A two-layer LSTM, whose outputs are the logits, gives each frame a distribution over the positions of words in an
-    utterance, and blank. A word hears the sum of the frames, each weighted by the probability of the word's position.
-    The distribution is trained by connectionist temporal classification: the positions have to come one after another.
+    utterance, and a blank. A word's features are the sum of the frames, each weighted by the probability of the word's
+    position. The distribution is trained by connectionist temporal classification (Graves et al., ICML 2006) on the
+    labels 1, 2, ..., the positions of the words. Li et al. (2021) align the outputs of the convolutions instead.
 
-    An utterance of more words than there are positions has its last words share the last position.
+    In an utterance of more words than positions the last words share the last position.
 
     Args:
         frame_size: values of a frame, F.
-        positions: how many words of an utterance can be told apart, P.
-        stack: frames side by side at each step, which then take a frame's part.
+        positions: word positions that can be distinguished.
+        stack: consecutive frames that are concatenated into one step, which then takes a frame's place.
     """
 
     def __init__(self, frame_size: int, positions: int, stack: int = 1) -> None:
         super().__init__()
         self.positions = positions
         self.stack = stack
-        # Blank comes first.
+        # The first output is the blank.
         self.locate = BlockwiseLSTM(stack * frame_size, positions + 1, layers=2, bidirectional=False)
         self.size = stack * frame_size
 
     def forward(self, batch: Batch, words: Tensor | None) -> WordAcoustics:
-        """A batch that reads whole utterances -> [W, size] and the CTC loss; what the words are plays no part."""
+        """Align frames to word positions; the words' features are not used.
+
+        Args:
+            batch: whose segments are whole utterances.
+            words: not used.
+
+        Returns:
+            [W, self.size] features, and the [B] CTC loss of each utterance.
+        """
         steps = step_counts(batch.reads.lengths, self.stack)
         frames = stack_frames(batch.frames, batch.reads.lengths, self.stack)
         logits = self.locate(frames, steps)
-        logarithms = logits.log_softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
-        turns = batch.word_counts.clamp(max=self.positions)
-        longest = int(turns.max())
-        shares = _pad(logarithms[:, 1 : longest + 1].exp(), steps)
-        heard = shares.transpose(1, 2) @ _pad(frames, steps)
-        # The position of each word, among the positions of all utterances.
+        log_probabilities = logits.log_softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
+        position_counts = batch.word_counts.clamp(max=self.positions)
+        longest = int(position_counts.max())
+        weights = _pad(log_probabilities[:, 1 : longest + 1].exp(), steps)
+        aligned = weights.transpose(1, 2) @ _pad(frames, steps)
+        # Index of each word's position among the padded positions of all utterances.
         utterance = torch.repeat_interleave(torch.arange(len(batch)), batch.word_counts)
-        turn = torch.arange(len(batch.words)) - ranges_from_counts(batch.word_counts).begin[utterance]
-        places = utterance * longest + turn.clamp(max=longest - 1)
+        position = torch.arange(len(batch.words)) - ranges_from_counts(batch.word_counts).begin[utterance]
+        indices = utterance * longest + position.clamp(max=longest - 1)
         return WordAcoustics(
-            features=heard.flatten(0, 1).index_select(0, places.to(heard.device, non_blocking=True)),
-            auxiliary_loss=_alignment_loss(_pad(logarithms, steps), steps, turns),
+            features=aligned.flatten(0, 1).index_select(0, indices.to(aligned.device, non_blocking=True)),
+            auxiliary_loss=_alignment_loss(_pad(log_probabilities, steps), steps, position_counts),
         )
 
 
-def _alignment_loss(logarithms: Tensor, steps: Tensor, turns: Tensor) -> Tensor:
-    """[B] negative log-likelihood of the positions 1, 2, ... in turn, a position; 0 where they outnumber the steps.
+def _alignment_loss(log_probabilities: Tensor, steps: Tensor, position_counts: Tensor) -> Tensor:
+    """CTC loss of the labels 1, 2, ..., divided by their number.
 
     Args:
-        logarithms: [B, S, P + 1] log-probabilities, blank first.
-        steps, turns: [B] steps and positions of each utterance, on the CPU.
+        log_probabilities: [B, longest, positions + 1], blank first.
+        steps, position_counts: [B] steps and labels of each utterance, on the CPU.
+
+    Returns:
+        [B]; 0 for an utterance of more labels than steps.
     """
-    positions = torch.arange(1, int(turns.max()) + 1, device=logarithms.device)
-    likelihood = functional.ctc_loss(
-        logarithms.transpose(0, 1),
-        positions.expand(len(turns), -1),
+    labels = torch.arange(1, int(position_counts.max()) + 1, device=log_probabilities.device)
+    loss = functional.ctc_loss(
+        log_probabilities.transpose(0, 1),
+        labels.expand(len(position_counts), -1),
         steps,
-        turns,
+        position_counts,
         reduction="none",
         zero_infinity=True,
     )
-    return likelihood / turns.to(likelihood.device, non_blocking=True)
+    return loss / position_counts.to(loss.device, non_blocking=True)
 
 
 def _pad(rows: Tensor, counts: Tensor) -> Tensor:
-    """[R, D] rows and [B] rows of each utterance -> [B, longest, D], zeros after an utterance's last."""
+    """[N, D] rows and [B] rows of each utterance -> [B, longest, D], zeros after an utterance's last."""
     longest = int(counts.max())
     padded = rows.new_zeros(len(counts) * longest, rows.shape[1])
-    places = _places(counts).to(rows.device, non_blocking=True)
-    return padded.index_copy(0, places, rows).view(len(counts), longest, -1)
+    positions = _padded_positions(counts).to(rows.device, non_blocking=True)
+    return padded.index_copy(0, positions, rows).view(len(counts), longest, -1)
 
 
-def _places(counts: Tensor) -> Tensor:
-    """[R] where the rows of utterances laid end to end lie among [B * longest] padded ones.
+def _padded_positions(counts: Tensor) -> Tensor:
+    """[N] positions of the rows of utterances among [B * longest] padded rows.
 
-    >>> _places(torch.tensor([1, 2])).tolist()
+    >>> _padded_positions(torch.tensor([1, 2])).tolist()
     [0, 2, 3]
     """
     rows = ranges_from_counts(counts)
