@@ -149,7 +149,7 @@ def works_of(
     """What is measured on one batch, ragged and masked."""
     listening = cast("SpanPooling", cast("FineGrainedExcitement", model.core).acoustic)
     encoder, pooling = listening.encoder, listening.pooling
-    masked_encoder = masked_model.listening.encoder
+    masked_encoder = masked_model.span_pooling.encoder
     how = scheme_of(ModelSettings())
     batch, masked_batch = ragged_batch(group, how).to(DEVICE), padded_batch(group, how.lookahead).to(DEVICE)
     with torch.no_grad():

@@ -48,7 +48,7 @@ def log_mel(samples: Samples, bins: int = 40) -> npt.NDArray[np.float32]:
 def hertz_to_mel(hertz: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Kaldi's mel scale.
 
-    >>> mel([0, 1000]).round().tolist()
+    >>> hertz_to_mel([0, 1000]).round().tolist()
     [0.0, 1000.0]
     """
     return np.asarray(1127 * np.log1p(np.asarray(hertz, np.float64) / 700))

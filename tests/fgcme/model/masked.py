@@ -1,8 +1,8 @@
-"""FG-CME once more, in the masked form of the published code: slow, obvious, and independent of the ragged one.
+"""FG-CME in the masked form of the published code: slow, obvious, and independent of the ragged form.
 
 Utterances are padded to the longest, a words x frames mask is average-pooled by the kernels of the convolutions to find
 which outputs each word reads, and a tensor of utterances x words x outputs x channels is multiplied by it and reduced.
-It shares its weights with a ragged model, so that the two can be compared in what they compute and in what that costs.
+It shares its weights with a ragged model, so that results and costs can be compared.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from fgcme.model.word_acoustics import SpanPooling
 
 @dataclass(frozen=True)
 class Utterance:
-    """What a model is told of an utterance: [A, F] frames, [T] words and their spans, and its class."""
+    """The input of a model: [A, F] frames, [W] words and their spans, and the class."""
 
     frames: np.ndarray
     begin: np.ndarray
@@ -43,8 +43,8 @@ class PaddedBatch:
     Attributes:
         frames: [B, A, F], zeros after an utterance's end.
         frame_counts: [B] frames of each utterance.
-        begin, end: [B, T] spans; empty after an utterance's last word.
-        words: [B, T] vocabulary indices, 0 after an utterance's last word.
+        begin, end: [B, W] spans; empty after an utterance's last word.
+        words: [B, W] vocabulary indices, 0 after an utterance's last word.
         word_counts: [B] words of each utterance.
         labels: [B].
     """
@@ -63,26 +63,26 @@ class PaddedBatch:
         return PaddedBatch(**moved, word_counts=self.word_counts)
 
 
-def ragged_batch(utterances: Sequence[Utterance], reading: SegmentScheme) -> Batch:
-    """Utterances laid end to end, as the package does it."""
+def ragged_batch(utterances: Sequence[Utterance], scheme: SegmentScheme) -> Batch:
+    """Utterances packed end to end by the package."""
     return collate(
         [utterance.frames for utterance in utterances],
-        [layout_frames(reading, utterance.begin, utterance.end, len(utterance.frames)) for utterance in utterances],
+        [layout_frames(scheme, utterance.begin, utterance.end, len(utterance.frames)) for utterance in utterances],
         [utterance.words for utterance in utterances],
         [utterance.label for utterance in utterances],
-        reading.lookahead + 1,
+        scheme.lookahead + 1,
     )
 
 
-def padded_batch(utterances: Sequence[Utterance], reach: int) -> PaddedBatch:
-    """Utterances padded to the longest, and to what the convolutions need at least."""
+def padded_batch(utterances: Sequence[Utterance], lookahead: int) -> PaddedBatch:
+    """Utterances padded to the longest, and to the shortest that the convolutions take."""
 
     def pad(rows: list[np.ndarray]) -> Tensor:
         return pad_sequence([torch.from_numpy(np.array(row)) for row in rows], batch_first=True)
 
     frames = pad([utterance.frames for utterance in utterances])
     return PaddedBatch(
-        frames=functional.pad(frames, (0, 0, 0, max(reach + 1 - frames.shape[1], 0))),
+        frames=functional.pad(frames, (0, 0, 0, max(lookahead + 1 - frames.shape[1], 0))),
         frame_counts=torch.tensor([len(utterance.frames) for utterance in utterances]),
         begin=pad([utterance.begin for utterance in utterances]),
         end=pad([utterance.end for utterance in utterances]),
@@ -95,10 +95,10 @@ def padded_batch(utterances: Sequence[Utterance], reach: int) -> PaddedBatch:
 class MaskedExcitement(nn.Module):
     """A network whose core is `FineGrainedExcitement`, over padded batches.
 
-    It listens word by word, without a margin, and its readout is the maximum.
+    Segments are words without a margin, the readout is the maximum.
 
     Args:
-        network: whose weights it takes, and shares from then on.
+        network: whose weights it shares.
     """
 
     def __init__(self, network: Network) -> None:
@@ -109,33 +109,33 @@ class MaskedExcitement(nn.Module):
     def forward(self, batch: PaddedBatch) -> Tensor:
         """[B, K] logits."""
         core = self.core
-        words = sounds = None
+        semantic = acoustic = None
         if core.semantic is not None:
-            semantic = cast("SemanticEncoder", core.semantic)
-            words = semantic.project(semantic.embedding(batch.words))
+            encoder = cast("SemanticEncoder", core.semantic)
+            semantic = encoder.project(encoder.embedding(batch.words))
         if core.acoustic is not None:
-            sounds = self.hear(batch)
-        if words is not None and sounds is not None:
-            excited_words = excite(words, sounds, core.excite_semantic)
-            driver = batch.words if core.driven_by_word else words
-            features = torch.cat([excited_words, excite(sounds, driver, core.excite_acoustic)], dim=2)
+            acoustic = self.acoustic_features(batch)
+        if semantic is not None and acoustic is not None:
+            excited_semantic = excite(semantic, acoustic, core.excite_semantic)
+            driver = batch.words if core.driven_by_word else semantic
+            features = torch.cat([excited_semantic, excite(acoustic, driver, core.excite_acoustic)], dim=2)
         else:
-            features = cast("Tensor", words if words is not None else sounds)
+            features = cast("Tensor", semantic if semantic is not None else acoustic)
         packed = pack_padded_sequence(features, batch.word_counts, batch_first=True, enforce_sorted=False)
         sequence, _ = pad_packed_sequence(core.sequence.lstm(packed)[0], batch_first=True, padding_value=-torch.inf)
         logits: Tensor = core.classify(core.dropout(sequence.max(dim=1).values))
         return logits
 
-    def hear(self, batch: PaddedBatch) -> Tensor:
-        """[B, T, D] acoustic features of the words."""
-        hidden, kind = self.encode(batch), self.listening.pooling.kind
+    def acoustic_features(self, batch: PaddedBatch) -> Tensor:
+        """[B, W, D] acoustic features of the words."""
+        hidden, kind = self.encode(batch), self.span_pooling.pooling.kind
         if kind == "softmax":
-            return weigh(hidden, batch, self.kernels)
+            return masked_softmax_pool(hidden, batch, self.kernels)
         return masked_pool(hidden, read_mask(batch, self.kernels), kind)
 
     def encode(self, batch: PaddedBatch) -> Tensor:
         """[B, A', C] outputs of the acoustic encoder."""
-        encoder, standardise = self.listening.encoder, self.network.standardise
+        encoder, standardise = self.span_pooling.encoder, self.network.standardise
         hidden = ((batch.frames - standardise.mean) / standardise.deviation).transpose(1, 2)
         for depth, convolution in enumerate(encoder.convolutions):
             if depth:
@@ -144,19 +144,19 @@ class MaskedExcitement(nn.Module):
         return hidden.transpose(1, 2)
 
     @property
-    def listening(self) -> SpanPooling:
-        """What hears the words."""
+    def span_pooling(self) -> SpanPooling:
+        """The acoustic side of the core."""
         return cast("SpanPooling", self.core.acoustic)
 
     @property
     def kernels(self) -> list[int]:
         """Frames that each convolution sees."""
-        convolutions = cast("Sequence[nn.Conv1d]", self.listening.encoder.convolutions)
+        convolutions = cast("Sequence[nn.Conv1d]", self.span_pooling.encoder.convolutions)
         return [convolution.kernel_size[0] for convolution in convolutions]
 
 
-def averaged_mask(batch: PaddedBatch, kernels: Sequence[int]) -> Tensor:
-    """[B, T, A'] how much of the word's span each output sees."""
+def padded_averaged_mask(batch: PaddedBatch, kernels: Sequence[int]) -> Tensor:
+    """[B, W, A'] share of each output's receptive field that lies in the word's span."""
     frame = torch.arange(batch.frames.shape[1], device=batch.frames.device)
     mask = ((batch.begin.unsqueeze(2) <= frame) & (frame < batch.end.unsqueeze(2))).float()
     for kernel in kernels:
@@ -165,37 +165,37 @@ def averaged_mask(batch: PaddedBatch, kernels: Sequence[int]) -> Tensor:
 
 
 def read_mask(batch: PaddedBatch, kernels: Sequence[int]) -> Tensor:
-    """[B, T, A'] whether each word reads each output: whether the output's receptive field meets the word's span."""
-    mask = averaged_mask(batch, kernels)
-    # Outputs past an utterance's own end see padding: alone, the utterance would not have them.
-    own = batch.frame_counts - (batch.frames.shape[1] - mask.shape[2])
-    return (mask > 0) & (torch.arange(mask.shape[2], device=mask.device) < own.view(-1, 1, 1))
+    """[B, W, A'] whether each word reads each output: whether the output's receptive field meets the word's span."""
+    mask = padded_averaged_mask(batch, kernels)
+    # Exclude outputs that see padding: the utterance alone would not have them.
+    output_counts = batch.frame_counts - (batch.frames.shape[1] - mask.shape[2])
+    return (mask > 0) & (torch.arange(mask.shape[2], device=mask.device) < output_counts.view(-1, 1, 1))
 
 
-def weigh(hidden: Tensor, batch: PaddedBatch, kernels: Sequence[int]) -> Tensor:
-    """[B, A', C] outputs -> [B, T, C] weighted by the softmax of the averaged mask; zeros where nothing is read."""
+def masked_softmax_pool(hidden: Tensor, batch: PaddedBatch, kernels: Sequence[int]) -> Tensor:
+    """[B, A', C] outputs -> [B, W, C] mean weighted by the softmax of the averaged mask; zeros where nothing is read."""
     reads = read_mask(batch, kernels)
-    weights = averaged_mask(batch, kernels).masked_fill(~reads, -1e6).softmax(dim=2) * reads
+    weights = padded_averaged_mask(batch, kernels).masked_fill(~reads, -1e6).softmax(dim=2) * reads
     return weights.to(hidden.dtype) @ hidden
 
 
 def masked_pool(hidden: Tensor, mask: Tensor, kind: str) -> Tensor:
-    """[B, A', C] outputs and [B, T, A'] mask -> [B, T, D]; zeros for a word that reads nothing."""
+    """[B, A', C] outputs and [B, W, A'] mask -> [B, W, D]; zeros for a word that reads nothing."""
     reads = mask.to(hidden.dtype).unsqueeze(3)
     counts = reads.sum(2)
     product = hidden.unsqueeze(1) * reads
-    parts = []
+    reduced = []
     if kind != "max":
-        parts.append(product.sum(2) / counts.clamp(min=1))
+        reduced.append(product.sum(2) / counts.clamp(min=1))
     if kind != "mean":
-        # Of the forms tried (masked_fill, amax, a product of its own) this one is the fastest, forward and backward.
+        # The fastest of the forms tried (masked_fill, amax), forward and backward.
         highest = (product - 1e6 * (1 - reads)).max(2).values
-        parts.append(highest.masked_fill(counts == 0, 0))
-    return torch.cat(parts, dim=2)
+        reduced.append(highest.masked_fill(counts == 0, 0))
+    return torch.cat(reduced, dim=2)
 
 
 def excite(features: Tensor, source: Tensor, excitement: Excitement) -> Tensor:
-    """Excitement by the module's weights, written out once more."""
+    """Excitement by its equations, with the weights of a module."""
     if excitement.form == "none":
         return features
     assert excitement.driver is not None

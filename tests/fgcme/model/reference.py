@@ -1,7 +1,7 @@
-"""FG-CME once more, straight from its equations: one utterance at a time, word by word, output by output, in float64.
+"""FG-CME straight from its equations: one utterance at a time, word by word, output by output, in float64.
 
-It is told the weights by their names and the settings, and uses none of the package's modules: what the two agree in,
-two independent programs agree in. PyTorch's autograd differentiates the loops as they stand.
+It takes the weights by name and the settings, and uses none of the package's modules, so that it is an independent
+program. PyTorch's autograd differentiates the loops.
 """
 
 from __future__ import annotations
@@ -23,20 +23,29 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What is said of one utterance: [K] logits, and [T, K] (or [T, K + 1], blank last) of its words."""
+class ReferenceOutput:
+    """What a reference computes for one utterance; `fgcme.model.Output` without the axis of utterances.
+
+    Attributes:
+        logits: [K].
+        word_logits: [W, K], or [W, K + 1] with the blank last; None for a model without a sequence of words.
+        modality_logits: [K] of each modality (late fusion).
+        auxiliary_loss: [] loss of the alignment (CTC alignment).
+    """
 
     logits: Tensor
-    word_logits: Tensor
+    word_logits: Tensor | None = None
+    modality_logits: tuple[Tensor, ...] = ()
+    auxiliary_loss: Tensor | None = None
 
 
 class Reference:
-    """The model of some settings, with the weights of a network, which it shares.
+    """FG-CME by its equations, sharing the weights of a network.
 
     Args:
-        network: whose weights; float64.
-        settings: that it was built from, of kind fgcme.
-        blank: whether it was built for CTC.
+        network: in float64.
+        settings: of the network, of kind fgcme.
+        blank: whether the network was built for CTC.
     """
 
     def __init__(self, network: Network, settings: ModelSettings, blank: bool = False) -> None:
@@ -44,62 +53,63 @@ class Reference:
         self.settings = settings
         self.blank = blank
 
-    def __call__(self, utterance: Utterance) -> Answer:
+    def __call__(self, utterance: Utterance) -> ReferenceOutput:
         """Classify one utterance."""
-        settings, words, features = self.settings, None, []
+        settings, semantic, acoustic = self.settings, None, None
         if settings.modalities != "acoustic":
-            words = self.mean_of(utterance.words)
-        sounds = self.heard(utterance) if settings.modalities != "semantic" else None
-        if words is not None and sounds is not None:
+            semantic = self.semantic_features(utterance.words)
+        if settings.modalities != "semantic":
+            acoustic = self.acoustic_features(utterance)
+        if semantic is not None and acoustic is not None:
+            driver = weights_of(self.weights, "core.excite_semantic.driver")
             features = [
-                excited(words, sounds, settings.excitement.semantic, part(self.weights, "core.excite_semantic.driver")),
-                self.excited_sounds(words, sounds, utterance.words),
+                excite_words(semantic, acoustic, settings.excitement.semantic, driver),
+                self.excited_acoustic(semantic, acoustic, utterance.words),
             ]
         else:
-            features = [side for side in (words, sounds) if side is not None]
-        sequence = bidirectional(torch.cat(features, dim=1), part(self.weights, "core.sequence.lstm"))
-        classify = part(self.weights, "core.classify")
+            features = [side for side in (semantic, acoustic) if side is not None]
+        sequence = bidirectional(torch.cat(features, dim=1), weights_of(self.weights, "core.sequence.lstm"))
+        classify = weights_of(self.weights, "core.classify")
         word_logits = torch.stack([linear(word, classify) for word in sequence])
         if self.blank:
-            return Answer(word_logits.mean(0)[:-1], word_logits)
+            return ReferenceOutput(word_logits.mean(0)[:-1], word_logits)
         query = self.weights.get("core.readout.query")
-        everything = list(range(len(sequence)))
-        summary = pooled(settings.fusion.readout, sequence, everything, query=query)
-        return Answer(linear(summary, classify), word_logits)
+        summary = pool_rows(settings.fusion.readout, sequence, list(range(len(sequence))), query=query)
+        return ReferenceOutput(linear(summary, classify), word_logits)
 
-    def mean_of(self, words: np.ndarray) -> Tensor:
-        """[T] word indices -> [T, D]: what the words mean."""
+    def semantic_features(self, words: np.ndarray) -> Tensor:
+        """[W] word indices -> [W, D]."""
         table, project = (
             self.weights["core.semantic.embedding.table.weight"],
-            part(self.weights, "core.semantic.project"),
+            weights_of(self.weights, "core.semantic.project"),
         )
         return torch.stack([linear(table[word], project) for word in words.tolist()])
 
-    def heard(self, utterance: Utterance) -> Tensor:
-        """[T, D] what is heard of the words."""
+    def acoustic_features(self, utterance: Utterance) -> Tensor:
+        """[W, D] pool_rows frames of the words."""
         frames = torch.from_numpy(utterance.frames).double()
         frames = (frames - self.weights["standardise.mean"]) / self.weights["standardise.deviation"]
         acoustic, pooling = self.settings.acoustic, self.settings.pooling
-        hidden = encoded(frames, acoustic, part(self.weights, "core.acoustic.encoder"))
+        hidden = encode_frames(frames, acoustic, weights_of(self.weights, "core.acoustic.encoder"))
         kind = "mean_max" if pooling.kind in ("utterance", "uniform") else pooling.kind
         query = self.weights.get("core.acoustic.pooling.query")
         vectors = []
         for span in spans(utterance, self.settings):
             read = outputs_read(*span, len(frames), sum(acoustic.kernels) - len(acoustic.kernels))
             inside = averaged_mask(span, len(frames), acoustic.kernels)
-            vectors.append(pooled(kind, hidden, read, inside, pooling.temperature, query))
+            vectors.append(pool_rows(kind, hidden, read, inside, pooling.temperature, query))
         return torch.stack(vectors)
 
-    def excited_sounds(self, words: Tensor, sounds: Tensor, indices: np.ndarray) -> Tensor:
-        """[T, D] acoustic features, excited by the words' features or by a table of the words."""
-        excitement, driver = self.settings.excitement, part(self.weights, "core.excite_acoustic.driver")
+    def excited_acoustic(self, semantic: Tensor, acoustic: Tensor, words: np.ndarray) -> Tensor:
+        """[W, D] acoustic features, excite_words by the semantic features or by a table of the words."""
+        excitement, driver = self.settings.excitement, weights_of(self.weights, "core.excite_acoustic.driver")
         if excitement.driver == "features" or excitement.acoustic == "none":
-            return excited(sounds, words, excitement.acoustic, driver)
-        signal = torch.stack([word_signal(index, excitement, driver) for index in indices.tolist()])
-        return by_form(sounds, signal, excitement.acoustic)
+            return excite_words(acoustic, semantic, excitement.acoustic, driver)
+        signal = torch.stack([word_signal(index, excitement, driver) for index in words.tolist()])
+        return by_form(acoustic, signal, excitement.acoustic)
 
 
-def part(weights: Weights, name: str) -> Weights:
+def weights_of(weights: Weights, name: str) -> Weights:
     """The weights of one module, by their names within it."""
     return {key.removeprefix(f"{name}."): value for key, value in weights.items() if key.startswith(f"{name}.")}
 
@@ -110,7 +120,7 @@ def linear(vector: Tensor, weights: Weights) -> Tensor:
 
 
 def spans(utterance: Utterance, settings: ModelSettings) -> list[Span]:
-    """Each word's frames, with its margin: by the alignment, by an even split, or all."""
+    """Span of each word with its margin: aligned, an even split of the utterance, or the whole utterance."""
     count, words = len(utterance.frames), len(utterance.words)
     kind, margin = settings.pooling.kind, settings.pooling.margin
     if kind == "utterance":
@@ -121,21 +131,21 @@ def spans(utterance: Utterance, settings: ModelSettings) -> list[Span]:
     return [(begin - margin, end + margin) if begin < end else (begin, end) for begin, end in aligned]
 
 
-def outputs_read(begin: int, end: int, frame_count: int, reach: int) -> list[int]:
-    """Outputs that a word reads, by their definition: those that see a frame of its span.
+def outputs_read(begin: int, end: int, frame_count: int, lookahead: int) -> list[int]:
+    """Outputs that a word reads: those whose receptive field has a frame of its span.
 
     >>> outputs_read(3, 4, 10, 2)
     [1, 2, 3]
     """
     return [
         output
-        for output in range(frame_count - reach)
-        if any(begin <= frame < end for frame in range(output, output + reach + 1))
+        for output in range(frame_count - lookahead)
+        if any(begin <= frame < end for frame in range(output, output + lookahead + 1))
     ]
 
 
 def averaged_mask(span: Span, frame_count: int, kernels: list[int]) -> list[float]:
-    """Average pooling, by each kernel in turn, of a mask of the span's frames: how much an output sees of the word.
+    """Average pooling of a mask of the span's frames, by one kernel after another.
 
     >>> averaged_mask((2, 4), 6, [2, 2])
     [0.25, 0.75, 0.75, 0.25]
@@ -146,15 +156,15 @@ def averaged_mask(span: Span, frame_count: int, kernels: list[int]) -> list[floa
     return mask
 
 
-def encoded(frames: Tensor, settings: AcousticSettings, weights: Weights) -> Tensor:
+def encode_frames(frames: Tensor, settings: AcousticSettings, weights: Weights) -> Tensor:
     """[A, F] frames -> [A', C]: h_j = b + sum_k W_k x_(j+k), layer after layer; no output for a short utterance."""
     signal = frames
     for depth, kernel in enumerate(settings.kernels):
         if depth:
             if settings.layer_normalisation:
-                signal = normalised(signal, part(weights, f"normalisations.{depth - 1}"))
+                signal = normalised(signal, weights_of(weights, f"normalisations.{depth - 1}"))
             signal = activated(signal, settings.activation)
-        layer = part(weights, f"convolutions.{depth}")
+        layer = weights_of(weights, f"convolutions.{depth}")
         outputs = max(len(signal) - kernel + 1, 0)
         taps = (signal[tap : tap + outputs] @ layer["weight"][:, :, tap].T for tap in range(kernel))
         signal = layer["bias"] + sum(taps, torch.zeros(outputs, len(layer["bias"]), dtype=torch.float64))
@@ -169,7 +179,7 @@ def normalised(signal: Tensor, weights: Weights) -> Tensor:
 
 
 def activated(signal: Tensor, activation: str) -> Tensor:
-    """max(x, 0), x times the normal distribution's probability below x, or x."""
+    """ReLU, max(x, 0); GELU, x times the normal distribution's probability below x; or x."""
     if activation == "relu":
         return signal.clamp(min=0)
     if activation == "gelu":
@@ -177,7 +187,7 @@ def activated(signal: Tensor, activation: str) -> Tensor:
     return signal
 
 
-def pooled(
+def pool_rows(
     kind: str,
     hidden: Tensor,
     read: list[int],
@@ -185,14 +195,14 @@ def pooled(
     temperature: float = 1.0,
     query: Tensor | None = None,
 ) -> Tensor:
-    """[N, C] rows, of which some are read -> [D] one vector; zeros where none is.
+    """Reduce the rows that are read to one vector, [D]; zeros where none is read.
 
     Args:
         kind: of pooling.
-        hidden: the rows.
-        read: which of them.
-        inside: how much of the word each row sees (kind: softmax).
-        temperature: of log-sum-exp (kind: lse).
+        hidden: [N, C] rows.
+        read: positions of the rows that are read.
+        inside: [N] share of each row's receptive field in the word's span (kind: softmax).
+        temperature: of log-mean-exp (kind: lse).
         query: [C] (kind: attention).
     """
     size = hidden.shape[1] * (2 if kind in ("mean_max", "statistics") else 1)
@@ -220,7 +230,7 @@ def pooled(
 
 
 def mean(rows: list[Tensor]) -> Tensor:
-    """Sum over count."""
+    """Mean of rows."""
     total = torch.zeros_like(rows[0])
     for row in rows:
         total = total + row
@@ -228,7 +238,7 @@ def mean(rows: list[Tensor]) -> Tensor:
 
 
 def highest(rows: list[Tensor]) -> Tensor:
-    """The largest value of each channel; of equal ones the first."""
+    """Maximum of each channel; of equal values the first."""
     largest = rows[0]
     for row in rows[1:]:
         largest = torch.where(row > largest, row, largest)
@@ -244,8 +254,8 @@ def weighted(rows: list[Tensor], scores: list[Tensor]) -> Tensor:
     return total
 
 
-def excited(features: Tensor, source: Tensor, form: str, driver: Weights) -> Tensor:
-    """[T, D] features, excited word by word by the other side's features."""
+def excite_words(features: Tensor, source: Tensor, form: str, driver: Weights) -> Tensor:
+    """[W, D] features, excite_words word by word by the other side's features."""
     if form == "none":
         return features
     return by_form(features, torch.stack([feature_signal(word, driver) for word in source]), form)
@@ -255,18 +265,18 @@ def feature_signal(features: Tensor, driver: Weights) -> Tensor:
     """W d + b, or V max(W d + b, 0) + c through a bottleneck."""
     if "weight" in driver:
         return linear(features, driver)
-    return linear(linear(features, part(driver, "0")).clamp(min=0), part(driver, "2"))
+    return linear(linear(features, weights_of(driver, "0")).clamp(min=0), weights_of(driver, "2"))
 
 
 def word_signal(index: int, settings: ExcitementSettings, driver: Weights) -> Tensor:
     """E[w], or W E[w] + b with a narrow table."""
     if settings.reduction_ratio == 1:
         return driver["weight"][index]
-    return linear(driver["0.weight"][index], part(driver, "1"))
+    return linear(driver["0.weight"][index], weights_of(driver, "1"))
 
 
 def by_form(features: Tensor, signal: Tensor, form: str) -> Tensor:
-    """The four equations."""
+    """The four forms of excitement."""
     gate = 1 / (1 + torch.exp(-signal))
     return {
         "none": features,
@@ -277,13 +287,13 @@ def by_form(features: Tensor, signal: Tensor, form: str) -> Tensor:
 
 
 def bidirectional(rows: Tensor, weights: Weights) -> Tensor:
-    """[T, D] -> [T, 2 H]: an LSTM forwards beside one backwards."""
-    forwards = recurrent(list(rows), weights, "")
-    backwards = recurrent(list(rows)[::-1], weights, "_reverse")[::-1]
+    """[W, D] -> [W, 2 * hidden]: outputs of a forward and a backward LSTM side by side."""
+    forwards = run_lstm(list(rows), weights, "")
+    backwards = run_lstm(list(rows)[::-1], weights, "_reverse")[::-1]
     return torch.stack([torch.cat(pair) for pair in zip(forwards, backwards, strict=True)])
 
 
-def recurrent(rows: list[Tensor], weights: Weights, direction: str) -> list[Tensor]:
+def run_lstm(rows: list[Tensor], weights: Weights, direction: str) -> list[Tensor]:
     """An LSTM (Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000), step by step."""
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
     from_input, from_hidden, bias, other_bias = (weights[name + direction] for name in names)

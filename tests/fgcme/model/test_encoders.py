@@ -18,7 +18,7 @@ from fgcme.experiment import AcousticSettings
 from fgcme.model import WordEmbedding
 from fgcme.model.encoders import AcousticEncoder, Activation, SemanticEncoder, Standardise, word_table
 from tests.fgcme.model.masked import Utterance, ragged_batch
-from tests.fgcme.model.reference import encoded
+from tests.fgcme.model.reference import encode_frames
 
 OPTIONS = list(itertools.product(get_args(Activation), [False, True]))
 
@@ -36,7 +36,7 @@ def by_equation(model: AcousticEncoder, frames: Tensor, activation: Activation, 
     settings = AcousticSettings(
         channels=[6, 5, 3], kernels=[5, 2, 3], activation=activation, layer_normalisation=normalised
     )
-    return encoded(frames, settings, dict(model.named_parameters()))
+    return encode_frames(frames, settings, dict(model.named_parameters()))
 
 
 @pytest.mark.parametrize(("activation", "normalised"), OPTIONS)

@@ -19,7 +19,7 @@ from fgcme.data import Batch, Mixture, scheme_of
 from fgcme.experiment import ModelSettings, variants
 from fgcme.model import FineGrainedExcitement, Network, Output, build_model
 from tests.fgcme.model.masked import MaskedExcitement, Utterance, padded_batch, ragged_batch
-from tests.fgcme.model.reference import Answer, Reference
+from tests.fgcme.model.reference import Reference, ReferenceOutput
 
 FRAME_SIZE, VOCABULARY, CLASSES, REACH = 5, 12, 3, 6
 
@@ -153,7 +153,7 @@ def assert_equal_to_reference(changes: Changes, blank: bool, utterances: list[Ut
     batch = double(batch_of(utterances, changes))
     ours = network(batch)
     reference = Reference(network, settings_of(changes), blank)
-    answers: list[Answer] = [reference(one) for one in utterances]
+    answers: list[ReferenceOutput] = [reference(one) for one in utterances]
     theirs = Output(
         logits=torch.stack([answer.logits for answer in answers]),
         word_logits=torch.cat([answer.word_logits for answer in answers]),

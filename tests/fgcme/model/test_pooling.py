@@ -15,7 +15,7 @@ from torch import Tensor
 from fgcme.data import Ranges
 from fgcme.model.pooling import Pooling, PoolingKind, cumulative_coverage, pool
 from tests.fgcme.model.masked import masked_pool
-from tests.fgcme.model.reference import averaged_mask, outputs_read, pooled
+from tests.fgcme.model.reference import averaged_mask, outputs_read, pool_rows
 
 Span = tuple[int, int]
 
@@ -54,7 +54,7 @@ def by_loops(module: Pooling, hidden: Tensor, spans: list[Span], frame_count: in
     query = getattr(module, "query", None)
     return torch.stack(
         [
-            pooled(
+            pool_rows(
                 module.kind,
                 hidden,
                 outputs_read(*span, frame_count, REACH),
