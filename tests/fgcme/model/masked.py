@@ -173,7 +173,7 @@ def read_mask(batch: PaddedBatch, kernels: Sequence[int]) -> Tensor:
 
 
 def masked_softmax_pool(hidden: Tensor, batch: PaddedBatch, kernels: Sequence[int]) -> Tensor:
-    """[B, A', C] outputs -> [B, W, C] mean weighted by the softmax of the averaged mask; zeros where nothing is read."""
+    """[B, A', C] outputs -> [B, W, C] weighted by the softmax of the averaged mask; zeros if nothing is read."""
     reads = read_mask(batch, kernels)
     weights = padded_averaged_mask(batch, kernels).masked_fill(~reads, -1e6).softmax(dim=2) * reads
     return weights.to(hidden.dtype) @ hidden
