@@ -9,7 +9,7 @@ import pytest
 
 from fgcme.errors import UserError
 from fgcme.experiment import apply_configuration, load_experiment, load_space, parse_experiment
-from fgcme.model import build
+from fgcme.model import build_model
 from pipelines.bundled import EXPERIMENTS, SEARCH_SPACES
 
 EXPERIMENT = parse_experiment({"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}})
@@ -36,7 +36,7 @@ def test_every_bundled_experiment_accepts_and_builds_what_every_bundled_space_dr
     assert len({tuple(row.items()) for row in drawn}) > 150
     accepted = [apply_configuration(base, row) for row in [*loaded.initial_trials, *drawn]]
     for made in accepted[: len(loaded.initial_trials) + 3]:
-        network = build(made.model, frame_size=40, vocabulary_size=10, classes=4)
+        network = build_model(made.model, frame_size=40, vocabulary_size=10, classes=4)
         assert sum(parameter.numel() for parameter in network.parameters()) > 0
 
 
