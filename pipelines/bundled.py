@@ -1,4 +1,4 @@
-"""The experiments and search spaces that come with the package, found by name or by path."""
+"""The experiments, search spaces and ablations that come with the package, found by name or by path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SpaceNoun = Literal["search space", "ablation"]
 
 _HERE = Path(__file__).parent
 EXPERIMENTS = _HERE / "experiments"
-# In a checkout the spaces lie at the top; a wheel carries them inside this package.
+# A wheel has the spaces inside this package, a checkout at its root.
 SEARCH_SPACES = _HERE / "search_spaces" if (_HERE / "search_spaces").is_dir() else _HERE.parent / "search_spaces"
 
 
@@ -29,7 +29,7 @@ def space_file(name: str, noun: SpaceNoun = "search space") -> Path:
 
     Args:
         name: of a bundled file, or a path.
-        noun: which of the two is looked for; only these are offered.
+        noun: which of the two is wanted; a message offers only these.
 
     Raises:
         UserError: there is no such file.

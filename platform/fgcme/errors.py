@@ -1,4 +1,4 @@
-"""The kinds of error that are nobody's bug: what a user can put right, and data that cannot be used."""
+"""Errors that are no bugs: what a user can put right, and data that cannot be used."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class UserError(Exception):
 
 
 class UnfinishedError(UserError):
-    """Work that ended before its end, and can be gone on with.
+    """Work that stopped early and can be resumed.
 
     Attributes:
-        settings: what to change for that, as overrides.
+        settings: what to change when resuming, as overrides.
     """
 
     def __init__(self, message: str, *settings: str) -> None:
@@ -28,7 +28,7 @@ class UnfinishedError(UserError):
 
 
 class NotPreparedError(UserError):
-    """A corpus that has to be prepared first, with the same settings.
+    """A corpus that must be prepared first, with the same settings.
 
     Attributes:
         reason: what is missing, without the way out.
@@ -43,10 +43,10 @@ class NotPreparedError(UserError):
 
 
 class DataError(Exception):
-    """Data that cannot be used; one utterance's loss, never a whole job's.
+    """Data that cannot be used: costs one utterance, never a whole job.
 
     Attributes:
-        stage: of preparing an utterance, in which it shows.
+        stage: of preparing an utterance, where it occurred.
         reason: a short code.
         message: one sentence for a person.
     """
@@ -54,7 +54,7 @@ class DataError(Exception):
     stage: ClassVar[Stage]
 
     def __init__(self, reason: str, message: str) -> None:
-        # Both go to Exception, so that a worker's error survives pickling on its way to the driver.
+        # Exception gets both, so that a worker's error survives pickling.
         super().__init__(reason, message)
         self.reason = reason
         self.message = message
@@ -64,7 +64,7 @@ class DataError(Exception):
 
 
 def without_passwords(text: str) -> str:
-    """A text for a person, in which no address shows its password.
+    """A text with the password of every address in it replaced by dots.
 
     >>> without_passwords("postgresql://fgcme:secret@database:5432/runs does not answer")
     'postgresql://fgcme:...@database:5432/runs does not answer'

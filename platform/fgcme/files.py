@@ -1,4 +1,4 @@
-"""Files that are whole or not there: a reader, or a program that is killed, never leaves or meets half of one."""
+"""Files that are whole or not there: a killed program leaves no half of one, and a reader meets none."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import Any
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A path to write to in a `with` block; at its end the file takes the place of `path`, in one step.
+    """A path to write to in a `with` block; at its end the file replaces `path` in one step.
 
-    After an exception `path` is as it was. Several writers, on several machines too, do not disturb each other: the
-    last one's file stays.
+    After an exception `path` is unchanged. Writers, even on several machines, do not disturb each other: the last one's
+    file stays.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: the file cannot be written, for example because the disk is full.
     """
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         yield partial
-        # Otherwise a machine that loses its power could leave the new name with nothing in it.
+        # After a power cut the new name could otherwise have an empty file.
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
@@ -40,7 +40,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def digest(value: Any) -> str:
-    """A short, stable hash of anything JSON can hold.
+    """A short, stable hash of anything that JSON can hold; the order of keys does not matter.
 
     >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     True

@@ -1,4 +1,4 @@
-"""What a user can put right, told in one line that shows no password."""
+"""Errors: their messages, pickling, and passwords."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from fgcme.errors import DataError, UnfinishedError, UserError, without_passwords
 
 
-def test_unfinished_work_says_its_message_alone_and_carries_what_to_change() -> None:
+def test_an_unfinished_error_shows_its_message_and_carries_settings() -> None:
     error = UnfinishedError("2 trials failed", "tune.max_failures=2")
     assert str(error) == "2 trials failed" and error.settings == ("tune.max_failures=2",)
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.settings) == (str(error), error.settings)
 
 
-def test_an_error_of_data_survives_pickling_with_its_reason_and_message() -> None:
+def test_a_data_error_survives_pickling_with_its_reason_and_message() -> None:
     class ReadError(DataError):
         stage = "read"
 
@@ -26,7 +26,7 @@ def test_an_error_of_data_survives_pickling_with_its_reason_and_message() -> Non
     assert (again.reason, again.message) == ("too_short", "a.wav: no whole frame")
 
 
-def test_what_a_user_can_put_right_is_told_from_other_errors() -> None:
+def test_unfinished_work_is_a_user_error_and_bad_data_is_not() -> None:
     assert issubclass(UnfinishedError, UserError) and not issubclass(DataError, UserError)
 
 

@@ -1,3 +1,7 @@
+"""Files written in one step."""
+
+from __future__ import annotations
+
 import os
 from pathlib import Path
 
@@ -6,7 +10,7 @@ import pytest
 from fgcme.files import atomic_write, write_text
 
 
-def test_a_file_appears_whole_at_the_end(tmp_path: Path) -> None:
+def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with atomic_write(path) as partial:
         partial.write_text("new")
@@ -15,7 +19,7 @@ def test_a_file_appears_whole_at_the_end(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_after_an_error_the_file_is_as_it_was(tmp_path: Path) -> None:
+def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_text(path, "old")
     with pytest.raises(RuntimeError), atomic_write(path) as partial:
@@ -25,17 +29,17 @@ def test_after_an_error_the_file_is_as_it_was(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_two_writers_do_not_share_what_they_write_to(tmp_path: Path) -> None:
-    with atomic_write(tmp_path / "file") as one, atomic_write(tmp_path / "file") as other:
-        assert one != other
-        one.write_text("one")
-        other.write_text("other")
-    assert (tmp_path / "file").read_text() == "one"
+def test_two_writers_write_to_different_files_and_the_last_one_stays(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "file") as first, atomic_write(tmp_path / "file") as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert (tmp_path / "file").read_text() == "first"
 
 
-def test_what_it_holds_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    named: list[bool] = []
+def test_the_content_is_synced_before_the_file_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    existed: list[bool] = []
     sync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda file: (named.append((tmp_path / "file").exists()), sync(file)))
+    monkeypatch.setattr(os, "fsync", lambda file: (existed.append((tmp_path / "file").exists()), sync(file)))
     write_text(tmp_path / "file", "new")
-    assert named == [False]
+    assert existed == [False]

@@ -1,8 +1,8 @@
 """Search spaces: what a sweep may vary, drawn from by an Optuna trial, one parameter at a time.
 
 A parameter with `when` is drawn only if every setting named there has one of the values given: as drawn before it, or
-as the experiment has it where the space does not vary it. Otherwise the parameter keeps the experiment's own value. How
-a space is written is said in `search_spaces/pooling.yaml`.
+as the experiment has it where the space does not vary it. Otherwise the parameter keeps the experiment's own value.
+`search_spaces/pooling.yaml` explains how a space is written.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Space(BaseModel):
         Raises:
             UserError: names a parameter that has no grid; raised here, before the first configuration is asked for.
         """
-        values = self._values()
+        values = self._grids()
 
         def complete(names: Sequence[str], drawn: dict[str, Value]) -> Iterator[dict[str, Value]]:
             if not names:
@@ -104,10 +104,13 @@ class Space(BaseModel):
     def grid_size(self, settings: Mapping[str, Any]) -> int:
         """How many configurations `grid` gives, without making them.
 
+        Args:
+            settings: the experiment's own, flat, as for `draw`.
+
         Raises:
             UserError: names a parameter that has no grid.
         """
-        values = self._values()
+        values = self._grids()
         deciding = {other for parameter in self.parameters.values() for other in parameter.when}
 
         def count(names: Sequence[str], decided: Mapping[str, Any]) -> int:
@@ -123,7 +126,7 @@ class Space(BaseModel):
 
         return count(list(self.parameters), settings)
 
-    def _values(self) -> dict[str, list[Value]]:
+    def _grids(self) -> dict[str, list[Value]]:
         grids = {}
         for name, parameter in self.parameters.items():
             values = parameter.grid()

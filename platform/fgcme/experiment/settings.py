@@ -1,7 +1,7 @@
 """One validated description of an experiment, read from YAML and dotted overrides.
 
-An experiment file holds only what differs from the defaults below. Building blocks take plain arguments: `model.build`,
-`learning` and what stands at the door of a stage take the values out.
+An experiment file holds only what differs from the defaults below. Building blocks take plain arguments; only
+`model.build`, `training.learning` and the entry of each stage read settings.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 
 
-def _once_each(numbers: list[int]) -> list[int]:
+def _check_distinct(numbers: list[int]) -> list[int]:
     if len(set(numbers)) < len(numbers):
-        raise ValueError(f"{numbers} names one of them twice")
+        raise ValueError(f"{numbers} has a number twice")
     return numbers
 
 
-Distinct = Annotated[list[Natural], Field(min_length=1), AfterValidator(_once_each)]
+Distinct = Annotated[list[Natural], Field(min_length=1), AfterValidator(_check_distinct)]
 
 
 class Settings(BaseModel):
@@ -46,7 +46,7 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _reject_bool(cls, value: Any, info: ValidationInfo) -> Any:
-        # Python takes true for 1.
+        # pydantic would take true for 1.
         annotation = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, bool) and annotation is not bool:
             expected = "a number" if re.search(r"\b(int|float)\b", str(annotation)) else "text"
@@ -61,7 +61,7 @@ class CorpusSettings(Settings):
     root: str | None = Field(None, description="folder of the corpus; audio paths are relative to it")
     manifest: str | None = Field(None, description="CSV, JSONL or Parquet file that lists the corpus (kind: manifest)")
     utterances: Positive = Field(480, description="how many utterances to synthesise (kind: demo)")
-    seed: Natural = Field(0, description="what the synthesised corpus is drawn from (kind: demo)")
+    seed: Natural = Field(0, description="random seed of the synthesised corpus (kind: demo)")
 
 
 class AlignmentSettings(Settings):
@@ -76,7 +76,7 @@ class AlignmentSettings(Settings):
     )
 
     @model_validator(mode="after")
-    def _has_its_source(self) -> AlignmentSettings:
+    def _check_source(self) -> AlignmentSettings:
         if self.method == "ctc" and self.checkpoint is None:
             raise ValueError("method ctc needs `checkpoint`, a folder or a hub name")
         if self.method == "imported" and self.folder is None:
@@ -93,7 +93,7 @@ class FeatureSettings(Settings):
     layer: int = Field(-1, description="hidden layer to take (kind: speech_encoder)")
 
     @model_validator(mode="after")
-    def _has_its_source(self) -> FeatureSettings:
+    def _check_source(self) -> FeatureSettings:
         if self.kind == "speech_encoder" and self.checkpoint is None:
             raise ValueError("kind speech_encoder needs `checkpoint`, a folder or a hub name")
         return self
@@ -109,23 +109,23 @@ class PrepareSettings(Settings):
 
 
 class ProtocolSettings(Settings):
-    """Who is compared with what: a named protocol, or one declared here (`labels` and `folds`)."""
+    """Classes, folds and selection: a named protocol, or one declared here (`labels` and `folds`)."""
 
     name: str
     selection: Literal["dev", "test"] = Field(
         "dev", description="`test` chooses the epoch on the test part: optimistic"
     )
-    allow_missing: bool = Field(False, description="go on when the counts differ from the protocol's")
+    allow_missing: bool = Field(False, description="proceed even if the counts differ from the protocol's")
     labels: dict[str, str] | None = Field(None, description="raw label -> class, for a protocol declared here")
     folds: int | list[list[str]] | None = Field(None, description="number of folds, or the groups of each fold")
     group: Literal["speaker", "session"] = Field(
-        "speaker", description="what folds of a protocol declared here keep whole"
+        "speaker", description="what no fold of a protocol declared here splits"
     )
     tuned_on: list[str] = Field([], description="speakers whose dev scores chose this configuration (written by tune)")
 
 
 class AcousticSettings(Settings):
-    """What the model makes of a frame, and the acoustic encoder: 1-D convolutions over time, without padding."""
+    """The front end, and the acoustic encoder: 1-D convolutions over time, without padding."""
 
     input: Literal["prepared", "mfcc"] = Field(
         "prepared", description="frames as they were prepared, or the cepstrum of prepared log-mel frames"
@@ -141,14 +141,14 @@ class AcousticSettings(Settings):
     dropout: Fraction = 0.0
 
     @model_validator(mode="after")
-    def _as_many_kernels(self) -> AcousticSettings:
+    def _check_kernels(self) -> AcousticSettings:
         if len(self.channels) != len(self.kernels) or not self.channels:
             raise ValueError("`channels` and `kernels` need the same number of entries, at least one")
         return self
 
 
 class SemanticSettings(Settings):
-    """The words' side: a fine-tuned embedding, mapped to the size of the acoustic features."""
+    """The semantic encoder: a fine-tuned word embedding, mapped to the size of the acoustic features."""
 
     embedding: Positive = 300
     vectors: str | None = Field(None, description="GloVe text file to start the embedding from")
@@ -182,7 +182,7 @@ class ExcitementSettings(Settings):
         "features", description="the acoustic side's driver: text features (the figure) or a table by word (the code)"
     )
     reduction_ratio: Positive = Field(
-        1, description="times that the bottleneck is narrower; 1 is the paper's one linear map"
+        1, description="how many times narrower the bottleneck is; 1 is the paper's single linear map"
     )
 
 
@@ -195,7 +195,7 @@ class FusionSettings(Settings):
 
 
 class BaselineSettings(Settings):
-    """What only the baselines have."""
+    """Settings that only the baselines use."""
 
     hidden: Positive = Field(256, description="units each way of the LSTMs of one modality")
     stack: Positive = Field(1, description="consecutive frames that an acoustic LSTM reads at a step")
@@ -203,7 +203,7 @@ class BaselineSettings(Settings):
     positions: Positive = Field(64, description="words of an utterance that can be aligned (kind: ctc_alignment)")
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> BaselineSettings:
+    def _check_heads(self) -> BaselineSettings:
         if 2 * self.hidden % self.heads:
             raise ValueError(f"`heads` must divide the LSTM's {2 * self.hidden} outputs")
         return self
@@ -235,7 +235,7 @@ class ModelSettings(Settings):
 
 
 class AugmentationSettings(Settings):
-    """How training utterances are varied, anew in each epoch; nothing is by default."""
+    """How training utterances are varied, anew in each epoch; by default not at all."""
 
     speed: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="factor is drawn from 1 - this to 1 + this")
     gain_db: Annotated[float, Field(ge=0)] = Field(0.0, description="level in dB is drawn from - this to + this")
@@ -252,9 +252,9 @@ class AugmentationSettings(Settings):
     )
 
     @model_validator(mode="after")
-    def _in_order(self) -> AugmentationSettings:
+    def _check_snr(self) -> AugmentationSettings:
         if self.snr_db[0] > self.snr_db[1]:
-            raise ValueError("`snr_db` starts with the lowest")
+            raise ValueError("give `snr_db` as [lowest, highest]")
         return self
 
 
@@ -281,7 +281,7 @@ class TrainingSettings(Settings):
 
 
 class ScalingSettings(Settings):
-    """What a training may use."""
+    """Resources of a training."""
 
     workers: Natural = Field(0, description="Ray Train workers of one training; 0 trains in the fold's own process")
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
@@ -301,29 +301,31 @@ class TuneSettings(Settings):
         "score", description="dev metric of the best epoch, mean over the folds; `score` is training.score's"
     )
     cost: Literal["none", "parameters", "latency"] = Field(
-        "none", description="what is to be small besides: parameters, or ms to classify a dev utterance"
+        "none", description="second objective, to be small: parameters, or ms to classify a dev utterance"
     )
     search: Literal["tpe", "random", "grid", "cmaes", "nsga2"] = Field(
-        "tpe", description="`grid` tries all that the space holds, whatever `trials` says"
+        "tpe", description="`grid` tries every configuration of the space, whatever `trials` says"
     )
     scheduler: Literal["asha", "hyperband", "median", "none", "pbt"] | None = Field(
-        None, description="what stops bad trials; by default asha, and none beside a cost"
+        None, description="what stops bad trials early; by default asha, or none with a cost"
     )
     seed: Natural = 0
     grace_period: Positive = Field(3, description="epochs every trial may run before it can be stopped")
-    reduction_factor: Annotated[int, Field(ge=2)] = Field(3, description="of this many trials, one goes on")
+    reduction_factor: Annotated[int, Field(ge=2)] = Field(3, description="one of this many trials continues")
     study_storage: str | None = Field(
         None, description="Optuna's database, e.g. sqlite:///study.db, which drivers share and optuna-dashboard opens"
     )
-    max_failures: Natural = Field(3, description="failed trials that a sweep goes on after")
-    epoch_minutes: Annotated[float, Field(gt=0)] = Field(60, description="an epoch that takes longer hangs")
+    max_failures: Natural = Field(3, description="failed trials that a sweep tolerates")
+    epoch_minutes: Annotated[float, Field(gt=0)] = Field(60, description="a longer epoch counts as hanging")
 
     @model_validator(mode="after")
-    def _agree(self) -> TuneSettings:
+    def _check_search(self) -> TuneSettings:
         if self.search == "nsga2" and self.cost == "none":
-            raise ValueError("`search: nsga2` weighs two objectives: say which `cost`, parameters or latency")
+            raise ValueError("`search: nsga2` needs a second objective: set `cost` to parameters or latency")
         if self.cost != "none" and self.search in ("cmaes", "grid"):
-            raise ValueError(f"`search: {self.search}` has one objective: set `cost: none`, or search by tpe or nsga2")
+            raise ValueError(
+                f"`search: {self.search}` takes one objective: set `cost: none`, or search by tpe or nsga2"
+            )
         if self.scheduler == "pbt" and (self.search != "random" or self.cost != "none"):
             raise ValueError("`scheduler: pbt` changes trials as they run: it goes with `search: random`, `cost: none`")
         return self

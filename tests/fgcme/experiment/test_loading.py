@@ -130,7 +130,7 @@ def test_null_still_unsets_a_setting(file: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["file", "override"])
-def test_labels_are_the_text_that_is_written_whatever_yaml_takes_them_for(file: Path, where: str) -> None:
+def test_labels_stay_text_even_if_they_look_like_other_values(file: Path, where: str) -> None:
     labels = "{1: angry, 007: happy, no: sad, 2024-06-01: neutral}"
     if where == "file":
         file.write_text(TEXT.replace("demo/4class}", f"mine/4class, folds: 2, labels: {labels}}}"))

@@ -53,7 +53,7 @@ def test_overrides_are_typed_by_the_setting(file: Path) -> None:
         ("protocol.name={a", "not valid YAML"),
         ("model.baseline.heads=3", "`heads` must divide the LSTM's 512 outputs"),
         ("model=utterence", "model=utterence: no such variant; did you mean utterance?"),
-        ("training.augmentation.snr_db=[20, 5]", "starts with the lowest"),
+        ("training.augmentation.snr_db=[20, 5]", "give `snr_db` as [lowest, highest]"),
         ("training.precision=float16", "'float16' is refused"),
         ("tune.objective=uar", "tune.objective: 'uar' is refused: input should be 'score', 'ua', 'wa' or 'macro_f1'"),
     ],

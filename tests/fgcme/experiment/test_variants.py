@@ -1,4 +1,4 @@
-"""Named variants of the model."""
+"""Named variants of the model, and how they are merged into settings."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def test_every_variant_is_a_valid_model_that_can_be_built(name: str) -> None:
 
 
 @each_variant
-def test_every_variant_says_its_kind_so_that_it_can_follow_any_other(name: str) -> None:
+def test_every_variant_names_its_kind_so_that_it_can_override_any_other(name: str) -> None:
     assert "kind" in variants.find_variant(name)
 
 
 def test_no_two_variants_are_the_same_model() -> None:
     models = [ModelSettings.model_validate(settings) for settings in variants.all_variants().values()]
-    assert all(models.index(model) == place for place, model in enumerate(models))
+    assert all(models.index(model) == position for position, model in enumerate(models))
 
 
-def test_there_is_a_variant_of_every_kind() -> None:
+def test_every_kind_of_model_has_a_variant() -> None:
     kinds = {settings["kind"] for settings in variants.all_variants().values()}
     assert kinds == set(ModelSettings.model_json_schema()["properties"]["kind"]["enum"])
 
@@ -52,7 +52,7 @@ def test_the_default_model_is_the_variant_of_that_name() -> None:
     ("name", "closest"),
     [("gates", "gate"), ("late-fusion", "late_fusion"), ("withoutexcitement", "without_excitement")],
 )
-def test_an_unknown_variant_is_refused_with_the_closest_and_all_there_are(name: str, closest: str) -> None:
+def test_an_unknown_variant_is_refused_with_the_closest_and_all_known(name: str, closest: str) -> None:
     with pytest.raises(UserError, match=f"model={name}: no such variant; did you mean {closest}\\?") as error:
         variants.find_variant(name)
     assert "pooled_statistics" in str(error.value) and "\n" not in str(error.value)
@@ -63,12 +63,12 @@ def test_a_name_like_no_other_is_refused_without_a_guess() -> None:
         variants.find_variant("zzz")
 
 
-def test_what_is_done_to_a_variant_stays_with_whoever_did_it() -> None:
+def test_changing_a_variant_that_was_found_leaves_the_variants_unchanged() -> None:
     variants.find_variant("gate")["excitement"]["semantic"] = "none"
     assert variants.find_variant("gate")["excitement"]["semantic"] == "gate"
 
 
-def test_merging_goes_down_into_sections_and_leaves_the_rest() -> None:
+def test_merging_changes_nested_settings_and_leaves_the_rest() -> None:
     settings = {"kind": "fgcme", "pooling": {"kind": "max", "margin": 2}, "fusion": {"hidden": 8}}
     variants.merge(settings, {"pooling": {"kind": "mean"}, "semantic": {"embedding": 5}})
     assert settings == {
