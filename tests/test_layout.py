@@ -160,8 +160,6 @@ WITHOUT_MIRROR = {
     "fgcme.tracking.store",
     "pipelines.demo",
     "pipelines.runs.provenance",
-    "pipelines.sweep.driver",
-    "pipelines.sweep.plan",
     "pipelines.sync",
     "pipelines.train",
     "pipelines.training.job",

@@ -1,10 +1,8 @@
-"""Runs the trials of a sweep on Ray Tune that have not ended yet, from the driver."""
+"""Runs the trials of a sweep that have not ended yet on Ray Tune, in the driver."""
 
 from __future__ import annotations
 
-import json
 import os
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,67 +13,91 @@ from ray.tune.error import TuneError
 from ray.tune.search import SearchAlgorithm, Searcher
 
 from fgcme.errors import UnfinishedError
-from fgcme.files import atomic_write, write_text
 from fgcme.tracking import Tracker
-from pipelines.sweep import scheduling, search, snapshot
-from pipelines.sweep import shared_study as study
+from pipelines.sweep import internals, scheduling, search, shared_study
 from pipelines.sweep.plan import SweepPlan
 from pipelines.sweep.recorder import FailureLimit, SweepRecorder
-from pipelines.sweep.trial import FAILURE, TrialContext, TrialFolder, trial
+from pipelines.sweep.trial import train_trial
+from pipelines.sweep.trial_folder import FAILURE, TrialContext, TrialFolder, trial_folders
 from pipelines.training.failure import disk_full, failure_reason
 
-# So often may a trial be lost with its process or its machine.
-_LOSSES = 100
+# A trial may lose its process or machine this many times.
+_MAX_LOSSES = 100
+
+_RAY_TUNE_SETTINGS = {
+    # The recorder prints a line for each trial; Ray's own reports would drown it.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # Ray writes its records every 10 s or less often, so a killed sweep would repeat trials that have ended.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",
+    # Ray warns of frequent writing where checkpoints are deleted.
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
 
 
 def make_proposer(plan: SweepPlan, folder: Path, shared: BaseStorage | None) -> Searcher | SearchAlgorithm:
-    """What proposes configurations."""
+    """What proposes the configurations of a sweep.
+
+    Args:
+        plan: of the sweep.
+        folder: of the sweep, whose name is the sweep's id.
+        shared: storage of the study, if drivers share one.
+    """
     if plan.experiment.tune.scheduler == "pbt":
-        return search.population(plan.experiment, plan.space, plan.first)
-    return search.searcher(plan.experiment, plan.space, plan.first, folder.name, plan.title, shared)
+        return search.make_population(plan.experiment, plan.space, plan.initial_trials)
+    return search.make_searcher(plan.experiment, plan.space, plan.initial_trials, folder.name, plan.title, shared)
 
 
-def give_up_orphans(plan: SweepPlan, folder: Path, tracker: Tracker, shared: BaseStorage) -> None:
-    """Drop the trials that were proposed just before the driver was killed; the study proposes them again."""
-    for number in study.requeue_orphans(shared, plan.title, folder.name, snapshot.proposed_numbers(folder)):
-        kept = TrialFolder(folder / "trials" / str(number))
-        if kept.run_open_marker.exists():
-            tracker.end_run(kept.run.read_text(encoding="utf-8"), "KILLED")
-        if kept.folder.exists():
-            kept.delete()
+def discard_orphans(plan: SweepPlan, folder: Path, tracker: Tracker, shared: BaseStorage) -> None:
+    """Delete the trials that were proposed just before the driver was killed; the study proposes them again.
+
+    Args:
+        plan: of the sweep.
+        folder: of the sweep, with Ray Tune's records in it.
+        tracker: where the trials' runs are recorded.
+        shared: storage of the study that drivers share.
+    """
+    known = internals.proposed_numbers(folder)
+    for number in shared_study.requeue_orphans(shared, plan.title, folder.name, known):
+        orphan = TrialFolder(folder / "trials" / str(number))
+        if orphan.run_open_marker.exists():
+            tracker.end_run(orphan.run_id(), "KILLED")
+        if orphan.path.exists():
+            orphan.delete()
 
 
 def run_trials(plan: SweepPlan, tuner: tune.Tuner, folder: Path, tracker: Tracker) -> tune.ResultGrid:
     """Run all trials that have not ended yet.
 
+    Args:
+        plan: of the sweep.
+        tuner: made or restored for it.
+        folder: of the sweep.
+        tracker: where the trials' runs are recorded.
+
     Raises:
-        KeyboardInterrupt: somebody wants it to stop.
-        UnfinishedError: more trials failed than may, or the disk is full.
+        KeyboardInterrupt: the user stops the sweep.
+        UnfinishedError: too many trials failed, or the disk is full.
     """
-    # One line for each trial is ours to print; Ray's and Optuna's reports would drown it.
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    # Ray's own default of 10 s or more between snapshots would let a killed sweep run finished trials again.
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
-    # Nor is it to warn of that, as it does where old checkpoints are deleted.
-    os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+    for name, value in _RAY_TUNE_SETTINGS.items():
+        os.environ.setdefault(name, value)
     trials = folder / "trials"
     try:
         results = tuner.fit()
     except (OSError, TuneError) as error:
-        if any(disk_full(each) for each in _chain(error)):
+        if any(disk_full(cause) for cause in _with_causes(error)):
             raise UnfinishedError(f"{folder}: the disk is full; make room") from None
         raise
     finally:
-        left = end_leftovers(tracker, trials)
-    refuse_too_many(failure_reasons(results, trials), plan.experiment.tune.max_failures)
-    if left or len(results) < plan.total:
-        # Ray Tune takes Ctrl-C for a wish to see what there is so far.
+        unfinished = end_open_runs(tracker, trials)
+    require_few_failures(failure_reasons(results, trials), plan.experiment.tune.max_failures)
+    if unfinished or len(results) < plan.total:
+        # After Ctrl-C Ray Tune returns the results so far.
         raise KeyboardInterrupt
     return results
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that it came of: Ray Tune raises one of its own for whatever a callback raises."""
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what caused it: Ray Tune wraps each error of a callback in one of its own."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -86,36 +108,32 @@ def make_tuner(
     folder: Path,
     tracker: Tracker,
     slots: int,
-    proposing: Searcher | SearchAlgorithm,
+    proposer: Searcher | SearchAlgorithm,
     failures: FailureLimit,
 ) -> tune.Tuner:
     """A tuner for all trials of a sweep.
 
     Args:
-        plan: the sweep.
-        folder: where the sweep keeps its files.
+        plan: of the sweep.
+        folder: of the sweep.
         tracker: where its trials are recorded.
-        slots: trials at once.
-        proposing: what proposes configurations.
+        slots: trials that run at once.
+        proposer: proposes configurations.
         failures: ends the sweep when too many trials have failed.
     """
-    experiment, sweep = plan.experiment, trial_context(plan, folder)
-    scheduler = scheduling.scheduler(experiment, plan.space)
-    recorder = SweepRecorder(
-        tracker, tracker.get_or_create_experiment(experiment.name), folder.name, sweep, plan.total, failures, scheduler
-    )
-    grace = min(experiment.tune.grace_period, experiment.training.epochs)
+    experiment, context = plan.experiment, trial_context(plan, folder)
+    scheduler = scheduling.make_scheduler(experiment, plan.space)
+    mlflow_experiment = tracker.get_or_create_experiment(experiment.name)
+    recorder = SweepRecorder(tracker, mlflow_experiment, folder.name, context, plan.total, failures, scheduler)
     return tune.Tuner(
-        _trainable(sweep),
-        # Of a population, Ray Tune wants to have heard of all that its members hold.
-        param_space=dict.fromkeys((*plan.space.parameters, search.NUMBER)) if sweep.is_population else {},
+        _trainable(context),
+        # Population-based training refuses to vary keys that are not named here.
+        param_space=dict.fromkeys((*plan.space.parameters, search.NUMBER)) if context.is_population else {},
         tune_config=tune.TuneConfig(
-            search_alg=proposing,
+            search_alg=proposer,
             scheduler=scheduler,
             num_samples=plan.total,
-            # A configuration that is proposed before there is room for it does not know of those that end meanwhile.
-            # A population's members are all there from the beginning, and take turns.
-            max_concurrent_trials=None if sweep.is_population else slots,
+            max_concurrent_trials=max_concurrent_trials(plan, slots),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -124,82 +142,114 @@ def make_tuner(
             callbacks=[recorder],
             stop=failures,
             verbose=0,
-            # Only population-based training has checkpoints of Ray Tune's. A member is copied as it was up to an
-            # interval ago, and the one copied goes on meanwhile, for an interval at most.
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=3 * (grace + 1)),
-            # A trial that gets nowhere ends itself; one that cannot even be started does not.
-            failure_config=tune.FailureConfig(max_failures=_LOSSES),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=checkpoints_to_keep(plan)),
+            # A trial without progress fails by itself, but not if its process cannot even start.
+            failure_config=tune.FailureConfig(max_failures=_MAX_LOSSES),
         ),
     )
 
 
+def max_concurrent_trials(plan: SweepPlan, slots: int) -> int | None:
+    """How many trials Ray Tune may propose at once; None sets no limit.
+
+    A trial proposed before there is room for it would not learn from those that end meanwhile. The members of a
+    population are all proposed at the start, and take turns.
+    """
+    return None if plan.experiment.tune.scheduler == "pbt" else slots
+
+
+def checkpoints_to_keep(plan: SweepPlan) -> int:
+    """How many of Ray Tune's checkpoints each member of a population keeps; other trials have none.
+
+    A copied checkpoint is up to one perturbation interval old, and the copied member trains on for another interval
+    before it is read.
+    """
+    interval = min(plan.experiment.tune.grace_period, plan.experiment.training.epochs)
+    return 3 * (interval + 1)
+
+
 def restore_tuner(plan: SweepPlan, folder: Path, slots: int) -> tune.Tuner:
-    """A tuner that goes on from Ray Tune's records, all else as the last one that was made for this folder."""
-    delete_limits(folder, slots)
-    sweep = trial_context(plan, folder)
-    for path in sweep.folder.glob("*/starts"):
-        # What killed the driver was not the trials' doing.
-        path.unlink()
-    trainable = _trainable(sweep)
+    """A tuner that resumes from Ray Tune's records, and is otherwise as the last one made for this folder.
+
+    Args:
+        plan: of the sweep.
+        folder: of the sweep.
+        slots: trials that run at once.
+    """
+    internals.delete_stopper(folder)
+    internals.set_max_concurrent(folder, slots)
+    context = trial_context(plan, folder)
+    for trial in trial_folders(context.trials_folder):
+        # The trials are not to blame for what killed the driver.
+        trial.made_progress()
+    trainable = _trainable(context)
     return tune.Tuner.restore(str(folder), trainable=trainable, resume_unfinished=True, restart_errored=True)
 
 
-def delete_limits(folder: Path, slots: int) -> None:
-    """Take out of Ray Tune's records what may be set anew: what ends the sweep, and how many trials run at once."""
-    for path in folder.glob("experiment_state-*.json"):
-        state = json.loads(path.read_text(encoding="utf-8"))
-        state["runner_data"].pop("_stopper", None)
-        write_text(path, json.dumps(state))
-    for path in folder.glob("search_gen_state-*.json"):
-        state = pickle.loads(path.read_bytes())
-        state["name:ConcurrencyLimiter"]["max_concurrent"] = slots
-        with atomic_write(path) as partial:
-            partial.write_bytes(pickle.dumps(state))
-
-
 def trial_context(plan: SweepPlan, folder: Path) -> TrialContext:
-    """What the trials need: an experiment whose workers take their share of the trial's GPUs."""
+    """What the trials of a sweep share; each of their workers takes its share of the trial's GPUs."""
     experiment = plan.experiment.model_copy(update={"scaling": plan.scaling})
-    return TrialContext(experiment, plan.folder, plan.corpus.description.corpus_hash, folder / "trials")
+    return TrialContext(experiment, plan.corpus_folder, plan.corpus.description.corpus_hash, folder / "trials")
 
 
-def _trainable(sweep: TrialContext) -> Any:
-    scaling = sweep.experiment.scaling
+def _trainable(context: TrialContext) -> Any:
+    scaling = context.experiment.scaling
     resources: dict[str, float] = {"CPU": scaling.cpus_per_worker, "GPU": scaling.gpus_per_worker}
     if scaling.workers > 1:
-        # The trial itself computes nothing: its workers ask for what they need, and never more trials wait than fit.
-        resources = {"CPU": 0, "node:__internal_head__": 0.001}
-    return tune.with_resources(tune.with_parameters(trial, sweep=sweep), resources)
+        # The trial's process only waits for its workers, which ask for CPUs and GPUs themselves.
+        resources = {"CPU": 0, internals.HEAD_NODE: 0.001}
+    return tune.with_resources(tune.with_parameters(train_trial, context=context), resources)
 
 
-def end_leftovers(tracker: Tracker, trials: Path) -> int:
-    """End the runs of trials that were left in the middle as KILLED, and count them."""
-    left = [TrialFolder(opened.parent) for opened in trials.glob("*/open")]
-    for kept in left:
-        tracker.end_run(kept.run.read_text(encoding="utf-8"), "KILLED")
-        kept.run_open_marker.unlink()
-    return len(left)
+def end_open_runs(tracker: Tracker, trials: Path) -> int:
+    """End the runs of unfinished trials as KILLED.
+
+    Args:
+        tracker: where the runs are recorded.
+        trials: the folder of the trials' folders.
+
+    Returns:
+        How many there were.
+    """
+    unfinished = [folder for folder in trial_folders(trials) if folder.run_open_marker.exists()]
+    for folder in unfinished:
+        tracker.end_run(folder.run_id(), "KILLED")
+        folder.run_open_marker.unlink()
+    return len(unfinished)
 
 
 def failure_reasons(results: tune.ResultGrid, trials: Path) -> list[str]:
-    """Why trials failed, as far as they did."""
+    """Why trials failed: those that reported a failure, then those that Ray Tune gave up.
+
+    Args:
+        results: of Ray Tune.
+        trials: the folder of the trials' folders.
+    """
     return [*reported_failures(trials).values(), *(failure_reason(error) for error in results.errors)]
 
 
 def reported_failures(trials: Path) -> dict[str, str]:
-    """Why trials cannot be trained, as far as they said so themselves, by the names of their folders."""
-    ended = {path.name: TrialFolder(path).ended() or {} for path in trials.glob("*")}
-    return {name: str(last[FAILURE]) for name, last in ended.items() if FAILURE in last}
+    """Why trials cannot be trained, by trial, as they have reported it themselves.
+
+    Args:
+        trials: the folder of the trials' folders.
+    """
+    reports = {folder.name: folder.read_last_report() or {} for folder in trial_folders(trials)}
+    return {name: str(report[FAILURE]) for name, report in reports.items() if FAILURE in report}
 
 
-def refuse_too_many(reasons: list[str], most: int) -> None:
-    """Refuse to go on if there are more reasons why trials failed than there may be.
+def require_few_failures(reasons: list[str], max_failures: int) -> None:
+    """Check that no more trials failed than may fail.
+
+    Args:
+        reasons: why each of them failed.
+        max_failures: how many may fail.
 
     Raises:
-        UnfinishedError: there are.
+        UnfinishedError: too many failed.
     """
-    if len(reasons) > most:
+    if len(reasons) > max_failures:
         raise UnfinishedError(
-            f"{len(reasons)} trials failed, more than tune.max_failures={most} (the last: {reasons[-1]})",
+            f"{len(reasons)} trials failed, more than tune.max_failures={max_failures} (the last: {reasons[-1]})",
             f"tune.max_failures={len(reasons)}",
         )

@@ -1,4 +1,4 @@
-"""A sweep that can start: everything that can be checked is, before anything starts."""
+"""The plan of a sweep: all that can be checked before anything starts, and what a sweep would take."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from pipelines import bundled
 from pipelines.cluster import clock, cluster_resources, concurrent_slots, ray_session
 from pipelines.runs import records
 from pipelines.runs.corpus import load_assigned_corpus
-from pipelines.sweep import scheduling, search
-from pipelines.sweep import shared_study as study
+from pipelines.sweep import scheduling, search, shared_study
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,12 @@ class SweepPlan:
 
     Attributes:
         experiment: what is varied.
-        space: how.
-        title: experiment and space, as runs and folders are called.
-        corpus, folder: the prepared corpus, and where it lies.
-        assignment: who is in which fold.
-        first: configurations to try before any is drawn.
+        space: how it is varied.
+        title: names of the experiment and the space, after which runs and folders are named.
+        corpus: the prepared corpus.
+        corpus_folder: where it lies.
+        assignment: which utterance is in which fold.
+        initial_trials: configurations to try before any is drawn.
         total: trials in all.
     """
 
@@ -47,14 +47,14 @@ class SweepPlan:
     space: Space
     title: str
     corpus: SpeechCorpus
-    folder: Path
+    corpus_folder: Path
     assignment: Assignment
-    first: list[dict[str, Any]]
+    initial_trials: list[dict[str, Any]]
     total: int
 
     @property
     def scaling(self) -> ScalingSettings:
-        """What a trial needs: its workers share the GPUs of the trial."""
+        """What each worker of a trial needs; workers share the GPUs of their trial."""
         scaling = self.experiment.scaling
         if scaling.gpus_per_trial is None:
             return scaling
@@ -62,7 +62,7 @@ class SweepPlan:
 
     @property
     def identity(self) -> str:
-        """Of all that decides a trial's result."""
+        """Hash of all that decides a trial's result."""
         settings = {
             key: value
             for key, value in self.experiment.flat().items()
@@ -79,73 +79,83 @@ def plan_sweep(experiment: Experiment, space_name: str) -> SweepPlan:
     """
     path = bundled.space_file(space_name)
     space = load_space(path, experiment)
-    folder, corpus, assignment = load_assigned_corpus(experiment)
+    corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
     for fold in experiment.tune.folds:
         split_fold(assignment, fold)
-    scheduling.scheduler(experiment, space)
+    scheduling.make_scheduler(experiment, space)
     if experiment.tune.scheduler == "pbt" and experiment.scaling.workers > 1:
-        raise UserError("tune.scheduler pbt: its trials are of one process each; set scaling.workers to 0 or 1")
+        raise UserError("tune.scheduler pbt: each trial is one process; set scaling.workers to 0 or 1")
     if experiment.tune.scheduler == "pbt" and experiment.scaling.max_concurrent is not None:
         raise UserError(
-            "tune.scheduler pbt: its trials take turns at all that Ray has; leave scaling.max_concurrent out, or give "
-            "each trial more of it (scaling.cpus_per_worker)"
+            "tune.scheduler pbt: the trials take turns on all of Ray's CPUs and GPUs; leave out "
+            "scaling.max_concurrent, or give each trial more CPUs (scaling.cpus_per_worker)"
         )
-    whole = experiment.tune.search == "grid"
-    first = list(space.grid(experiment.flat())) if whole else _initial_trials(space, experiment)
-    total = len(first) if whole else experiment.tune.trials
-    return SweepPlan(experiment, space, f"{experiment.name}-{path.stem}", corpus, folder, assignment, first, total)
+    is_grid = experiment.tune.search == "grid"
+    initial_trials = list(space.grid(experiment.flat())) if is_grid else _initial_trials(space, experiment)
+    return SweepPlan(
+        experiment=experiment,
+        space=space,
+        title=f"{experiment.name}-{path.stem}",
+        corpus=corpus,
+        corpus_folder=corpus_folder,
+        assignment=assignment,
+        initial_trials=initial_trials,
+        total=len(initial_trials) if is_grid else experiment.tune.trials,
+    )
 
 
 def describe_plan(plan: SweepPlan) -> str:
-    """A sweep on one line."""
-    folds = ", ".join(map(str, plan.experiment.tune.folds))
+    """The plan on one line."""
     return (
-        f"{plan.title}: {plan.total} trials on the dev part of fold(s) {folds} of "
+        f"{plan.title}: {plan.total} trials on the dev part of fold(s) {_folds(plan)} of "
         f"{records.protocol_label(plan.experiment)}; test parts are not looked at"
     )
 
 
 def preview(experiment: Experiment, space_name: str) -> None:
-    """Print what a sweep would take, and start no trial: resources, trials, and its time, from an epoch that is timed.
+    """Print what a sweep would take, and start no trial: its trials, resources and time, by an epoch that is timed.
 
     Raises:
-        UserError: as `run`.
+        UserError: see `plan_sweep` and `require_databases`; or a trial needs more than Ray has.
     """
-    planned = plan_sweep(experiment, space_name)
-    require_databases(planned)
-    print(describe_plan(planned))
-    for name, parameter in as_json(planned.space)["parameters"].items():
+    plan = plan_sweep(experiment, space_name)
+    require_databases(plan)
+    print(describe_plan(plan))
+    for name, parameter in as_json(plan.space)["parameters"].items():
         print(f"  {name}: {json.dumps(parameter)}")
-    scaling = experiment.scaling
+    workers = max(experiment.scaling.workers, 1)
     with ray_session():
-        slots, has = concurrent_slots(planned.scaling, "one trial"), cluster_resources()
-    workers = max(scaling.workers, 1)
-    cpus, gpus = workers * scaling.cpus_per_worker, workers * planned.scaling.gpus_per_worker
+        slots, available = concurrent_slots(plan.scaling, "one trial"), cluster_resources()
     print(
-        f"a trial takes {cpus:g} CPUs and {gpus:g} GPUs; Ray has {has.get('CPU', 0):g} and {has.get('GPU', 0):g}: "
-        f"{slots} at once"
+        f"each trial takes {workers * plan.scaling.cpus_per_worker:g} CPUs and "
+        f"{workers * plan.scaling.gpus_per_worker:g} GPUs of the {available.get('CPU', 0):g} and "
+        f"{available.get('GPU', 0):g} that Ray has: {slots} run at once"
     )
-    if planned.experiment.tune.search not in ("grid", "random") and 4 * slots > planned.total:
+    if experiment.tune.search not in ("grid", "random") and 4 * slots > plan.total:
         print(
-            f"{slots} of {planned.total} trials are proposed before any has ended, so the search learns little: "
-            "try more of them, or fewer at once (scaling.max_concurrent)"
+            f"{slots} of {plan.total} trials are proposed before any has ended, so the search learns little: "
+            "set more trials, or fewer at once (scaling.max_concurrent)"
         )
-    epoch, epochs = _time_epoch(planned), experiment.training.epochs
-    # Workers share an epoch's work; what they say to each other is not counted.
-    rounds = math.ceil(planned.total / slots) / max(scaling.workers, 1)
+    epoch_seconds, epochs = _time_epoch(plan), experiment.training.epochs
+    # Workers share an epoch's work; the time of their communication is not known here.
+    seconds = math.ceil(plan.total / slots) / workers * epoch_seconds
     least = min(experiment.tune.grace_period, epochs)
     print(
-        f"an epoch on fold(s) {', '.join(map(str, experiment.tune.folds))} took {epoch:.1f} s here, as the experiment "
-        f"is: {clock(rounds * least * epoch)} if every trial ends after {least} epochs, "
-        f"{clock(rounds * epochs * epoch)} if none is stopped before {epochs}"
+        f"an epoch of the experiment as it is took {epoch_seconds:.1f} s here on fold(s) {_folds(plan)}: the sweep "
+        f"takes {clock(least * seconds)} if every trial ends after {least} epochs, "
+        f"{clock(epochs * seconds)} if none is stopped before {epochs}"
     )
+
+
+def _folds(plan: SweepPlan) -> str:
+    return ", ".join(map(str, plan.experiment.tune.folds))
 
 
 def require_databases(plan: SweepPlan) -> None:
-    """Check the databases that a sweep would write to, and leave nothing in them.
+    """Check the databases that a sweep would write to, and change nothing in them.
 
     Raises:
-        UserError: one cannot be used or made, or the study is of something else.
+        UserError: one cannot be used or created, or the study in it is of another space, corpus or experiment.
     """
     uri, address = resolve_uri(plan.experiment.tracking.uri), plan.experiment.tune.study_storage
     if _database_exists("tracking.uri", uri):
@@ -162,46 +172,46 @@ def require_databases(plan: SweepPlan) -> None:
 
 
 def _database_exists(setting: str, address: str) -> bool:
-    """Whether a database is there to be asked, as all are that are no files.
+    """Whether a database exists; a database that is not a file counts as existing.
 
     Raises:
-        UserError: the file is not there, and cannot be made.
+        UserError: the file does not exist and cannot be created.
     """
     path = sqlite_path(address)
     if path is None or path.is_file():
         return True
     parent = next(parent for parent in path.absolute().parents if parent.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UserError(f"{setting}: {path} cannot be made ({parent} cannot be written to)")
+        raise UserError(f"{setting}: {path} cannot be created ({parent} cannot be written to)")
     return False
 
 
 def as_json(space: Space) -> Any:
-    """A space as it is kept with a run, and compared with another."""
+    """A space as it is saved with a run, and compared when the run is resumed."""
     return space.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 def _initial_trials(space: Space, experiment: Experiment) -> list[dict[str, Any]]:
-    """What is tried before anything is drawn: the experiment as it is, lest the best be worse, and the space's own."""
-    own = space.as_point(experiment.flat())
-    points = ([own] if own is not None else []) + list(space.initial_trials)
+    """The experiment's own settings, so that the best is never worse, then the space's initial trials."""
+    unchanged = space.as_point(experiment.flat())
+    points = ([unchanged] if unchanged is not None else []) + list(space.initial_trials)
     return [dict(point) for index, point in enumerate(points) if point not in points[:index]]
 
 
 def join_study(plan: SweepPlan, resuming: bool) -> BaseStorage | None:
-    """The storage of the study that drivers share, if they do.
+    """The storage of the study that drivers share; None if they share none.
 
     Raises:
-        UserError: it cannot be used, or a grid is to be searched in a study that has trials already.
+        UserError: it cannot be used, or a new grid search would share a study that has trials.
     """
     experiment, address = plan.experiment, plan.experiment.tune.study_storage
     if address is None or experiment.tune.scheduler == "pbt":
         return None
-    storage = study.join(address, plan.title, plan.identity, search.directions(experiment.tune))
-    if experiment.tune.search == "grid" and not resuming and study.has_trials(storage, plan.title):
+    storage = shared_study.join(address, plan.title, plan.identity, search.directions(experiment.tune))
+    if experiment.tune.search == "grid" and not resuming and shared_study.has_trials(storage, plan.title):
         raise UserError(
-            f"tune.study_storage: {address} has begun with {plan.title}, and a grid is one driver's alone; "
-            "go on with --resume, or name another database, or another experiment (`name:`)"
+            f"tune.study_storage: {address} has trials of {plan.title}, and drivers cannot share a grid; "
+            "resume it with --resume, or name another database, or another experiment (`name:`)"
         )
     return storage
 
@@ -212,9 +222,9 @@ def _time_epoch(plan: SweepPlan) -> float:
     torch.set_num_threads(max(1, int(experiment.scaling.cpus_per_worker)))
     for fold in experiment.tune.folds:
         corpus_hash = plan.corpus.description.corpus_hash
-        _, parts = open_fold(plan.corpus, corpus_hash, experiment, fold, "dev", "sweep")
-        fit = FoldTrainer(parts, experiment.model, experiment.training, experiment.training.seeds[0])
+        _, loaders = open_fold(plan.corpus, corpus_hash, experiment, fold, "dev", "sweep")
+        trainer = FoldTrainer(loaders, experiment.model, experiment.training, experiment.training.seeds[0])
         started = time.monotonic()
-        next(fit.epochs())
+        next(trainer.epochs())
         seconds += time.monotonic() - started
     return seconds

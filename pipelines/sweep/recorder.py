@@ -1,254 +1,253 @@
-"""Keeps MLflow, the trials' folders and the terminal in step with a sweep on Ray Tune, from the driver."""
+"""Records the trials of a sweep in MLflow and in their folders, and shows them in the terminal, from the driver."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 
 from ray import tune
-from ray.exceptions import ActorDiedError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from fgcme.experiment import apply_configuration
 from fgcme.files import write_text
 from fgcme.tracking import Tracker
-from pipelines.sweep import snapshot
-from pipelines.sweep.progress_table import ProgressTable, Row, SweepProgress, TrialState
+from pipelines.sweep import internals, snapshot
+from pipelines.sweep.progress_table import ProgressTable, SweepProgress, TrialProgress, TrialState
 from pipelines.sweep.search import settings_of
-from pipelines.sweep.trial import FAILURE, NOTE, TrialContext, TrialFolder
+from pipelines.sweep.trial_folder import FAILURE, NOTE, TrialContext, TrialFolder, trial_folders
 from pipelines.training.failure import TAG, failure_reason
 
-# Of a report, what is neither Ray Tune's own nor the configuration.
-_OWN = ("train/", "dev/", "objective", "cost", "epoch", "seconds", FAILURE)
+# How the names begin that a trial reports; Ray Tune adds measurements of its own.
+_REPORTED = ("train/", "dev/", "objective", "cost", "epoch", "seconds", FAILURE)
 
-_OF_THIS_PROCESS = ("_board", "_started", "_before", "_kept_at", "_logged")
+# Attributes that are not pickled, because they belong to this process.
+_PROCESS_ATTRIBUTES = ("_table", "_started_at", "_ended_before", "_snapshot_at", "_recorded_epochs")
 
 
 class FailureLimit(tune.Stopper):
-    """Ends a sweep when more trials have failed than it may go on after.
+    """Ends a sweep when more trials have failed than it allows.
 
     Args:
-        most: so many may fail.
-        failed: the trials that have, by the names of their folders.
+        max_failures: how many trials may fail.
+        failed: names of the folders of trials that have failed before.
     """
 
-    def __init__(self, most: int, failed: Iterable[str] = ()) -> None:
-        self.most = most
+    def __init__(self, max_failures: int, failed: Iterable[str] = ()) -> None:
+        self.max_failures = max_failures
         self.failed = set(failed)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No trial is stopped for what it reports itself."""
+        """No single trial is stopped."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether it is enough."""
-        return len(self.failed) > self.most
+        """Whether too many trials have failed."""
+        return len(self.failed) > self.max_failures
 
 
 class SweepRecorder(tune.Callback):
     """Ray Tune's callbacks of a sweep.
 
-    A sweep that goes on has a recorder of its own, so nothing that lasts is kept here: which run belongs to which trial
-    is in the trials' folders, and what is done is read off Ray Tune's list of trials.
+    A resumed sweep has a new recorder. So which run belongs to which trial is kept in the trials' folders, and how far
+    the trials are is read from Ray Tune's list of trials.
 
     Args:
         tracker: where the trials' runs are recorded.
-        study: id of the MLflow experiment.
+        mlflow_experiment: id of the MLflow experiment.
         parent: id of the sweep's run.
-        sweep: what the trials have in common.
+        context: what the trials share.
         total: trials in all.
         failures: is told of each trial that fails.
-        scheduler: that stops the sweep's trials.
+        scheduler: of the sweep; its state is saved with each snapshot.
     """
 
     def __init__(
         self,
         tracker: Tracker,
-        study: str,
+        mlflow_experiment: str,
         parent: str,
-        sweep: TrialContext,
+        context: TrialContext,
         total: int,
         failures: FailureLimit,
         scheduler: TrialScheduler,
     ) -> None:
         self._tracker = tracker
-        self._study = study
+        self._mlflow_experiment = mlflow_experiment
         self._parent = parent
-        self._sweep = sweep
+        self._context = context
         self._total = total
         self._failures = failures
         self._scheduler = scheduler
-        self._begin()
+        self._set_process_attributes()
 
-    def _begin(self) -> None:
-        self._board = ProgressTable(self._sweep.experiment.training.epochs)
-        self._started = time.monotonic()
-        self._before: int | None = None
-        self._kept_at = 0.0
-        # The last epoch that was recorded of each trial.
-        self._logged: dict[str, int] = {}
+    def _set_process_attributes(self) -> None:
+        self._table = ProgressTable(self._context.experiment.training.epochs)
+        self._started_at = time.monotonic()
+        self._ended_before: int | None = None
+        self._snapshot_at = 0.0
+        # The last recorded epoch of each trial.
+        self._recorded_epochs: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what belongs to this process: the terminal and the clock."""
-        return {name: value for name, value in vars(self).items() if name not in _OF_THIS_PROCESS}
+        """All attributes but those of this process, as the terminal and the clock."""
+        return {name: value for name, value in vars(self).items() if name not in _PROCESS_ATTRIBUTES}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """As it was, at a terminal of its own."""
+        """Restore the attributes, with new ones for this process."""
         vars(self).update(state)
-        self._begin()
+        self._set_process_attributes()
 
     def setup(
         self, stop: Any = None, num_samples: int | None = None, total_num_samples: int | None = None, **info: Any
     ) -> None:
-        """Go on from what the sweep knew when it was killed."""
-        snapshot.restore_scheduler(self._sweep.folder.parent, self._scheduler)
-        # Asked now, while the store is known to answer, and not when a trial is started again.
-        for path in self._sweep.folder.glob("*/run"):
-            self._logged[path.parent.name] = self._last_epoch(TrialFolder(path.parent))
+        """Restore what was known when the driver of a resumed sweep was killed."""
+        snapshot.restore_scheduler(self._context.trials_folder.parent, self._scheduler)
+        # Read from the store now, because it may be gone when a trial starts again.
+        for folder in trial_folders(self._context.trials_folder):
+            if folder.run_id_file.exists():
+                self._recorded_epochs[folder.name] = self._last_epoch(folder)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Make the trial's run, or open it again."""
-        kept, settings = self._kept(trial), settings_of(trial.config)
-        drawn = kept.folder / "configuration.json"
-        known = json.loads(drawn.read_text(encoding="utf-8")) if kept.run.exists() else settings
-        if known != settings and not self._sweep.is_population:
-            # Of a trial that was proposed just before the driver was killed, and that nobody remembers.
-            self._close(kept, "KILLED")
-            kept.delete()
-            self._logged.pop(kept.folder.name, None)
-            self._failures.failed.discard(kept.folder.name)
-        if kept.run.exists():
-            self._record(kept, self._tracker.reopen_run)
+        """Create the trial's run, or reopen it."""
+        folder, settings = self._folder(trial), settings_of(trial.config)
+        if folder.run_id_file.exists() and not self._context.is_population:
+            self._delete_forgotten(folder, settings)
+        if folder.run_id_file.exists():
+            self._tracker.reopen_run(folder.run_id())
         else:
-            kept.folder.mkdir(parents=True, exist_ok=True)
+            folder.path.mkdir(parents=True, exist_ok=True)
             run_id = self._tracker.create_run(
-                self._study,
-                f"trial {kept.folder.name}",
+                self._mlflow_experiment,
+                f"trial {folder.name}",
                 parent=self._parent,
-                tags={"fgcme.kind": "trial", "fgcme.trial": kept.folder.name, "fgcme.selection": "dev"},
-                parameters=apply_configuration(self._sweep.experiment, settings).flat(),
+                tags={"fgcme.kind": "trial", "fgcme.trial": folder.name, "fgcme.selection": "dev"},
+                parameters=apply_configuration(self._context.experiment, settings).flat(),
             )
-            write_text(drawn, json.dumps(settings))
-            write_text(kept.run, run_id)
-        kept.run_open_marker.touch()
+            write_text(folder.configuration, json.dumps(settings))
+            write_text(folder.run_id_file, run_id)
+        folder.run_open_marker.touch()
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Record an epoch."""
-        kept = self._kept(trial)
+        folder = self._folder(trial)
         if NOTE in result:
-            self._board.say(f"trial {kept.folder.name}: {result[NOTE]}")
-        # A trial that goes on may train epochs again that were trained, but not saved, before.
-        if FAILURE in result or result["epoch"] <= self._logged.get(kept.folder.name, 0):
+            self._table.say(f"trial {folder.name}: {result[NOTE]}")
+        # A resumed trial repeats the epochs after its last saved state.
+        if FAILURE in result or result["epoch"] <= self._recorded_epochs.get(folder.name, 0):
             return
-        self._logged[kept.folder.name] = result["epoch"]
+        self._recorded_epochs[folder.name] = result["epoch"]
         metrics = {name: value for name, value in result.items() if name.startswith(("train/", "dev/"))}
         metrics["dev/objective"] = result["objective"]
         for name in ("cost", "seconds", "seconds_to_first_step"):
             if name in result:
                 metrics[name] = result[name]
-        if self._sweep.is_population:
-            # What changes as it trains cannot be a parameter of its run.
+        if self._context.is_population:
+            # Settings that change during a training are metrics, because a run's parameters cannot change.
             settings = settings_of(trial.config)
             metrics |= {name: float(value) for name, value in settings.items() if isinstance(value, int | float)}
-        self._record(kept, lambda run: self._tracker.log_metrics(run, metrics, result["epoch"]))
+        self._tracker.log_metrics(folder.run_id(), metrics, result["epoch"])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """End the trial's run: as failed if it said why it cannot be trained."""
-        kept = self._kept(trial)
-        last = {name: value for name, value in trial.last_result.items() if name.startswith(_OWN)}
-        kept.end(last)
-        name = f"trial {kept.folder.name}"
-        if (why := last.get(FAILURE)) is not None:
-            self._fail(kept, why)
-            self._say(f"{name} failed: {why}", trial, trials)
+        """End the trial's run, as failed if the trial has reported a failure."""
+        folder = self._folder(trial)
+        last = {name: value for name, value in trial.last_result.items() if name.startswith(_REPORTED)}
+        folder.end(last)
+        if (reason := last.get(FAILURE)) is not None:
+            self._fail(folder, reason, trial, trials)
             return
-        self._close(kept, "FINISHED")
-        stopped = " (stopped early)" if _standing(trial, self._sweep.experiment.training.epochs) == "stopped" else ""
+        self._end_run(folder, "FINISHED")
+        stopped = " (stopped early)" if self._state(trial, just_ended=True) == "stopped" else ""
         epochs, objective = last.get("epoch", 0), last.get("objective", math.nan)
-        self._say(f"{name}: dev score {objective:.4f} after {epochs} epochs{stopped}", trial, trials)
+        message = f"trial {folder.name}: dev score {objective:.4f} after {epochs} epochs{stopped}"
+        self._say(message, trial, trials)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Say that a trial goes on after what befell it; a lost machine is not the trial's own doing."""
-        kept, error = self._kept(trial), trial.get_pickled_error()
-        with_node = isinstance(error, ActorDiedError) and (error.preempted or "node has died" in str(error))
+        """Say that a lost trial resumes; the loss of a machine does not count as a start without progress."""
+        folder, with_node = self._folder(trial), internals.lost_with_node(internals.last_error(trial))
         if with_node:
-            kept.made_progress()
+            folder.made_progress()
         what = "machine" if with_node else "process"
-        self._board.say(f"trial {kept.folder.name} was lost with its {what}, and goes on from its last epoch")
+        self._table.say(f"trial {folder.name} lost its {what}, and resumes from its last saved epoch")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """End the trial's run as failed; what it needs to go on stays, for `--resume`."""
-        kept = self._kept(trial)
-        why = failure_reason(trial.get_pickled_error() or RuntimeError("it was lost"))
-        self._fail(kept, why)
-        self._say(f"trial {kept.folder.name} failed: {why}", trial, trials)
+        """End the trial's run as failed; what the trial needs to resume stays, for `--resume`."""
+        reason = failure_reason(internals.last_error(trial) or RuntimeError("it was lost"))
+        self._fail(self._folder(trial), reason, trial, trials)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Bring the table up to date, and keep what Ray Tune has just written down."""
-        self._board.show(self._summary(trials))
-        # When too many have failed, Ray Tune takes all trials for ended: nobody could go on from there.
+        """Update the table, and save a snapshot if Ray Tune has written its records."""
+        self._table.update(self._progress(trials))
+        # Once too many have failed, Ray Tune's records say that all trials have ended, and cannot be resumed.
         if trials and not self._failures.stop_all():
-            staging = Path(trials[0].local_experiment_path)
-            written = max((path.stat().st_mtime for path in staging.glob("experiment_state-*.json")), default=0.0)
-            if written > self._kept_at:
-                snapshot.save(self._sweep.folder.parent, staging, self._scheduler)
-                self._kept_at = written
+            staging = internals.staging_folder(trials[0])
+            written_at = max((path.stat().st_mtime for path in staging.glob(internals.TRIALS)), default=0.0)
+            if written_at > self._snapshot_at:
+                snapshot.save(self._context.trials_folder.parent, staging, self._scheduler)
+                self._snapshot_at = written_at
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Take the table away."""
-        self._board.close()
+        """Remove the table from the terminal."""
+        self._table.close()
 
-    def _kept(self, trial: Trial) -> TrialFolder:
-        return self._sweep.folder_of(trial.trial_id, trial.config)
+    def _folder(self, trial: Trial) -> TrialFolder:
+        return self._context.folder_of(trial.trial_id, trial.config)
 
-    def _last_epoch(self, kept: TrialFolder) -> int:
-        """The last epoch that was recorded of a trial."""
-        if (last := kept.ended()) is not None:
+    def _delete_forgotten(self, folder: TrialFolder, settings: dict[str, Any]) -> None:
+        """Delete the folder of an earlier trial of this number, which the driver was killed too early to remember."""
+        if json.loads(folder.configuration.read_text(encoding="utf-8")) == settings:
+            return
+        self._end_run(folder, "KILLED")
+        folder.delete()
+        self._recorded_epochs.pop(folder.name, None)
+        self._failures.failed.discard(folder.name)
+
+    def _last_epoch(self, folder: TrialFolder) -> int:
+        """The last recorded epoch of a trial."""
+        if (last := folder.read_last_report()) is not None:
             return int(last.get("epoch", 0))
-        steps = self._tracker.metric_history(kept.run.read_text(encoding="utf-8"), "dev/objective")
+        steps = self._tracker.metric_history(folder.run_id(), "dev/objective")
         return max((step for step, _ in steps), default=0)
 
-    def _fail(self, kept: TrialFolder, why: str) -> None:
-        self._failures.failed.add(kept.folder.name)
-        self._record(kept, lambda run: self._tracker.set_tags(run, {TAG: why}))
-        self._close(kept, "FAILED")
+    def _fail(self, folder: TrialFolder, reason: str, trial: Trial, trials: list[Trial]) -> None:
+        self._failures.failed.add(folder.name)
+        self._tracker.set_tags(folder.run_id(), {TAG: reason})
+        self._end_run(folder, "FAILED")
+        self._say(f"trial {folder.name} failed: {reason}", trial, trials)
 
-    def _close(self, kept: TrialFolder, status: Any) -> None:
-        self._record(kept, lambda run: self._tracker.end_run(run, status))
-        kept.run_open_marker.unlink(missing_ok=True)
-
-    def _record(self, kept: TrialFolder, write: Callable[[str], object]) -> None:
-        write(kept.run.read_text(encoding="utf-8"))
+    def _end_run(self, folder: TrialFolder, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
+        self._tracker.end_run(folder.run_id(), status)
+        folder.run_open_marker.unlink(missing_ok=True)
 
     def _say(self, message: str, just_ended: Trial, trials: list[Trial]) -> None:
-        summary = self._summary(trials, just_ended)
-        best = f", best {summary.best.objective:.4f}" if summary.best else ""
-        self._board.say(f"{message}{best}  {summary.progress()}")
+        progress = self._progress(trials, just_ended)
+        best = f", best {progress.best.objective:.4f}" if progress.best else ""
+        self._table.say(f"{message}{best}  {progress.fraction()}")
 
-    def _summary(self, trials: list[Trial], just_ended: Trial | None = None) -> SweepProgress:
-        epochs = self._sweep.experiment.training.epochs
-        rows = []
-        for trial in trials:
-            standing = _standing(trial, epochs, trial is just_ended)
-            objective = trial.last_result.get("objective")
-            rows.append(Row(self._kept(trial).folder.name, standing, trial.last_result.get("epoch", 0), objective))
-        if self._before is None:
-            self._before = sum(row.standing in ("ended", "stopped", "failed") for row in rows) - bool(just_ended)
-        return SweepProgress(self._total, rows, time.monotonic() - self._started, self._before)
+    def _progress(self, trials: list[Trial], just_ended: Trial | None = None) -> SweepProgress:
+        rows = [
+            TrialProgress(
+                name=self._folder(trial).name,
+                state=self._state(trial, trial is just_ended),
+                epoch=trial.last_result.get("epoch", 0),
+                objective=trial.last_result.get("objective"),
+            )
+            for trial in trials
+        ]
+        if self._ended_before is None:
+            self._ended_before = sum(row.state in ("ended", "stopped", "failed") for row in rows) - bool(just_ended)
+        return SweepProgress(self._total, rows, time.monotonic() - self._started_at, self._ended_before)
 
-
-def _standing(trial: Trial, epochs: int, just_ended: bool = True) -> TrialState:
-    """How a trial stands; Ray Tune calls back before it marks a trial as ended."""
-    last = trial.last_result
-    if FAILURE in last or trial.status == Trial.ERROR:
-        return "failed"
-    if just_ended or trial.status == Trial.TERMINATED:
-        return "ended" if last.get("epoch", 0) >= epochs else "stopped"
-    return "running" if trial.status == Trial.RUNNING else "waiting"
+    def _state(self, trial: Trial, just_ended: bool) -> TrialState:
+        """The state of a trial; Ray Tune's callbacks come before it marks a trial as ended."""
+        last = trial.last_result
+        if FAILURE in last or trial.status == Trial.ERROR:
+            return "failed"
+        if just_ended or trial.status == Trial.TERMINATED:
+            return "ended" if last.get("epoch", 0) >= self._context.experiment.training.epochs else "stopped"
+        return "running" if trial.status == Trial.RUNNING else "waiting"

@@ -1,4 +1,4 @@
-"""What becomes of a sweep's trials as they run: Ray Tune's schedulers stop the bad ones, or change them."""
+"""What stops bad trials early, or changes them as they run: Ray Tune's schedulers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ray.tune.schedulers import (
     FIFOScheduler,
     HyperBandScheduler,
     MedianStoppingRule,
-    PopulationBasedTraining,
     TrialScheduler,
 )
 
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, Parameter, Space, Value
 from fgcme.seeds import derive_seed
+from pipelines.sweep.internals import DonorPopulation, in_bracket
 from pipelines.sweep.shared_study import random_study
 
-# Settings that may change in the middle of a training: they decide neither shapes nor what the epochs so far have seen.
+# Settings that may change during a training: they decide neither shapes nor what earlier epochs have seen.
 _MUTABLE = (
     "training.learning_rate",
     "training.weight_decay",
@@ -30,16 +30,20 @@ _MUTABLE = (
     "training.focal_gamma",
     "training.augmentation.",
 )
-# How often a copied setting is drawn anew, and by which part of itself it is changed otherwise: as in the paper.
-_REDRAWN = 0.25
-_CHANGE = 0.2
+# As in the paper on population-based training (Jaderberg et al., 2017).
+_RESAMPLING_PROBABILITY = 0.25
+_PERTURBATION = 0.2
 
 
-def scheduler(experiment: Experiment, space: Space) -> TrialScheduler:
-    """What stops bad trials, by the objective alone.
+def make_scheduler(experiment: Experiment, space: Space) -> TrialScheduler:
+    """The scheduler that an experiment asks for; it decides by the objective alone.
+
+    Args:
+        experiment: its `tune` section says which, its `training` section how many epochs a trial has.
+        space: what varies.
 
     Raises:
-        UserError: population-based training is to change a setting that cannot change during a training.
+        UserError: population-based training would change a setting that cannot change during a training.
     """
     settings, epochs = experiment.tune, experiment.training.epochs
     grace = min(settings.grace_period, epochs)
@@ -48,57 +52,58 @@ def scheduler(experiment: Experiment, space: Space) -> TrialScheduler:
     if kind == "asha":
         return ASHAScheduler(max_t=epochs, grace_period=grace, reduction_factor=settings.reduction_factor, **common)
     if kind == "hyperband":
-        return Hyperband(max_t=epochs, reduction_factor=settings.reduction_factor, **common)
+        return RestartableHyperband(max_t=epochs, reduction_factor=settings.reduction_factor, **common)
     if kind == "median":
         return MedianStoppingRule(grace_period=grace, min_samples_required=settings.reduction_factor, **common)
     if kind == "pbt":
         _require_mutable(space)
-        return Population(space, settings.seed, perturbation_interval=grace, **common)
+        return SeededPopulation(space, settings.seed, perturbation_interval=grace, **common)
     return FIFOScheduler()  # type: ignore[no-untyped-call]
 
 
-class Hyperband(HyperBandScheduler):
-    """Hyperband for sweeps whose processes may be lost, and that may be gone on with."""
+class RestartableHyperband(HyperBandScheduler):
+    """Hyperband for trials that may be lost and started again, and for sweeps that may be resumed."""
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Give a trial its place, unless it has one, or has ended: its bracket would wait for it for ever."""
-        if trial not in self._trial_info and trial.status not in (Trial.TERMINATED, Trial.ERROR):
+        """Place a trial in a bracket, unless it is in one or has ended: the bracket would wait for it for ever."""
+        if not in_bracket(self, trial) and trial.status not in (Trial.TERMINATED, Trial.ERROR):
             super().on_trial_add(tune_controller, trial)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Take its place from a trial that is given up.
+        """Remove a trial that has failed for good from its bracket.
 
-        This is said of one that is tried again as well, which Ray Tune has marked by then; one that is given up is
-        marked later.
+        Ray Tune calls this for a trial that it starts again as well, whose status is ERROR by then. That of a trial
+        that failed for good is set later.
         """
         if trial.status != Trial.ERROR:
             super().on_trial_error(tune_controller, trial)
 
 
-class Population(PopulationBasedTraining):
-    """Population-based training that stays in its space, and draws all that it draws from one seed.
+class SeededPopulation(DonorPopulation):
+    """Population-based training that stays in its space, and makes all random choices from one seed.
 
     Args:
         space: what varies.
-        seed: of whom a bad trial copies, and how the copy is changed.
-        **settings: of Ray Tune's own.
+        seed: decides whom a bad member copies, and how the copy is varied.
+        **settings: of Ray Tune's own class.
     """
 
     def __init__(self, space: Space, seed: int, **settings: Any) -> None:
         self._generator = random.Random(seed)
-        super().__init__(custom_explore_fn=_Exploration(space, derive_seed(seed, 1)), **settings)
+        super().__init__(custom_explore_fn=Exploration(space, derive_seed(seed, 1)), **settings)
 
-    def _checkpoint_or_exploit(
-        self, trial: Trial, tune_controller: Any, upper_quantile: Any, lower_quantile: Any
-    ) -> None:
-        # Ray Tune would choose among the good ones by a generator that everything in this process shares.
-        if trial in lower_quantile:
-            upper_quantile = [self._generator.choice(upper_quantile)]
-        super()._checkpoint_or_exploit(trial, tune_controller, upper_quantile, lower_quantile)
+    def choose_donor(self, candidates: list[Trial]) -> Trial:
+        """One of the good members, at random."""
+        return self._generator.choice(candidates)
 
 
-class _Exploration:
-    """A configuration as it is tried next; an object, because the scheduler is pickled with its generators."""
+class Exploration:
+    """Varies a copied configuration within its space; an object, so that its generators are pickled with it.
+
+    Args:
+        space: what varies.
+        seed: of all that is random here.
+    """
 
     def __init__(self, space: Space, seed: int) -> None:
         self._space = space
@@ -106,32 +111,38 @@ class _Exploration:
         self._study = random_study(seed)
 
     def __call__(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
+        """The configuration, varied."""
         fresh = self._space.draw(self._study.ask(), {})
-        return explored(configuration, fresh, self._space, self._generator)
+        return explore(configuration, fresh, self._space, self._generator)
 
 
-def explored(
+def explore(
     configuration: Mapping[str, Any], fresh: Mapping[str, Value], space: Space, generator: random.Random
 ) -> dict[str, Any]:
-    """A configuration varied within its space: each parameter drawn anew now and then, else moved a little.
+    """Vary a configuration within its space: some parameters are drawn anew, the others perturbed.
 
     Args:
-        configuration: of a trial that does well; what the space does not vary stays.
-        fresh: one drawn anew.
-        space: without conditions.
+        configuration: of a good member; what the space does not vary stays.
+        fresh: a configuration drawn anew.
+        space: what varies, without conditions.
         generator: decides which parameters are drawn anew, and which way the others move.
     """
     varied = dict(configuration)
     for name, parameter in space.parameters.items():
-        anew, direction = generator.random() < _REDRAWN, generator.choice((-1, 1))
-        varied[name] = fresh[name] if anew else moved(parameter, configuration[name], direction)
+        resample, direction = generator.random() < _RESAMPLING_PROBABILITY, generator.choice((-1, 1))
+        varied[name] = fresh[name] if resample else perturb(parameter, configuration[name], direction)
     return varied
 
 
-def moved(parameter: Parameter, value: Any, direction: int) -> Value:
-    """A value a fifth lower or higher, at least one step, within the range; of choices, the one before or after.
+def perturb(parameter: Parameter, value: Any, direction: int) -> Value:
+    """A number a fifth lower or higher, by one step at least, within its range; of choices, the one before or after.
 
-    >>> moved(Parameter.model_validate({"float": [0.0, 0.6], "step": 0.1}), 0.6, 1)
+    Args:
+        parameter: range or choices.
+        value: of the parameter.
+        direction: -1 for lower or before, 1 for higher or after.
+
+    >>> perturb(Parameter.model_validate({"float": [0.0, 0.6], "step": 0.1}), 0.6, 1)
     0.6
     """
     if parameter.choice is not None:
@@ -139,9 +150,9 @@ def moved(parameter: Parameter, value: Any, direction: int) -> Value:
         return parameter.choice[min(max(position, 0), len(parameter.choice) - 1)]
     low, high = parameter.integer or parameter.number or (0, 0)
     step = parameter.step or (1 if parameter.integer else 0)
-    target = value + direction * max(_CHANGE * abs(value), step)
+    target = value + direction * max(_PERTURBATION * abs(value), step)
     if step:
-        # Without what steps add up to: 0.30000000000000004 where 0.3 is meant.
+        # Rounded, because steps add up to 0.30000000000000004 where 0.3 is meant.
         target = round(low + round((target - low) / step) * step, 12)
     target = min(max(target, low), high)
     return int(target) if parameter.integer else target
@@ -151,6 +162,6 @@ def _require_mutable(space: Space) -> None:
     for name, parameter in space.parameters.items():
         if not (name.startswith(_MUTABLE) or name.endswith(".dropout")) or parameter.when:
             raise UserError(
-                f"tune.scheduler pbt: {name} cannot change in the middle of a training; give it a space of dropouts, "
-                "rates, augmentation and losses, such as learning_rate, without conditions"
+                f"tune.scheduler pbt: {name} cannot change during a training; use a space of learning rates, dropouts, "
+                "augmentation and losses, without conditions (such as learning_rate)"
             )

@@ -1,4 +1,4 @@
-"""A study in a database: shared by drivers that draw each for itself, and ahead of a driver that was killed."""
+"""A study in a database, which several drivers may share, and which may know more than a driver that was killed."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fgcme.errors import UserError
 from fgcme.seeds import derive_seed
+from pipelines.sweep.internals import fix_parameters
 
 Direction = Literal["minimize", "maximize"]
 
-# What a study's trials carry: whose they are.
 SWEEP = "fgcme.sweep"
+"""Attribute of a study's trial: id of the sweep that it belongs to."""
 _IDENTITY = "fgcme.identity"
 
 
 def join(address: str, name: str, identity: str, directions: list[Direction]) -> BaseStorage:
-    """The storage of a study, which is made if it is new.
+    """The storage of a study, which is created if it does not exist.
 
     Args:
         address: of the database.
         name: of the study.
-        identity: of all that decides a trial's result; drivers share a study only if they agree on it.
-        directions: of what is to be had.
+        identity: hash of all that decides a trial's result; drivers that share a study have the same.
+        directions: one for each metric that the study optimises.
 
     Raises:
-        UserError: the database cannot be used, or its study is of something else.
+        UserError: the database cannot be used, or its study has another identity.
     """
     try:
         storage = optuna.storages.RDBStorage(address)
@@ -55,31 +56,31 @@ def has_trials(storage: BaseStorage, name: str) -> bool:
 
 
 def requeue_orphans(storage: BaseStorage, name: str, sweep: str, known: Set[int]) -> list[int]:
-    """Let a study propose again what a driver that was killed had been given, and does not know.
+    """Propose again what was proposed to a driver just before it was killed, and is in none of its records.
 
     Args:
         storage: of the study.
         name: of the study.
-        sweep: whose driver was killed.
-        known: numbers of the trials that it knows.
+        sweep: id of the sweep whose driver was killed.
+        known: numbers of the trials in its records.
 
     Returns:
-        The numbers of the others, which count as failed from now on.
+        The numbers of the other trials, which now count as failed.
     """
     study = optuna.load_study(study_name=name, storage=storage)
-    lost = [
+    orphans = [
         trial
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         if trial.user_attrs.get(SWEEP) == sweep and trial.number not in known
     ]
-    for trial in lost:
+    for trial in orphans:
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params)
-    return [trial.number for trial in lost]
+    return [trial.number for trial in orphans]
 
 
 def random_study(seed: int) -> optuna.Study:
-    """A study in memory that draws evenly, whatever it hears."""
+    """A study in memory that draws at random, whatever the results so far."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(sampler=RandomSampler(seed))
 
@@ -87,57 +88,58 @@ def random_study(seed: int) -> optuna.Study:
 class SharedStudySampler(BaseSampler):
     """Draws for one of the drivers that share a study.
 
-    A number is given out once, whoever asks. So the driver that gets the first one sees to the configurations to try
-    first, and draws as it would alone; the others' draws follow from the number that each of them gets first.
+    Trial numbers are unique across drivers. The driver that gets number 0 enqueues the initial trials, and draws as it
+    would without other drivers. Each other driver derives its seed from the first number that it gets.
 
     Args:
-        make: a sampler, from its seed.
-        seed: that the drivers have in common.
-        first: what is tried before anything is drawn.
+        make_sampler: makes the sampler that draws, from its seed.
+        seed: the same for all drivers.
+        initial_trials: configurations to try before any is drawn.
     """
 
-    def __init__(self, make: Callable[[int], BaseSampler], seed: int, first: Sequence[Mapping[str, Any]]) -> None:
-        self._make = make
+    def __init__(
+        self, make_sampler: Callable[[int], BaseSampler], seed: int, initial_trials: Sequence[Mapping[str, Any]]
+    ) -> None:
+        self._make_sampler = make_sampler
         self._seed = seed
-        self._first = first
-        self._own: BaseSampler | None = None
+        self._initial_trials = initial_trials
+        self._sampler: BaseSampler | None = None
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Settle who this driver is."""
-        if trial.number == 0 and self._first:
-            here, *later = self._first
-            # What Optuna keeps with a trial that was enqueued, and reads next.
-            trial.system_attrs["fixed_params"] = dict(here)
-            for point in later:
+        """Find out which of the drivers this is, by its first trial."""
+        if trial.number == 0 and self._initial_trials:
+            first, *others = self._initial_trials
+            fix_parameters(trial, first)
+            for point in others:
                 study.enqueue_trial(dict(point))
-        if self._own is None:
-            # The driver that gets number 0 draws as it would alone.
-            self._own = self._make(derive_seed(self._seed, trial.number) if trial.number else self._seed)
-        self._own.before_trial(study, trial)
+        if self._sampler is None:
+            own_seed = derive_seed(self._seed, trial.number) if trial.number else self._seed
+            self._sampler = self._make_sampler(own_seed)
+        self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """What is drawn together."""
-        return self._drawing.infer_relative_search_space(study, trial)
+        """Parameters that are drawn together."""
+        return self._chosen.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Draw parameters together."""
-        return self._drawing.sample_relative(study, trial, search_space)
+        return self._chosen.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draw a parameter on its own."""
-        return self._drawing.sample_independent(study, trial, param_name, param_distribution)
+        """Draw one parameter."""
+        return self._chosen.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Hear of a trial's end."""
-        self._drawing.after_trial(study, trial, state, values)
+        """Take note of a trial's result."""
+        self._chosen.after_trial(study, trial, state, values)
 
     @property
-    def _drawing(self) -> BaseSampler:
-        assert self._own is not None, "a trial begins before anything is drawn for it"
-        return self._own
+    def _chosen(self) -> BaseSampler:
+        assert self._sampler is not None, "Optuna calls before_trial before it draws"
+        return self._sampler

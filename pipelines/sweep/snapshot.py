@@ -1,9 +1,9 @@
-"""What a sweep's driver knows, kept whole: Ray Tune's and the search's own records, and the scheduler's beside them.
+"""What the driver of a sweep knows, saved as of one moment: Ray Tune's records and the scheduler's state.
 
-Ray Tune writes its records in the driver's scratch folder and copies them to the storage one by one, in the background:
-a driver that is killed leaves whatever was copied by then, of two moments or torn. And it keeps nothing of a scheduler,
-which would compare the trials to come with none that has ended. So all of it is kept here, of one moment, and swapped
-in as one.
+Ray Tune writes its records to a folder of the driver's machine and copies them to the storage one by one, in the
+background. A killed driver leaves files of different moments, or half-written ones. Nor does Ray Tune save the state
+of a scheduler, so the trials still to come would be compared with none that has ended. So all of it is copied to a new
+folder, which then replaces the old one.
 """
 
 from __future__ import annotations
@@ -13,61 +13,128 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 
-_SEARCHER = "searcher-state-*.pkl"
-# The last is what proposes a population.
-_RECORDS = ("experiment_state-*.json", "search_gen_state-*.json", _SEARCHER, "basic-variant-state-*.json")
+from fgcme.errors import UserError
+from pipelines.sweep import internals
+
+_SNAPSHOT, _OLD, _NEW = "snapshot", "snapshot.old", "snapshot.new"
 _SCHEDULER = "scheduler.pkl"
+_PICKLES = (internals.SEARCHER, internals.GENERATOR, internals.MEMBERS, _SCHEDULER)
 
 
 def save(folder: Path, staging: Path, scheduler: TrialScheduler) -> None:
-    """Keep what the driver knows.
+    """Save what the driver knows.
 
     Args:
-        folder: the sweep's, in the storage.
+        folder: of the sweep, in the storage.
         staging: where Ray Tune has just written its records.
-        scheduler: as it is now. Kept of successive halving (ASHA) alone; others hold on to what cannot be kept.
+        scheduler: of the sweep. Only successive halving (ASHA) has a state that can be saved.
     """
-    fresh, kept, old = folder / "snapshot.new", folder / "snapshot", folder / "snapshot.old"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    for pattern in _RECORDS:
+    snapshot, old, new = folder / _SNAPSHOT, folder / _OLD, folder / _NEW
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    for pattern in internals.RECORDS:
         for path in staging.glob(pattern):
-            shutil.copy(path, fresh)
-    if isinstance(scheduler, AsyncHyperBandScheduler):
-        (fresh / _SCHEDULER).write_bytes(pickle.dumps(vars(scheduler)))
+            shutil.copy(path, new)
+    if (state := internals.asha_state(scheduler)) is not None:
+        (new / _SCHEDULER).write_bytes(pickle.dumps(state))
     shutil.rmtree(old, ignore_errors=True)
-    if kept.exists():
-        kept.rename(old)
-    fresh.rename(kept)
+    if snapshot.exists():
+        snapshot.rename(old)
+    new.rename(snapshot)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def require_readable(folder: Path, commit: str) -> None:
+    """Check that the snapshot was not saved by an earlier version of the code, with classes that are gone.
+
+    Args:
+        folder: of the sweep.
+        commit: of the code that started the sweep.
+
+    Raises:
+        UserError: names the sweep and what to do.
+    """
+    snapshot = _latest(folder)
+    for path in [] if snapshot is None else [path for pattern in _PICKLES for path in snapshot.glob(pattern)]:
+        try:
+            with path.open("rb") as file:
+                _NameCheck(file).load()
+        except FileNotFoundError:
+            # Another driver replaces the snapshot at this moment, and will be named when the sweep is locked.
+            return
+        except (ImportError, AttributeError) as error:
+            raise UserError(
+                f"sweep {folder.name} was started by an earlier version of the code (commit {commit}) and cannot be "
+                f"resumed by this one ({error}); resume it with that version, or start a new sweep without --resume"
+            ) from None
 
 
 def restore(folder: Path) -> bool:
-    """Put the records where Ray Tune looks for them; returns whether there are any."""
-    kept = next((path for name in ("snapshot", "snapshot.old") if (path := folder / name).is_dir()), None)
-    if kept is None:
+    """Copy the snapshot's records to where Ray Tune looks for them; returns whether there are any."""
+    snapshot = _latest(folder)
+    if snapshot is None:
         return False
-    for pattern in _RECORDS:
+    for pattern in internals.RECORDS:
         for path in folder.glob(pattern):
             path.unlink()
-        for path in kept.glob(pattern):
+        for path in snapshot.glob(pattern):
             shutil.copy(path, folder)
-    return any(folder.glob(_RECORDS[0]))
+    return any(folder.glob(internals.TRIALS))
 
 
 def restore_scheduler(folder: Path, scheduler: TrialScheduler) -> None:
-    """Let a fresh scheduler of a sweep that is gone on with know what the one before it knew."""
-    path = folder / "snapshot" / _SCHEDULER
-    if path.exists() and isinstance(scheduler, AsyncHyperBandScheduler):
-        state: dict[str, Any] = pickle.loads(path.read_bytes())
-        vars(scheduler).update(state)
+    """Let the new scheduler of a resumed sweep know what the one before it knew.
+
+    Args:
+        folder: of the sweep.
+        scheduler: changed in place.
+    """
+    path = folder / _SNAPSHOT / _SCHEDULER
+    if path.exists():
+        internals.restore_asha(scheduler, pickle.loads(path.read_bytes()))
 
 
-def proposed_numbers(folder: Path) -> set[int]:
-    """Numbers in the study of all trials that the records know, after `give_back`."""
-    numbers: set[int] = set()
-    for path in folder.glob(_SEARCHER):
-        numbers |= {trial.number for trial in pickle.loads(path.read_bytes())["_ot_trials"].values()}
-    return numbers
+def _latest(folder: Path) -> Path | None:
+    """The whole snapshot; the old one if the driver was killed before the new one replaced it."""
+    return next((path for name in (_SNAPSHOT, _OLD) if (path := folder / name).is_dir()), None)
+
+
+class _NameCheck(pickle.Unpickler):
+    """Looks up all classes and functions that a pickle names, and makes none of its objects.
+
+    An object may do more than lie in memory: Optuna's storage connects to its database.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        super().find_class(module, name)
+        return _Placeholder
+
+
+class _Placeholder:
+    """Stands for any class, function or object of a pickle, and takes whatever is done with it."""
+
+    def __new__(cls, *arguments: Any, **named: Any) -> _Placeholder:
+        return super().__new__(cls)
+
+    def __call__(self, *arguments: Any, **named: Any) -> _Placeholder:
+        return self
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def append(self, item: Any) -> None:
+        """Ignore an item."""
+
+    def extend(self, items: Any) -> None:
+        """Ignore some items."""
+
+    def add(self, item: Any) -> None:
+        """Ignore an item."""

@@ -182,8 +182,8 @@ def test_a_sweep_that_loses_two_of_four_nodes_finishes_every_trial_once(
         out, errors = sweep.communicate(timeout=240)
     assert sweep.returncode == 0, out + errors
     assert f"best of {TRIALS} trials" in out
-    assert out.count("goes on from its last epoch") == 2
-    run = tracker.find_run("small-rates tune")
+    assert out.count("resumes from its last saved epoch") == 2
+    run = tracker.find("small-rates tune")
     assert run.info.status == "FINISHED"
     assert [trial.info.status for trial in tracker.child_runs(run.info.run_id)] == ["FINISHED"] * TRIALS
     # Each trial once, and each of its epochs once, in order: those that were lost did not begin anew.

@@ -144,8 +144,8 @@ def test_a_killed_worker_s_trial_goes_on_from_its_last_epoch(
         worker.kill()
         said, _ = driver.communicate(timeout=120)
         assert driver.returncode == 0
-    assert "trial 0 was lost with its process, and goes on from its last epoch" in said
-    [trial] = tracker.child_runs(tracker.find_run("latest").info.run_id)
+    assert "trial 0 lost its process, and resumes from its last saved epoch" in said
+    [trial] = tracker.children(tracker.find("latest").info.run_id)
     assert trial.info.status == "FINISHED"
     # No epoch is missing, and none was trained twice.
     assert [epoch for epoch, _ in tracker.metric_history(trial.info.run_id, "dev/objective")] == list(range(1, 16))

@@ -97,7 +97,7 @@ def test_a_bad_trial_is_stopped_before_its_last_epoch(sweep: Make, tracker: Trac
         (
             {"tune": {"search": "random", "scheduler": "pbt"}},
             SPACE,
-            r"model\.pooling\.kind cannot change in the middle",
+            r"model\.pooling\.kind cannot change during a training",
         ),
         (
             {"tune": {"study_storage": "nosuch://database"}},
@@ -170,7 +170,7 @@ def test_two_objectives_give_every_trial_a_cost_and_stop_none(
         for trial in tracker.child_runs(found.info.run_id)
     }
     assert sorted(costs, key=lambda hidden: costs[hidden]) == sorted(costs)
-    assert "best for what they cost" in capsys.readouterr().out
+    assert "Pareto front (dev score, then cost in parameters)" in capsys.readouterr().out
 
 
 def test_population_based_training_changes_trials_as_they_run(sweep: Make, tracker: Tracker, tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_preview_says_what_a_sweep_would_take_and_starts_nothing(
     preview(sweep(), space)
     printed = capsys.readouterr().out
     assert "4 trials on the dev part of fold(s) 0, 2" in printed
-    assert "a trial takes 1 CPUs and 0 GPUs" in printed
+    assert "each trial takes 1 CPUs and 0 GPUs" in printed
     assert "if every trial ends after 2 epochs" in printed
     with pytest.raises(UserError, match="no runs are recorded"):
         tracker.find_run("latest")

@@ -1,4 +1,4 @@
-"""What proposes configurations, as the experiment asks for it."""
+"""The search that an experiment asks for, and what it proposes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def experiment(**settings: Any) -> Experiment:
 def proposed(kind: str, trials: int = 12) -> list[dict[str, Any]]:
     """What a search proposes where the objective is better the nearer the rate is to 0.001."""
     settings = experiment(search=kind, trials=trials)
-    searcher = search.searcher(settings, SPACE, [{"training.learning_rate": 0.01}], "sweep", "study")
+    searcher = search.make_searcher(settings, SPACE, [{"training.learning_rate": 0.01}], "sweep", "study")
     drawn = []
     for number in range(trials):
         configuration = searcher.suggest(str(number))
@@ -57,16 +57,18 @@ def test_a_search_with_the_same_seed_proposes_the_same_and_numbers_it(kind: str)
     assert first[0]["training.learning_rate"] == 0.01
 
 
-def test_a_temperature_is_proposed_only_where_something_reads_it() -> None:
+def test_a_conditional_parameter_is_proposed_only_where_its_condition_holds() -> None:
     for each in proposed("random"):
         assert ("model.pooling.temperature" in each) == (each["model.pooling.kind"] == "lse")
 
 
 def members(**settings: Any) -> list[dict[str, Any]]:
-    made = search.population(experiment(scheduler="pbt", search="random", **settings), RATES, [{RATE: 0.002}])
+    proposer = search.make_population(experiment(scheduler="pbt", search="random", **settings), RATES, [{RATE: 0.002}])
     tune.register_trainable("nothing", lambda configuration: None)
-    made.add_configurations({"rates": {"run": "nothing", "config": dict.fromkeys((*RATES.parameters, search.NUMBER))}})
-    return [trial.config for trial in iter(made.next_trial, None)]
+    proposer.add_configurations(
+        {"rates": {"run": "nothing", "config": dict.fromkeys((*RATES.parameters, search.NUMBER))}}
+    )
+    return [trial.config for trial in iter(proposer.next_trial, None)]
 
 
 def test_a_population_is_drawn_from_its_space_by_its_seed() -> None:
@@ -80,7 +82,7 @@ def test_a_population_is_drawn_from_its_space_by_its_seed() -> None:
     assert members(trials=50) == drawn and members(trials=50, seed=1) != drawn
 
 
-def test_the_front_holds_what_nothing_beats_in_both() -> None:
+def test_no_point_of_the_front_is_beaten_in_both_objective_and_cost() -> None:
     points = [(0.9, 100.0), (0.5, 10.0), (0.5, 5.0), (0.95, 100.0), (0.4, 50.0)]
-    assert search.front(points) == [2, 3]
-    assert search.front([]) == []
+    assert search.pareto_front(points) == [2, 3]
+    assert search.pareto_front([]) == []

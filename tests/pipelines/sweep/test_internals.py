@@ -1,0 +1,156 @@
+"""Names that Ray Tune and Optuna keep private and a sweep uses: they hold for the versions given here."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import ray
+from optuna.samplers import RandomSampler
+from ray import tune
+from ray.exceptions import ActorDiedError
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, HyperBandScheduler, PopulationBasedTraining
+from ray.tune.search import ConcurrencyLimiter, Searcher
+from ray.tune.search.basic_variant import BasicVariantGenerator
+from ray.tune.search.optuna import OptunaSearch
+
+from pipelines.sweep import internals
+
+TRIED_WITH = "Ray 2.60 and Optuna 5.0"
+INSTALLED = f"Ray {ray.__version__} and Optuna {optuna.__version__}"
+MEND = f"{INSTALLED} are installed; {TRIED_WITH} were tried: mend pipelines/sweep/internals.py"
+
+
+def private(module: str, name: str) -> Any:
+    """A class that Ray Tune does not document; the test fails with a clear message if it is gone."""
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        pytest.fail(f"{module}.{name} is gone: {MEND}")
+
+
+def controller() -> Any:
+    return private("ray.tune.execution.tune_controller", "TuneController")
+
+
+def search_generator() -> Any:
+    return private("ray.tune.search.search_generator", "SearchGenerator")
+
+
+def test_the_private_names_hold_for_the_installed_versions() -> None:
+    assert controller().CKPT_FILE_TMPL.format("*") == internals.TRIALS, MEND
+    assert Searcher.CKPT_FILE_TMPL.format("*") == internals.SEARCHER, MEND
+    assert search_generator().CKPT_FILE_TMPL.format("*") == internals.GENERATOR, MEND
+    assert BasicVariantGenerator.CKPT_FILE_TMPL.format("*") == internals.MEMBERS, MEND
+    assert isinstance(inspect.getattr_static(Trial, "local_experiment_path", None), property), MEND
+    assert callable(getattr(Trial, "get_pickled_error", None)), MEND
+    exploit = getattr(PopulationBasedTraining, "_checkpoint_or_exploit", None)
+    assert exploit is not None, MEND
+    assert list(inspect.signature(exploit).parameters) == [
+        "self",
+        "trial",
+        "tune_controller",
+        "upper_quantile",
+        "lower_quantile",
+    ], MEND
+    assert hasattr(HyperBandScheduler(metric="objective", mode="max"), "_trial_info"), MEND
+
+
+def searching(max_concurrent: int) -> ConcurrencyLimiter:
+    search = OptunaSearch(dict, metric="objective", mode="max", sampler=RandomSampler(seed=0))
+    return ConcurrencyLimiter(search, max_concurrent=max_concurrent)
+
+
+def test_a_resumed_sweep_obeys_the_limits_that_are_set_now(tmp_path: Path) -> None:
+    record = {"trial_data": [], "runner_data": {"_stopper": "of then", "_iteration": 7}, "stats": {}}
+    (tmp_path / "experiment_state-1.json").write_text(json.dumps(record))
+    before = searching(max_concurrent=1)
+    before.live_trials.add("one")
+    search_generator()(before).save_to_dir(str(tmp_path), "1")
+    internals.delete_stopper(tmp_path)
+    internals.set_max_concurrent(tmp_path, 5)
+    kept = json.loads((tmp_path / "experiment_state-1.json").read_text())
+    assert kept == {**record, "runner_data": {"_iteration": 7}}, MEND
+    after = searching(max_concurrent=5)
+    search_generator()(after).restore_from_dir(str(tmp_path))
+    assert (after.max_concurrent, after.live_trials) == (5, {"one"}), MEND
+
+
+def test_the_controller_s_record_holds_the_stopper_that_is_deleted() -> None:
+    assert '"_stopper"' not in inspect.getsource(controller().__getstate__), MEND
+    assert "self._stopper = " in inspect.getsource(controller().__init__), MEND
+
+
+def test_numbers_in_the_study_are_read_from_the_searcher_s_record(tmp_path: Path) -> None:
+    search = OptunaSearch(draw_nothing, metric="objective", mode="max", sampler=RandomSampler(seed=0))
+    for name in ("one", "two"):
+        search.suggest(name)
+    search.save_to_dir(str(tmp_path), "1")
+    assert internals.proposed_numbers(tmp_path) == {0, 1}, MEND
+    assert internals.proposed_numbers(tmp_path / "missing") == set()
+
+
+def draw_nothing(trial: Any) -> dict[str, Any]:
+    return {}
+
+
+def test_only_successive_halving_has_a_state() -> None:
+    asha = AsyncHyperBandScheduler(metric="objective", mode="max", max_t=4)
+    assert internals.asha_state(asha) is not None
+    fifo = FIFOScheduler()  # type: ignore[no-untyped-call]
+    assert internals.asha_state(fifo) is None
+    before = dict(vars(fifo))
+    internals.restore_asha(fifo, {"_max_t": 9})
+    assert vars(fifo) == before
+
+
+def test_hyperband_knows_which_trials_it_has_placed() -> None:
+    tune.register_trainable("nothing", lambda configuration: None)
+    placed, other = Trial("nothing", stub=True), Trial("nothing", stub=True)
+    scheduler = HyperBandScheduler(metric="objective", mode="max")
+    scheduler.on_trial_add(None, placed)  # type: ignore[arg-type]
+    assert internals.in_bracket(scheduler, placed) and not internals.in_bracket(scheduler, other), MEND
+
+
+@pytest.mark.parametrize(
+    ("message", "with_node"),
+    [
+        ("The actor died because its node has died. Node Id: 1", True),
+        ("The actor is dead because its worker process has died.", False),
+    ],
+)
+def test_a_lost_node_is_told_from_a_lost_process(message: str, with_node: bool) -> None:
+    error = ActorDiedError()
+    error.error_msg = message
+    assert internals.lost_with_node(error) is with_node
+    assert not internals.lost_with_node(None)
+
+
+class FixingSampler(RandomSampler):
+    """Fixes the parameters of each trial that Optuna creates."""
+
+    def before_trial(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        internals.fix_parameters(trial, {"x": 0.25})
+
+
+def test_optuna_takes_the_parameters_that_were_fixed() -> None:
+    trial = optuna.create_study(sampler=FixingSampler(seed=0)).ask()
+    assert trial.suggest_float("x", 0.0, 1.0) == 0.25, MEND
+
+
+def test_optuna_warns_of_a_repeated_report_as_expected() -> None:
+    trial = optuna.create_study().ask()
+    trial.report(0.5, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=internals.REPEATED_REPORT)
+        trial.report(0.5, 1)
+    with pytest.warns(UserWarning, match=internals.REPEATED_REPORT):
+        trial.report(0.5, 1)
