@@ -1,9 +1,10 @@
 """From a prepared corpus to batches: protocol, folds, what a model hears, augmentation."""
 
 from fgcme.data.batch import Batch, Mixture, Ranges, collate, layout_frames, lookahead, ranges_from_counts
-from fgcme.data.dataset import RaggedLoader, SpeechCorpus, Vocabulary
+from fgcme.data.dataset import SpeechCorpus, Vocabulary
 from fgcme.data.fold import FoldLoaders, make_fold_loaders, open_fold
 from fgcme.data.hearing import has_acoustics, has_words, reads_test_audio, scheme_of
+from fgcme.data.loader import RaggedLoader
 from fgcme.data.protocol import (
     Assignment,
     MismatchError,

@@ -1,12 +1,12 @@
-"""Ragged batches: which frames an utterance's segments read, and utterances laid end to end.
+"""Ragged batches: which frames an utterance's segments read, and utterances packed end to end.
 
-A stack of unpadded convolutions turns A frames into A' = A - reach frames, where `reach` is the sum of (kernel - 1),
-and output j sees the inputs j .. j + reach. A segment reads the outputs whose receptive field meets its span [b, e):
-j in [b - reach, e), cut to [0, A'). Frames that no segment reads are left out before the convolution: what is read is
-kept as a few *runs* of consecutive frames, laid end to end with the runs of the other utterances into one long signal.
-An output that straddles two runs is computed and never read.
+A stack of unpadded convolutions turns A frames into A' = A - lookahead outputs, where `lookahead` is the sum of
+(kernel - 1), and output j sees the inputs j .. j + lookahead. A segment reads the outputs whose receptive field meets
+its span [b, e): j in [b - lookahead, e), cut to [0, A'). Frames that no segment reads are left out before the
+convolution: the others are a few *runs* of consecutive frames, packed end to end with the runs of the other utterances
+into one long signal. An output that straddles two runs is computed and never read.
 
-A segment is a word where the model listens word by word, and the whole utterance where it does not.
+A segment is a word where the model goes word by word, and the whole utterance where it does not.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class SegmentScheme:
     """How a model reads the frames of an utterance.
 
     Attributes:
-        segments: the words' spans; as many even parts of the utterance; the utterance as one; or no frame at all.
-        reach: how many frames past its own an output of the encoder sees, A - A'.
+        segments: the words' spans; as many even parts of the utterance; the whole utterance; or no frame at all.
+        lookahead: how many frames past its own an output of the encoder sees, A - A'.
         margin: frames of context on either side of a word's span.
     """
 
@@ -40,10 +40,10 @@ class SegmentScheme:
 
 @dataclass(frozen=True)
 class FrameLayout:
-    """What the segments of one utterance read.
+    """Which frames and outputs the segments of one utterance read.
 
     Attributes:
-        runs: [R, 2] begin and end (exclusive) of each run of input frames.
+        runs: [runs, 2] begin and end (exclusive) of each run of input frames.
         begin, end: [S] outputs that each segment reads, counted along the packed runs, end exclusive. An empty range
             where the segment reads nothing.
         spans: [S, 2] begin and end (exclusive) of the segment's own frames, counted the same way.
@@ -58,15 +58,16 @@ class FrameLayout:
 
 
 def layout_frames(scheme: SegmentScheme, begin: np.ndarray, end: np.ndarray, frame_count: int) -> FrameLayout:
-    """Find what a model reads of one utterance.
+    """Find which frames a model reads of one utterance.
 
     Args:
-        reading: the model's.
-        begin, end: [T] spans of the words, end exclusive.
+        scheme: how the model reads frames.
+        begin: [W] first frame of each word.
+        end: [W] frame after the last of each word.
         frame_count: frames of the utterance, A.
 
-    >>> reads = layout_frames(SegmentScheme("even"), np.array([4, 5]), np.array([5, 9]), frame_count=20)
-    >>> reads.begin.tolist(), reads.end.tolist()
+    >>> layout = layout_frames(SegmentScheme("even"), np.array([4, 5]), np.array([5, 9]), frame_count=20)
+    >>> layout.begin.tolist(), layout.end.tolist()
     ([0, 10], [10, 20])
     """
     begin, end = np.asarray(begin, np.int64), np.asarray(end, np.int64)
@@ -77,7 +78,7 @@ def layout_frames(scheme: SegmentScheme, begin: np.ndarray, end: np.ndarray, fra
     elif scheme.segments == "even":
         edges = np.arange(len(begin) + 1) * frame_count // len(begin)
         begin, end = edges[:-1], edges[1:]
-    # An empty span has no context of its own.
+    # An empty span gets no context.
     margin = np.where(end > begin, scheme.margin, 0)
     return layout_spans(np.maximum(begin - margin, 0), end + margin, frame_count, scheme.lookahead)
 
@@ -89,7 +90,7 @@ def layout_spans(begin: np.ndarray, end: np.ndarray, frame_count: int, lookahead
         begin: [S] first frame of each segment.
         end: [S] frame after the last of each segment.
         frame_count: frames of the utterance, A.
-        reach: how many frames past its own an output of the encoder sees, A - A'.
+        lookahead: how many frames past its own an output of the encoder sees, A - A'.
 
     >>> layout_spans(np.array([10, 30]), np.array([12, 33]), frame_count=50, lookahead=6).runs.tolist()
     [[4, 18], [24, 39]]
@@ -105,7 +106,7 @@ def layout_spans(begin: np.ndarray, end: np.ndarray, frame_count: int, lookahead
         nothing = np.zeros(len(low), np.int64)
         return FrameLayout(np.zeros((0, 2), np.int64), nothing, nothing, np.zeros((len(low), 2), np.int64), 0)
     furthest = np.maximum.accumulate(highs)
-    # Two stretches of outputs up to `reach` apart share input frames: one run costs no more than two.
+    # Outputs up to `lookahead` apart share input frames: one run costs no more than two.
     starts = np.flatnonzero(np.concatenate([[True], lows[1:] > furthest[:-1] + lookahead]))
     run_begin = lows[starts]
     run_end = furthest[np.concatenate([starts[1:] - 1, [len(furthest) - 1]])] + lookahead
@@ -122,7 +123,10 @@ def layout_spans(begin: np.ndarray, end: np.ndarray, frame_count: int, lookahead
 
 
 def lookahead(kernels: Sequence[int]) -> int:
-    """How many frames past its own an output of the encoder sees.
+    """How many frames past its own an output of the encoder sees: the receptive field less one.
+
+    Args:
+        kernels: widths of the stacked convolutions.
 
     >>> lookahead([5, 2, 2])
     6
@@ -135,7 +139,7 @@ class Ranges(NamedTuple):
 
     Attributes:
         begin, end: [S] first row of each range, and the row after its last.
-        lengths: [S] end - begin, on the CPU: nothing has to wait for a device to learn how much there is.
+        lengths: [S] end - begin, on the CPU, so that nothing waits for a device to learn them.
     """
 
     begin: Tensor
@@ -143,12 +147,12 @@ class Ranges(NamedTuple):
     lengths: Tensor
 
     def to(self, device: torch.device | str) -> Ranges:
-        """The same ranges of rows that lie on a device."""
+        """The same ranges, of rows on a device."""
         return Ranges(self.begin.to(device, non_blocking=True), self.end.to(device, non_blocking=True), self.lengths)
 
 
 def ranges_from_counts(counts: Tensor) -> Ranges:
-    """Ranges of so many rows each, one behind the other.
+    """Ranges of so many rows each, end to end.
 
     >>> ranges_from_counts(torch.tensor([2, 3])).begin.tolist()
     [0, 2]
@@ -171,13 +175,13 @@ class Mixture(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Utterances laid end to end.
+    """Utterances packed end to end.
 
     Attributes:
-        frames: [N, F] the frames that segments read, float32.
+        frames: [N, F] float32, the frames that segments read.
         reads: [S] the encoder's outputs that each segment reads.
         spans: [S, 2] each segment's own frames, counted in the same way, end exclusive.
-        words: [W] vocabulary indices.
+        words: [W] vocabulary indices of all words.
         word_counts: [B] words of each utterance, at least one each, on the CPU.
         labels: [B] class indices, or -1 where unknown.
         mixture: which utterances are mixed in training, or None.
@@ -218,17 +222,19 @@ def collate(
     labels: Sequence[int],
     min_length: int,
 ) -> Batch:
-    """Lay utterances end to end.
+    """Pack utterances end to end.
 
     Args:
         frames: each utterance's frames, [A, F].
-        reads: what each utterance's segments read.
-        words: each utterance's vocabulary indices, [T].
-        labels: class indices.
-        minimum: the shortest signal that the encoder takes, reach + 1; a batch with less is filled with zeros.
+        layouts: which frames each utterance's segments read.
+        words: each utterance's vocabulary indices, [W].
+        labels: [B] class indices, or -1 where unknown.
+        min_length: the shortest signal that the encoder takes, lookahead + 1; zeros fill up a shorter one.
     """
     pieces = [
-        signal[first:last] for signal, read in zip(frames, layouts, strict=True) for first, last in read.runs.tolist()
+        signal[first:last]
+        for signal, layout in zip(frames, layouts, strict=True)
+        for first, last in layout.runs.tolist()
     ]
     return pack(torch.from_numpy(np.concatenate(pieces or [frames[0][:0]])), layouts, words, labels, min_length)
 
@@ -236,21 +242,24 @@ def collate(
 def pack(
     frames: Tensor, layouts: Sequence[FrameLayout], words: Sequence[np.ndarray], labels: Sequence[int], min_length: int
 ) -> Batch:
-    """Make a batch of frames that lie end to end already.
+    """Make a batch of frames that are end to end already.
 
     Args:
-        frames: [N, F] the runs of all utterances, one behind the other, on any device; everything else is on the CPU.
-        reads, words, labels, minimum: see `collate`.
+        frames: [N, F] the runs of all utterances, on any device; everything else is on the CPU.
+        layouts: which frames each utterance's segments read.
+        words: each utterance's vocabulary indices, [W].
+        labels: [B] class indices, or -1 where unknown.
+        min_length: the shortest signal that the encoder takes; zeros fill up a shorter one.
     """
     if len(frames) < min_length:
         frames = functional.pad(frames, (0, 0, 0, min_length - len(frames)))
-    starts = np.cumsum([0] + [read.length for read in layouts[:-1]])
-    shift = np.repeat(starts, [len(read.begin) for read in layouts])
-    begin, end = (np.concatenate([getattr(read, edge) for read in layouts]) + shift for edge in ("begin", "end"))
+    starts = np.cumsum([0] + [layout.length for layout in layouts[:-1]])
+    shift = np.repeat(starts, [len(layout.begin) for layout in layouts])
+    begin, end = (np.concatenate([getattr(layout, edge) for layout in layouts]) + shift for edge in ("begin", "end"))
     return Batch(
         frames=frames,
         reads=Ranges(*map(torch.from_numpy, (begin, end, end - begin))),
-        spans=torch.from_numpy(np.concatenate([read.spans for read in layouts]) + shift[:, None]),
+        spans=torch.from_numpy(np.concatenate([layout.spans for layout in layouts]) + shift[:, None]),
         words=torch.from_numpy(np.concatenate(words).astype(np.int64)),
         word_counts=torch.tensor([len(utterance) for utterance in words]),
         labels=torch.tensor(labels, dtype=torch.int64),

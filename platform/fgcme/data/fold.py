@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fgcme.data.dataset import RaggedLoader, SpeechCorpus, Vocabulary
+from fgcme.data.dataset import SpeechCorpus, Vocabulary
 from fgcme.data.front_end import FrontEnd, Moments, moments_of_all
 from fgcme.data.hearing import front_end_of, scheme_of
+from fgcme.data.inputs import ModelInput, PartInputs
+from fgcme.data.loader import RaggedLoader
 from fgcme.data.protocol import Assignment, Selection, apply_protocol, split_fold
 from fgcme.errors import UserError
 from fgcme.experiment import AugmentationSettings, Experiment, ModelSettings, TrainingSettings
@@ -21,9 +23,9 @@ class FoldLoaders:
 
     Attributes:
         train, dev, test: loaders of the parts.
-        vocabulary: of the training part.
+        vocabulary: words of the training part.
         classes: class names.
-        frame_size: values of a frame as the model reads it.
+        frame_size: values of a frame as the model reads it, F.
         mean, deviation: [F] of the training part's frames as the model reads them, or None where it does not want them.
     """
 
@@ -40,15 +42,18 @@ class FoldLoaders:
 def open_fold(
     corpus: SpeechCorpus, corpus_hash: str, experiment: Experiment, fold: int, selection: Selection, work: str
 ) -> tuple[Assignment, FoldLoaders]:
-    """Open one fold of a prepared corpus for training: the protocol applied to the corpus, and the fold's loaders.
+    """Open one fold of a prepared corpus for training.
 
     Args:
         corpus: the prepared corpus.
-        corpus_hash: the state of it that is meant.
+        corpus_hash: hash of the corpus when the work began.
         experiment: its `protocol`, `model` and `training` sections count.
-        fold: which one.
-        selection: how epochs are chosen, which decides what is trained on.
-        work: what needs the fold, as in `training`.
+        fold: counted from 0.
+        selection: which part chooses the best epoch; this decides what is trained on.
+        work: what needs the fold, such as `training`, for the error message.
+
+    Returns:
+        The protocol applied to the corpus, and the fold's loaders.
 
     Raises:
         UserError: the corpus has been prepared again since, or does not fit the protocol.
@@ -67,53 +72,59 @@ def make_fold_loaders(
     model: ModelSettings,
     training: TrainingSettings,
 ) -> FoldLoaders:
-    """Make the loaders of one fold. Vocabulary and the statistics of `train` come from the training part alone.
+    """Make the loaders of one fold. Vocabulary, mean and deviation come from the training part alone.
+
+    Args:
+        corpus: the prepared corpus.
+        assignment: the protocol applied to it.
+        fold: counted from 0.
+        selection: which part chooses the best epoch; this decides what is trained on.
+        model: decides which frames are read, and what the front end makes of them.
+        training: its batch size, frame limit and augmentation count.
 
     Raises:
-        UserError: frames are normalised by speaker, and someone in the fold has none.
+        UserError: there is no such fold, or frames are normalised by speaker and someone in the fold has none.
     """
-    parts = split_fold(assignment, fold, selection)
-    vocabulary = Vocabulary.from_utterances([corpus.words[index] for index in parts.train])
-    read, made = scheme_of(model), front_end_of(model.acoustic)
-    hears = read.segments != "none"
-    speakers = None
-    if hears and made.normalisation == "speaker":
-        speakers = speaker_moments(corpus, np.concatenate([parts.train, parts.dev, parts.test]), made)
+    split = split_fold(assignment, fold, selection)
+    front_end = front_end_of(model.acoustic)
+    scheme, vocabulary = scheme_of(model), Vocabulary.from_utterances([corpus.words[index] for index in split.train])
+    model_input = ModelInput(scheme, vocabulary, training.frame_limit, front_end)
+    if model_input.reads_frames and front_end.normalisation == "speaker":
+        utterances = np.concatenate([split.train, split.dev, split.test])
+        model_input = replace(model_input, speakers=speaker_moments(corpus, utterances, front_end))
+    mean = deviation = None
+    if model_input.reads_frames and front_end.normalisation == "train":
+        mean, deviation = moments_of_all(front_end.features(corpus.frames(index)) for index in split.train)
 
     def loader(utterances: np.ndarray, augmentation: AugmentationSettings | None = None) -> RaggedLoader:
-        return RaggedLoader(
-            corpus,
-            utterances,
-            assignment.labels,
-            vocabulary,
-            read,
-            training.batch_size,
-            training.frame_limit,
-            made,
-            speakers,
-            augmentation,
-        )
+        inputs = PartInputs(corpus, utterances, assignment.labels, model_input)
+        return RaggedLoader(inputs, training.batch_size, augmentation)
 
-    mean = deviation = None
-    if hears and made.normalisation == "train":
-        mean, deviation = moments_of_all(made.features(corpus.frames(index)) for index in parts.train)
     return FoldLoaders(
-        train=loader(parts.train, training.augmentation),
-        dev=loader(parts.dev),
-        test=loader(parts.test),
+        train=loader(split.train, training.augmentation),
+        dev=loader(split.dev),
+        test=loader(split.test),
         vocabulary=vocabulary,
         classes=assignment.protocol.classes,
-        frame_size=made.size(corpus.frame_size),
+        frame_size=front_end.size(corpus.frame_size),
         mean=mean,
         deviation=deviation,
     )
 
 
-def speaker_moments(corpus: SpeechCorpus, utterances: np.ndarray, made: FrontEnd) -> dict[str, Moments]:
-    """Moments of whoever speaks in some utterances, over all that the corpus has of them.
+def speaker_moments(corpus: SpeechCorpus, utterances: np.ndarray, front_end: FrontEnd) -> dict[str, Moments]:
+    """Mean and deviation of each speaker's features, over all that the corpus has of the speaker.
+
+    Args:
+        corpus: the prepared corpus.
+        utterances: [B] indices of utterances whose speakers are wanted.
+        front_end: its `features` count.
+
+    Returns:
+        Moments by speaker.
 
     Raises:
-        UserError: it is not known who speaks in one of them.
+        UserError: one of the utterances has no speaker.
     """
     wanted = set()
     for utterance in utterances:
@@ -129,6 +140,6 @@ def speaker_moments(corpus: SpeechCorpus, utterances: np.ndarray, made: FrontEnd
         if speaker in wanted:
             by_speaker[speaker].append(utterance)
     return {
-        speaker: moments_of_all(made.features(corpus.frames(utterance)) for utterance in theirs)
-        for speaker, theirs in by_speaker.items()
+        speaker: moments_of_all(front_end.features(corpus.frames(index)) for index in indices)
+        for speaker, indices in by_speaker.items()
     }

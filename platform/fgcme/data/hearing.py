@@ -1,4 +1,4 @@
-"""What a model hears of an utterance: which frames, made into what, and whose audio that takes."""
+"""What a model hears of an utterance, by its settings: which frames, features and statistics."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def scheme_of(settings: ModelSettings) -> SegmentScheme:
 
 
 def has_acoustics(settings: ModelSettings) -> bool:
-    """Whether a model that can leave a modality out has the acoustic one."""
+    """Whether the model uses the audio; only kinds with a choice of modalities can leave it out."""
     return settings.kind not in ("fgcme", "pooled_statistics") or settings.modalities != "semantic"
 
 
 def has_words(settings: ModelSettings) -> bool:
-    """Whether a model that can leave a modality out has the words."""
+    """Whether the model uses the words; only kinds with a choice of modalities can leave them out."""
     return settings.kind not in ("fgcme", "pooled_statistics") or settings.modalities != "acoustic"
 
 
 def front_end_of(settings: AcousticSettings) -> FrontEnd:
-    """What the model of these settings makes of prepared frames."""
+    """How the model of these settings turns prepared frames into its own."""
     return FrontEnd(settings.input, settings.deltas, settings.normalisation)
 
 
 def reads_test_audio(model: ModelSettings) -> bool:
-    """Whether what the model hears of an utterance depends on others of the test part, though not on their labels."""
+    """Whether the model's input depends on audio of other test utterances, though not on their labels."""
     return model.acoustic.normalisation == "speaker" and scheme_of(model).segments != "none"

@@ -1,4 +1,4 @@
-"""Fitting and evaluating a model on one fold: no Ray, no MLflow, one story to read top to bottom."""
+"""Training and evaluating a model on one fold, without Ray or MLflow; to be read from top to bottom."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,10 +22,12 @@ from fgcme.model import Network, WordEmbedding, build_model
 from fgcme.seeds import derive_seed
 from fgcme.training.loss import balanced_class_weights, utterance_losses
 
-# On a CPU oneDNN compiles for each length of a batch anew and keeps a thousand of these: gigabytes, in a process that
-# trains many models. Read when it is first used, so it is early enough here.
+# On a CPU, oneDNN caches code for a thousand batch lengths: gigabytes in a process that trains many models.
 for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     os.environ.setdefault(_cache, "32")
+
+
+Shared = TypeVar("Shared", np.ndarray, list[Any])
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,11 @@ class Workers:
     """This process's place among the workers of one training.
 
     Attributes:
-        rank, count: this worker's number, and how many there are.
-        device: where it computes.
-        wrap: makes a model that averages its gradients over the workers.
-        gather: an object of every worker -> the list of all, by rank.
+        rank: number of this worker, from 0.
+        count: number of workers.
+        device: where this worker computes.
+        wrap: turns a model into one that averages its gradients over the workers.
+        gather: collects an object from each worker into a list by rank, on every worker.
     """
 
     rank: int = 0
@@ -45,15 +48,24 @@ class Workers:
     wrap: Callable[[nn.Module], nn.Module] = lambda model: model
     gather: Callable[[Any], list[Any]] = lambda value: [value]
 
+    def share(self, items: Shared) -> Shared:
+        """What this worker takes of items that all workers have: every `count`-th, perhaps none.
+
+        >>> Workers(rank=1, count=2).share([10, 11, 12])
+        [11]
+        """
+        share: Shared = items[self.rank :: self.count]
+        return share
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's answers on one part, in the part's order.
+    """A model's predictions for one part, in the part's order.
 
     Attributes:
-        positions: [n] positions in the part.
-        logits: [n, K].
-        labels: [n] class indices.
+        positions: [B] positions in the part.
+        logits: [B, K].
+        labels: [B] true class indices.
     """
 
     positions: np.ndarray
@@ -62,7 +74,7 @@ class Evaluation:
 
     @property
     def predictions(self) -> np.ndarray:
-        """[n] class indices."""
+        """[B] predicted class indices."""
         return np.asarray(self.logits.argmax(1))
 
     def metrics(self) -> dict[str, float]:
@@ -74,13 +86,13 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch gave.
+    """The result of an epoch.
 
     Attributes:
         number: counted from 1.
         metrics: `train/loss`, and `dev/` WA, UA, macro-F1, loss and score.
         best: whether its dev score is the highest so far.
-        state: a call for everything needed to go on after this epoch.
+        state: returns everything needed to resume after this epoch; call it before the next epoch.
     """
 
     number: int
@@ -90,22 +102,23 @@ class Epoch:
 
 
 class FoldTrainer:
-    """One training: a model, its optimiser, and the best it has been.
+    """Trains one model on one fold, and keeps the weights of its best epoch.
 
     Args:
-        parts: the fold.
+        loaders: the fold.
         model: the `model` section of the experiment.
         training: its `training` section.
-        seed: of the initial weights, the order of batches and dropout.
-        workers: this process's place among the workers.
-        state: what an earlier `Epoch.state` gave, to go on from there.
+        seed: of the initial weights, the order of batches, augmentation and dropout.
+        workers: this process's place among the workers; by default it is the only one.
+        state: an earlier `Epoch.state()`, to resume from.
 
     Attributes:
-        model: as it is now.
-        best_score: the highest dev score so far.
+        loaders: as given.
+        model: the model with its present weights.
+        best_score: the highest dev score so far, minus infinity before the first epoch.
 
     Raises:
-        UserError: the device cannot compute in the precision that is asked for, or the word vectors cannot be read.
+        UserError: the device lacks the precision that is asked for, or the word vectors cannot be read.
     """
 
     def __init__(
@@ -122,7 +135,7 @@ class FoldTrainer:
         self.seed = seed
         self.workers = workers or Workers()
         device = self.workers.device
-        # What torch would emulate there is slower than float32, and no more exact.
+        # Emulated bfloat16 is slower than float32 and no more exact.
         lacks_bfloat16 = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
         if training.precision == "bfloat16" and lacks_bfloat16:
             raise UserError("training.precision: this GPU has no bfloat16; set it to float32")
@@ -137,7 +150,7 @@ class FoldTrainer:
                 if isinstance(module, WordEmbedding):
                     module.load_vectors(model.semantic.vectors, loaders.vocabulary.words)
         self.model.to(device)
-        self._trained = self.workers.wrap(self.model)
+        self._wrapped_model = self.workers.wrap(self.model)
         self._optimiser = torch.optim.Adam(
             self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
@@ -145,18 +158,18 @@ class FoldTrainer:
         if training.class_weights == "balanced":
             class_weights = balanced_class_weights(loaders.train.labels, len(loaders.classes))
         self._class_weights = torch.from_numpy(class_weights).to(device)
-        self._weights = class_weights[loaders.train.labels].astype(np.float64)
+        self._utterance_weights = class_weights[loaders.train.labels].astype(np.float64)
         if device.type == "cuda":
-            _keep_on(device, (loaders.train, loaders.dev))
+            _keep_on_gpu(device, (loaders.train, loaders.dev))
         self._epoch = 0
         self.best_score = -math.inf
         self._best_epoch = 0
-        self._best: dict[str, Tensor] = {}
+        self._best_weights: dict[str, Tensor] = {}
         if state is not None:
             self._restore(state)
 
     def epochs(self) -> Iterator[Epoch]:
-        """Train, one epoch at a time, until all are done.
+        """Train one epoch after the other, and yield each one's result.
 
         Raises:
             UserError: the training diverged.
@@ -165,7 +178,7 @@ class FoldTrainer:
             loss = self._train_epoch()
             self._epoch += 1
             measured = self.evaluate(self.loaders.dev).metrics()
-            # Weights that the last step spoilt show in the dev part alone.
+            # Weights spoilt by the last step show only in the dev loss.
             if not (math.isfinite(loss) and math.isfinite(measured["loss"])):
                 raise UserError(
                     f"the loss is not a number after epoch {self._epoch}: "
@@ -175,40 +188,44 @@ class FoldTrainer:
             best = measured["score"] > self.best_score
             if best:
                 self.best_score, self._best_epoch = measured["score"], self._epoch
-                self._best = _copied(self.model.state_dict())
+                self._best_weights = _copy_to_cpu(self.model.state_dict())
             metrics = {"train/loss": loss} | {f"dev/{name}": value for name, value in measured.items()}
             yield Epoch(self._epoch, metrics, best, self._state)
 
     def restore_best(self) -> int:
-        """Take back the weights of the epoch with the highest dev score; returns its number."""
-        self.model.load_state_dict(self._best)
+        """Load the weights of the epoch with the highest dev score; returns its number."""
+        self.model.load_state_dict(self._best_weights)
         return self._best_epoch
 
     @torch.inference_mode()
     def evaluate(self, loader: RaggedLoader) -> Evaluation:
-        """Answers on a part, in float32, shared among the workers; the whole on each of them."""
+        """Predict a part in float32. Workers share the batches, and each returns the predictions of all."""
         self.model.eval()
-        mine = loader.plan(seed=None)[self.workers.rank :: self.workers.count]
-        answers = [self.model(loader.batch(positions).to(self.workers.device)).logits.float() for positions in mine]
-        share = [(positions, logits.cpu().numpy()) for positions, logits in zip(mine, answers, strict=True)]
-        everyone = [answer for answers in self.workers.gather(share) for answer in answers]
-        positions, logits = (np.concatenate(column) for column in zip(*everyone, strict=True))
+        own = self.workers.share(loader.plan(seed=None))
+        # Copied to the CPU at the end, so that a GPU computes without pause.
+        on_device = [self.model(loader.batch(positions).to(self.workers.device)).logits.float() for positions in own]
+        predicted = [(positions, logits.cpu().numpy()) for positions, logits in zip(own, on_device, strict=True)]
+        of_all = [batch for batches in self.workers.gather(predicted) for batch in batches]
+        positions, logits = (np.concatenate(column) for column in zip(*of_all, strict=True))
         order = np.argsort(positions)
         return Evaluation(positions[order], logits[order], loader.labels[positions[order]])
 
     def loss(self, positions: np.ndarray, seed: int) -> Tensor:
-        """This worker's part of the loss of a batch: the mean of the workers' gradients is the gradient of the whole.
+        """This worker's part of a batch's loss, such that the mean of the workers' gradients is that of the whole.
 
         Args:
-            positions: the whole batch's, in the training part; a worker takes its share by its rank.
-            seed: of how its utterances are varied.
+            positions: [B] the whole batch in the training part; the worker takes its share.
+            seed: of the augmentation.
+
+        Returns:
+            A scalar: the share's weighted losses x number of workers / weights of the whole batch.
         """
-        mine = positions[self.workers.rank :: self.workers.count]
-        # A worker without a share still takes part in the exchange of gradients.
-        scale = self.workers.count / self._weights[positions].sum() if len(mine) else 0.0
-        batch = self.loaders.train.batch(mine if len(mine) else positions[:1], seed).to(self.workers.device)
+        own = self.workers.share(positions)
+        # A worker without a share computes a loss of 0: the others wait for its gradients.
+        scale = self.workers.count / self._utterance_weights[positions].sum() if len(own) else 0.0
+        batch = self.loaders.train.batch(own if len(own) else positions[:1], seed).to(self.workers.device)
         with torch.autocast(self.workers.device.type, torch.bfloat16, enabled=self.training.precision == "bfloat16"):
-            output = self._trained(batch)
+            output = self._wrapped_model(batch)
         losses = utterance_losses(
             output,
             batch,
@@ -220,9 +237,9 @@ class FoldTrainer:
         return losses.sum() * scale
 
     def _train_epoch(self) -> float:
-        """One epoch; the mean loss over the training part."""
+        """Train one epoch; returns the weighted mean loss over the training part."""
         self.model.train()
-        # Everything random in an epoch follows from its number, so that a resumed training repeats an undisturbed one.
+        # Seeds follow from the epoch, so a resumed training repeats an undisturbed one.
         seed = derive_seed(self.seed, self._epoch)
         torch.manual_seed(derive_seed(self.seed, self._epoch, self.workers.rank))
         total = torch.zeros((), device=self.workers.device)
@@ -235,9 +252,9 @@ class FoldTrainer:
             if self.training.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.training.gradient_clip)
             self._optimiser.step()
-            total += loss.detach() * (self._weights[positions].sum() / self.workers.count)
-        # The device is waited for once an epoch, here.
-        return float(sum(self.workers.gather(float(total)))) / float(self._weights.sum())
+            total += loss.detach() * (self._utterance_weights[positions].sum() / self.workers.count)
+        # float() waits for the device: once an epoch, not at every step.
+        return float(sum(self.workers.gather(float(total)))) / float(self._utterance_weights.sum())
 
     def _set_learning_rate(self, step: int, steps: int) -> None:
         rate = self.training.learning_rate
@@ -249,42 +266,42 @@ class FoldTrainer:
     def _state(self) -> dict[str, Any]:
         return {
             "epoch": self._epoch,
-            "model": _copied(self.model.state_dict()),
+            "model": _copy_to_cpu(self.model.state_dict()),
             "optimiser": copy.deepcopy(self._optimiser.state_dict()),
             "best_score": self.best_score,
             "best_epoch": self._best_epoch,
-            "best": self._best,
+            "best": self._best_weights,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._epoch = state["epoch"]
         self.model.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
-        # A state may be gone on with under another setting, as the learning rate, which is set at every step.
+        # A trial may resume with other settings; the learning rate is set at every step anyway.
         for group in self._optimiser.param_groups:
             group["weight_decay"] = self.training.weight_decay
         self.best_score = state["best_score"]
         self._best_epoch = state["best_epoch"]
-        self._best = state["best"]
+        self._best_weights = state["best"]
 
 
 def fits_on_device(byte_count: int, free_bytes: int) -> bool:
-    """Whether frames of `size` bytes are kept on a device with `free` bytes: where they take a quarter at most.
+    """Whether frames are kept on a device: they may take a quarter of its free memory.
 
-    The rest is for what a training computes, and for other trainings on the same device.
+    The rest is for the training itself, and for other trainings on the same device.
 
-    >>> fits_on_device(size=100, free=400), fits_on_device(size=101, free=400)
+    >>> fits_on_device(100, free_bytes=400), fits_on_device(101, free_bytes=400)
     (True, False)
     """
     return 4 * byte_count <= free_bytes
 
 
-def _keep_on(device: torch.device, loaders: Sequence[RaggedLoader]) -> None:
-    """Keep on a GPU what is read there in every epoch, if it fits."""
-    if fits_on_device(sum(loader.size for loader in loaders), torch.cuda.mem_get_info(device)[0]):
+def _keep_on_gpu(device: torch.device, loaders: Sequence[RaggedLoader]) -> None:
+    """Keep on a GPU the frames that it reads in every epoch, if they fit."""
+    if fits_on_device(sum(loader.device_bytes for loader in loaders), torch.cuda.mem_get_info(device)[0]):
         for loader in loaders:
             loader.keep_on(device)
 
 
-def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _copy_to_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}

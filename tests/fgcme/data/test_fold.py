@@ -63,7 +63,7 @@ def test_a_speaker_s_frames_have_mean_0_and_deviation_1_over_all_their_utterance
         for speaker in set(everyone[loader.utterances]):
             positions = np.flatnonzero(everyone[loader.utterances] == speaker)
             assert len(positions) == (everyone == speaker).sum()
-            frames = np.concatenate([loader.frames(position) for position in positions])
+            frames = np.concatenate([loader.inputs.frames(position) for position in positions])
             np.testing.assert_allclose(frames.mean(0), 0, atol=1e-4)
             np.testing.assert_allclose(frames.std(0), 1, atol=1e-3)
 

@@ -1,0 +1,125 @@
+"""Ragged batches of one part of a corpus, augmented in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from fgcme.data.augmentation import augment_energies, changes_energies, changes_frames, draw_mixture, spec_augment
+from fgcme.data.batch import Batch, FrameLayout, collate, layout_frames, pack
+from fgcme.data.batch_plan import plan_in_order, plan_shuffled
+from fgcme.data.inputs import PartInputs
+from fgcme.experiment import AugmentationSettings
+
+
+class RaggedLoader:
+    """Makes the batches of one part.
+
+    Args:
+        inputs: what the model takes in of the part's utterances.
+        batch_size: utterances in a batch, over all workers together.
+        augmentation: how a batch with a seed is augmented. Speed, gain and noise need log-mel frames.
+
+    Attributes:
+        inputs: as given.
+        utterances: [B] indices of the part's utterances in the corpus.
+        labels: [B] their class indices.
+    """
+
+    def __init__(self, inputs: PartInputs, batch_size: int, augmentation: AugmentationSettings | None = None) -> None:
+        self.inputs = inputs
+        self.utterances = inputs.utterances
+        self.labels = inputs.labels
+        self.batch_size = batch_size
+        self._augmentation = augmentation or AugmentationSettings()
+        self._changes_frames = inputs.model_input.reads_frames and changes_frames(self._augmentation)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-len(self.inputs) // self.batch_size)
+
+    def plan(self, seed: int | None) -> list[np.ndarray]:
+        """Plan the batches of an epoch.
+
+        Args:
+            seed: of the order, see `plan_shuffled`; None keeps the part's own. Frames count for the order only where
+                the model reads whole utterances.
+
+        Returns:
+            The positions of each batch in the part.
+        """
+        if seed is None:
+            return plan_in_order(len(self.inputs), self.batch_size)
+        whole = self.inputs.model_input.scheme.segments == "utterance"
+        word_counts = np.array([len(words) for words in self.inputs.words])
+        frame_counts = np.array([layout.length if whole else 0 for layout in self.inputs.layouts])
+        return plan_shuffled(word_counts, frame_counts, self.batch_size, np.random.default_rng(seed))
+
+    def batch(self, positions: np.ndarray, seed: int | None = None) -> Batch:
+        """Make a batch.
+
+        Args:
+            positions: [B] at least one utterance's position in the part.
+            seed: augments each utterance by the seed and its position alone, whatever else is in the batch; None leaves
+                utterances as they are. Who is mixed with whom follows from the seed and all the positions.
+        """
+        if seed is None:
+            return self._unchanged(positions)
+        batch = self._augmented(positions, seed) if self._changes_frames else self._unchanged(positions)
+        if not self._augmentation.mixup_alpha:
+            return batch
+        generator = np.random.default_rng([seed, len(self.inputs), *positions])
+        return replace(batch, mixture=draw_mixture(self._augmentation.mixup_alpha, len(batch), generator))
+
+    @property
+    def device_bytes(self) -> int:
+        """Bytes that `keep_on` takes on a device."""
+        return 0 if self._changes_frames else self.inputs.device_bytes
+
+    def keep_on(self, device: torch.device | str) -> None:
+        """Copy what the model reads of the part to a device, where batches are cut from now on.
+
+        Nothing is copied where augmentation changes frames: those batches are made on the CPU, each time anew.
+        """
+        if not self._changes_frames:
+            self.inputs.keep_on(device)
+
+    def _unchanged(self, positions: np.ndarray) -> Batch:
+        layouts = [self.inputs.layouts[position] for position in positions]
+        frames = self.inputs.frames_on_device(positions)
+        if frames is None:
+            return self._collate([self.inputs.frames(position) for position in positions], layouts, positions)
+        words = [self.inputs.words[position] for position in positions]
+        return pack(frames, layouts, words, self.labels[positions], self._min_length)
+
+    def _augmented(self, positions: np.ndarray, seed: int) -> Batch:
+        frames, layouts = zip(*(self._augment(position, seed) for position in positions), strict=True)
+        return self._collate(frames, layouts, positions)
+
+    def _augment(self, position: int, seed: int) -> tuple[np.ndarray, FrameLayout]:
+        """One utterance's augmented frames, [A, F], and what the model reads of them."""
+        settings, inputs = self._augmentation, self.inputs
+        generator = np.random.default_rng([seed, position])
+        if changes_energies(settings):
+            # The whole recording is augmented, then cut, as its waveform would be.
+            augmented = augment_energies(
+                settings, inputs.prepared_frames(position), *inputs.spans(position), generator=generator
+            )
+            frames = inputs.through_front_end(augmented.frames, position)
+            layout = layout_frames(inputs.model_input.scheme, augmented.begin, augmented.end, len(frames))
+        else:
+            frames, layout = inputs.frames(position), inputs.layouts[position]
+        if settings.time_masks or settings.frequency_masks:
+            frames = spec_augment(settings, frames, 1 + inputs.model_input.front_end.deltas, generator)
+        return frames, layout
+
+    def _collate(self, frames: Sequence[np.ndarray], layouts: Sequence[FrameLayout], positions: np.ndarray) -> Batch:
+        words = [self.inputs.words[position] for position in positions]
+        return collate(frames, layouts, words, self.labels[positions], self._min_length)
+
+    @property
+    def _min_length(self) -> int:
+        return self.inputs.model_input.scheme.lookahead + 1

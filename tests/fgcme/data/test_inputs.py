@@ -1,0 +1,86 @@
+"""What a model takes in of a part's utterances."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fgcme.data import SpeechCorpus, Vocabulary
+from fgcme.data.batch import SegmentScheme, layout_frames
+from fgcme.data.front_end import FrontEnd, Moments, moments_of_all
+from fgcme.data.inputs import ModelInput, PartInputs
+from tests import small_corpus
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    yield small_corpus.write(tmp_path_factory.mktemp("prepared") / "corpus")
+
+
+def part_inputs(
+    corpus: SpeechCorpus, front_end: FrontEnd, speakers: dict[str, Moments] | None = None, frame_limit: int = 3000
+) -> PartInputs:
+    """The inputs of all but the first 14 utterances of a corpus."""
+    vocabulary = Vocabulary.from_utterances(corpus.words)
+    model_input = ModelInput(SegmentScheme("words", 6), vocabulary, frame_limit, front_end, speakers or {})
+    return PartInputs(corpus, np.arange(14, len(corpus)), np.arange(len(corpus)) % 4, model_input)
+
+
+def test_inputs_are_those_of_the_part_s_utterances_in_its_order(folder: Path) -> None:
+    corpus = SpeechCorpus(folder)
+    inputs = part_inputs(corpus, FrontEnd())
+    assert len(inputs) == len(corpus) - 14
+    vocabulary = Vocabulary.from_utterances(corpus.words)
+    for position, utterance in enumerate(range(14, len(corpus))):
+        assert inputs.utterances[position] == utterance
+        assert inputs.labels[position] == utterance % 4
+        assert inputs.words[position].tolist() == vocabulary.index(corpus.words[utterance]).tolist()
+        np.testing.assert_array_equal(inputs.prepared_frames(position), corpus.frames(utterance))
+        np.testing.assert_array_equal(inputs.spans(position), corpus.spans(utterance))
+        expected = layout_frames(SegmentScheme("words", 6), *corpus.spans(utterance), corpus.frame_count(utterance))
+        np.testing.assert_array_equal(inputs.layouts[position].runs, expected.runs)
+
+
+@pytest.mark.parametrize("normalisation", ["none", "train"])
+def test_frames_that_the_front_end_leaves_alone_are_not_copied(folder: Path, normalisation: str) -> None:
+    corpus = SpeechCorpus(folder)
+    inputs = part_inputs(corpus, FrontEnd(normalisation=normalisation))  # type: ignore[arg-type]
+    for position in range(len(inputs)):
+        assert np.shares_memory(inputs.frames(position), corpus.frames(14 + position))
+
+
+def test_front_end_results_are_computed_once_and_cut_at_the_frame_limit(folder: Path) -> None:
+    corpus = SpeechCorpus(folder)
+    front_end = FrontEnd("mfcc", 2, "utterance")
+    inputs = part_inputs(corpus, front_end, frame_limit=50)
+    np.testing.assert_array_equal(inputs.frames(3), front_end(corpus.frames(17)[:50]))
+    assert inputs.frames(3) is inputs.frames(3)
+    assert inputs.frames(3).shape == (50, inputs.frame_size) and inputs.frame_size == 18
+    assert inputs.frames(3).dtype == np.float32
+
+
+def test_each_speaker_is_normalised_by_their_own_statistics(folder: Path) -> None:
+    corpus = SpeechCorpus(folder)
+    speakers = corpus.table.speakers
+    # Of one utterance of each speaker: the test is about whose moments are used.
+    moments = {speaker: moments_of_all([corpus.frames(index)]) for index, speaker in enumerate(speakers)}
+    inputs = part_inputs(corpus, FrontEnd(normalisation="speaker"), moments)
+    for position, utterance in enumerate(inputs.utterances):
+        mean, deviation = moments[speakers[utterance]]
+        expected = (corpus.frames(utterance) - mean) / deviation
+        np.testing.assert_allclose(inputs.frames(position), expected, rtol=1e-5)
+
+
+def test_frames_on_a_device_are_those_that_segments_read(folder: Path) -> None:
+    inputs = part_inputs(SpeechCorpus(folder), FrontEnd(deltas=1))
+    positions = np.array([5, 2])
+    assert inputs.frames_on_device(positions) is None
+    inputs.keep_on("cpu")
+    found = inputs.frames_on_device(positions)
+    assert found is not None
+    runs = [(position, run) for position in positions for run in inputs.layouts[position].runs]
+    expected = np.concatenate([inputs.frames(position)[slice(*run)] for position, run in runs])
+    np.testing.assert_array_equal(found.numpy(), expected)
+    everything = inputs.frames_on_device(np.arange(len(inputs)))
+    assert everything is not None and everything.numel() * 4 == inputs.device_bytes

@@ -1,0 +1,250 @@
+"""Ragged batches of a part, with and without augmentation."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from fgcme.data import Batch, RaggedLoader, SpeechCorpus, Vocabulary
+from fgcme.data.batch import SegmentScheme
+from fgcme.data.front_end import FrontEnd
+from fgcme.data.inputs import ModelInput, PartInputs
+from fgcme.experiment import AugmentationSettings
+from fgcme.prepared.corpus import UTTERANCES
+from tests import small_corpus
+
+SCHEMES = [
+    SegmentScheme("words", 6),
+    SegmentScheme("words", 6, 3),
+    SegmentScheme("even", 2),
+    SegmentScheme("utterance"),
+    SegmentScheme("none"),
+]
+PLAIN = FrontEnd()
+EVERYTHING = AugmentationSettings(
+    speed=0.2, gain_db=6, noise=0.5, time_masks=1, frequency_masks=1, frequency_width=2, mixup_alpha=0.4
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    yield small_corpus.write(tmp_path_factory.mktemp("prepared") / "corpus")
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus whose utterances last from 0.3 to 1 s."""
+    folder = small_corpus.write(tmp_path_factory.mktemp("prepared") / "uneven")
+    generator = np.random.default_rng(0)
+    for part in sorted((folder / "utterances").iterdir()):
+        rows = pq.read_table(part).to_pylist()
+        for row in rows:
+            count = int(generator.integers(30, 101))
+            row["frame_count"], row["frames"] = count, row["frames"][: count * row["frame_size"]]
+            row["begin"], row["end"] = (np.minimum(row[edge], count).tolist() for edge in ("begin", "end"))
+        pq.write_table(pa.Table.from_pylist(rows, UTTERANCES), part)
+    return folder
+
+
+def loader(
+    corpus: SpeechCorpus,
+    batch_size: int = 8,
+    frame_limit: int = 3000,
+    scheme: SegmentScheme = SCHEMES[0],
+    front_end: FrontEnd = PLAIN,
+    augmentation: AugmentationSettings | None = None,
+) -> RaggedLoader:
+    """A loader of a whole corpus; the label of utterance n is n modulo 4."""
+    model_input = ModelInput(scheme, Vocabulary.from_utterances(corpus.words), frame_limit, front_end)
+    everyone = np.arange(len(corpus))
+    return RaggedLoader(PartInputs(corpus, everyone, everyone % 4, model_input), batch_size, augmentation)
+
+
+def assert_equal(one: Batch, other: Batch) -> None:
+    for name in ("frames", "spans", "words", "word_counts", "labels"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+    for mine, theirs in zip(one.reads, other.reads, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def utterances_of(batch: Batch) -> list[tuple[np.ndarray, np.ndarray, list[int]]]:
+    """Of each utterance of a batch: the frames of its words' spans, the spans' lengths, and its words.
+
+    The same for an utterance wherever it is in a batch.
+    """
+    found = []
+    first = 0
+    for count in batch.word_counts.tolist():
+        spans = batch.spans[first : first + count].tolist()
+        frames = np.concatenate([batch.frames[begin:end].numpy() for begin, end in spans])
+        found.append((frames, np.diff(spans).ravel(), batch.words[first : first + count].tolist()))
+        first += count
+    return found
+
+
+def test_a_shuffled_plan_has_every_utterance_once_and_follows_from_its_seed(folder: Path) -> None:
+    batches = loader(SpeechCorpus(folder))
+    plan = batches.plan(seed=1)
+    assert sorted(np.concatenate(plan)) == list(range(64))
+    assert [part.tolist() for part in plan] == [part.tolist() for part in batches.plan(seed=1)]
+    assert [part.tolist() for part in plan] != [part.tolist() for part in batches.plan(seed=2)]
+    assert len(plan) == len(batches)
+
+
+def test_batches_hold_utterances_of_about_one_number_of_words(folder: Path) -> None:
+    corpus = SpeechCorpus(folder)
+
+    def spread(plan: list[np.ndarray]) -> float:
+        return float(np.mean([np.ptp([len(corpus.words[position]) for position in part]) for part in plan]))
+
+    batches = loader(corpus)
+    assert spread(batches.plan(seed=0)) < 0.5 * spread(batches.plan(seed=None))
+
+
+def test_a_batch_holds_the_words_and_labels_of_its_positions(folder: Path) -> None:
+    corpus = SpeechCorpus(folder)
+    vocabulary = Vocabulary.from_utterances(corpus.words)
+    batch = loader(corpus).batch(np.array([3, 0]))
+    assert batch.labels.tolist() == [3, 0]
+    assert batch.word_counts.tolist() == [len(corpus.words[3]), len(corpus.words[0])]
+    assert batch.words.tolist() == vocabulary.index(corpus.words[3] + corpus.words[0]).tolist()
+
+
+def test_audio_is_cut_at_the_frame_limit(folder: Path) -> None:
+    corpus = SpeechCorpus(folder)
+    limit = int(corpus.spans(0)[1][0])
+    batch = loader(corpus, frame_limit=limit).batch(np.array([0]))
+    assert len(batch.frames) <= limit
+    # Later words may still read what the first one's last frames reach into.
+    assert batch.reads.lengths[1:].max() <= 6
+
+
+def test_whole_utterances_with_equally_many_words_are_sorted_by_frames(uneven: Path) -> None:
+    corpus = SpeechCorpus(uneven)
+
+    def spread(scheme: SegmentScheme) -> float:
+        plan = loader(corpus, batch_size=4, scheme=scheme).plan(seed=0)
+        return float(np.mean([np.ptp([corpus.frame_count(position) for position in part]) for part in plan]))
+
+    assert spread(SegmentScheme("utterance")) < 0.5 * spread(SegmentScheme("words"))
+
+
+def test_a_model_that_reads_no_frames_opens_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = SpeechCorpus(folder)
+    monkeypatch.delattr(SpeechCorpus, "frames")
+    batches = loader(corpus, scheme=SegmentScheme("none"), front_end=FrontEnd("mfcc", 1), augmentation=EVERYTHING)
+    batches.keep_on("cpu")
+    batch = batches.batch(np.array([2, 4]), seed=0)
+    assert batch.frames.shape == (1, 12)
+    assert batch.mixture is not None
+    assert batches.device_bytes == 0
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: f"{scheme.segments}-{scheme.margin}")
+@pytest.mark.parametrize("front_end", [FrontEnd(), FrontEnd("mfcc", 1, "utterance")], ids=["plain", "mfcc"])
+def test_batches_are_the_same_when_their_frames_are_kept_on_a_device(
+    uneven: Path, scheme: SegmentScheme, front_end: FrontEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = SpeechCorpus(uneven)
+    mapped, kept = (loader(corpus, scheme=scheme, front_end=front_end, frame_limit=60) for _ in range(2))
+    expected = [mapped.batch(positions) for positions in mapped.plan(seed=3)]
+    kept.keep_on("cpu")
+    assert kept.device_bytes == sum(read.frames.nbytes for read in expected if scheme.segments != "none")
+    monkeypatch.delattr(SpeechCorpus, "frames")
+    for positions, batch in zip(kept.plan(seed=3), expected, strict=True):
+        assert_equal(kept.batch(positions), batch)
+        assert_equal(kept.batch(positions, seed=1), batch)
+
+
+def test_a_seed_without_augmentation_changes_nothing(folder: Path) -> None:
+    batches = loader(SpeechCorpus(folder))
+    assert_equal(batches.batch(np.array([1, 2]), seed=5), batches.batch(np.array([1, 2])))
+    assert batches.batch(np.array([1, 2]), seed=5).mixture is None
+
+
+def test_augmentation_without_a_seed_changes_nothing(folder: Path) -> None:
+    corpus = SpeechCorpus(folder)
+    batch = loader(corpus, augmentation=EVERYTHING).batch(np.array([1, 2]))
+    assert_equal(batch, loader(corpus).batch(np.array([1, 2])))
+    assert batch.mixture is None
+
+
+def test_augmentation_of_an_utterance_depends_on_the_seed_and_its_position_alone(folder: Path) -> None:
+    corpus = SpeechCorpus(folder)
+    alone = loader(corpus, augmentation=EVERYTHING).batch(np.array([3]), seed=7)
+    batches = loader(corpus, augmentation=EVERYTHING)
+    batches.batch(np.arange(20), seed=7)
+    together = batches.batch(np.array([9, 0, 3, 5]), seed=7)
+    for mine, theirs in zip(utterances_of(alone)[0], utterances_of(together)[2], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    other = utterances_of(batches.batch(np.array([3]), seed=8))[0]
+    assert other[0].shape != utterances_of(alone)[0][0].shape or not np.array_equal(
+        other[0], utterances_of(alone)[0][0]
+    )
+
+
+def test_augmented_frames_go_through_the_front_end(folder: Path) -> None:
+    corpus = SpeechCorpus(folder)
+    louder = AugmentationSettings(gain_db=6)
+
+    def first(augmentation: AugmentationSettings, front_end: FrontEnd, seed: int | None) -> np.ndarray:
+        batches = loader(corpus, augmentation=augmentation, front_end=front_end, scheme=SegmentScheme("utterance"))
+        return batches.batch(np.array([0]), seed).frames.numpy()
+
+    plain, varied = (first(louder, FrontEnd(), seed) for seed in (None, 1))
+    assert np.ptp(varied - plain) < 1e-5 < abs((varied - plain).mean())
+    # What is standardised has no level.
+    standardised = [first(louder, FrontEnd(normalisation="utterance"), seed) for seed in (None, 1)]
+    np.testing.assert_allclose(*standardised, atol=1e-4)
+    # A louder utterance has another zeroth coefficient and the same others.
+    cepstra = [first(louder, FrontEnd("mfcc"), seed) for seed in (None, 1)]
+    np.testing.assert_allclose(cepstra[0][:, 1:], cepstra[1][:, 1:], atol=1e-4)
+    assert np.abs(cepstra[0][:, 0] - cepstra[1][:, 0]).min() > 0.01
+
+
+def test_word_spans_follow_a_change_of_speed(folder: Path) -> None:
+    corpus = SpeechCorpus(folder)
+    batches = loader(corpus, augmentation=AugmentationSettings(speed=0.5))
+    for seed in range(10):
+        plain, varied = batches.batch(np.arange(8)), batches.batch(np.arange(8), seed)
+        lengths = np.diff(plain.spans.numpy()).ravel(), np.diff(varied.spans.numpy()).ravel()
+        assert (lengths[1] >= 1).all()
+        assert not np.array_equal(*lengths)
+        first = 0
+        for count in plain.word_counts.tolist():
+            ratio = lengths[1][first : first + count].sum() / lengths[0][first : first + count].sum()
+            assert 0.4 < ratio < 2.3
+            first += count
+
+
+def test_the_frame_limit_holds_for_slowed_utterances(folder: Path) -> None:
+    slow = AugmentationSettings(speed=0.5)
+    batches = loader(SpeechCorpus(folder), frame_limit=90, augmentation=slow, scheme=SegmentScheme("utterance"))
+    lengths = [len(batches.batch(np.array([position]), seed=0).frames) for position in range(30)]
+    assert max(lengths) == 90 and min(lengths) < 80
+
+
+def test_masks_do_not_change_the_cached_frames(folder: Path) -> None:
+    batches = loader(
+        SpeechCorpus(folder), augmentation=AugmentationSettings(time_masks=2), front_end=FrontEnd(deltas=1)
+    )
+    before = batches.inputs.frames(0).copy()
+    assert (batches.batch(np.array([0]), seed=0).frames != batches.batch(np.array([0])).frames).any()
+    np.testing.assert_array_equal(batches.inputs.frames(0), before)
+
+
+def test_utterances_are_mixed_within_their_batch(folder: Path) -> None:
+    batches = loader(SpeechCorpus(folder), augmentation=AugmentationSettings(mixup_alpha=0.4))
+    positions = np.array([5, 3, 9, 30])
+    batch = batches.batch(positions, seed=1)
+    assert batch.mixture is not None
+    assert sorted(batch.mixture.partner.tolist()) == [0, 1, 2, 3]
+    assert_equal(batch, batches.batch(positions))
+    again, other = batches.batch(positions, seed=1).mixture, batches.batch(positions, seed=2).mixture
+    assert again is not None and other is not None
+    assert torch.equal(batch.mixture.weight, again.weight) and torch.equal(batch.mixture.partner, again.partner)
+    assert not torch.equal(batch.mixture.weight, other.weight)
