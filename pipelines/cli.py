@@ -1,4 +1,4 @@
-"""The program `fgcme`: one function a verb. Stages are imported only when their verb is used."""
+"""The program `fgcme`: a table of verbs, with their help and what they run; a stage loads when its verb is used."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fgcme.errors import NotPreparedError, UnfinishedError, UserError, without_passwords
 
@@ -26,22 +28,66 @@ From a folder of speech to a registered model:
   fgcme register latest --name fgcme-ravdess --alias champion
   fgcme predict models:/fgcme-ravdess@champion some.wav --text "Kids are talking by the door"
 No corpus at hand: fgcme demo
+Options and an example of each verb: fgcme VERB --help
 """
-# The words that make an interrupted verb resume.
-_RESUME = {"train": ["--resume", "latest"], "tune": ["--resume"], "ablate": ["--resume"]}
+
+
+# Name and options of `ArgumentParser.add_argument`.
+Argument = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb of the program.
+
+    Attributes:
+        name: as it is typed.
+        summary: its line in `fgcme --help`.
+        example: a command that works.
+        run: what it does; returns the exit status, or None for success.
+        details: what its own help says besides the summary.
+        arguments: what it takes.
+        one_of: arguments of which at most one may be given.
+        resume: the words that make an interrupted call resume; empty if the same call does.
+    """
+
+    name: str
+    summary: str
+    example: str
+    run: Callable[[argparse.Namespace], int | None]
+    details: str = ""
+    arguments: Sequence[Argument] = ()
+    one_of: Sequence[Argument] = ()
+    resume: Sequence[str] = ()
+
+    def add_to(self, verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+        """Give the program this verb."""
+        sentence = f"{self.summary[0].upper()}{self.summary[1:]}."
+        parser = verbs.add_parser(
+            self.name,
+            help=self.summary,
+            description=f"{sentence}\n{self.details}".strip(),
+            epilog=f"example:\n  {self.example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        for name, options in self.arguments:
+            parser.add_argument(name, **options)
+        group = parser.add_mutually_exclusive_group() if self.one_of else parser
+        for name, options in self.one_of:
+            group.add_argument(name, **options)
+        parser.set_defaults(verb=self.name, run=self.run, resume_words=self.resume)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = parse(words)
-    run: Callable[[argparse.Namespace], int | None] = options.run
-    # A program that is told to end says so in the runs that it began, as after Ctrl-C.
+    # SIGTERM ends open runs as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return run(options) or 0
+        return int(options.run(options) or 0)
     except UnfinishedError as error:
-        _complain(f"{error}; {_way_to_resume(options.verb, [*words, *error.settings])}")
+        _complain(f"{error}; {_way_to_resume(options, [*words, *error.settings])}")
         return 2
     except NotPreparedError as error:
         prepare = ["fgcme", "prepare", options.experiment, *options.overrides] if "experiment" in options else []
@@ -51,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return 2
     except KeyboardInterrupt:
-        _complain(f"interrupted; what is finished is kept; {_way_to_resume(options.verb, words)}")
+        _complain(f"interrupted; what is finished is kept; {_way_to_resume(options, words)}")
         return 130
     except BrokenPipeError:
         return 141
@@ -61,150 +107,46 @@ def _complain(sentence: str) -> None:
     print(f"fgcme: {without_passwords(sentence)}", file=sys.stderr)
 
 
-def _way_to_resume(verb: str, words: list[str]) -> str:
-    """How to resume a verb that was called with these words."""
-    if verb not in _RESUME:
+def _way_to_resume(options: argparse.Namespace, words: list[str]) -> str:
+    """How to resume a call.
+
+    Args:
+        options: of the call.
+        words: of the call, with what has to be changed for it to be resumed.
+    """
+    if not options.resume_words:
         return "run it again to continue"
-    resuming = any(word.partition("=")[0] == "--resume" for word in words)
-    return f"resume with `{shlex.join(['fgcme', *words, *([] if resuming else _RESUME[verb])])}`"
+    added = [] if options.resume else options.resume_words
+    return f"resume with `{shlex.join(['fgcme', *words, *added])}`"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """As `parse_args`, with overrides allowed anywhere behind the verb, after options too."""
-    parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    if rest and ("overrides" not in options or any(word.startswith("-") or "=" not in word for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        options.overrides = [*options.overrides, *rest]
-    return options
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fgcme",
         description="Fine-grained cross-modality excitement for speech emotion recognition.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-
-    def verb(
-        name: str, run: Callable[[argparse.Namespace], int | None], text: str, example: str
-    ) -> argparse.ArgumentParser:
-        added = verbs.add_parser(
-            name,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            epilog=f"example:\n  {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        added.set_defaults(run=run, verb=name)
-        return added
-
-    def experiment_verb(
-        name: str, run: Callable[[argparse.Namespace], int | None], text: str, example: str
-    ) -> argparse.ArgumentParser:
-        added = verb(name, run, text, example)
-        added.add_argument("experiment", metavar="EXPERIMENT", help="name or path of an experiment file")
-        added.add_argument(
-            "overrides", metavar="key=value", nargs="*", default=(), help="settings, e.g. training.epochs=5"
-        )
-        return added
-
-    demo = verb("demo", _demo, "the whole job on the embedded corpus, start to end", "fgcme demo")
-    _add_overrides(demo)
-    verb("corpora", _corpora, "what corpora are supported, and how to get them", "fgcme corpora")
-    prepare = experiment_verb(
-        "prepare",
-        _prepare,
-        "align every word of a corpus with its frames and extract features",
-        "fgcme prepare ravdess --root path/to/RAVDESS",
-    )
-    prepare.add_argument("--root", metavar="DIR", help="folder of the corpus (corpus.root)")
-    experiment_verb(
-        "check",
-        _check,
-        "counts against the protocol, overlap of speakers and texts between the parts, coverage of the alignment",
-        "fgcme check ravdess",
-    )
-    train = experiment_verb(
-        "train", _train, "cross-validate over folds and seeds", "fgcme train ravdess training.epochs=5 --fold 0"
-    )
-    train.add_argument("--fold", metavar="N", type=int, action="append", help="only this fold; may be repeated")
-    train.add_argument("--resume", metavar="RUN", help="complete a run that was interrupted: its id, name or `latest`")
-    tune = experiment_verb(
-        "tune",
-        _tune,
-        "search for a better configuration, on dev parts only",
-        "fgcme tune ravdess --space pooling --trials 8",
-    )
-    tune.add_argument("--space", metavar="NAME", required=True, help="name or path of a search space")
-    tune.add_argument("--trials", metavar="N", type=int, help="configurations to try (tune.trials)")
-    way = tune.add_mutually_exclusive_group()
-    way.add_argument("--resume", action="store_true", help="resume the latest sweep over this space")
-    way.add_argument("--dry-run", action="store_true", help="say what it would take, and start nothing")
-    ablate = experiment_verb(
-        "ablate",
-        _ablate,
-        "train variants on the same folds and seeds, and compare them",
-        "fgcme ablate ravdess --space paper_ablation",
-    )
-    ablate.add_argument("--space", metavar="NAME", required=True, help="name or path of an ablation")
-    ablate.add_argument(
-        "--selection",
-        choices=["dev", "test", "both"],
-        help="how epochs are chosen (protocol.selection); `test` is the published code's rule, and optimistic",
-    )
-    ablate.add_argument("--resume", action="store_true", help="resume the latest ablation over this space")
-    report = verb(
-        "report",
-        _report,
-        "a page with the tables and figures of an ablation, a cross-validation or a sweep",
-        "fgcme report latest --output report",
-    )
-    report.add_argument(
-        "run_id", metavar="RUN", help="a run of `fgcme ablate`, `train` or `tune`: its id, name or `latest`"
-    )
-    report.add_argument("--output", metavar="DIR", help="folder for the page and its files (report-ID)")
-    register = verb(
-        "register",
-        _register,
-        "put a run's model into the MLflow registry",
-        "fgcme register latest --name fgcme-ravdess --alias champion",
-    )
-    register.add_argument("run_id", metavar="RUN", help="a run of `fgcme train`: its id, name or `latest`")
-    register.add_argument("--name", required=True, help="name in the registry")
-    register.add_argument("--alias", help="alias to set, such as champion")
-    predict = verb(
-        "predict",
-        _predict,
-        "emotions of recordings, word by word",
-        'fgcme predict models:/fgcme-ravdess@champion some.wav --text "Kids are talking by the door"',
-    )
-    predict.add_argument(
-        "model", metavar="MODEL_URI", help="models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model"
-    )
-    predict.add_argument("audio", metavar="AUDIO", nargs="+", help="sound files")
-    predict.add_argument("--text", action="append", default=[], help="what is said; once for all, or once a file")
-    predict.add_argument("--format", choices=["table", "json", "csv", "textgrid"], default="table")
-    predict.add_argument("--output", metavar="DIR", help="folder for TextGrid files")
-    sync = verb(
-        "sync",
-        _sync,
-        "send to MLflow what could not be recorded while its server was away",
-        "fgcme sync --storage storage",
-    )
-    sync.add_argument("--storage", metavar="DIR", default="storage", help="folder of the results (storage.path)")
-    verb("doctor", _doctor, "what this machine has", "fgcme doctor")
-    return parser
+    parser.add_argument("--version", action="version", version=f"fgcme {_version()}")
+    verbs = parser.add_subparsers(metavar="VERB")
+    for verb in VERBS:
+        verb.add_to(verbs)
+    options, rest = parser.parse_known_args(arguments)
+    if "verb" not in options:
+        parser.exit(2, parser.format_help())
+    if rest and ("overrides" not in options or any(word.startswith("-") or "=" not in word for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}; see `fgcme {options.verb} --help`")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
+    return options
 
 
-def _add_overrides(parser: argparse.ArgumentParser) -> None:
-    # With a default, argparse does not count them among the arguments that are required.
-    parser.add_argument(
-        "overrides", metavar="key=value", nargs="*", default=(), help="settings, e.g. training.epochs=5"
-    )
+def _version() -> str:
+    try:
+        return metadata.version("fgcme")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 def _load(options: argparse.Namespace, extra: Sequence[str] = ()) -> Experiment:
@@ -307,6 +249,150 @@ def _doctor(options: argparse.Namespace) -> int:
     from pipelines import doctor
 
     return doctor.run()
+
+
+def _argument(name: str, text: str, **options: Any) -> Argument:
+    return name, {"help": text, **options}
+
+
+_EXPERIMENT = _argument(
+    "experiment", "name of an experiment, such as `demo` or `ravdess`, or path of its file", metavar="EXPERIMENT"
+)
+# With a default, argparse does not count them among the arguments that are required.
+_OVERRIDES = _argument("overrides", "settings, e.g. training.epochs=5", metavar="key=value", nargs="*", default=())
+
+VERBS = (
+    Verb(
+        name="demo",
+        summary="do the whole job on the embedded corpus, start to end",
+        example="fgcme demo",
+        run=_demo,
+        details="Prepares, trains, tunes, registers and predicts: about 2 minutes on 2 cores.",
+        arguments=[_OVERRIDES],
+    ),
+    Verb(
+        name="corpora",
+        summary="list the corpora that are supported, and how to get them",
+        example="fgcme corpora",
+        run=_corpora,
+    ),
+    Verb(
+        name="prepare",
+        summary="align every word of a corpus with its frames and extract features",
+        example="fgcme prepare ravdess --root path/to/RAVDESS",
+        run=_prepare,
+        details="Run again, it prepares only what is missing or has changed.",
+        arguments=[_EXPERIMENT, _OVERRIDES, _argument("--root", "folder of the corpus (corpus.root)", metavar="DIR")],
+    ),
+    Verb(
+        name="check",
+        summary="compare a prepared corpus with its protocol",
+        example="fgcme check ravdess",
+        run=_check,
+        details="Shows the counts, what train, dev and test parts share, and how many words the aligner found.",
+        arguments=[_EXPERIMENT, _OVERRIDES],
+    ),
+    Verb(
+        name="train",
+        summary="cross-validate over folds and seeds",
+        example="fgcme train ravdess training.epochs=5 --fold 0",
+        run=_train,
+        details="Records a run, and one below it for each fold and seed.",
+        arguments=[
+            _EXPERIMENT,
+            _OVERRIDES,
+            _argument("--fold", "only this fold; may be repeated", metavar="N", type=int, action="append"),
+            _argument("--resume", "complete a run that was interrupted: its id, name or `latest`", metavar="RUN"),
+        ],
+        resume=["--resume", "latest"],
+    ),
+    Verb(
+        name="tune",
+        summary="search for a better configuration, on dev parts only",
+        example="fgcme tune ravdess --space pooling --trials 8",
+        run=_tune,
+        details="Writes the best one as an experiment file that `fgcme train` takes.",
+        arguments=[
+            _EXPERIMENT,
+            _OVERRIDES,
+            _argument("--space", "name or path of a search space", metavar="NAME", required=True),
+            _argument("--trials", "configurations to try (tune.trials)", metavar="N", type=int),
+        ],
+        one_of=[
+            _argument("--resume", "resume the latest sweep over this space", action="store_true"),
+            _argument("--dry-run", "say what it would take, and start nothing", action="store_true"),
+        ],
+        resume=["--resume"],
+    ),
+    Verb(
+        name="ablate",
+        summary="train variants on the same folds and seeds, and compare them",
+        example="fgcme ablate ravdess --space paper_ablation",
+        run=_ablate,
+        details="Each variant is compared with the ablation's reference, paired by fold and seed.",
+        arguments=[
+            _EXPERIMENT,
+            _OVERRIDES,
+            _argument("--space", "name or path of an ablation", metavar="NAME", required=True),
+            _argument(
+                "--selection",
+                "how epochs are chosen (protocol.selection); `test` is the published code's rule, and optimistic",
+                choices=["dev", "test", "both"],
+            ),
+            _argument("--resume", "resume the latest ablation over this space", action="store_true"),
+        ],
+        resume=["--resume"],
+    ),
+    Verb(
+        name="report",
+        summary="write a page with the tables and figures of an ablation, a cross-validation or a sweep",
+        example="fgcme report latest --output report",
+        run=_report,
+        details="Besides the page: the figures, and the tables as CSV and LaTeX.",
+        arguments=[
+            _argument("run_id", "a run of `fgcme ablate`, `train` or `tune`: its id, name or `latest`", metavar="RUN"),
+            _argument("--output", "folder for the page and its files (report-ID)", metavar="DIR"),
+        ],
+    ),
+    Verb(
+        name="register",
+        summary="put a run's model into the MLflow registry",
+        example="fgcme register latest --name fgcme-ravdess --alias champion",
+        run=_register,
+        details="Of a cross-validation it takes the fold with the highest dev score.",
+        arguments=[
+            _argument("run_id", "a run of `fgcme train`: its id, name or `latest`", metavar="RUN"),
+            _argument("--name", "name in the registry", required=True),
+            _argument("--alias", "alias to set, such as champion"),
+        ],
+    ),
+    Verb(
+        name="predict",
+        summary="predict the emotions of recordings, word by word",
+        example='fgcme predict models:/fgcme-ravdess@champion some.wav --text "Kids are talking by the door"',
+        run=_predict,
+        arguments=[
+            _argument("model", "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model", metavar="MODEL_URI"),
+            _argument("audio", "sound files", metavar="AUDIO", nargs="+"),
+            _argument("--text", "what is said; once for all, or once a file", action="append", default=[]),
+            _argument("--format", "what is printed", choices=["table", "json", "csv", "textgrid"], default="table"),
+            _argument("--output", "folder for TextGrid files", metavar="DIR"),
+        ],
+    ),
+    Verb(
+        name="sync",
+        summary="send to MLflow what could not be recorded while its server was away",
+        example="fgcme sync --storage storage",
+        run=_sync,
+        arguments=[_argument("--storage", "folder of the results (storage.path)", metavar="DIR", default="storage")],
+    ),
+    Verb(
+        name="doctor",
+        summary="show what this machine has for each stage, and what is missing",
+        example="fgcme doctor",
+        run=_doctor,
+    ),
+)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,9 @@ import pytest
 from fgcme.errors import UnfinishedError
 from pipelines import cli
 
-VERBS = ["demo", "corpora", "prepare", "check", "train", "tune", "ablate", "report", "register", "predict", "doctor"]
-
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    """The exit status, and what was printed on standard error."""
+    """The exit status, and what was printed to standard error."""
     status = cli.main(arguments)
     return status, capsys.readouterr().err
 
@@ -28,19 +27,33 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_with_an_example_that_parses(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("verb", cli.VERBS, ids=lambda verb: verb.name)
+def test_every_verb_has_help_with_an_example_that_parses(verb: cli.Verb, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main([verb, "--help"])
+        cli.main([verb.name, "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    example = re.search(rf"example:\n  fgcme ({verb}.*)", text)
+    example = re.search(rf"example:\n  fgcme ({verb.name}.*)", text)
     assert example is not None
     words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', example[1])]
     assert callable(cli.parse(words).run)
 
 
-def test_help_comes_without_loading_the_engines() -> None:
+def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    listed = re.findall(r"^    (\w+)  +\S", capsys.readouterr().out, re.MULTILINE)
+    assert listed == [verb.name for verb in cli.VERBS]
+
+
+def test_the_version_is_that_of_the_installed_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"fgcme {metadata.version('fgcme')}\n"
+
+
+def test_help_loads_no_engine() -> None:
     code = (
         "import sys; from pipelines import cli\n"
         "try: cli.main(['--help'])\n"
@@ -94,7 +107,9 @@ def test_overrides_may_stand_before_and_behind_options() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["train", "ravdess", "--folds", "1"], ["doctor", "now"], [], ["fly"]])
-def test_an_unknown_option_or_verb_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_option_or_verb_or_none_is_refused_with_help(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.parse(arguments)
     assert ended.value.code == 2
@@ -130,17 +145,17 @@ def test_corpora_says_how_to_get_and_how_to_cite_each(capsys: pytest.CaptureFixt
         ),
     ],
 )
-def test_what_is_left_in_the_middle_says_the_command_that_goes_on(
+def test_interrupted_work_names_the_command_that_resumes_it(
     arguments: list[str],
     error: BaseException,
     sentence: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def end(options: object) -> None:
+    def end(*given: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, f"_{arguments[0]}", end)
+    monkeypatch.setattr(f"pipelines.{arguments[0]}.run", end)
     status, text = run(capsys, *arguments)
     assert status != 0
     assert f"; resume with `{sentence}`\n" in text
