@@ -1,4 +1,4 @@
-"""Demo: the whole job on the embedded corpus, every stage the real one, in a few minutes on two cores."""
+"""Demo: the whole job on the embedded corpus, by the real stages, in about two minutes on two cores."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(overrides: Sequence[str] = ()) -> None:
     started = time.monotonic()
     experiment = load_experiment(bundled.experiment_file("demo"), overrides)
     uri = resolve_uri(experiment.tracking.uri)
-    # One Ray for all stages: each would otherwise start its own.
+    # One Ray for all stages, which would each start their own.
     with ray_session():
         _title("1/5  prepare: synthesise speech, align words with frames, extract features")
         prepare.run(experiment)

@@ -58,7 +58,7 @@ def _speech() -> str:
 def _tracking() -> str:
     uri = resolve_uri(None)
     if uri.startswith("sqlite:"):
-        # Asking must not leave a database behind: one is made elsewhere instead.
+        # Try in a temporary folder: the doctor leaves no database behind.
         with tempfile.TemporaryDirectory() as folder:
             prepare_store(f"sqlite:///{folder}/mlflow.db")
     else:

@@ -1,6 +1,6 @@
 """Train: cross-validation over folds and seeds, each training a task of Ray, or a Ray Train job that it starts.
 
-The driver makes the MLflow runs and hands their ids out. What is finished is kept in the storage folder: a
+The driver creates the MLflow runs and passes their ids to the tasks. Finished trainings stay in the storage folder: a
 cross-validation that is resumed trains only what is left.
 """
 
@@ -20,6 +20,7 @@ from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import CrossValidationSummary, summarise
 from fgcme.experiment import Experiment
 from fgcme.report.confusion import confusion_figure
+from fgcme.report.formatting import count
 from fgcme.tracking import Tracker
 from pipelines.cluster import concurrent_slots, ray_session, writable_folder
 from pipelines.runs import records
@@ -36,8 +37,8 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
 
     Args:
         experiment: what to train.
-        folds: only these; all of the protocol's by default.
-        resume: a run that was interrupted, to be completed: its id, its name or `latest`.
+        folds: train only these; by default all of the protocol's.
+        resume: id or name of an interrupted run to complete, or `latest`.
 
     Returns:
         The id of the MLflow run.
@@ -66,25 +67,32 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
             assignment=assignment,
             documents={"experiment.yaml": experiment.to_yaml()},
         )
-        plan = f"{len(chosen)} folds x {len(experiment.training.seeds)} seeds"
+        plan = f"{count(len(chosen), 'fold')} x {count(len(experiment.training.seeds), 'seed')}"
         print("\n".join(records.describe_participants(experiment, corpus, assignment, plan)))
         with open_run(tracker, request, resumed) as opened:
             jobs = _jobs(experiment, corpus_folder, corpus.description.corpus_hash, assignment, tracker, opened)
             asked = [Training(job) for job in jobs if job.fold in chosen]
             run_trainings(asked, opened, slots, f"--resume {opened.run_id}")
-            # Folds that were trained before, by a run that is now completed, count as well.
+            # Folds that the resumed run trained earlier count as well.
             trained = [job for job in jobs if read_result(job.folder) is not None]
             predictions = pa.concat_tables(pq.read_table(job.folder / "predictions.parquet") for job in trained)
             outcome = Outcome(experiment, assignment, predictions, complete=len(trained) == len(jobs))
             _record(tracker, opened.run_id, outcome)
     results = [result for job in trained if (result := read_result(job.folder)) is not None]
-    _conclude(outcome, results, opened.run_id)
+    _print_result(outcome, results, opened.run_id)
     return opened.run_id
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a cross-validation gave: the test predictions of its folds, all of them or (not `complete`) some."""
+    """What a cross-validation gave.
+
+    Attributes:
+        experiment: what was trained.
+        assignment: its protocol applied to the corpus.
+        predictions: of the test parts of the folds that were trained.
+        complete: whether all folds were.
+    """
 
     experiment: Experiment
     assignment: Assignment
@@ -103,7 +111,7 @@ class Outcome:
 
     @functools.cached_property
     def untuned(self) -> CrossValidationSummary | None:
-        """Without the speakers that the configuration was chosen on; None if there were none, or if none is left."""
+        """Without the speakers that the configuration was tuned on; None if it was not tuned, or no speaker is left."""
         tuned_on = self.experiment.protocol.tuned_on
         summary = summarise(self.predictions, self.classes, tuned_on)
         return summary if tuned_on and summary.utterances else None
@@ -112,12 +120,16 @@ class Outcome:
 def _interrupted(tracker: Tracker, resume: str) -> str:
     """The id of the run to resume.
 
+    Args:
+        tracker: where it is recorded.
+        resume: its id, its name or `latest`.
+
     Raises:
         UserError: there is no such run, or it is of another verb.
     """
     found = tracker.find_run(resume)
     if found.data.tags.get("fgcme.kind") != KIND:
-        raise UserError(f"{resume}: not a run of `fgcme train`; give one's id")
+        raise UserError(f"--resume {resume}: not a run of `fgcme train`; give the id of one")
     return str(found.info.run_id)
 
 
@@ -129,7 +141,7 @@ def _jobs(
     tracker: Tracker,
     opened: OpenRun,
 ) -> list[Job]:
-    """All trainings of the cross-validation, seed by seed."""
+    """The jobs of all trainings of the cross-validation, seed by seed."""
     return [
         Job(experiment, corpus, corpus_hash, fold, seed, opened.folder / f"fold-{fold}-seed-{seed}", tracker, run="")
         for seed in experiment.training.seeds
@@ -138,7 +150,8 @@ def _jobs(
 
 
 def _record(tracker: Tracker, parent: str, outcome: Outcome) -> None:
-    # Some folds alone are no cross-validation: their mean must not be taken for one.
+    """Record the metrics, the confusion matrix and the predictions with the run."""
+    # The mean of some folds alone is no cross-validation.
     if outcome.complete:
         tracker.log_metrics(parent, _metrics("test", outcome.summary), 0)
         if outcome.untuned is not None:
@@ -156,8 +169,8 @@ def _metrics(part: str, summary: CrossValidationSummary) -> dict[str, float]:
     return metrics | {f"{part}/{name}_deviation": value for name, value in summary.deviation.items()}
 
 
-def _conclude(outcome: Outcome, results: list[Result], parent: str) -> None:
-    # One seed has no spread.
+def _print_result(outcome: Outcome, results: list[Result], parent: str) -> None:
+    # One seed has no deviation.
     several = len(outcome.summary.by_seed) > 1
 
     def metrics(of: CrossValidationSummary) -> str:
@@ -176,5 +189,6 @@ def _conclude(outcome: Outcome, results: list[Result], parent: str) -> None:
     if experiment.protocol.tuned_on:
         print(records.UNTUNED_NOTE)
         print(f"  {metrics(outcome.untuned)}" if outcome.untuned else "  no speaker is left")
-    print(f"  {len(results)} trainings, {sum(result.seconds for result in results):.0f} s of training time")
+    seconds = sum(result.seconds for result in results)
+    print(f"  {count(len(results), 'training')}, {seconds:.0f} s of training time")
     print(f"\nrun {parent}; next: fgcme register {parent} --name fgcme-{experiment.name} --alias champion")

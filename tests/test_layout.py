@@ -158,12 +158,7 @@ WITHOUT_MIRROR = {
     "fgcme.serving.served_model",
     "fgcme.tracking.relay",
     "fgcme.tracking.store",
-    "pipelines.demo",
-    "pipelines.runs.provenance",
     "pipelines.sync",
-    "pipelines.train",
-    "pipelines.training.job",
-    "pipelines.training.runner",
 }
 TOO_LONG = {
     "fgcme.tracking.tracker",

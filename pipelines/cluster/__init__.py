@@ -1,4 +1,4 @@
-"""The machines: Ray, its capacity, the shared folder, one driver at a time, progress shown in a terminal."""
+"""The machines: Ray, its capacity, the shared folder, one driver at a time, progress in a terminal."""
 
 from pipelines.cluster.capacity import (
     capacity,

@@ -1,4 +1,4 @@
-"""How much work the cluster has room for, asked before anything waits for what it can never have."""
+"""How much work the cluster has room for, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from pipelines.cluster import ray_internals
 
 
 def require_capacity(cpus: float, gpus: float, purpose: str, workers: int = 1) -> None:
-    """Refuse what the cluster can never give: Ray would wait for it for ever, without a word.
+    """Refuse what the cluster can never give, for which Ray would wait for ever in silence.
 
-    Counts every node, busy or not; on a cluster that grows, every node it may grow to.
+    Counts every node, busy or not, and on a cluster that grows every node it may grow to.
 
     Args:
         cpus: CPUs that one worker needs, on one node.
         gpus: GPUs that one worker needs, on one node.
         purpose: what for, as in `one training`.
-        workers: how many of them are needed at once.
+        workers: how many workers are needed at once.
 
     Raises:
         UserError: the cluster has fewer, or its nodes have no room for so many workers.
     """
     way_out = "ask for less, or set RAY_ADDRESS to a larger cluster"
-    has = cluster_resources()
+    resources = cluster_resources()
     for name, needed in (("CPU", workers * cpus), ("GPU", workers * gpus)):
-        if needed > has.get(name, 0.0):
-            raise UserError(f"{purpose} needs {needed:g} {name}s at once and Ray has {has.get(name, 0.0):g}: {way_out}")
+        available = resources.get(name, 0.0)
+        if needed > available:
+            raise UserError(f"{purpose} needs {needed:g} {name}s at once and Ray has {available:g}: {way_out}")
     if (fit := capacity(cpus, gpus)) < workers:
         raise UserError(
             f"{purpose} needs {workers} times {cpus:g} CPUs and {gpus:g} GPUs, each on one node, and the nodes have "
@@ -65,19 +66,19 @@ def capacity(cpus: float, gpus: float) -> int:
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     present = worker_capacity([node["Resources"] for node in nodes if node["Alive"]], cpus, gpus)
     grown = 0
-    for kind in ray_internals.node_types():
-        # There may be any number of nodes of a kind that counts -1.
-        most = kind.max_count if kind.max_count >= 0 else sys.maxsize
-        grown += most * worker_capacity([dict(kind.resources)], cpus, gpus)
-    # A cluster that grows may also be limited in all that it has.
+    for node_type in ray_internals.node_types():
+        # -1: any number of nodes.
+        count = node_type.max_count if node_type.max_count >= 0 else sys.maxsize
+        grown += count * worker_capacity([dict(node_type.resources)], cpus, gpus)
+    # A cluster that grows may also have limits over all nodes.
     return min(max(present, grown), worker_capacity([cluster_resources()], cpus, gpus))
 
 
 def worker_capacity(nodes: Iterable[Mapping[str, float]], cpus: float, gpus: float) -> int:
-    """How many workers fit on some nodes at once; none is spread over two nodes, and no part of one over two GPUs.
+    """How many workers fit on some nodes at once; none is spread over two nodes, and no share of a GPU over two GPUs.
 
     Args:
-        nodes: what each of them has, by resource name.
+        nodes: what each node has, by resource name.
         cpus: CPUs that one worker needs.
         gpus: GPUs that one worker needs.
 
@@ -86,7 +87,7 @@ def worker_capacity(nodes: Iterable[Mapping[str, float]], cpus: float, gpus: flo
     """
 
     def times(available: float, needed: float) -> int:
-        # A tenth fits three times into three tenths, though not in floating point.
+        # In floating point 0.3 / 0.1 is less than 3.
         return int(available / needed + 1e-9)
 
     count = 0
@@ -100,10 +101,10 @@ def worker_capacity(nodes: Iterable[Mapping[str, float]], cpus: float, gpus: flo
 
 
 def cluster_resources() -> dict[str, float]:
-    """All that Ray has, by resource name, or may grow to."""
+    """All that Ray has, or may grow to, by resource name."""
     import ray
 
-    has: dict[str, float] = dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
-    for name, most in ray_internals.largest_resources().items():
-        has[name] = max(has.get(name, 0.0), most)
-    return has
+    resources: dict[str, float] = dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
+    for name, largest in ray_internals.largest_resources().items():
+        resources[name] = max(resources.get(name, 0.0), largest)
+    return resources

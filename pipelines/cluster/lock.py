@@ -1,4 +1,4 @@
-"""One driver at a time: whoever writes to a folder of the storage holds its lock."""
+"""One driver at a time: a driver that writes to a folder of the storage holds its lock."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from pathlib import Path
 from fgcme.errors import UserError
 
 LOCK = "lock"
-"""Name of the lock's file, which stays when the lock is given back."""
+"""Name of the lock's file, which stays when the lock is released."""
 
 
 @contextmanager
 def driver_lock(folder: Path, what: str) -> Iterator[None]:
-    """Hold a folder for this driver; the lock goes with the process, however that ends.
+    """Hold a folder for this driver; the system releases the lock however the process ends.
 
     Args:
-        folder: made if need be.
-        what: is done there, as in `sweep 1234`.
+        folder: created if it does not exist.
+        what: the work that is done there, for messages, such as `sweep 1234`.
 
     Raises:
-        UserError: another driver holds it, whose host and process are named; or the folder cannot be written to.
+        UserError: another driver holds it (names host and process), or the folder cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Open for writing: NFS takes an exclusive lock on nothing else.
-        held = (folder / LOCK).open("a+", encoding="utf-8")
+        # Open for writing: NFS locks nothing else exclusively.
+        file = (folder / LOCK).open("a+", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror})") from None
-    with held as lock:
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""How far long work is: what is done, what is left, and how long that will take."""
+"""Progress of long work: what is done, what is left, and how long that will take."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import rich.progress
 from rich.console import Console
 from rich.text import Text
 
-# Off a terminal, counted work says no more often how far it is.
+# Counted work prints no more often than this outside a terminal.
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Shows how far work is: a live line at the foot of a terminal, plain lines anywhere else.
+    """Shows the progress of work: a live line at the foot of a terminal, plain lines anywhere else.
 
     The live line is on standard error, and only inside a `with` block, which removes it however the work ends.
 
     >>> progress = Progress("training", ["fold", "fold"])
-    >>> progress.step("fold 0: UAR 0.612", "fold", seconds=60, beside=0)
+    >>> progress.step("fold 0: UAR 0.612", "fold", seconds=60, others=0)
     fold 0: UAR 0.612  [1/2, 1 running, 00:00 left]
 
     Args:
         noun: what a piece of the work is.
-        left: the kind of each piece that is still to be done, or how many there are of each kind; pieces of one kind
-            take about as long.
+        left: the kind of each piece that is left, or how many there are of each kind; pieces of one kind take about
+            as long.
         already: pieces that were done before.
         failed_word: what to call pieces that failed.
-        verbose: show it at all.
+        verbose: whether to print anything.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Progress:
             self.say(f"{already} of {self._total} {noun}s are there already")
 
     def __getstate__(self) -> dict[str, object]:
-        """Without the live line, which belongs to this process: Ray Tune pickles whoever reports to a `Progress`."""
+        """Without the live line, which belongs to this process: Ray Tune pickles objects that hold a `Progress`."""
         return {**self.__dict__, "_live": None}
 
     def __enter__(self) -> Progress:
@@ -71,7 +71,7 @@ class Progress:
                 console=console,
                 transient=True,
                 refresh_per_second=2,
-                # Standard output that goes to a file must not end up in the terminal.
+                # Redirected output must stay out of the terminal.
                 redirect_stdout=sys.stdout.isatty(),
             )
             self._live.add_task(f"{self._noun}s", total=self._total, completed=self._done)
@@ -86,39 +86,44 @@ class Progress:
             self._live.stop()
             self._live = None
 
-    def step(self, message: str, kind: str, seconds: float, beside: int) -> None:
-        """One more piece is done.
+    def step(self, message: str, kind: str, seconds: float, others: int) -> None:
+        """Count a piece as done, and print a line.
 
         Args:
-            message: what to say of it.
-            kind: its own.
-            seconds: that it took, by itself.
-            beside: how many others are running.
+            message: the line.
+            kind: of the piece.
+            seconds: that the piece took.
+            others: how many others are running.
         """
         self._done += 1
         self._left[kind] -= 1
         self._seconds[kind].append(seconds)
-        # A free place is taken at once, as long as pieces are left.
-        self._running = min(beside + 1, self._left.total())
+        # The next piece starts at once, as long as some are left.
+        self._running = min(others + 1, self._left.total())
         now = time.monotonic()
         known = [seconds for each in self._seconds.values() for seconds in each]
-        # A kind that has not been timed yet counts as long as the others' mean.
+        # A kind without times yet counts as the mean of the others.
         ahead = sum(count * mean(self._seconds.get(kind) or known) for kind, count in self._left.items())
         self._finishes_at = now + (now - self._started) * ahead / sum(known)
         self.say(message if self._live is not None else f"{message}  [{self.state(now)}]")
 
     def fail(self, message: str, kind: str) -> None:
-        """A piece cannot be done."""
+        """Count a piece as failed, and print a line.
+
+        Args:
+            message: the line.
+            kind: of the piece.
+        """
         self._failed += 1
         self._left[kind] -= 1
         self.say(message)
 
     def advance(self, kind: str, done: int, failed: int) -> None:
-        """Several pieces are done at once, which are too many for a line each.
+        """Count several pieces as done, without a line for each.
 
         Args:
-            kind: theirs.
-            done: how many, with those that failed.
+            kind: of the pieces.
+            done: how many were done, failed ones among them.
             failed: how many of them failed.
         """
         self._done += done
@@ -126,7 +131,7 @@ class Progress:
         self._left[kind] -= done
         now = time.monotonic()
         if self._first_advance is None:
-            # The pace is measured from here: until now, workers were starting.
+            # Measure the pace from here: until now, workers were starting.
             self._first_advance = now, self._done
         since, before = self._first_advance
         if self._done > before:
@@ -144,10 +149,10 @@ class Progress:
         self._refresh()
 
     def state(self, now: float) -> str:
-        """How far the work is, such as `3/12, 2 running, 1 failed, 00:20 left`.
+        """The progress in words, such as `3/12, 2 running, 1 failed, 00:20 left`.
 
         Args:
-            now: of `time.monotonic`.
+            now: time by `time.monotonic`.
         """
         parts = [f"{self._done}/{self._total}"]
         if self._running:
@@ -164,7 +169,7 @@ class Progress:
 
 
 class _StateColumn(rich.progress.ProgressColumn):
-    """The end of the live line, whose time left runs down between two pieces."""
+    """The end of the live line, whose time left counts down between two pieces."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()

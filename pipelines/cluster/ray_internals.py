@@ -1,4 +1,4 @@
-"""What is used of Ray beyond its public interface, in one place; the test names the version that it was tried with."""
+"""All private interfaces of Ray that are used here; their test names the version that it was tried with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 def node_types() -> list[Any]:
     """Kinds of nodes that an autoscaling cluster may start, each with `resources` and `max_count`; none elsewhere.
 
-    No public function tells the bounds of an autoscaling cluster.
+    Ray has no public function for the bounds of an autoscaling cluster.
     """
     from ray._private.state import state
 
@@ -21,17 +21,17 @@ def node_types() -> list[Any]:
 
 
 def largest_resources() -> dict[str, float]:
-    """What an autoscaling cluster may grow to, by resource name; Ray Data sizes its pools by this. Empty elsewhere."""
+    """What an autoscaling cluster may grow to, by resource name; empty elsewhere. Ray Data sizes its pools by this."""
     from ray._private.state import state
 
-    return {name: float(most) for name, most in (state.get_max_resources_from_cluster_config() or {}).items()}
+    return {name: float(largest) for name, largest in (state.get_max_resources_from_cluster_config() or {}).items()}
 
 
 @contextmanager
 def agent_on_any_port() -> Iterator[None]:
     """Let the dashboard's agent of a Ray that is started in this block listen on any free port.
 
-    `ray.init` has no parameter for it: its agents have one port, for which a second Ray of a machine waits for seconds.
+    `ray.init` has no parameter for it: all agents use one port, for which a second Ray on the machine waits seconds.
     """
     from ray._private import parameter
 
@@ -43,13 +43,29 @@ def agent_on_any_port() -> Iterator[None]:
         parameter.RayParams = given  # type: ignore[misc]
 
 
-def stay_on_loopback() -> None:
-    """Keep Ray from replacing a loopback address by the machine's outer one, on whose interface it would then listen.
+def job_of_installed_code() -> Any:
+    """Settings of a job whose workers do not search the driver's folders for modules.
 
-    The switch is meant for macOS and Windows, where it says that all of Ray is on one machine.
+    Ray puts the driver's working directory first on its workers' path: a folder `pipelines` or `platform` of the user's
+    there would be imported instead of ours or the standard library's.
+    """
+    from ray.job_config import JobConfig
+
+    class InstalledCode(JobConfig):
+        def _serialize(self) -> str:
+            self._py_driver_sys_path.clear()
+            return super()._serialize()
+
+    return InstalledCode()
+
+
+def stay_on_loopback() -> None:
+    """Keep Ray from replacing a loopback address by the machine's outer one, and from listening on that.
+
+    The switch is meant for macOS and Windows, where it says that all of Ray runs on one machine.
     """
     from ray._private import ray_constants
 
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    # Ray has read the variable already if it was imported before us.
+    # Ray may have read the variable already, when it was imported.
     ray_constants.ENABLE_RAY_CLUSTER = False

@@ -1,4 +1,4 @@
-"""Ray: started on this machine alone, or joined where `RAY_ADDRESS` says."""
+"""A session of Ray: started on this machine only, or joined at `RAY_ADDRESS`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from fgcme.errors import UserError
 from pipelines.cluster import ray_internals
 
-# A socket's path has at most 107 characters, and Ray adds this to its folder's.
+# A socket's path has at most 107 characters, and Ray adds this to its folder's path.
 _FOLDER_LIMIT = 107 - len("/session_2000-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 
 
@@ -28,10 +28,11 @@ def ray_session() -> Iterator[None]:
     """Ray, for the length of a `with` block.
 
     Without `RAY_ADDRESS` Ray runs on this machine only: it listens on the loopback address, sends no statistics, and
-    writes into a temporary folder that is removed at the end. With `RAY_ADDRESS` that cluster is joined. Ray that runs
-    in this process already is used as it is, and left running.
+    writes into a temporary folder that is deleted at the end. With `RAY_ADDRESS` that cluster is joined. A Ray that
+    this process has started already is used as it is, and left running.
 
-    What the workers print, and Ray's own remarks, stay in Ray's logs.
+    Workers import what is installed on their node, never what lies in the working directory. What they print, and Ray's
+    own warnings, stay in Ray's logs.
 
     Raises:
         UserError: the cluster of `RAY_ADDRESS` cannot be reached.
@@ -56,7 +57,7 @@ def ray_session() -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A free port of the loopback address, outside the range from which the system hands out ports by itself."""
+    """A free port of the loopback address, outside the range that the system assigns by itself."""
     while True:
         port = 20_000 + secrets.randbelow(12_000)
         with suppress(OSError), socket.socket() as probe:
@@ -71,7 +72,7 @@ def _set_environment() -> None:
 
 @contextmanager
 def _keep_signal_handler() -> Iterator[None]:
-    """Keep this program's handler of SIGTERM: Ray's own aborts in the middle of waiting."""
+    """Keep this program's handler of SIGTERM: Ray's own aborts the program while it waits."""
     handler = signal.getsignal(signal.SIGTERM)
     yield
     if threading.current_thread() is threading.main_thread():
@@ -83,31 +84,34 @@ def _start(folder: Path) -> None:
 
     ray_internals.stay_on_loopback()
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-        # Otherwise Ray writes a token into the home folder. It stays for the process: Ray reads it only once.
+        # Otherwise Ray writes a token into the home folder. Never unset: Ray reads it only once.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    with _address_for_child_processes(), ray_internals.agent_on_any_port():
+    with _environment_of_child_processes(), ray_internals.agent_on_any_port():
         ray.init(
             address="local",
-            # Ray Train asks the dashboard's process whether a trial was stopped that has left resources behind.
+            # Ray Train asks the dashboard which stopped trials have left resources behind.
             include_dashboard=True,
             dashboard_host="127.0.0.1",
             _node_ip_address="127.0.0.1",
             _temp_dir=str(folder),
+            job_config=ray_internals.job_of_installed_code(),
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
 
 
 @contextmanager
-def _address_for_child_processes() -> Iterator[None]:
-    """Tell the processes of a Ray that is started in this block its address.
+def _environment_of_child_processes() -> Iterator[None]:
+    """Set what the processes of a Ray that is started in this block need to know.
 
-    Where two Rays run on one machine, asking for "the" Ray there is an error, and the resources of stopped trials of
-    several workers would never be released.
+    They need its address: with two Rays on one machine they could not find their own, and Ray Train would never release
+    the resources of stopped trials. And they must not import from the working directory: with a folder `platform` of
+    the user's, Ray's dashboard would not start.
     """
     port = free_port()
-    given = {name: os.environ.get(name) for name in ("RAY_GCS_SERVER_PORT", "RAY_ADDRESS")}
-    os.environ.update({"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"127.0.0.1:{port}"})
+    variables = {"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"127.0.0.1:{port}", "PYTHONSAFEPATH": "1"}
+    given = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
@@ -126,9 +130,11 @@ def _join(address: str) -> None:
         ray_internals.stay_on_loopback()
     try:
         if host and port.isdecimal():
-            # Ray itself would try for minutes, and print warnings, where nothing answers.
+            # Where nothing answers, Ray itself would try for minutes.
             socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        # Ray Client's jobs never search the driver's folders.
+        job = {} if address.startswith("ray://") else {"job_config": ray_internals.job_of_installed_code()}
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **job)
     except (OSError, RuntimeError, ValueError) as error:
         cause = str(error).partition("\n")[0]
         raise UserError(
@@ -139,13 +145,13 @@ def _join(address: str) -> None:
 
 @contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    """A temporary folder with a path short enough for Ray; folders that killed processes left are deleted as well."""
+    """A temporary folder with a path short enough for Ray; deletes those that killed processes left, too."""
     parent = Path(tempfile.gettempdir())
     if len(str(parent / "fgcme-ray-12345678")) > _FOLDER_LIMIT:
         parent = Path("/tmp")
     for lock in parent.glob("fgcme-ray-*/lock"):
         with suppress(OSError), lock.open("a") as file:
-            # Refused while the process that made the folder lives.
+            # Refused while the folder's process lives.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(lock.parent, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="fgcme-ray-", dir=parent))
@@ -154,7 +160,7 @@ def _temporary_folder() -> Iterator[Path]:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield folder
     finally:
-        # Ray's processes may still be writing while they end.
+        # Ray's processes may still write while they end.
         for _ in range(20):
             shutil.rmtree(folder, ignore_errors=True)
             if not folder.exists():

@@ -1,4 +1,4 @@
-"""The folder that results go to, shared by all nodes."""
+"""The folder for results, which all nodes share."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fgcme.experiment import Experiment
 
 
 def storage_folder(experiment: Experiment) -> Path:
-    """Where an experiment's results go, absolute because workers run in other folders.
+    """The folder of an experiment's results, absolute because workers run in other folders.
 
     Raises:
-        UserError: `storage.path` is no folder but an address.
+        UserError: `storage.path` is an address, not a folder.
     """
     path = experiment.storage.path.removeprefix("file://")
     if "://" in path:
@@ -22,10 +22,14 @@ def storage_folder(experiment: Experiment) -> Path:
 
 
 def writable_folder(experiment: Experiment, *below: str) -> Path:
-    """The same folder, or one below it, made if need be.
+    """The folder of an experiment's results or one below it, created if it does not exist.
+
+    Args:
+        experiment: whose results.
+        below: names of folders, each below the one before.
 
     Raises:
-        UserError: it cannot be made or written to.
+        UserError: it cannot be created or written to.
     """
     path = storage_folder(experiment).joinpath(*below)
     try:

@@ -1,4 +1,4 @@
-"""The run that a verb records its work in: created, or resumed, by one driver at a time."""
+"""The MLflow run in which a verb records its work: created or resumed, by one driver at a time."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from fgcme.tracking import LOCAL_ID_TAG, Tracker
 from pipelines.cluster import LOCK, driver_lock
 from pipelines.runs import records
 
-# The tag and the file by which a run is found that its driver created, and was killed before it could say so.
+# Tag and file that lead to a run whose driver was killed before it made the run's folder.
 _MARK = "fgcme.mark"
 _BEGINNING = "beginning"
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a verb wants to be recorded of its run.
+    """What a verb records with its run.
 
     Attributes:
         kind: `cross_validation`, `ablation` or `sweep`: the run's tag `fgcme.kind`.
         title: name of the run.
-        folder: where the runs of this kind and title keep their files, each in a folder of its own.
+        folder: parent of the run folders of this kind and title.
         experiment: what is run; its settings become the run's parameters.
         corpus: the prepared corpus.
         assignment: its protocol applied to it.
         tags: of a new run, besides those that every run has.
-        resumed_tags: tags that are set again when the run is resumed.
+        resumed_tags: tags that are set when the run is resumed.
         documents: artifacts, name -> text.
         changeable: settings that may differ when the run is resumed, and so are no parameters.
     """
@@ -55,10 +55,10 @@ class OpenRun:
     """A run that this driver works on.
 
     Attributes:
-        run_id: of the run in MLflow.
+        run_id: its id in MLflow.
         mlflow_experiment: id of its MLflow experiment.
         folder: where it keeps its files.
-        resumed: whether it was there before.
+        resumed: whether it existed before.
     """
 
     run_id: str
@@ -73,7 +73,7 @@ def open_run(tracker: Tracker, request: RunRequest, resumed: str | None = None) 
 
     Args:
         tracker: where it is recorded.
-        request: what to record of it.
+        request: what to record with it.
         resumed: id of the run to resume; None creates one.
 
     Raises:
@@ -95,11 +95,11 @@ def open_run(tracker: Tracker, request: RunRequest, resumed: str | None = None) 
 
 
 def latest_run(folder: Path, noun: str) -> str:
-    """The id of the newest run that keeps its files in a folder of this folder.
+    """The id of the run that was opened last.
 
     Args:
-        folder: see `RunRequest`.
-        noun: what such a run is, as in `sweep`.
+        folder: parent of the run folders, as in `RunRequest`.
+        noun: what such a run is called in messages, such as `sweep`.
 
     Raises:
         UserError: there is none.
@@ -116,10 +116,7 @@ def latest_run(folder: Path, noun: str) -> str:
 
 
 def _create(tracker: Tracker, request: RunRequest, mlflow_experiment: str) -> str:
-    """Create the run and its folder.
-
-    A driver that is killed between the two leaves a mark, by which the next one finds its run and ends it.
-    """
+    """Create the run, then its folder; if the driver is killed in between, the next one finds the run by its mark."""
     request.folder.mkdir(parents=True, exist_ok=True)
     with (request.folder / _BEGINNING).open("a+", encoding="utf-8") as marked:
         fcntl.flock(marked, fcntl.LOCK_EX)

@@ -19,25 +19,28 @@ _VERSION = "fgcme.version."
 def provenance_of(
     run: Run, experiment: Experiment, commands: Sequence[str], trainings: Sequence[Run] = ()
 ) -> Provenance:
-    """The origin of a run.
+    """Where the numbers of a run come from: commits, corpus, versions, and the commands that repeat it.
+
+    The commands begin with a checkout only if one clean commit made all of it.
 
     Args:
-        run: it.
+        run: the run.
         experiment: what was run.
-        commands: that repeat it, from the commit that made it if that is known, and made all of it.
-        trainings: the runs below it that its numbers are of; those that do not say by what code they were made, and
-            gone on with, were made by the run's.
+        commands: the commands that repeat it.
+        trainings: the runs below it that its numbers come from; one without a commit counts as made by the run's.
     """
     tags = run.data.tags
     own = tags.get(COMMIT_TAG, "unknown")
-    made_by = [tags.get(COMMIT_TAG, own) for tags in (each.data.tags for each in trainings)]
-    gone_on_with = [each.data.tags[RESUMED_COMMIT_TAG] for each in trainings if RESUMED_COMMIT_TAG in each.data.tags]
-    commits = list(dict.fromkeys([own, *made_by, *gone_on_with]))
-    known = len(commits) == 1 and own != "unknown" and not own.endswith("-dirty")
-    checkout = [f"git checkout {own}"] if known else []
+    started_by = [training.data.tags.get(COMMIT_TAG, own) for training in trainings]
+    resumed_by = [
+        training.data.tags[RESUMED_COMMIT_TAG] for training in trainings if RESUMED_COMMIT_TAG in training.data.tags
+    ]
+    commits = list(dict.fromkeys([own, *started_by, *resumed_by]))
+    repeatable = len(commits) == 1 and own != "unknown" and not own.endswith("-dirty")
+    checkout = [f"git checkout {own}"] if repeatable else []
     return Provenance(
         run=run.info.run_id,
-        # A run is called what it is of, and the verb that made it.
+        # Runs are named by what was run and the verb, such as `ravdess train`.
         title=run.info.run_name.rpartition(" ")[0] or run.info.run_name,
         kind=tags["fgcme.kind"],
         begun=_date(run.info.start_time),

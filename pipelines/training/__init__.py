@@ -1,1 +1,1 @@
-"""Trainings of folds: as the driver sees them, and what their processes do."""
+"""Trainings of folds: the jobs, the runner that starts them, what their processes do, their state and failures."""

@@ -1,4 +1,4 @@
-"""Why trainings and trials fail, in words for a person, and which failures would happen again."""
+"""Why trainings and trials fail, in one line for a person, and which failures a restart would repeat."""
 
 from __future__ import annotations
 
@@ -14,27 +14,37 @@ from pipelines.training.job import Job
 
 TAG = "fgcme.failure"
 MAX_STARTS = 3
-"""So often is a training started without getting one epoch further, before it counts as failed."""
+"""Starts without a finished epoch after which a training counts as failed."""
 
-_DIED = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError)
+_PROCESS_DIED = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.OutOfMemoryError,
+)
 _USER_ERROR = f"{UserError.__module__}.{UserError.__qualname__}: "
 
 
 def failure_reason(error: Exception) -> str:
-    """What an error of Ray comes down to, for a person, in one line.
+    """Why a training failed that was restarted as often as it may be, in one line.
 
     >>> failure_reason(ray.exceptions.WorkerCrashedError())
-    'its process died, and again when it was tried anew: it was killed, or the machine ran out of memory'
+    'its process died, and again when it was restarted: it was killed, or the machine ran out of memory'
     """
     if isinstance(error, ray.exceptions.OutOfMemoryError):
-        return "the machine ran out of memory, and again when it was tried anew"
-    if isinstance(error, _DIED):
-        return "its process died, and again when it was tried anew: it was killed, or the machine ran out of memory"
+        return "the machine ran out of memory, and again when it was restarted"
+    if process_died(error):
+        return "its process died, and again when it was restarted: it was killed, or the machine ran out of memory"
     return last_line(error).removeprefix(_USER_ERROR)
 
 
+def process_died(error: Exception) -> bool:
+    """Whether an error of Ray says that a process, or its machine, is gone."""
+    return isinstance(error, _PROCESS_DIED)
+
+
 def permanent_reason(error: Exception) -> str | None:
-    """Why a training cannot succeed, in one line; None if it may succeed when it is started again.
+    """Why a restart would fail as well, in one line; None if it may succeed.
 
     >>> permanent_reason(UserError("glove.txt: no such file")), permanent_reason(ValueError("odd"))
     ('glove.txt: no such file', None)
@@ -43,10 +53,10 @@ def permanent_reason(error: Exception) -> str | None:
         error = error.cause
     if isinstance(error, UserError):
         return str(error)
-    # Out of Ray Train a worker's error comes as text.
+    # Ray Train passes a worker's error on as text.
     if (line := last_line(error)).startswith(_USER_ERROR):
         return line.removeprefix(_USER_ERROR)
-    # PyTorch's allocator of ordinary memory has no error of its own.
+    # PyTorch's CPU allocator raises a plain RuntimeError.
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return f"out of memory: {str(error).partition(chr(10))[0]}".rstrip(": ")
     return None
@@ -58,7 +68,7 @@ def disk_full(error: BaseException) -> bool:
 
 
 def last_line(error: Exception) -> str:
-    """The last line of an error's text, which is what an error of Ray comes down to."""
+    """The last line of an error's text: after a traceback, the error itself."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__
 
@@ -69,14 +79,14 @@ def recorded_failure(job: Job) -> str | None:
 
 
 def record_failure(job: Job, reason: str) -> None:
-    """Keep with the training and with its run why it failed, and end the run as failed."""
+    """Record in the training's folder and in its run why it failed, and end the run as failed."""
     write_text(_file(job), reason)
     job.tracker.set_tags(job.run, {TAG: reason})
     job.tracker.end_run(job.run, "FAILED")
 
 
 def clear_failure(job: Job) -> None:
-    """Delete the record that the training failed, because it is started again."""
+    """Delete the record of an earlier failure, as the training starts again."""
     if recorded_failure(job) is not None:
         job.tracker.set_tags(job.run, {TAG: ""})
         _file(job).unlink()

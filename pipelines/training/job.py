@@ -1,4 +1,4 @@
-"""Trainings as the driver sees them: what is asked for, the run that records it, and the result that it leaves."""
+"""A training as the driver sees it: the job, the MLflow run that records it, and the result that it leaves."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ class Job:
 
     Attributes:
         experiment: what is trained.
-        corpus, corpus_hash: folder of the prepared corpus, and the state of it that is meant.
-        fold, seed: which of the trainings.
-        folder: where its checkpoints and its result are kept.
-        tracker, run: the MLflow run that it reports to, and where that lives.
+        corpus: folder of the prepared corpus.
+        corpus_hash: the content that the corpus must have.
+        fold: the fold that is tested on.
+        seed: of all that is random.
+        folder: where its state and its result are kept.
+        tracker: where its run is recorded.
+        run: id of its MLflow run; empty before the training starts.
     """
 
     experiment: Experiment
@@ -42,11 +45,13 @@ class Result:
     """What one training gave.
 
     Attributes:
-        fold, seed: which of the trainings.
-        best_epoch: whose weights were kept.
+        fold: the fold that was tested on.
+        seed: of all that is random.
+        best_epoch: the epoch whose weights were kept.
         epochs: epochs that were run.
-        dev, test: metrics of those weights.
-        seconds: wall time, that of starts which were cut short included.
+        dev: metrics of those weights on the dev part.
+        test: metrics of those weights on the test part.
+        seconds: wall time, with that of interrupted starts.
     """
 
     fold: int
@@ -59,7 +64,7 @@ class Result:
 
 
 def read_result(folder: Path) -> Result | None:
-    """The result of the training that keeps its things in a folder, or None if it has not ended."""
+    """The result of the training of this folder, or None if it has not ended."""
     path = folder / "result.json"
     return Result(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
@@ -67,9 +72,9 @@ def read_result(folder: Path) -> Result | None:
 def with_run(
     job: Job, mlflow_experiment: str, parent: str, title: str, tags: Mapping[str, str] = MappingProxyType({})
 ) -> Job:
-    """The job with its MLflow run: a new one, or the one that an interrupted training left.
+    """The job with its MLflow run: a new one, or that of the interrupted training, reopened.
 
-    The run says which code began it, and which resumed it.
+    The run's tags say which commit started it, and which resumed it.
 
     Args:
         job: without its run.
@@ -105,14 +110,14 @@ def with_run(
 
 
 def conclude(job: Job) -> None:
-    """Delete the checkpoints of a training that has its result, and end its run."""
+    """Delete the checkpoints of a finished training, and end its run."""
     shutil.rmtree(job.folder / "train", ignore_errors=True)
     (job.folder / "state.pt").unlink(missing_ok=True)
     job.tracker.end_run(job.run, "FINISHED")
 
 
 def finish_leftovers(jobs: Sequence[Job], parent: str) -> None:
-    """Conclude trainings that have their results, but whose driver was killed before it could.
+    """Conclude trainings that have results, but whose driver was killed before it concluded them.
 
     Args:
         jobs: with or without their runs.
@@ -132,16 +137,16 @@ def finish_leftovers(jobs: Sequence[Job], parent: str) -> None:
 
 
 def recorded_run(job: Job) -> str:
-    """The id of the run that a training was given.
+    """The id of a training's run, from its folder.
 
     Raises:
-        FileNotFoundError: it was given none yet.
+        FileNotFoundError: it has none yet.
     """
     return (job.folder / "run").read_text(encoding="utf-8")
 
 
 def format_result(result: Result) -> str:
-    """A result for reading."""
+    """A result in one line."""
     return (
         f"fold {result.fold}, seed {result.seed}: best epoch {result.best_epoch} of {result.epochs}, "
         f"dev UA {100 * result.dev['ua']:.1f}, test UA {100 * result.test['ua']:.1f}, "

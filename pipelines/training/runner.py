@@ -1,7 +1,7 @@
-"""Runs trainings, as many at once as fit, for `train` and `ablate` alike, and restarts those that lost their process.
+"""Runs the trainings of `train` and `ablate`, as many at once as fit, and restarts those that lose their process.
 
-Each training is a task of Ray. Ray's own retries are off: its memory monitor has a counter of its own, and a task that
-it kills is started more often than it was asked to. So restarts are counted here alone.
+Each training is a task of Ray, without Ray's retries: its memory monitor counts apart from them, and would start a task
+more often than was asked for. So restarts are counted here alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from pipelines.training.failure import (
     MAX_STARTS,
     clear_failure,
     failure_reason,
+    last_line,
     permanent_reason,
+    process_died,
     record_failure,
     recorded_failure,
 )
@@ -30,11 +32,11 @@ from pipelines.training.job import Job, conclude, finish_leftovers, format_resul
 from pipelines.training.state import STATE
 from pipelines.training.worker import NODE, NOTE, train
 
-# As many reasons why trainings failed as one line can hold.
+# Reasons of failure that one line can hold.
 _SHOWN_REASONS = 3
 # Seconds that Ray may need to notice that a node is gone.
 _NODE_PATIENCE = 20.0
-# A training is not started more often than this, whatever it is lost by.
+# Losses after which a training fails, whatever their cause.
 _MAX_LOSSES = 100
 
 train_task = ray.remote(max_retries=0)(train)
@@ -46,7 +48,7 @@ class Training:
 
     Attributes:
         job: what is trained; its experiment says the selection rule.
-        variant: the ablation's variant that it is of; empty in a cross-validation.
+        variant: its variant in an ablation; empty in a cross-validation.
     """
 
     job: Job
@@ -54,34 +56,34 @@ class Training:
 
     @property
     def selection(self) -> Selection:
-        """How its epoch is chosen."""
+        """The rule by which its best epoch is chosen."""
         return self.job.experiment.protocol.selection
 
     @property
     def label(self) -> str:
-        """Its variant, with what has to be said beside its numbers; empty in a cross-validation."""
+        """Its variant, with a warning if its numbers are optimistic; empty in a cross-validation."""
         if not self.variant or self.selection == "dev":
             return self.variant
         return f"{self.variant} (epoch chosen on test: optimistic)"
 
     @property
     def title(self) -> str:
-        """Name of its run, and of the training in messages."""
-        which = f"fold {self.job.fold}, seed {self.job.seed}"
-        return f"{self.label}, {which}" if self.variant else which
+        """Its name, in messages and as its run."""
+        fold = f"fold {self.job.fold}, seed {self.job.seed}"
+        return f"{self.label}, {fold}" if self.variant else fold
 
 
 def run_trainings(trainings: Sequence[Training], run: OpenRun, slots: int, resume: str) -> None:
-    """Train what has no result yet.
+    """Train those that have no result yet.
 
     Args:
-        trainings: in the order in which they begin, so that an interrupted ablation has whole rows of its table.
+        trainings: in the order in which they start, so that an interrupted ablation has complete rows of its table.
         run: the run that theirs belong to.
         slots: trainings at once.
         resume: the option that completes the run, for messages.
 
     Raises:
-        UserError: trainings failed; says how many, and why. All others were trained.
+        UserError: trainings failed (says how many, and why); all others are finished.
     """
     done = [training for training in trainings if read_result(training.job.folder) is not None]
     waiting = [training for training in trainings if read_result(training.job.folder) is None]
@@ -102,7 +104,7 @@ def run_trainings(trainings: Sequence[Training], run: OpenRun, slots: int, resum
 
 
 def start_training(training: Training, run: OpenRun) -> Training:
-    """The training with its MLflow run, created or reopened; an earlier failure is no longer held against it."""
+    """The training with its MLflow run, created or reopened, and without the record of an earlier failure."""
     tags = {"fgcme.variant": training.variant} if training.variant else {}
     job = with_run(training.job, run.mlflow_experiment, run.run_id, training.title, tags)
     clear_failure(job)
@@ -111,12 +113,12 @@ def start_training(training: Training, run: OpenRun) -> Training:
 
 @dataclass
 class _Starts:
-    """The starts of one training since it last got an epoch further.
+    """The starts of one training.
 
     Attributes:
-        nodes: the node of each start.
-        saved: what was saved of the training when it was last started.
-        losses: how often it was started again, in all.
+        nodes: the node of each start since the last finished epoch.
+        saved: the state that was saved when it last started.
+        losses: how often it was lost, in all.
     """
 
     nodes: list[str] = field(default_factory=list)
@@ -125,7 +127,7 @@ class _Starts:
 
 
 class _Runner:
-    """The trainings that run, and how often each was started."""
+    """Starts trainings, as many at once as there are slots, and counts the starts of each."""
 
     def __init__(self, run: OpenRun, slots: int, progress: Progress) -> None:
         self._run = run
@@ -159,11 +161,11 @@ class _Runner:
     def _start(self, training: Training) -> None:
         scaling, starts = training.job.experiment.scaling, self._starts[training.job.folder]
         starts.saved = _saved(training.job)
-        # The note and the node of an earlier start say nothing of this one.
+        # Delete what an earlier start has left.
         for name in (NODE, NOTE):
             (training.job.folder / name).unlink(missing_ok=True)
         task = train_task.options(
-            # With workers of its own a training's task computes nothing itself.
+            # A task that starts workers computes nothing itself.
             num_cpus=0 if scaling.workers else scaling.cpus_per_worker,
             num_gpus=0 if scaling.workers else scaling.gpus_per_worker,
             name=training.title,
@@ -174,16 +176,16 @@ class _Runner:
         result = read_result(training.job.folder)
         assert result is not None, "a training that ended well has left its result"
         conclude(training.job)
-        self._tell_note(training)
-        said = format_result(result)
-        message = f"{training.label}, {said}" if training.label else said
-        self._progress.step(message, training.variant, result.seconds, beside=len(self._running))
+        self._print_note(training)
+        line = format_result(result)
+        message = f"{training.label}, {line}" if training.label else line
+        self._progress.step(message, training.variant, result.seconds, others=len(self._running))
 
     def _restart_or_fail(self, training: Training, error: Exception) -> None:
-        self._tell_note(training)
+        self._print_note(training)
         reason = permanent_reason(error)
         if reason is None and self._may_restart(training):
-            self._progress.say(f"{training.title} was cut short, and resumes from its last epoch")
+            self._progress.say(f"{training.title} was {_loss(training.job, error)}, and resumes from its last epoch")
             self._start(training)
             return
         record_failure(training.job, reason or failure_reason(error))
@@ -191,37 +193,53 @@ class _Runner:
         self._progress.fail(f"{training.title} failed: {recorded_failure(training.job)}", training.variant)
 
     def _may_restart(self, training: Training) -> bool:
-        """Whether it got further, or lost its process less than `MAX_STARTS` times on nodes that are still there."""
+        """Whether it has saved an epoch since its start, or started less than `MAX_STARTS` times on living nodes."""
         starts = self._starts[training.job.folder]
         starts.losses += 1
         if _saved(training.job) != starts.saved:
             starts.nodes.clear()
             return starts.losses < _MAX_LOSSES
-        node = training.job.folder / NODE
-        starts.nodes.append(node.read_text(encoding="utf-8") if node.exists() else "")
+        starts.nodes.append(_node(training.job))
         if len(starts.nodes) >= MAX_STARTS:
             starts.nodes = _on_living_nodes(starts.nodes)
         return len(starts.nodes) < MAX_STARTS and starts.losses < _MAX_LOSSES
 
-    def _tell_note(self, training: Training) -> None:
+    def _print_note(self, training: Training) -> None:
         note = training.job.folder / NOTE
         if note.exists():
             self._progress.say(f"{training.title}: {note.read_text(encoding='utf-8')}")
             note.unlink()
 
 
+def _loss(job: Job, error: Exception) -> str:
+    """How a training was lost, for a message."""
+    if _node(job) in _dead_nodes():
+        return "lost with its machine"
+    return "lost with its process" if process_died(error) else f"cut short by {last_line(error)}"
+
+
 def _saved(job: Job) -> tuple[Any, ...]:
-    """What a training has saved, to be compared with what it had: its own state, or Ray Train's checkpoints."""
+    """Identifies the state that a training has saved: the file's time, or the names of Ray Train's checkpoints."""
     state = job.folder / STATE
     checkpoints = sorted(path.name for path in job.folder.glob("train/checkpoint_*"))
     return (state.stat().st_mtime_ns if state.exists() else None, *checkpoints)
 
 
+def _node(job: Job) -> str:
+    """The node of a training's last start; empty if it was lost before it named one."""
+    path = job.folder / NODE
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _dead_nodes() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if not node["Alive"]}  # type: ignore[no-untyped-call]
+
+
 def _on_living_nodes(nodes: list[str]) -> list[str]:
-    """Those of the nodes that are not known to be dead, as soon as one is, or when Ray had time to notice."""
+    """Those of the nodes that are alive; waits until one of them is known to be dead, or Ray had time to notice."""
     deadline = time.monotonic() + _NODE_PATIENCE
     while True:
-        dead = {node["NodeID"] for node in ray.nodes() if not node["Alive"]}  # type: ignore[no-untyped-call]
+        dead = _dead_nodes()
         alone = len(ray.nodes()) == 1  # type: ignore[no-untyped-call]
         if dead & set(nodes) or alone or time.monotonic() > deadline:
             return [node for node in nodes if node not in dead]

@@ -1,4 +1,4 @@
-"""The state of a training after an epoch, from which it resumes: in a file of its own, or as Ray Train's checkpoint."""
+"""The state of a training after an epoch, from which it resumes: in a file, or as Ray Train's checkpoint."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def save_state(state: Mapping[str, Any], path: Path) -> None:
     """Write a state, whole or not at all.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: the disk is full, or cannot be written to.
     """
     with atomic_write(path) as partial, partial.open("wb") as file:
-        # To a file of Python's own: given a path, PyTorch's writer does not say what is wrong with the disk.
+        # To Python's file: given a path, PyTorch's writer hides the disk's error.
         torch.save(state, file)
 
 
 def load_state(path: Path) -> dict[str, Any] | None:
-    """A state; None if there is none, or a damaged one, as after a machine has lost its power.
+    """The saved state; None if there is none, or only a damaged one, as after a power failure.
 
     Raises:
-        OSError: the disk does not answer.
+        OSError: the disk cannot be read.
     """
     try:
-        # Read apart from decoding: a damaged file makes PyTorch raise an OSError, too.
+        # Read before decoding: PyTorch raises OSError for a damaged file as well.
         content = path.read_bytes()
     except FileNotFoundError:
         return None
@@ -62,7 +62,7 @@ def report_with_state(metrics: dict[str, Any], state: Mapping[str, Any], rank: i
 
     Args:
         metrics: of the epoch.
-        state: the same in all workers; that of rank 0 is kept.
+        state: the same in all workers; that of rank 0 is saved.
         rank: of this worker.
     """
     with tempfile.TemporaryDirectory() as folder:

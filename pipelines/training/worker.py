@@ -1,4 +1,4 @@
-"""One training of one fold, by whatever does it: the task's own process, or Ray Train workers that it starts."""
+"""One training of one fold, in a task's own process or in Ray Train workers that the task starts."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from pipelines.runs import records
 from pipelines.training.job import Job, Result
 from pipelines.training.state import STATE, load_checkpoint, load_state, report_with_state, save_state
 
-# Files in a training's folder: the node that it was last started on, and what its user should know of the start.
+# Files in a training's folder: the node of its last start, and a note for the user about that start.
 NODE, NOTE = "node", "note"
 
 
 def train(job: Job) -> None:
-    """One training, start to end, in this process or in Ray Train workers that it starts."""
+    """Train, in this process or in Ray Train workers that it starts."""
     if ray.is_initialized():
         write_text(job.folder / NODE, ray.get_runtime_context().get_node_id())
     if not job.experiment.scaling.workers:
@@ -49,16 +49,16 @@ def in_workers(
     folder: Path,
     callbacks: Sequence[Any] = (),
 ) -> None:
-    """Run a training loop in Ray Train workers, from its last checkpoint if it left one in this folder.
+    """Run a training loop in Ray Train workers, from the last checkpoint in the folder if there is one.
 
     Args:
         loop: what each worker does.
         config: the loop's argument.
-        scaling: how many workers, of what.
+        scaling: how many workers, and what each of them needs.
         folder: keeps the checkpoints, under `train`.
         callbacks: of Ray Train.
     """
-    # Ray Train's own default of 2 s lets a restarted worker group begin one checkpoint too early.
+    # With Ray Train's default of 2 s, restarted workers repeat an epoch.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     ray.train.torch.TorchTrainer(
         loop,
@@ -80,36 +80,40 @@ def in_workers(
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """What every worker of a training does; alone, or as one of several."""
+    """Train as the only process, or as one of several workers.
+
+    Args:
+        config: `job`, the training's `Job`; Ray Train passes a dictionary.
+    """
     job: Job = config["job"]
     started = time.monotonic()
     experiment = job.experiment
     torch.set_num_threads(max(1, int(experiment.scaling.cpus_per_worker)))
     workers = place(experiment)
     corpus = SpeechCorpus(job.corpus)
-    assignment, parts = open_fold(
+    assignment, loaders = open_fold(
         corpus, job.corpus_hash, experiment, job.fold, experiment.protocol.selection, "training"
     )
     state = _last_state(job)
-    # Before a restart; a state may be older than the keeping of it.
+    # Seconds before a restart; states of older versions lack them.
     earlier = 0.0 if state is None else state.get("seconds", 0.0)
 
     def elapsed() -> float:
         return earlier + time.monotonic() - started
 
-    fit = FoldTrainer(parts, experiment.model, experiment.training, job.seed, workers, state)
-    for epoch in fit.epochs():
+    trainer = FoldTrainer(loaders, experiment.model, experiment.training, job.seed, workers, state)
+    for epoch in trainer.epochs():
         if workers.rank == 0:
             job.tracker.log_metrics(job.run, epoch.metrics, epoch.number)
         _save(job, {**epoch.state(), "seconds": elapsed()}, epoch.metrics, workers)
-    best_epoch = fit.restore_best()
-    dev, test = fit.evaluate(parts.dev), fit.evaluate(parts.test)
+    best_epoch = trainer.restore_best()
+    dev, test = trainer.evaluate(loaders.dev), trainer.evaluate(loaders.test)
     if workers.rank == 0:
         result = Result(
             job.fold, job.seed, best_epoch, experiment.training.epochs, dev.metrics(), test.metrics(), elapsed()
         )
-        _publish(job, fit, corpus, assignment, test, result)
-        # Last of all: a training is finished when its result is there.
+        _record(job, trainer, corpus, assignment, test, result)
+        # Written last: a training with a result is finished.
         write_text(job.folder / "result.json", json.dumps(asdict(result), indent=2))
 
 
@@ -130,7 +134,7 @@ def place(experiment: Experiment) -> Workers:
         rank=context.get_world_rank(),
         count=context.get_world_size(),
         device=ray.train.torch.get_device(),
-        # Every parameter takes part in every loss, and what a model does not learn is the same everywhere.
+        # Every parameter gets a gradient, and buffers are the same in all workers.
         wrap=lambda model: ray.train.torch.prepare_model(model, parallel_strategy_kwargs={"broadcast_buffers": False}),
         gather=gather,
     )
@@ -141,31 +145,31 @@ def _last_state(job: Job) -> dict[str, Any] | None:
         return load_checkpoint()
     state = load_state(job.folder / STATE)
     if state is None and (job.folder / STATE).exists():
-        write_text(job.folder / NOTE, f"{STATE} cannot be read: it begins anew")
+        write_text(job.folder / NOTE, f"{STATE} cannot be read: it starts over")
     return state
 
 
 def _save(job: Job, state: dict[str, Any], metrics: dict[str, float], workers: Workers) -> None:
-    """Save the epoch's state: as Ray Train's checkpoint, or in a file of our own in process, where it keeps none."""
+    """Save the epoch's state: with workers as Ray Train's checkpoint, alone in a file."""
     if job.experiment.scaling.workers:
         report_with_state(metrics, state, workers.rank)
     else:
         save_state(state, job.folder / STATE)
 
 
-def _publish(
-    job: Job, fit: FoldTrainer, corpus: SpeechCorpus, assignment: Assignment, test: Evaluation, result: Result
+def _record(
+    job: Job, trainer: FoldTrainer, corpus: SpeechCorpus, assignment: Assignment, test: Evaluation, result: Result
 ) -> None:
-    """Keep the model, its test predictions and its final metrics with the run."""
-    experiment, classes, tested = job.experiment, assignment.protocol.classes, fit.loaders.test.utterances
-    # Where the word vectors lay is nobody's business any more: they are among the weights.
+    """Record the model, its test predictions and its final metrics with the run."""
+    experiment, classes, tested = job.experiment, assignment.protocol.classes, trainer.loaders.test.utterances
+    # Drop the path of the word vectors: they are among the weights.
     semantic = experiment.model.semantic.model_copy(update={"vectors": None})
-    card = fitted.ModelSpec(
+    spec = fitted.ModelSpec(
         model=experiment.model.model_copy(update={"semantic": semantic}),
         prepare=experiment.prepare,
         classes=classes,
-        words=fit.loaders.vocabulary.words,
-        frame_size=fit.loaders.frame_size,
+        words=trainer.loaders.vocabulary.words,
+        frame_size=trainer.loaders.frame_size,
         frame_limit=experiment.training.frame_limit,
         blank=experiment.training.loss == "ctc",
         origin={
@@ -187,7 +191,7 @@ def _publish(
     )
     pq.write_table(predictions, job.folder / "predictions.parquet")
     with tempfile.TemporaryDirectory() as folder:
-        fitted.save(Path(folder), fit.model, card)
+        fitted.save(Path(folder), trainer.model, spec)
         job.tracker.log_artifact(job.run, Path(folder), "model")
     job.tracker.log_artifact(job.run, job.folder / "predictions.parquet")
     metrics = {f"best/dev/{name}": value for name, value in result.dev.items()}

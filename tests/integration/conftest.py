@@ -78,7 +78,7 @@ def program(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """The program `fgcme`, running; it and all that it started are gone at the end of the block, or if it hangs."""
     command = [sys.executable, "-u", "-m", "pipelines.cli", *arguments]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    # So that nobody reads for ever what it prints.
+    # Otherwise a program that hangs would be read from for ever.
     limit = threading.Timer(500, kill, [process])
     limit.start()
     try:
@@ -93,7 +93,7 @@ def kill(process: subprocess.Popen[str]) -> None:
     """End a program and all that it started at once, as when a machine loses its power."""
     with contextlib.suppress(psutil.NoSuchProcess):
         driver = psutil.Process(process.pid)
-        # The driver first, lest it see what it started end, and act on it.
+        # The driver first, so that it cannot react to the end of the others.
         for one in [driver, *driver.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
 
 FGCME, TWO = "reference: fgcme\nvariants:\n  fgcme:\n", "reference: fgcme\nvariants:\n  fgcme:\n  mean:\n"
 FOLDS = range(3)
-# Long enough to be met in the middle.
+# Long enough to be killed in the middle.
 TRAINING = {"epochs": 6, "batch_size": 4}
 
 Key = tuple[str, str, int, int]
@@ -44,7 +44,7 @@ class Place:
     tracker: Tracker
 
     def experiment(self, name: str, prepared: Path | None = None, **training: Any) -> Experiment:
-        """A small experiment that keeps its things in a storage folder of its own."""
+        """A small experiment with its own storage folder."""
         labels = {emotion: emotion for emotion in small_corpus.EMOTIONS}
         return small_corpus.experiment(
             prepare={"folder": str(prepared or self.prepared)},
@@ -83,7 +83,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """An ablation that nothing befell."""
+    """An ablation that was never interrupted."""
 
     run: str
     printed: str
@@ -107,7 +107,7 @@ def test_all_variants_are_trained_on_the_same_utterances_rule_by_rule(place: Pla
     parent = place.tracker.find_run(undisturbed.run)
     assert parent.info.status == "FINISHED" and parent.data.tags["fgcme.kind"] == "ablation"
     assert parent.data.tags["fgcme.selection"] == "both (test: optimistic)"
-    # An ablation that is interrupted has whole rows of its table: the rule is outermost, then seeds, then variants.
+    # So that an interrupted ablation has complete rows: rules outermost, then seeds, then variants.
     assert place.trainings(undisturbed.run) == [
         ("FINISHED", rule, "0", variant, str(fold))
         for rule in ("dev", "test")
@@ -137,17 +137,17 @@ def test_the_tables_say_by_which_rule_epochs_were_chosen(undisturbed: Undisturbe
     assert head.count("(epoch chosen on test: optimistic)") == 6
 
 
-def test_a_killed_ablation_resumed_by_the_other_rule_is_one_by_both_that_nothing_befell(
+def test_a_killed_ablation_resumed_by_the_other_rule_equals_an_uninterrupted_one_by_both_rules(
     place: Place, undisturbed: Undisturbed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = place.experiment("killed")
     path = place.folder / "killed.yaml"
     path.write_text(whole.to_yaml())
-    begun = Path(whole.storage.path) / "ablations" / "small-small_ablation"
+    runs = Path(whole.storage.path) / "ablations" / "small-small_ablation"
     with program(place.folder, "ablate", str(path), "--space", place.space(TWO)) as driver:
-        wait_for(lambda: len(list(begun.glob("*/*/dev/*/result.json"))) >= 2, every=0.01)
+        wait_for(lambda: len(list(runs.glob("*/*/dev/*/result.json"))) >= 2, every=0.01)
         kill(driver)
-    (folder,) = begun.glob("*/")
+    (folder,) = runs.glob("*/")
     assert place.tracker.find_run(folder.name).info.status == "RUNNING"
     done = list(folder.glob("*/dev/*/result.json"))
     assert len(done) < 6, "it ended before it was killed"
@@ -162,11 +162,11 @@ def test_a_killed_ablation_resumed_by_the_other_rule_is_one_by_both_that_nothing
         assert place.tracker.has_artifact(folder.name, f"predictions/{rule}/mean.parquet")
 
 
-def test_what_fails_is_tried_again_only_if_its_process_died_and_then_completed(
+def test_only_trainings_whose_process_died_are_restarted_and_failed_ones_are_completed_by_resume(
     place: Place, undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = place.experiment("failing")
-    begun = Path(whole.storage.path) / "ablations" / "small-small_ablation"
+    runs = Path(whole.storage.path) / "ablations" / "small-small_ablation"
     starts: Counter[tuple[str, int]] = Counter()
 
     class Counting:
@@ -186,7 +186,7 @@ def test_what_fails_is_tried_again_only_if_its_process_died_and_then_completed(
     monkeypatch.setattr(runner, "train_task", Counting())
     broken = FGCME + "  lost: {model.semantic.vectors: nowhere.txt}\n  wild: {training.learning_rate: 1.0e+30}\n"
     with ThreadPoolExecutor() as threads:
-        killing = threads.submit(kill_the_worker, begun, "fgcme-*/dev/fold-1-seed-0/state.pt")
+        killing = threads.submit(kill_the_worker, runs, "fgcme-*/dev/fold-1-seed-0/state.pt")
         with pytest.raises(UserError) as refusal:
             ablate.run(whole, place.space(broken))
     killing.result()
@@ -200,16 +200,16 @@ def test_what_fails_is_tried_again_only_if_its_process_died_and_then_completed(
         for fold in FOLDS
     }
     printed = capsys.readouterr()
-    assert "fgcme, fold 1, seed 0 was cut short, and resumes from its last epoch" in printed.out
+    assert "fgcme, fold 1, seed 0 was lost with its process, and resumes from its last epoch" in printed.out
     assert "Traceback" not in printed.out + printed.err
-    (folder,) = begun.glob("*/")
+    (folder,) = runs.glob("*/")
     assert place.tracker.find_run(folder.name).info.status == "FAILED"
     reasons = {
         (child.data.tags["fgcme.variant"], child.info.status, child.data.tags.get("fgcme.failure", "")[:11])
         for child in place.tracker.child_runs(folder.name)
     }
     assert reasons == {("fgcme", "FINISHED", ""), ("lost", "FAILED", "nowhere.txt"), ("wild", "FAILED", "the loss is")}
-    # Mended, and with another variant and another seed: only what is new is trained.
+    # Resumed with the failed variant mended, one dropped and a seed added: only what is new is trained.
     more = FGCME + "  wild: {training.learning_rate: 1.0e-3}\n"
     assert ablate.run(place.experiment("failing", seeds=[0, 1]), place.space(more), resume=True) == folder.name
     assert "3 of 12 trainings are there already" in capsys.readouterr().out
@@ -221,9 +221,9 @@ def test_what_fails_is_tried_again_only_if_its_process_died_and_then_completed(
         assert results["fgcme", "dev", fold, 0] == undisturbed.results["fgcme", "dev", fold, 0]
 
 
-def kill_the_worker(begun: Path, state: str) -> None:
-    """Kill what trains, once it has left a state to go on from."""
-    wait_for(lambda: list(begun.glob(f"*/{state}")), every=0.01)
+def kill_the_worker(runs: Path, state: str) -> None:
+    """Kill the process that trains, once it has saved a state."""
+    wait_for(lambda: list(runs.glob(f"*/{state}")), every=0.01)
     for process in descendants(os.getpid(), "ray::fgcme, fold 1"):
         process.kill()
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fgcme.errors import UserError
 from fgcme.tracking import Tracker, prepare_store
+from pipelines.training.failure import MAX_STARTS
 from tests import small_corpus
 from tests.integration.conftest import program, wait_for
+from tests.store import make_tracker
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
@@ -30,10 +35,10 @@ TINY = [
     "model.acoustic.channels=[16, 16]",
     "model.acoustic.kernels=[5, 2]",
 ]
-# Long enough for four trials to be in the middle at once, whenever each has begun.
+# Long enough for four trials to be in the middle at once.
 EPOCHS, TRIALS = 160, 6
 
-# What a worker process says of the code that it was sent, from a working directory that has a folder `platform`.
+# Prints what a worker sees of the code that was sent with a working directory that has a folder `platform`.
 ON_A_NODE = """\
 import json, sys
 from pathlib import Path
@@ -65,13 +70,13 @@ print(json.dumps(ray.get(look.options(scheduling_strategy=elsewhere).remote())))
 def cluster() -> Iterator[Cluster]:
     """A head and three workers, of one CPU each, on loopback addresses of their own."""
     with pytest.MonkeyPatch.context() as patch:
-        # Ray reads its token once in a process: another module may have begun with one, and others go on with this.
+        # Ray reads its token once in a process: keep that of an earlier test, and leave this one to later tests.
         os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         from ray._private import ray_constants
         from ray.cluster_utils import Cluster
 
-        # Nodes of one machine: Ray leaves their loopback address alone.
+        # Keep Ray from replacing the loopback addresses of the nodes.
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
 
@@ -80,7 +85,7 @@ def cluster() -> Iterator[Cluster]:
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **head})
         try:
             for last in (2, 3, 4):
-                # Addresses of their own: a driver joins by the node of its own address, which is the head.
+                # Distinct addresses: a driver joins through the node of its own address, the head.
                 cluster.add_node(num_cpus=1, node_ip_address=f"127.0.0.{last}")
             assert cluster.address.startswith("127.0.0.1:")
             patch.setenv("RAY_ADDRESS", cluster.address)
@@ -106,8 +111,8 @@ def test_preparing_and_training_run_on_a_cluster(cluster: Cluster, folder: Path)
     assert "utterances: 64" in fgcme(folder, "prepare", "demo")
     # Each node has one CPU: two workers of one CPU are on two nodes, exchanging gradients.
     trained = fgcme(folder, "train", "demo", "--fold", "0", "scaling.workers=2")
-    assert "1 trainings" in trained
-    # Only what was set decides where things go: the shared folder and the tracking server.
+    assert "1 training, " in trained
+    # Nothing is written outside the shared folder and the tracking store.
     assert {path.name for path in folder.iterdir()} == {"shared", "tracking"}
     tracker = Tracker(f"sqlite:///{folder}/tracking/mlflow.db")
     assert tracker.find_run("demo train").info.status == "FINISHED"
@@ -132,6 +137,71 @@ def test_code_sent_by_a_runtime_environment_works_and_platform_shadows_nothing(
         assert not seen[package].startswith(str(ROOT))
     # What git ignores is not sent: the environment, results, corpora. Nor is the history.
     assert not {file for file in seen["files"] if file.startswith((".venv/", ".git/", "storage/", "mlflow.db"))}
+
+
+@pytest.mark.survival
+def test_a_training_that_loses_its_node_resumes_on_another_and_losses_of_nodes_are_not_counted_as_starts(
+    cluster: Cluster, prepared: Path, tmp_path: Path
+) -> None:
+    tracker = make_tracker(tmp_path)
+    storage, vectors, epochs = tmp_path / "storage", tmp_path / "vectors.txt", 12
+    # Until another process opens this pipe for writing, the training waits before its first epoch.
+    os.mkfifo(vectors)
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        small_corpus.experiment(
+            prepare={"folder": str(prepared)},
+            storage={"path": str(storage)},
+            tracking={"uri": tracker.uri},
+            model={"semantic": {"embedding": 8, "vectors": str(vectors)}},
+            training={"epochs": epochs, "batch_size": 1},
+            # More than the other nodes have.
+            scaling={"cpus_per_worker": 2},
+        ).to_yaml()
+    )
+
+    def add_node(last: int) -> None:
+        cluster.add_node(num_cpus=2, node_ip_address=f"127.0.0.{last}")
+
+    def lose_node(state: str) -> None:
+        """Remove the node of the training, as soon as that has left a file of this name."""
+        living = {node.node_id: node for node in cluster.worker_nodes}
+
+        def node() -> Any:
+            folders = [file.parent for file in storage.glob(f"runs/*/fold-0-seed-0/{state}")]
+            return living.get((folders[0] / "node").read_text()) if folders else None
+
+        cluster.remove_node(wait_for(node, every=0.02), allow_graceful=False)
+
+    def run_of_training() -> str:
+        (child,) = tracker.child_runs(tracker.find_run("small train").info.run_id)
+        return child.info.run_id
+
+    add_node(5)
+    with program(tmp_path, "train", str(path), "--fold", "0") as driver:
+        # Each time another node comes only when the last one is gone.
+        for last in range(6, 6 + MAX_STARTS):
+            lose_node("node")
+            add_node(last)
+
+        def open_pipe() -> None:
+            while driver.poll() is None:
+                # Refused while nobody reads.
+                with contextlib.suppress(OSError):
+                    os.close(os.open(vectors, os.O_WRONLY | os.O_NONBLOCK))
+                time.sleep(0.05)
+
+        with ThreadPoolExecutor() as threads:
+            threads.submit(open_pipe)
+            lose_node("state.pt")
+            reached = len(tracker.metric_history(run_of_training(), "train/loss"))
+            add_node(6 + MAX_STARTS)
+            out, errors = driver.communicate(timeout=240)
+    assert driver.returncode == 0, out + errors
+    assert out.count("fold 0, seed 0 was lost with its machine, and resumes from its last epoch") == MAX_STARTS + 1
+    assert 0 < reached < epochs
+    assert tracker.find_run(run_of_training()).info.status == "FINISHED"
+    assert {step for step, _ in tracker.metric_history(run_of_training(), "train/loss")} == set(range(1, epochs + 1))
 
 
 @pytest.mark.survival
@@ -170,7 +240,7 @@ def test_a_sweep_that_loses_two_of_four_nodes_finishes_every_trial_once(
         try:
             reached = [max(steps) for steps in epochs().values() if steps]
         except UserError:
-            # The sweep's run has not been made yet.
+            # The sweep's run does not exist yet.
             return False
         return sum(2 < epoch < EPOCHS // 2 for epoch in reached) == 4
 
@@ -186,5 +256,5 @@ def test_a_sweep_that_loses_two_of_four_nodes_finishes_every_trial_once(
     run = tracker.find("small-rates tune")
     assert run.info.status == "FINISHED"
     assert [trial.info.status for trial in tracker.child_runs(run.info.run_id)] == ["FINISHED"] * TRIALS
-    # Each trial once, and each of its epochs once, in order: those that were lost did not begin anew.
+    # Each trial ran once, and each of its epochs once, in order: lost trials did not start over.
     assert list(epochs().values()) == [list(range(1, EPOCHS + 1))] * TRIALS

@@ -1,4 +1,4 @@
-"""Trainings that lose their process, their state or their run, on a real Ray."""
+"""Trainings that lose their process, their memory, their state or their run, on a real Ray."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import pytest
 from fgcme.errors import UserError
 from fgcme.tracking import Tracker
 from pipelines import train
-from tests.integration.conftest import Make, descendants, wait_for
+from pipelines.training.failure import MAX_STARTS
+from tests.integration.conftest import Make, descendants, program, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
 
 LONG = {"epochs": 12, "batch_size": 1}
 
 
-def begun(storage: Path, name: str) -> list[Path]:
-    """Files of this name that trainings have left."""
+def files(storage: Path, name: str) -> list[Path]:
+    """Files of this name in the folders of trainings of fold 0."""
     return list(storage.glob(f"runs/*/fold-0-seed-0/{name}"))
 
 
@@ -38,13 +39,13 @@ def test_a_training_that_loses_its_process_resumes_and_gives_what_it_would_have_
     with ThreadPoolExecutor() as threads:
 
         def disturb() -> int:
-            wait_for(lambda: begun(tmp_path / "storage", "state.pt"), every=0.01)
+            wait_for(lambda: files(tmp_path / "storage", "state.pt"), every=0.01)
             return kill_workers()
 
         killing = threads.submit(disturb)
         run = train.run(experiment(training=LONG), folds=[0])
     assert killing.result() == 1
-    assert "fold 0, seed 0 was cut short, and resumes from its last epoch" in capsys.readouterr().out
+    assert "fold 0, seed 0 was lost with its process, and resumes from its last epoch" in capsys.readouterr().out
     (child,), (undisturbed,) = tracker.child_runs(run), tracker.child_runs(expected)
     assert child.data.metrics["test/ua"] == undisturbed.data.metrics["test/ua"]
     assert child.info.status == "FINISHED"
@@ -58,12 +59,12 @@ def test_a_training_that_dies_three_times_without_an_epoch_fails_and_is_started_
     def kill_on_sight() -> int:
         killed = 0
         while not ended:
-            killed += kill_workers() if begun(tmp_path / "storage", "node") else 0
+            killed += kill_workers() if files(tmp_path / "storage", "node") else 0
         return killed
 
     with ThreadPoolExecutor() as threads:
         killing = threads.submit(kill_on_sight)
-        # An epoch takes longer than a process needs to be seen.
+        # An epoch takes longer than finding its process.
         slow = {"epochs": 2, "batch_size": 1}
         try:
             with pytest.raises(UserError, match=r"1 of 1 trainings failed \(its process died, and again"):
@@ -71,13 +72,38 @@ def test_a_training_that_dies_three_times_without_an_epoch_fails_and_is_started_
         finally:
             ended = True
     assert killing.result() >= 3
-    assert capsys.readouterr().out.count("was cut short, and resumes") == 2
+    assert capsys.readouterr().out.count("was lost with its process, and resumes") == 2
     parent = tracker.find_run("latest")
     assert parent.info.status == "FAILED"
     assert [child.info.status for child in tracker.child_runs(parent.info.run_id)] == ["FAILED"]
 
 
-def test_a_state_that_cannot_be_read_begins_anew_and_says_so(
+@pytest.mark.survival
+def test_a_training_that_runs_out_of_memory_is_started_three_times_and_no_more(
+    experiment: Make, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The program's own Ray takes the memory for full, and kills seldom enough for starts to be seen.
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "1000")
+    # The training waits for somebody to write to this pipe.
+    vectors = tmp_path / "vectors.txt"
+    os.mkfifo(vectors)
+    path = tmp_path / "small.yaml"
+    path.write_text(experiment(model={"semantic": {"embedding": 8, "vectors": str(vectors)}}).to_yaml())
+    started = set()
+    with program(tmp_path, "train", str(path), "--fold", "0") as driver:
+        while driver.poll() is None:
+            started |= {process.pid for process in descendants(driver.pid, "ray::fold 0")}
+        out, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 2, out + errors
+    assert 1 <= len(started) <= MAX_STARTS
+    assert out.count("fold 0, seed 0 was lost with its process, and resumes") == MAX_STARTS - 1
+    assert "the machine ran out of memory, and again when it was restarted" in errors
+    assert "Traceback" not in out + errors
+    assert tracker.find_run("latest").info.status == "FAILED"
+
+
+def test_a_training_whose_state_cannot_be_read_starts_over_and_says_so(
     experiment: Make, tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = train.run(experiment(), folds=[0])
@@ -87,7 +113,7 @@ def test_a_state_that_cannot_be_read_begins_anew_and_says_so(
     (folder / "state.pt").write_bytes(b"torn")
     capsys.readouterr()
     assert train.run(experiment(), folds=[0], resume=run) == run
-    assert "fold 0, seed 0: state.pt cannot be read: it begins anew" in capsys.readouterr().out
+    assert "fold 0, seed 0: state.pt cannot be read: it starts over" in capsys.readouterr().out
     assert tracker.child_runs(run)[0].data.metrics["test/ua"] == before
 
 
@@ -97,7 +123,7 @@ def test_runs_that_somebody_deletes_stop_no_training(
     with ThreadPoolExecutor() as threads:
 
         def delete() -> None:
-            (state,) = wait_for(lambda: begun(tmp_path / "storage", "state.pt"), every=0.01)
+            (state,) = wait_for(lambda: files(tmp_path / "storage", "state.pt"), every=0.01)
             tracker.client.delete_run((state.parent / "run").read_text())
             tracker.client.delete_run(state.parents[1].name)
 
@@ -106,7 +132,7 @@ def test_runs_that_somebody_deletes_stop_no_training(
     deleting.result()
     assert (tmp_path / "storage" / "runs" / run / "fold-0-seed-0" / "result.json").exists()
     printed = capsys.readouterr()
-    assert "1 trainings" in printed.out and f"run {run} was deleted in MLflow: the work goes on" in printed.err
+    assert "1 training, " in printed.out and f"run {run} was deleted in MLflow: the work goes on" in printed.err
 
 
 def test_what_the_cluster_lacks_is_refused_before_any_run_or_folder_is_made(

@@ -1,4 +1,4 @@
-"""Ray as this project starts it: on this machine only, refusing what it can never give, gone without a trace."""
+"""Ray as this project starts it: on this machine only, refusing what it can never give, leaving no file behind."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_session_inside_another_leaves_it_running(ray_session: None) -> None:
 def test_nothing_listens_beyond_this_machine(ray_session: None) -> None:
     listening = set()
     for process in descendants(os.getpid()):
-        # What has ended meanwhile listens nowhere.
+        # It may have ended meanwhile.
         with contextlib.suppress(psutil.NoSuchProcess):
             listening |= {
                 connection.laddr.ip.removeprefix("::ffff:")
@@ -74,6 +74,38 @@ def test_another_ray_on_this_machine_need_not_wait_for_a_port_of_ours(ray_sessio
 
     fixed = ray_constants.DEFAULT_DASHBOARD_AGENT_LISTEN_PORT
     assert 0 < global_worker.node.dashboard_agent_listen_port != fixed
+
+
+_IN_A_WORKER = """
+import ray
+from pipelines.cluster.session import ray_session
+
+@ray.remote
+def look():
+    import fgcme.errors, pipelines.bundled, platform
+    return platform.python_implementation()
+
+with ray_session():
+    print(ray.get(look.remote()))
+"""
+
+
+def test_folders_of_the_user_s_own_are_not_imported_by_workers(tmp_path: Path) -> None:
+    for name in ("pipelines", "platform", "fgcme"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('the folder of the user')")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        # Like the program `fgcme`, without the working directory on its path.
+        [sys.executable, "-P", "-c", _IN_A_WORKER],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.stdout.strip() == "CPython", done.stderr
 
 
 def test_ray_leaves_no_file_behind(tmp_path: Path) -> None:
@@ -93,6 +125,6 @@ def test_ray_leaves_no_file_behind(tmp_path: Path) -> None:
         timeout=300,
     )
     assert float(done.stdout) >= 1
-    # Of a busy machine Ray's core may complain, in its own form.
+    # On a busy machine Ray's core may log warnings, in its own format.
     assert [line for line in done.stderr.splitlines() if not re.match(r"\[.+ [IWE] \d+ \d+\] \S+\.cc:\d+", line)] == []
     assert list(tmp_path.rglob("*")) == []

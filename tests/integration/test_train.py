@@ -51,7 +51,7 @@ def experiment(prepared: Path, tracker: Tracker, place: Path) -> Make:
 
 @pytest.fixture(scope="module")
 def undisturbed(experiment: Make) -> str:
-    """A cross-validation that nothing befell."""
+    """A cross-validation that was never interrupted."""
     return train.run(experiment(training={"seeds": [0, 1]}))
 
 
@@ -70,10 +70,10 @@ def measured(tracker: Tracker, run: str) -> dict[tuple[str, str], dict[str, floa
     }
 
 
-def begun(storage: Path, mark: str) -> str | None:
+def run_with_file(storage: Path, name: str) -> str | None:
     """The run whose first training has left a file or folder of this name."""
-    # Files are looked for often, at no cost; to ask the store as often would slow down what is waited for.
-    found = list(storage.glob(f"runs/*/fold-0-seed-0/{mark}"))
+    # Look for files: asking the store as often would slow the training down.
+    found = list(storage.glob(f"runs/*/fold-0-seed-0/{name}"))
     return found[0].parents[1].name if found else None
 
 
@@ -110,13 +110,13 @@ def test_two_workers_learn_what_one_process_learns(experiment: Make, tracker: Tr
 
 
 def test_a_killed_worker_resumes_from_its_last_checkpoint(experiment: Make, tracker: Tracker, place: Path) -> None:
-    # Long enough to be met in the middle; what an undisturbed training gives is known from one in process.
+    # Long enough to be killed in the middle; compared with an uninterrupted training in process.
     training = {"epochs": 12, "batch_size": 1}
     expected = train.run(experiment(training=training), folds=[0])
 
     def kill_the_worker() -> int:
         """The epochs that it had trained."""
-        run = wait_for(lambda: begun(place / "storage", "train"))
+        run = wait_for(lambda: run_with_file(place / "storage", "train"))
         wait_for(lambda: len(history(tracker, run, "train/loss")) >= 3)
         workers = descendants(os.getpid(), "RayTrainWorker")
         for worker in workers:
@@ -128,7 +128,7 @@ def test_a_killed_worker_resumes_from_its_last_checkpoint(experiment: Make, trac
         killing = threads.submit(kill_the_worker)
         run = train.run(experiment(training=training, scaling={"workers": 1}), folds=[0])
     assert killing.result() < 12
-    # No epoch is skipped, none starts over, and those that were done again gave what they gave before.
+    # No epoch is skipped, training does not start over, and repeated epochs have the same results.
     losses = history(tracker, run, "train/loss")
     assert sorted({step for step, _ in losses}) == list(range(1, 13))
     assert [step for step, _ in losses].count(1) == 1
@@ -145,7 +145,7 @@ def test_a_cross_validation_is_completed_by_resume(
     assert "test/ua" not in tracker.find_run(run).data.metrics
     assert {child.data.tags["fgcme.fold"] for child in tracker.child_runs(run)} == {"0", "1"}
     folder = Path(whole.storage.path) / "runs" / run
-    # As a kill would leave it: one fold begun, and one finished without its run having been told.
+    # As a killed driver leaves it: one fold unfinished, and one finished whose run is still open.
     (folder / "fold-1-seed-0" / "result.json").unlink()
     tracker.reopen_run((folder / "fold-0-seed-0" / "run").read_text())
     before = (folder / "fold-0-seed-0" / "result.json").stat().st_mtime_ns
@@ -221,14 +221,14 @@ def test_the_program_trains_and_says_what_to_do_next(
 def test_a_program_that_is_told_to_end_leaves_no_run_running(
     experiment: Make, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # It joins the Ray that runs here already.
+    # The program joins the Ray that runs here already.
     monkeypatch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
     path = tmp_path / "small.yaml"
     whole = experiment(training={"epochs": 200, "batch_size": 1})
     storage = whole.storage.model_copy(update={"path": str(tmp_path / "storage")})
     path.write_text(whole.model_copy(update={"storage": storage}).to_yaml())
     with program(tmp_path, "train", str(path)) as driver:
-        run = wait_for(lambda: begun(tmp_path / "storage", "state.pt"))
+        run = wait_for(lambda: run_with_file(tmp_path / "storage", "state.pt"))
         driver.send_signal(signal.SIGTERM)
         assert driver.wait(timeout=60) == 130
     assert tracker.find_run(run).info.status == "KILLED"

@@ -14,12 +14,9 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.tracking import Tracker
 from pipelines import ablate, report
-from pipelines.runs.opening import OpenRun
-from pipelines.runs.provenance import provenance_of
-from pipelines.training import worker
-from pipelines.training.job import conclude, finish_leftovers, read_result
-from pipelines.training.runner import Training, start_training
+from pipelines.training.runner import Training
 from tests import small_corpus
+from tests.in_process import train_in_process
 from tests.store import make_tracker
 
 FOLDS = 3
@@ -31,12 +28,19 @@ class Place:
     """Where small ablations are recorded.
 
     Attributes:
-        trained: every training that was done, in order: its variant, selection rule, fold and seed.
+        folder: of the corpus, the storage and the ablation's file.
+        tracker: where they are recorded.
+        trainings: all trainings that were done, in order.
     """
 
     folder: Path
     tracker: Tracker
-    trained: list[tuple[str, str, int, int]]
+    trainings: list[Training]
+
+    @property
+    def trained(self) -> list[tuple[str, str, int, int]]:
+        """Variant, selection rule, fold and seed of all trainings that were done, in order."""
+        return [(each.variant, each.selection, each.job.fold, each.job.seed) for each in self.trainings]
 
     def experiment(self, protocol: dict[str, object] | None = None, **training: Any) -> Experiment:
         labels = {emotion: emotion for emotion in small_corpus.EMOTIONS}
@@ -62,23 +66,7 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     small_corpus.write(tmp_path / "corpus", each=4)
-    trained = []
-
-    def train(trainings: Sequence[Training], run: OpenRun, slots: int, resume: str) -> None:
-        done = [each for each in trainings if read_result(each.job.folder) is not None]
-        if done:
-            print(f"{len(done)} of {len(trainings)} trainings are there already")
-        finish_leftovers([each.job for each in done], run.run_id)
-        for each in trainings:
-            if each not in done:
-                begun = start_training(each, run)
-                worker.train(begun.job)
-                conclude(begun.job)
-                trained.append((each.variant, each.selection, each.job.fold, each.job.seed))
-
-    monkeypatch.setattr(ablate, "run_trainings", train)
-    monkeypatch.setattr(ablate, "ray_session", lambda: pytest.MonkeyPatch.context())
-    monkeypatch.setattr(ablate, "concurrent_slots", lambda scaling, purpose: 1)
+    trained = train_in_process(ablate, monkeypatch)
     return Place(tmp_path, make_tracker(tmp_path), trained)
 
 
@@ -119,7 +107,7 @@ def test_a_run_says_by_which_rules_epochs_were_chosen_and_that_one_is_optimistic
     assert place.tracker.load_json(run, "ablation.json")["selections"] == ["dev", "test"]
     assert {rule for _, rule, *_ in place.trained} == {"dev", "test"} and len(place.trained) == 4 * FOLDS
     printed = capsys.readouterr().out
-    assert "space on small/3fold: 32 of 32 utterances, 4 classes; 2 variants x 1 selection rule(s) (test)" in printed
+    assert "space on small/3fold: 32 of 32 utterances, 4 classes; 2 variants x 1 selection rule (test)" in printed
     assert "  using unlabelled test audio: by_speaker\n" in printed
 
 
@@ -133,7 +121,7 @@ def test_a_resumed_ablation_keeps_its_seeds_and_says_what_else_it_is_told(
     # One of them is left as a kill would leave it, and one seed is not named again.
     late, *others = before
     place.tracker.reopen_run(late)
-    place.trained.clear()
+    place.trainings.clear()
     capsys.readouterr()
     told = place.experiment({"tuned_on": ["s0", "s1"]}, seeds=[1])
     assert place.ablate(told, resume=True) == run
@@ -157,27 +145,12 @@ def test_a_resumed_ablation_keeps_its_seeds_and_says_what_else_it_is_told(
 
 
 def test_what_was_killed_before_it_had_said_what_it_is_becomes_what_it_is_resumed_as(place: Place) -> None:
-    study = place.tracker.get_or_create_experiment("small")
-    run = place.tracker.create_run(study, "small-space ablate", tags={"fgcme.commit": "a"})
+    mlflow_experiment = place.tracker.get_or_create_experiment("small")
+    run = place.tracker.create_run(mlflow_experiment, "small-space ablate", tags={"fgcme.commit": "a"})
     (place.folder / "storage" / "ablations" / "small-space" / run).mkdir(parents=True)
     assert place.ablate(place.experiment(), ["test"], resume=True) == run
     assert (place.tag(run, "selection"), place.tag(run, "kind")) == ("test (optimistic)", "ablation")
     assert place.tracker.find_run(run).info.status == "FINISHED"
-
-
-def test_an_origin_names_all_commits_that_trained(place: Place) -> None:
-    run = place.tracker.find_run(place.ablate(place.experiment()))
-    first, second, *others = place.tracker.child_runs(run.info.run_id)
-    own = run.data.tags["fgcme.commit"]
-    assert first.data.tags["fgcme.commit"] == own
-    assert first.data.tags["fgcme.version.torch"] == run.data.tags["fgcme.version.torch"]
-    assert provenance_of(run, place.experiment(), ["again"], [first, *others]).commit == own
-    place.tracker.set_tags(first.info.run_id, {"fgcme.commit": "b" * 40})
-    place.tracker.set_tags(second.info.run_id, {"fgcme.commit.resumed": "c" * 40})
-    origin = provenance_of(run, place.experiment(), ["again"], place.tracker.child_runs(run.info.run_id))
-    assert origin.commit == f"{own}, {'b' * 40}, {'c' * 40}"
-    # No one commit repeats it.
-    assert origin.commands == ["again"]
 
 
 def test_a_training_that_another_commit_goes_on_with_says_so(place: Place) -> None:
@@ -185,7 +158,7 @@ def test_a_training_that_another_commit_goes_on_with_says_so(place: Place) -> No
     run = place.ablate(experiment)
     (result,) = (place.folder / "storage").glob("ablations/*/*/fgcme-*/dev/fold-1-seed-0/result.json")
     result.unlink()
-    place.trained.clear()
+    place.trainings.clear()
     place.ablate(experiment, resume=True)
     assert place.trained == [("fgcme", "dev", 1, 0)]
     commit = place.tag(run, "commit")

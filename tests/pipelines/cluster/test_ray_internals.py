@@ -7,18 +7,27 @@ import inspect
 import ray
 from ray._private import parameter, ray_constants
 from ray._private.state import state
+from ray.core.generated import common_pb2
+from ray.job_config import JobConfig
 
 from pipelines.cluster import ray_internals
 
 TRIED_WITH = "2.60"
+FOUND = f"Ray {ray.__version__}, where {TRIED_WITH} was tried: mend pipelines/cluster/ray_internals.py"
 
 
 def test_the_private_names_hold_for_the_installed_ray() -> None:
-    found = f"Ray {ray.__version__}, where {TRIED_WITH} was tried: mend pipelines/cluster/ray_internals.py"
-    assert callable(getattr(state, "get_cluster_config", None)), found
-    assert callable(getattr(state, "get_max_resources_from_cluster_config", None)), found
-    assert "dashboard_agent_listen_port" in inspect.signature(parameter.RayParams).parameters, found
-    assert hasattr(ray_constants, "ENABLE_RAY_CLUSTER"), found
+    assert callable(getattr(state, "get_cluster_config", None)), FOUND
+    assert callable(getattr(state, "get_max_resources_from_cluster_config", None)), FOUND
+    assert "dashboard_agent_listen_port" in inspect.signature(parameter.RayParams).parameters, FOUND
+    assert hasattr(ray_constants, "ENABLE_RAY_CLUSTER"), FOUND
+
+
+def test_a_job_of_installed_code_drops_the_folders_that_ray_adds() -> None:
+    for job, folders in ((JobConfig(), ["/mine"]), (ray_internals.job_of_installed_code(), [])):
+        job._py_driver_sys_path.extend(["/mine"])
+        sent = common_pb2.JobConfig.FromString(job._serialize())
+        assert list(sent.py_driver_sys_path) == folders, FOUND
 
 
 def test_rays_started_in_the_block_alone_get_an_agent_on_any_port() -> None:

@@ -1,4 +1,4 @@
-"""Why a training failed is kept with it and its run, in words for a person, until it is tried again."""
+"""Why a training failed is recorded in its folder and its run, in one line, until it is restarted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_an_error_of_ray_is_one_line_for_a_person(error: Exception, said: str) -
     assert "\n" not in failure.failure_reason(error)
 
 
-def test_a_reason_is_kept_with_the_training_and_its_run_until_it_is_tried_again(job: Job) -> None:
+def test_a_reason_is_recorded_with_the_training_and_its_run_until_it_is_restarted(job: Job) -> None:
     assert failure.recorded_failure(job) is None
     failure.record_failure(job, "a.txt: no such file")
     run = job.tracker.find_run(job.run)
@@ -68,7 +68,7 @@ def test_a_reason_is_kept_with_the_training_and_its_run_until_it_is_tried_again(
         (OutOfMemoryError("Task was killed due to the node running low on memory."), None),
     ],
 )
-def test_only_what_would_happen_again_is_permanent(error: Exception, reason: str | None) -> None:
+def test_only_a_failure_that_a_restart_would_repeat_is_permanent(error: Exception, reason: str | None) -> None:
     found = failure.permanent_reason(error)
     assert found is None if reason is None else str(found).startswith(reason)
 

@@ -21,13 +21,13 @@ def job(tmp_path: Path) -> Job:
     tracker = make_tracker(tmp_path)
     run = tracker.create_run(tracker.get_or_create_experiment("small"), "fold 0, seed 0")
     corpus_hash = SpeechCorpus(corpus).description.corpus_hash
-    (tmp_path / "kept").mkdir()
+    (tmp_path / "training").mkdir()
     experiment = small_corpus.experiment(training={"epochs": 1})
-    return Job(experiment, corpus, corpus_hash, 0, 0, tmp_path / "kept", tracker, run)
+    return Job(experiment, corpus, corpus_hash, 0, 0, tmp_path / "training", tracker, run)
 
 
 def again(job: Job) -> Result:
-    """Train, from the state that was left if there is one; checks that all says how long it took."""
+    """Train, from the saved state if there is one; checks that the run and the file have the result's time."""
     train(job)
     result = read_result(job.folder)
     assert result is not None
@@ -38,10 +38,10 @@ def again(job: Job) -> Result:
 
 def test_a_training_counts_the_time_of_all_its_starts(job: Job) -> None:
     assert 0 < again(job).seconds < 900
-    kept = torch.load(job.folder / "state.pt", weights_only=True)
-    assert 0 < kept["seconds"] < 900
-    torch.save({**kept, "seconds": 1000.0}, job.folder / "state.pt")
+    state = torch.load(job.folder / "state.pt", weights_only=True)
+    assert 0 < state["seconds"] < 900
+    torch.save({**state, "seconds": 1000.0}, job.folder / "state.pt")
     assert 1000 < again(job).seconds < 1900
-    # Of a state that does not say it nothing is known.
-    torch.save({name: value for name, value in kept.items() if name != "seconds"}, job.folder / "state.pt")
+    # A state without a time adds none.
+    torch.save({name: value for name, value in state.items() if name != "seconds"}, job.folder / "state.pt")
     assert 0 < again(job).seconds < 900

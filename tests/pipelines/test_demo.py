@@ -1,4 +1,4 @@
-"""The demo: every stage after the other, on a corpus small enough for a test."""
+"""The demo: all stages in order, on a corpus small enough for a test."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from fgcme.tracking import Tracker
 from pipelines import demo
 from tests.store import make_tracker
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
 
-
+@pytest.mark.integration
 def test_the_demo_runs_from_synthesis_to_a_registered_model_and_a_prediction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.chdir(tmp_path)
-    tracker: Tracker = make_tracker(tmp_path)
+    tracker = make_tracker(tmp_path)
     demo.run(["corpus.utterances=32", "training.epochs=1", f"tracking.uri={tracker.uri}"])
     champion = tracker.client.get_model_version_by_alias(demo.NAME, demo.ALIAS)
     assert int(champion.version) == 1
