@@ -2,16 +2,16 @@
 #   docker build --tag REGISTRY/fgcme:$(git rev-parse --short=12 HEAD) .
 FROM python:3.11.13-slim-bookworm
 
-# git tells the commit that a run is tagged with; KubeRay asks by wget whether a node lives; the launcher uses rsync.
+# git: for the commit that runs are tagged with; wget: for KubeRay's health checks; rsync: for the launcher.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends git rsync wget \
     && rm -rf /var/lib/apt/lists/* \
     && git config --system --add safe.directory /opt/fgcme
 
 WORKDIR /opt/fgcme
-# First what changes seldom. Into the image's own Python: login shells, which KubeRay starts, forget any other PATH.
+# Requirements first: they change seldom. Into the system's Python: KubeRay starts login shells, which reset PATH.
 COPY requirements.lock .
 RUN pip install --no-cache-dir uv==0.13.9 && uv pip install --system --no-cache --requirement requirements.lock
-# The commit, and nothing that is not committed.
+# Only what is committed.
 COPY .git .git
 RUN git reset --quiet --hard && uv pip install --system --no-cache --no-deps --editable .
