@@ -253,7 +253,7 @@ def test_a_sweep_that_loses_two_of_four_nodes_finishes_every_trial_once(
     assert sweep.returncode == 0, out + errors
     assert f"best of {TRIALS} trials" in out
     assert out.count("resumes from its last saved epoch") == 2
-    run = tracker.find("small-rates tune")
+    run = tracker.find_run("small-rates tune")
     assert run.info.status == "FINISHED"
     assert [trial.info.status for trial in tracker.child_runs(run.info.run_id)] == ["FINISHED"] * TRIALS
     # Each trial ran once, and each of its epochs once, in order: lost trials did not start over.
