@@ -1,7 +1,7 @@
-"""What a model makes of prepared frames before it reads them: cepstrum, deltas, normalisation.
+"""From prepared frames to a model's frames: cepstrum, deltas, normalisation.
 
-The same on the way to training and to a prediction. Prepared frames stay as they are, so one prepared corpus serves all
-front ends.
+Training and prediction use the same code. Prepared frames stay as they are, so one prepared corpus serves all front
+ends.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ Input = Literal["prepared", "mfcc"]
 Normalisation = Literal["none", "train", "utterance", "speaker"]
 
 CEPSTRA = 13
-"""Coefficients of the cepstrum that are kept, the zeroth included: the envelope of the spectrum without its ripple.
+"""Number of cepstral coefficients, the zeroth included: the envelope of the spectrum without its ripple.
 
-The custom of speech recognition and Kaldi's default. All of them would be the mel bins again, seen from another side.
+Kaldi's default. All coefficients together would hold the same information as the mel bins.
 """
 
 _LIFTER = 22
 _WINDOW = 2
-# What stands for a deviation of nothing, so that a value that never changes becomes 0.
-_LEAST_DEVIATION = 1e-5
+# Smallest deviation, so that a constant value becomes 0.
+_MIN_DEVIATION = 1e-5
 
 
 class Moments(NamedTuple):
@@ -39,13 +39,13 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """How prepared frames become what a model reads.
+    """Turns prepared frames into the frames that a model reads.
 
     Attributes:
         input: `mfcc` for the cepstrum of log-mel frames, `prepared` for the frames as they are.
         deltas: 1 appends delta, 2 delta and delta-delta.
-        normalisation: `utterance` and `speaker` are done here; `train` is the model's own business, see
-            `fgcme.model.encoders.Standardise`.
+        normalisation: `utterance` and `speaker` are done here, `train` by the model
+            (`fgcme.model.encoders.Standardise`).
     """
 
     input: Input = "prepared"
@@ -54,7 +54,7 @@ class FrontEnd:
 
     @property
     def is_identity(self) -> bool:
-        """Whether frames pass as they are."""
+        """Whether frames pass unchanged."""
         return self.input == "prepared" and not self.deltas and self.normalisation in ("none", "train")
 
     def size(self, frame_size: int) -> int:
@@ -73,9 +73,9 @@ class FrontEnd:
         """Prepared frames as the model reads them, [A, prepared] -> [A, self.size(prepared)].
 
         Args:
-            frames: of one utterance, at least one.
-            speaker: moments of the speaker's `features` (normalisation: speaker). Those of the utterance stand in for a
-                speaker who is not known.
+            frames: [A, prepared] of one utterance, at least one frame.
+            speaker: moments of the speaker's `features` (normalisation: speaker). For an unknown speaker, the
+                utterance's own moments are used.
         """
         features = self.features(frames)
         if self.normalisation == "utterance" or (self.normalisation == "speaker" and speaker is None):
@@ -86,7 +86,7 @@ class FrontEnd:
 
 
 def cepstrum(frames: Frames) -> Frames:
-    """Mel-frequency cepstral coefficients as Kaldi computes them, without its energy in place of the zeroth.
+    """Mel-frequency cepstral coefficients as Kaldi computes them with `use_energy=false`.
 
     Args:
         frames: [A, bins] log-mel energies.
@@ -107,21 +107,28 @@ def _cosines(bins: int) -> Frames:
 
 
 def with_deltas(frames: Frames, order: int) -> Frames:
-    """[A, F] frames with their first `order` deltas beside them, [A, (1 + order) F].
+    """Append deltas to frames.
+
+    Args:
+        frames: [A, F].
+        order: 1 appends the deltas, 2 also the deltas of the deltas.
+
+    Returns:
+        [A, (1 + order) F], values first.
 
     >>> with_deltas(np.array([[0], [1], [2], [3], [4]], np.float32), 1)[2].tolist()
     [2.0, 1.0]
     """
-    parts = [frames]
+    blocks = [frames]
     for _ in range(order):
-        parts.append(delta(parts[-1]))
-    return np.concatenate(parts, axis=1) if order else frames
+        blocks.append(delta(blocks[-1]))
+    return np.concatenate(blocks, axis=1) if order else frames
 
 
 def delta(frames: Frames) -> Frames:
-    """Slope of each value over two frames on either side, by regression; the first and last frame go on beyond the end.
+    """Slope of each value over two frames on either side, by regression; the first and last frame are repeated.
 
-    The definition of HTK and Kaldi (S. Young et al., The HTK Book, section "Delta, acceleration and third
+    As HTK and Kaldi define it (S. Young et al., The HTK Book, section "Delta, acceleration and third
     differential coefficients").
 
     Args:
@@ -139,11 +146,11 @@ def delta(frames: Frames) -> Frames:
 
 def moments(frames: Frames) -> Moments:
     """Mean and deviation of each value over one utterance, [A, F]."""
-    return Moments(frames.mean(0), frames.std(0) + np.float32(_LEAST_DEVIATION))
+    return Moments(frames.mean(0), frames.std(0) + np.float32(_MIN_DEVIATION))
 
 
 def moments_of_all(utterances: Iterable[Frames]) -> Moments:
-    """Mean and deviation of each value over all frames of some utterances, at least one frame altogether."""
+    """Mean and deviation of each value over all frames of several utterances, [A, F] each; at least one frame."""
     count, total, squares = 0, np.zeros(1), np.zeros(1)
     for utterance in utterances:
         frames = utterance.astype(np.float64)
@@ -151,10 +158,10 @@ def moments_of_all(utterances: Iterable[Frames]) -> Moments:
         squares = squares + np.square(frames).sum(0)
         count += len(frames)
     mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, _LEAST_DEVIATION**2))
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, _MIN_DEVIATION**2))
     return Moments(mean.astype(np.float32), deviation.astype(np.float32))
 
 
 def standardise(frames: Frames, moments: Moments) -> Frames:
-    """Frames [A, F] less a mean, over a deviation."""
+    """Subtract the mean from frames [A, F] and divide by the deviation."""
     return np.asarray((frames - moments.mean) / moments.deviation, np.float32)

@@ -1,4 +1,4 @@
-"""Protocols: who is compared with what.
+"""Protocols: classes, participants and folds.
 
 A protocol maps a corpus's raw labels to classes, says which utterances take part, and divides the speakers into folds.
 For each fold the dev part is taken from the next fold, so train, dev and test never share a speaker. Named protocols
@@ -22,25 +22,25 @@ from fgcme.errors import UserError
 from fgcme.experiment import ProtocolSettings
 
 Selection = Literal["dev", "test"]
-# Train, dev and test need one each.
-_FOLDS = 3
+# Train, dev and test need a fold each.
+_MIN_FOLDS = 3
 
 
 class Protocol(BaseModel):
-    """A protocol.
+    """A protocol, as its YAML file declares it.
 
     Attributes:
         name: `corpus/protocol`.
-        corpus: the corpus it is for, or None for any; a manifest may list whatever corpus it likes.
+        corpus: the corpus it is for, or None for any.
         source: where the folds and the label map come from.
         act: only utterances of this act take part; all by default.
         labels: raw label -> class; utterances with another label do not take part. Classes are numbered in this order.
-        group: what folds keep whole.
+        group: folds keep each speaker, or each session, whole.
         folds: the groups of each fold, or how many folds to make.
         dev_groups: how many groups of the next fold, its first, are a fold's dev part; all of them by default. Fewer
             leave more to train on.
-        expected: utterances of each class, checked before anything is trained.
-        expected_by_group: utterances of each group, checked likewise.
+        expected: utterances of each class, checked before training.
+        expected_by_group: utterances of each group, checked before training.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,7 +51,7 @@ class Protocol(BaseModel):
     act: str | None = None
     labels: Annotated[dict[str, str], Field(min_length=2)]
     group: Literal["speaker", "session"] = "speaker"
-    folds: Annotated[int, Field(ge=_FOLDS)] | Annotated[list[list[str]], Field(min_length=_FOLDS)]
+    folds: Annotated[int, Field(ge=_MIN_FOLDS)] | Annotated[list[list[str]], Field(min_length=_MIN_FOLDS)]
     dev_groups: Annotated[int, Field(ge=1)] | None = None
     expected: dict[str, int] | None = None
     expected_by_group: dict[str, int] | None = None
@@ -63,17 +63,17 @@ class Protocol(BaseModel):
 
     @property
     def listed_groups(self) -> list[str]:
-        """The groups that the folds list; none where the protocol gives only the number of folds."""
-        return [] if isinstance(self.folds, int) else [group for members in self.folds for group in members]
+        """The groups of all folds; none where the protocol gives only the number of folds."""
+        return [] if isinstance(self.folds, int) else [group for groups in self.folds for group in groups]
 
 
 class MismatchError(UserError):
-    """A corpus has other counts than its protocol, or lacks groups, and may not."""
+    """A corpus has other counts than its protocol, or lacks groups, and `allow_missing` is not set."""
 
 
 @dataclass(frozen=True)
 class UtteranceTable:
-    """What a protocol needs to know of a corpus, one entry an utterance."""
+    """What a protocol needs to know of a corpus, one entry an utterance; sessions and acts may be unknown."""
 
     ids: Sequence[str]
     raw_labels: Sequence[str]
@@ -88,9 +88,9 @@ class Assignment:
 
     Attributes:
         protocol: the protocol.
-        labels: [U] class index of each utterance, -1 where it does not take part.
-        folds: [U] fold whose test part the utterance is in, -1 where it does not take part.
-        dev: [U] whether the utterance is in the dev part of the fold before its own.
+        labels: [B] class index of each utterance, -1 where it does not take part.
+        folds: [B] fold whose test part the utterance is in, -1 where it does not take part.
+        dev: [B] whether the utterance is in the dev part of the fold before its own.
         fold_count: number of folds; fewer than the protocol's where groups are missing and that is allowed.
         left_out: reason -> number of utterances that do not take part.
         mismatches: one sentence for each way in which the corpus differs from the protocol's.
@@ -107,7 +107,7 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Split:
-    """Utterance indices of one fold's parts."""
+    """Indices of the utterances of one fold's parts, [B] each."""
 
     train: np.ndarray
     dev: np.ndarray
@@ -124,7 +124,11 @@ def named_protocols() -> dict[str, Protocol]:
 
 
 def resolve_protocol(settings: ProtocolSettings, corpus: str) -> Protocol:
-    """The protocol that an experiment names or declares.
+    """Find the protocol that an experiment names or declares.
+
+    Args:
+        settings: the `protocol` section of the experiment.
+        corpus: name of the experiment's corpus.
 
     Raises:
         UserError: no such protocol, one for another corpus, or an incomplete declaration.
@@ -139,8 +143,8 @@ def resolve_protocol(settings: ProtocolSettings, corpus: str) -> Protocol:
         if settings.labels is None or settings.folds is None:
             raise UserError("protocol: a protocol declared in the experiment needs both `labels` and `folds`")
         fold_count = settings.folds if isinstance(settings.folds, int) else len(settings.folds)
-        if fold_count < _FOLDS:
-            raise UserError(f"protocol.folds: at least {_FOLDS}, so that train, dev and test share no speaker")
+        if fold_count < _MIN_FOLDS:
+            raise UserError(f"protocol.folds: at least {_MIN_FOLDS}, so that train, dev and test share no speaker")
         if len(set(settings.labels.values())) < 2:
             raise UserError("protocol.labels: at least two classes")
         return Protocol(name=settings.name, labels=settings.labels, group=settings.group, folds=settings.folds)
@@ -149,17 +153,22 @@ def resolve_protocol(settings: ProtocolSettings, corpus: str) -> Protocol:
             f"protocol.name: {settings.name!r} is not known (known: {', '.join(named_protocols())}); "
             "or declare `labels` and `folds` beside it"
         )
-    # Whether a manifest lists the protocol's corpus shows when its labels, speakers and counts are compared.
+    # A manifest may list any corpus: its labels, speakers and counts are checked later.
     if corpus != "manifest" and known.corpus not in (None, corpus):
         raise UserError(f"protocol.name: {settings.name} is for the corpus {known.corpus}, not {corpus}")
     return known
 
 
 def apply_protocol(settings: ProtocolSettings, corpus: str, table: UtteranceTable) -> Assignment:
-    """The protocol that an experiment names or declares, applied to its corpus.
+    """Apply the protocol that an experiment names or declares to its corpus.
+
+    Args:
+        settings: the `protocol` section of the experiment.
+        corpus: name of the experiment's corpus.
+        table: the corpus's utterances.
 
     Raises:
-        UserError: see `resolve` and `assign`.
+        UserError: see `resolve_protocol` and `assign_folds`.
     """
     return assign_folds(resolve_protocol(settings, corpus), table, settings.allow_missing)
 
@@ -167,7 +176,11 @@ def apply_protocol(settings: ProtocolSettings, corpus: str, table: UtteranceTabl
 def assign_folds(protocol: Protocol, table: UtteranceTable, allow_missing: bool = False) -> Assignment:
     """Apply a protocol to a corpus.
 
-    Where `allow_missing` is set, a fold of which the corpus has nothing is left away, and the later ones move up.
+    Args:
+        protocol: the protocol.
+        table: the corpus's utterances.
+        allow_missing: accept other counts and missing groups; folds without utterances are left out, and later folds
+            move up.
 
     Raises:
         MismatchError: counts differ from the protocol's or groups are missing, and `allow_missing` is not set.
@@ -185,9 +198,9 @@ def assign_folds(protocol: Protocol, table: UtteranceTable, allow_missing: bool 
             left_out[f"label {raw_label}"] += 1
         else:
             labels[index] = classes[protocol.labels[raw_label]]
-    _require_some(protocol, labels, left_out)
+    _require_participants(protocol, labels, left_out)
     sizes = Counter(group or "" for group, label in zip(groups, labels.tolist(), strict=True) if label >= 0)
-    fold_of_group, fold_count = _folds(protocol, sizes)
+    fold_of_group, fold_count = _fold_of_each_group(protocol, sizes)
     folds = np.full(len(labels), -1, np.int64)
     for index in np.flatnonzero(labels >= 0).tolist():
         group = groups[index]
@@ -196,16 +209,16 @@ def assign_folds(protocol: Protocol, table: UtteranceTable, allow_missing: bool 
         else:
             left_out[f"{protocol.group} {group} in no fold"] += 1
             labels[index] = -1
-    _require_some(protocol, labels, left_out)
+    _require_participants(protocol, labels, left_out)
     mismatches = _mismatches(protocol, labels, sizes)
     if mismatches and not allow_missing:
         raise MismatchError(
             f"{protocol.name}: {'; '.join(mismatches)}; complete the corpus, or set protocol.allow_missing=true"
         )
-    if fold_count < _FOLDS:
+    if fold_count < _MIN_FOLDS:
         raise UserError(
-            f"{protocol.name}: the corpus has utterances of {fold_count} of its folds; {_FOLDS} are needed, so that "
-            "train, dev and test share no speaker"
+            f"{protocol.name}: the corpus has utterances of {fold_count} of its folds; {_MIN_FOLDS} are needed, "
+            "so that train, dev and test share no speaker"
         )
     _check_speakers(protocol, table.speakers, folds)
     dev_groups = _dev_groups(protocol, fold_of_group, fold_count)
@@ -214,8 +227,13 @@ def assign_folds(protocol: Protocol, table: UtteranceTable, allow_missing: bool 
 
 
 def split_fold(assignment: Assignment, fold: int, selection: Selection = "dev") -> Split:
-    """The parts of one fold. Dev comes from the next fold; with `selection="test"` dev is the test part itself
-    (optimistic) and what would have been dev is trained on, as in the published code.
+    """Split the corpus into the parts of one fold.
+
+    Args:
+        assignment: the protocol applied to the corpus.
+        fold: counted from 0.
+        selection: `dev` takes the dev part from the next fold. `test` takes the test part itself as dev and trains on
+            the former dev part, as the published code does; its results are optimistic.
 
     Raises:
         UserError: there is no such fold.
@@ -228,28 +246,28 @@ def split_fold(assignment: Assignment, fold: int, selection: Selection = "dev") 
     return Split(*(np.flatnonzero(part) for part in (train, dev, test)))
 
 
-def _folds(protocol: Protocol, sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
-    """The fold of each group that the corpus has, in the order listed or made, and how many folds there are.
+def _fold_of_each_group(protocol: Protocol, sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
+    """The fold of each group that the corpus has, in the order listed or made, and the number of folds.
 
     Args:
-        protocol: lists the groups of its folds, or says how many folds to make.
-        sizes: utterances of each group that could take part.
+        protocol: lists the groups of its folds, or gives the number of folds to make.
+        sizes: number of utterances of each group that could take part.
     """
     if not isinstance(protocol.folds, int):
         if twice := [group for group, count in Counter(protocol.listed_groups).items() if count > 1]:
             raise UserError(f"{protocol.name}: {protocol.group} {twice[0]} is listed twice in its folds")
-        present = [[group for group in members if group in sizes] for members in protocol.folds]
-        filled = [members for members in present if members]
-        return {group: fold for fold, members in enumerate(filled) for group in members}, len(filled)
-    known = {group: size for group, size in sizes.items() if group}
-    if len(known) < protocol.folds:
+        present = [[group for group in groups if group in sizes] for groups in protocol.folds]
+        filled = [groups for groups in present if groups]
+        return {group: fold for fold, groups in enumerate(filled) for group in groups}, len(filled)
+    named = {group: size for group, size in sizes.items() if group}
+    if len(named) < protocol.folds:
         raise UserError(
-            f"{protocol.name}: {protocol.folds} folds need as many {protocol.group}s; the corpus has {len(known)}"
+            f"{protocol.name}: {protocol.folds} folds need as many {protocol.group}s; the corpus has {len(named)}"
         )
-    # Largest group first, each into the smallest fold so far: folds of about one size, the same for every run.
+    # Largest group first, each into the smallest fold so far: folds of similar size, the same in every run.
     totals = [0] * protocol.folds
     fold_of_group = {}
-    for group, size in sorted(known.items(), key=lambda item: (-item[1], item[0])):
+    for group, size in sorted(named.items(), key=lambda item: (-item[1], item[0])):
         fold = totals.index(min(totals))
         fold_of_group[group] = fold
         totals[fold] += size
@@ -266,9 +284,9 @@ def _dev_groups(protocol: Protocol, fold_of_group: Mapping[str, int], fold_count
     }
 
 
-def _require_some(protocol: Protocol, labels: np.ndarray, left_out: Mapping[str, int]) -> None:
+def _require_participants(protocol: Protocol, labels: np.ndarray, left_out: Mapping[str, int]) -> None:
     if (labels < 0).all():
-        reasons = _some([f"{count} x {reason}" for reason, count in left_out.items()])
+        reasons = _abbreviate([f"{count} x {reason}" for reason, count in left_out.items()])
         takes = f"the labels {', '.join(protocol.labels)}" + (f" of act {protocol.act}" if protocol.act else "")
         raise UserError(
             f"{protocol.name}: no utterance of the corpus takes part (left out: {reasons}); the protocol takes {takes}"
@@ -280,11 +298,11 @@ def _mismatches(protocol: Protocol, labels: np.ndarray, sizes: Mapping[str, int]
     counts = dict(zip(protocol.classes, found.tolist(), strict=True))
     sentences = []
     if missing := [group for group in protocol.listed_groups if group not in sizes]:
-        sentences.append(f"no utterance of {protocol.group} {_some(missing)}")
+        sentences.append(f"no utterance of {protocol.group} {_abbreviate(missing)}")
     if protocol.expected is None:
         sentences += [f"no utterance of class {name}" for name, count in counts.items() if not count]
     sentences += _differences(protocol.expected, counts)
-    # Groups of which there is nothing are named above.
+    # Groups without utterances are named above.
     return sentences + _differences(protocol.expected_by_group, sizes, f"{protocol.group} ")
 
 
@@ -296,10 +314,10 @@ def _differences(expected: Mapping[str, int] | None, found: Mapping[str, int], k
     ]
 
 
-def _some(names: Sequence[str], shown: int = 5) -> str:
-    """The first of many names, and how many more there are.
+def _abbreviate(names: Sequence[str], shown: int = 5) -> str:
+    """The first names of a list, and the number of the others.
 
-    >>> _some(["01", "02", "03"], shown=2)
+    >>> _abbreviate(["01", "02", "03"], shown=2)
     '01, 02 and 1 more'
     """
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

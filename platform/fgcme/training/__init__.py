@@ -1,1 +1,1 @@
-"""One training, epoch by epoch, and its losses; neither Ray nor MLflow."""
+"""One training, epoch by epoch, and its losses; without Ray or MLflow."""

@@ -1,8 +1,8 @@
-"""Losses, utterance by utterance.
+"""Losses of single utterances.
 
 The loss of a batch is a weighted mean: the sum of its utterances' losses, each times its weight, over the sum of the
-weights. What is given here is the losses with their weights, so that workers that share a batch can divide by the
-weights of the whole batch.
+weights. These functions return losses times weights, so that workers that share a batch can divide by the weights of
+the whole batch.
 """
 
 from __future__ import annotations
@@ -23,9 +23,14 @@ LossKind = Literal["cross_entropy", "focal", "ctc"]
 
 
 def balanced_class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Weights by which every class counts the same over all utterances: n / (K n_c), [K] float32.
+    """Class weights that give every class the same total weight: B / (K x utterances of the class).
 
-    A class without utterances weighs nothing.
+    Args:
+        labels: [B] class indices of the training part.
+        classes: number of classes, K.
+
+    Returns:
+        [K] float32; 0 for a class without utterances.
 
     >>> balanced_class_weights(np.array([0, 0, 1, 1, 1, 1]), classes=2).tolist()
     [1.5, 0.75]
@@ -43,23 +48,25 @@ def utterance_losses(
     label_smoothing: float = 0.0,
     focal_gamma: float = 2.0,
 ) -> Tensor:
-    """The loss of each utterance times its weight, [B] float32.
+    """The loss of each utterance times the weight of its class.
 
-    Where the model decides more than once, it is the sum of the losses of its decisions; a loss that the model brings
-    itself is added. The loss of a mixed utterance is its own label's and its partner's, in the shares of the mixture
-    (Zhang et al., 2018).
+    Where a model has several decisions, their losses are added, and so is the model's own auxiliary loss. A mixed
+    utterance has the losses of its own and its partner's label, in the shares of the mixture (Zhang et al., 2018).
 
     Args:
-        output: what the model said of the batch.
+        output: the model's output for the batch.
         batch: with known labels.
         kind: of loss.
-        class_weights: [K], by label.
+        class_weights: [K] by class index.
         label_smoothing: share of the target that is spread over all classes (kind: cross_entropy).
         focal_gamma: exponent of the focal loss (kind: focal).
+
+    Returns:
+        [B] float32.
     """
     decisions = output.modality_logits or (output.logits,)
 
-    def of(labels: Tensor) -> Tensor:
+    def losses_for(labels: Tensor) -> Tensor:
         if kind == "ctc":
             if output.word_logits is None:
                 raise ValueError("CTC needs a model that classifies words")
@@ -75,40 +82,46 @@ def utterance_losses(
             ]
         return torch.stack(losses).sum(0)
 
-    losses = of(batch.labels)
+    losses = losses_for(batch.labels)
     if batch.mixture is not None:
         share = batch.mixture.weight
-        losses = share * losses + (1 - share) * of(batch.labels[batch.mixture.partner])
+        losses = share * losses + (1 - share) * losses_for(batch.labels[batch.mixture.partner])
     if output.auxiliary_loss is not None:
         losses = losses + class_weights[batch.labels] * output.auxiliary_loss.float()
     return losses
 
 
 def focal(logits: Tensor, labels: Tensor, focal_gamma: float) -> Tensor:
-    """Focal loss (Lin et al., ICCV 2017): -(1 - p)^focal_gamma log p, [B], with p the probability of the label.
+    """Focal loss (Lin et al., ICCV 2017): -(1 - p)^focal_gamma log p, with p the probability of the label.
 
     Args:
         logits: [B, K] for two classes or more.
         labels: [B] class indices.
-        focal_gamma: how much less an utterance counts the surer it is; 0 is cross-entropy.
+        focal_gamma: how strongly easy utterances are weighed down; 0 is cross-entropy.
+
+    Returns:
+        [B] losses.
     """
     log_probabilities = logits.float().log_softmax(1)
     label = labels.unsqueeze(1)
-    # log(1 - p) from the other classes: it stays finite, and so do gradients, where p is rounded to 1.
+    # log(1 - p) from the other classes stays finite, with its gradient, where p is rounded to 1.
     log_rest = log_probabilities.scatter(1, label, -math.inf).logsumexp(1)
     return -(focal_gamma * log_rest).exp() * log_probabilities.gather(1, label).squeeze(1)
 
 
 def word_ctc(word_logits: Tensor, labels: Tensor, word_counts: Tensor) -> Tensor:
-    """CTC (Graves et al., ICML 2006) over the words of each utterance (the published code), [B].
+    """CTC (Graves et al., ICML 2006) over the words of each utterance, as in the published code.
 
-    The labelling of T words is the utterance's label, max(1, floor(T / 5)) times; it fits T words for every T. The loss
-    is divided by the length of the labelling, as torch's own mean does. Words are padded to the longest utterance's.
+    The labelling of W words is the utterance's label, max(1, floor(W / 5)) times, which fits any number of words. The
+    loss is divided by the length of the labelling, as in torch's own mean.
 
     Args:
         word_logits: [W, K + 1], the blank last.
         labels: [B] class indices.
         word_counts: [B] words of each utterance, on the CPU.
+
+    Returns:
+        [B] losses.
     """
     log_probabilities = word_logits.float().log_softmax(1)
     lengths = (word_counts // 5).clamp(min=1)
