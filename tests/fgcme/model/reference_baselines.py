@@ -1,7 +1,7 @@
-"""The baselines once more, one utterance at a time, by loops: slow, obvious, and independent of batches.
+"""The baselines by loops, one utterance at a time: slow, obvious, and independent of batches.
 
-Each shares its weights with a core of the package, so that the two can be compared in what they say and in what they
-would learn from it. Nothing is padded, packed or batched, and of PyTorch's layers only linear maps and tables are used.
+Each shares its weights with a core of the package, so that outputs and gradients can be compared. Nothing is padded,
+packed or batched, and of PyTorch's layers only linear maps and tables are used.
 """
 
 from __future__ import annotations
@@ -9,33 +9,24 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fgcme.data import Batch, collate, layout_frames, scheme_of
+from fgcme.data import Batch, scheme_of
 from fgcme.experiment import ModelSettings
 from fgcme.model import Network
-from tests.fgcme.model.masked import Utterance
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model says of one utterance; see `fgcme.model.Output`."""
-
-    logits: Tensor
-    word_logits: list[Tensor] = field(default_factory=list)
-    modality_logits: tuple[Tensor, ...] = ()
-    auxiliary_loss: Tensor | None = None
+from tests.fgcme.model.masked import Utterance, ragged_batch
+from tests.fgcme.model.reference import ReferenceOutput
 
 
 def draw_utterance(
     seed: int, frame_count: int, word_count: int, frame_size: int, vocabulary: int, classes: int
 ) -> Utterance:
-    """An utterance whose words share its frames out between them, some of them without one."""
+    """Draw an utterance whose words lie end to end, some of them without a frame."""
     generator = np.random.default_rng([seed, frame_count, word_count])
     edges = np.sort(generator.integers(0, frame_count + 1, word_count + 1))
     return Utterance(
@@ -48,81 +39,74 @@ def draw_utterance(
 
 
 def batch_for(settings: ModelSettings, utterances: Sequence[Utterance]) -> Batch:
-    """Utterances laid end to end, as the package does it for a model of these settings."""
-    read = scheme_of(settings)
-    return collate(
-        [utterance.frames for utterance in utterances],
-        [layout_frames(read, utterance.begin, utterance.end, len(utterance.frames)) for utterance in utterances],
-        [utterance.words for utterance in utterances],
-        [utterance.label for utterance in utterances],
-        read.lookahead + 1,
-    )
+    """Utterances packed end to end by the package, for a model of these settings."""
+    return ragged_batch(utterances, scheme_of(settings))
 
 
 def in_float64(batch: Batch) -> Batch:
-    """The same batch in the precision of a reference."""
+    """The same batch with float64 frames, the precision of a reference."""
     return replace(batch, frames=batch.frames.double())
 
 
-def answer(network: Network, settings: ModelSettings, utterance: Utterance) -> Answer:
-    """What the network of a baseline, in float64, has to say of one utterance."""
+def reference_output(network: Network, settings: ModelSettings, utterance: Utterance) -> ReferenceOutput:
+    """Classify one utterance by the equations of a baseline, with the weights of a float64 network."""
     standardise = network.standardise
     frames = (torch.from_numpy(utterance.frames).double() - standardise.mean) / standardise.deviation
     words = torch.from_numpy(utterance.words)
-    return _ANSWERS[settings.kind](network.core, settings, frames, words)
+    return _REFERENCES[settings.kind](network.core, settings, frames, words)
 
 
-def _acoustic_lstm(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> Answer:
+def _acoustic_lstm(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> ReferenceOutput:
     outputs = frame_lstm(core.encoder, settings, frames)
-    return Answer(core.classify(attention_by_query(core.readout.query, outputs)))
+    return ReferenceOutput(core.classify(attention_by_query(core.readout.query, outputs)))
 
 
-def _semantic_lstm(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> Answer:
+def _semantic_lstm(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> ReferenceOutput:
     outputs = word_lstm(core.encoder, words)
-    return Answer(core.classify(attention_by_query(core.readout.query, outputs)))
+    return ReferenceOutput(core.classify(attention_by_query(core.readout.query, outputs)))
 
 
-def _late_fusion(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> Answer:
+def _late_fusion(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> ReferenceOutput:
     acoustic = _acoustic_lstm(core.acoustic, settings, frames, words).logits
     semantic = _semantic_lstm(core.semantic, settings, frames, words).logits
     mean = (softmax(acoustic) + softmax(semantic)) / 2
-    return Answer(mean.log(), modality_logits=(acoustic, semantic))
+    return ReferenceOutput(mean.log(), modality_logits=(acoustic, semantic))
 
 
-def _multi_hop_attention(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> Answer:
-    sounds, texts = frame_lstm(core.acoustic, settings, frames), word_lstm(core.semantic, words)
+def _multi_hop_attention(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> ReferenceOutput:
+    acoustic, semantic = frame_lstm(core.acoustic, settings, frames), word_lstm(core.semantic, words)
     hidden = settings.baseline.hidden
-    whole = torch.cat([sounds[-1][:hidden], sounds[0][hidden:]])
-    said = weighted(softmax(torch.stack([whole @ text for text in texts])), texts)
-    heard = weighted(softmax(torch.stack([said @ sound for sound in sounds])), sounds)
-    return Answer(core.classify(torch.cat([whole, said, heard])))
+    summary = torch.cat([acoustic[-1][:hidden], acoustic[0][hidden:]])
+    first_hop = weighted_sum(softmax(torch.stack([summary @ word for word in semantic])), semantic)
+    second_hop = weighted_sum(softmax(torch.stack([first_hop @ step for step in acoustic])), acoustic)
+    return ReferenceOutput(core.classify(torch.cat([summary, first_hop, second_hop])))
 
 
-def _learned_alignment(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> Answer:
-    texts = word_lstm(core.semantic, words)
-    sounds = frame_lstm(core.acoustic.frames, settings, frames)
-    heard = [attention_by_heads(core.acoustic, text, sounds) for text in texts]
-    return fused(core, settings, texts, heard)
+def _learned_alignment(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> ReferenceOutput:
+    semantic = word_lstm(core.semantic, words)
+    steps = frame_lstm(core.acoustic.frames, settings, frames)
+    acoustic = [attention_by_heads(core.acoustic, word, steps) for word in semantic]
+    return fused(core, settings, semantic, acoustic)
 
 
-def _ctc_alignment(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> Answer:
+def _ctc_alignment(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> ReferenceOutput:
     positions = settings.baseline.positions
     steps = stacked(frames, settings.baseline.stack)
     lstm = core.acoustic.locate.forwards
     logits = run_lstm(lstm, run_lstm(lstm, steps, layer=0), layer=1)
     probabilities = [softmax(step) for step in logits]
-    heard = []
+    acoustic = []
     for word in range(len(words)):
-        position = min(word, positions - 1)
-        # Blank comes first.
-        heard.append(sum(share[1 + position] * step for share, step in zip(probabilities, steps, strict=True)))
-    texts = [core.semantic.project(core.semantic.embedding.table.weight[word]) for word in words]
-    turns = min(len(words), positions)
-    loss = ctc_loss(probabilities, turns) / turns
-    return replace(fused(core, settings, texts, heard), auxiliary_loss=loss)
+        # The blank is first.
+        label = 1 + min(word, positions - 1)
+        acoustic.append(sum(by_label[label] * step for by_label, step in zip(probabilities, steps, strict=True)))
+    semantic = [core.semantic.project(core.semantic.embedding.table.weight[word]) for word in words]
+    label_count = min(len(words), positions)
+    loss = ctc_loss(probabilities, label_count) / label_count
+    return replace(fused(core, settings, semantic, acoustic), auxiliary_loss=loss)
 
 
-def _pooled_statistics(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> Answer:
+def _pooled_statistics(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> ReferenceOutput:
     features: list[Tensor] = []
     if settings.modalities != "semantic":
         mean = sum(frames) / len(frames)
@@ -130,10 +114,10 @@ def _pooled_statistics(core: Any, settings: ModelSettings, frames: Tensor, words
         features += [mean, (variance + 1e-8).sqrt()]
     if settings.modalities != "acoustic":
         features.append(sum(core.words.table.weight[word] for word in words) / len(words))
-    return Answer(core.classify(torch.cat(features)))
+    return ReferenceOutput(core.classify(torch.cat(features)))
 
 
-_ANSWERS: dict[str, Callable[[Any, ModelSettings, Tensor, Tensor], Answer]] = {
+_REFERENCES: dict[str, Callable[[Any, ModelSettings, Tensor, Tensor], ReferenceOutput]] = {
     "acoustic_lstm": _acoustic_lstm,
     "semantic_lstm": _semantic_lstm,
     "late_fusion": _late_fusion,
@@ -144,42 +128,42 @@ _ANSWERS: dict[str, Callable[[Any, ModelSettings, Tensor, Tensor], Answer]] = {
 }
 
 
-def fused(core: Any, settings: ModelSettings, texts: list[Tensor], heard: list[Tensor]) -> Answer:
-    """The words' features and what is heard of them, through the sequence model to the classifier."""
-    rows = [torch.cat(both) for both in zip(texts, heard, strict=True)]
-    sequence = both_ways(run_lstm(core.sequence.lstm, rows), run_lstm(core.sequence.lstm, rows, reverse=True))
-    word_logits = [core.classify(row) for row in sequence]
+def fused(core: Any, settings: ModelSettings, semantic: list[Tensor], acoustic: list[Tensor]) -> ReferenceOutput:
+    """Classify the features of both sides by the sequence model, the readout and the classifier."""
+    rows = [torch.cat(sides) for sides in zip(semantic, acoustic, strict=True)]
+    sequence = side_by_side(run_lstm(core.sequence.lstm, rows), run_lstm(core.sequence.lstm, rows, reverse=True))
+    word_logits = torch.stack([core.classify(row) for row in sequence])
     if core.blank:
-        return Answer(sum(word_logits)[:-1] / len(word_logits), word_logits)
+        return ReferenceOutput(word_logits.sum(0)[:-1] / len(word_logits), word_logits)
     utterance = {
         "max": lambda: torch.stack(sequence).max(0).values,
         "mean": lambda: sum(sequence) / len(sequence),
         "attention": lambda: attention_by_query(core.readout.query, sequence),
     }[settings.fusion.readout]()
-    return Answer(core.classify(utterance), word_logits)
+    return ReferenceOutput(core.classify(utterance), word_logits)
 
 
 def frame_lstm(encoder: Any, settings: ModelSettings, frames: Tensor) -> list[Tensor]:
-    """Outputs of a bidirectional LSTM over the frames, some of them side by side at each step."""
+    """Outputs of a bidirectional LSTM over the frames, `stack` of them at each step."""
     steps = stacked(frames, settings.baseline.stack)
     backwards = run_lstm(encoder.lstm.backwards, steps[::-1])[::-1]
-    return both_ways(run_lstm(encoder.lstm.forwards, steps), backwards)
+    return side_by_side(run_lstm(encoder.lstm.forwards, steps), backwards)
 
 
 def word_lstm(encoder: Any, words: Tensor) -> list[Tensor]:
     """Outputs of a bidirectional LSTM over the embedded words."""
     rows = [encoder.embedding.table.weight[word] for word in words]
     lstm = encoder.lstm.lstm
-    return both_ways(run_lstm(lstm, rows), run_lstm(lstm, rows, reverse=True))
+    return side_by_side(run_lstm(lstm, rows), run_lstm(lstm, rows, reverse=True))
 
 
-def both_ways(forwards: list[Tensor], backwards: list[Tensor]) -> list[Tensor]:
-    """Outputs of either direction, side by side."""
-    return [torch.cat(both) for both in zip(forwards, backwards, strict=True)]
+def side_by_side(forwards: list[Tensor], backwards: list[Tensor]) -> list[Tensor]:
+    """Outputs of both directions, concatenated."""
+    return [torch.cat(directions) for directions in zip(forwards, backwards, strict=True)]
 
 
 def stacked(frames: Tensor, stack: int) -> list[Tensor]:
-    """Consecutive frames side by side; the last group is filled by repeating the last frame."""
+    """Consecutive frames concatenated into steps; the last step is filled with the last frame."""
     last = len(frames) - 1
     return [
         torch.cat([frames[min(first + offset, last)] for offset in range(stack)])
@@ -209,8 +193,8 @@ def softmax(scores: Tensor) -> Tensor:
     return exponentials / exponentials.sum()
 
 
-def weighted(weights: Tensor, rows: list[Tensor]) -> Tensor:
-    """Sum of rows, each times its weight."""
+def weighted_sum(weights: Tensor, rows: list[Tensor]) -> Tensor:
+    """Sum of rows times their weights."""
     total = torch.zeros_like(rows[0])
     for weight, row in zip(weights, rows, strict=True):
         total = total + weight * row
@@ -220,57 +204,57 @@ def weighted(weights: Tensor, rows: list[Tensor]) -> Tensor:
 def attention_by_query(query: Tensor, rows: list[Tensor]) -> Tensor:
     """One learned query, scaled dot product."""
     scores = torch.stack([row @ query / math.sqrt(len(query)) for row in rows])
-    return weighted(softmax(scores), rows)
+    return weighted_sum(softmax(scores), rows)
 
 
-def attention_by_heads(listening: Any, asking: Tensor, rows: list[Tensor]) -> Tensor:
-    """Multi-head attention of one query to rows: each head sees its own share of the projected values."""
-    query = listening.query(asking)
-    keys, values = [listening.key(row) for row in rows], [listening.value(row) for row in rows]
-    size = len(query) // listening.heads
-    found = []
-    for head in range(listening.heads):
-        own = slice(head * size, (head + 1) * size)
-        scores = torch.stack([query[own] @ key[own] / math.sqrt(size) for key in keys])
-        found.append(weighted(softmax(scores), [value[own] for value in values]))
-    heard: Tensor = listening.join(torch.cat(found))
-    return heard
+def attention_by_heads(attention: Any, word: Tensor, rows: list[Tensor]) -> Tensor:
+    """Multi-head attention of one word to rows: each head has its own part of the projected values."""
+    query = attention.query(word)
+    keys, values = [attention.key(row) for row in rows], [attention.value(row) for row in rows]
+    size = len(query) // attention.heads
+    attended = []
+    for head in range(attention.heads):
+        part = slice(head * size, (head + 1) * size)
+        scores = torch.stack([query[part] @ key[part] / math.sqrt(size) for key in keys])
+        attended.append(weighted_sum(softmax(scores), [value[part] for value in values]))
+    joined: Tensor = attention.join(torch.cat(attended))
+    return joined
 
 
-def ctc_loss(probabilities: Sequence[Tensor], turns: int) -> Tensor:
-    """Minus the logarithm of the probability that the positions 1 .. `turns` come in turn; 0 where they cannot.
+def ctc_loss(probabilities: Sequence[Tensor], label_count: int) -> Tensor:
+    """CTC loss of the labels 1 .. `label_count`; 0 where they outnumber the steps.
 
-    The forward recursion of Graves et al. (ICML 2006) over blank, 1, blank, 2, ..., blank. Equal labels never follow
-    each other, so a blank can always be skipped.
+    The forward recursion of Graves et al. (ICML 2006) over blank, 1, blank, 2, ..., blank. No label is repeated, so a
+    blank can always be skipped.
 
     Args:
-        probabilities: [P + 1] of each step, blank first.
-        turns: how many positions.
+        probabilities: [labels + 1] of each step, blank first.
+        label_count: labels of the target.
     """
-    if turns > len(probabilities):
+    if label_count > len(probabilities):
         return torch.zeros((), dtype=torch.float64)
-    labels = [0] + [label for turn in range(1, turns + 1) for label in (turn, 0)]
-    nothing = torch.zeros((), dtype=torch.float64)
+    labels = [0] + [label for target in range(1, label_count + 1) for label in (target, 0)]
+    zero = torch.zeros((), dtype=torch.float64)
     first = probabilities[0]
-    reached = [first[0], first[1]] + [nothing] * (len(labels) - 2)
+    forward = [first[0], first[1]] + [zero] * (len(labels) - 2)
     for step in probabilities[1:]:
-        reached = [
+        forward = [
             step[label]
             * (
-                reached[place]
-                + (reached[place - 1] if place > 0 else nothing)
-                + (reached[place - 2] if place > 1 and label else nothing)
+                forward[place]
+                + (forward[place - 1] if place > 0 else zero)
+                + (forward[place - 2] if place > 1 and label else zero)
             )
             for place, label in enumerate(labels)
         ]
-    return -(reached[-1] + reached[-2]).log()
+    return -(forward[-1] + forward[-2]).log()
 
 
-def ctc_loss_by_paths(probabilities: Sequence[Tensor], turns: int) -> Tensor:
-    """The same by its definition: the sum over all paths that read 1 .. `turns` without repetitions and blanks."""
+def ctc_loss_by_paths(probabilities: Sequence[Tensor], label_count: int) -> Tensor:
+    """The same loss by its definition: a sum over all paths that read 1 .. `label_count` without repeats and blanks."""
     total = torch.zeros((), dtype=torch.float64)
     for path in itertools.product(range(len(probabilities[0])), repeat=len(probabilities)):
-        told = [label for label, _ in itertools.groupby(path) if label]
-        if told == list(range(1, turns + 1)):
+        collapsed = [label for label, _ in itertools.groupby(path) if label]
+        if collapsed == list(range(1, label_count + 1)):
             total = total + math.prod(step[label] for step, label in zip(probabilities, path, strict=True))
     return -total.log()

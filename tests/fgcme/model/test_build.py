@@ -1,4 +1,4 @@
-"""From settings to a model."""
+"""Models are built as their settings say, from the same initial weights where they share a part."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def weights(network: Network) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", variants.all_variants())
-def test_every_named_variant_classifies_a_batch_that_is_read_as_it_wants(name: str) -> None:
+def test_every_named_variant_classifies_a_batch_of_its_segments(name: str) -> None:
     settings = ModelSettings.model_validate(variants.find_variant(name))
     torch.manual_seed(0)
-    # Long and short, one word, one frame, an utterance shorter than the reach.
+    # Long, one word, one frame, shorter than a receptive field.
     shapes = [(60, 6), (30, 1), (1, 2), (4, 3)]
     utterances = [draw_utterance(0, *shape, FRAME_SIZE, VOCABULARY, CLASSES) for shape in shapes]
     batch = batch_for(settings, utterances)
@@ -45,13 +45,13 @@ def test_every_named_variant_classifies_a_batch_that_is_read_as_it_wants(name: s
 
 
 @pytest.mark.parametrize("kind", get_args(ModelKind))
-def test_the_same_seed_builds_the_same_model_and_another_seed_another(kind: str) -> None:
-    one, same, other = (weights(built(seed, kind=kind)) for seed in (1, 1, 2))
-    assert all(torch.equal(one[name], same[name]) for name in one)
-    assert not all(torch.equal(one[name], other[name]) for name in one)
+def test_the_seed_decides_the_initial_weights(kind: str) -> None:
+    first, same, other = (weights(built(seed, kind=kind)) for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-def test_building_a_model_moves_the_generator_on_and_by_the_same_for_all() -> None:
+def test_building_any_model_draws_the_same_from_the_global_generator() -> None:
     built(kind="fgcme")
     after = torch.rand(3)
     built(kind="late_fusion")
@@ -60,10 +60,10 @@ def test_building_a_model_moves_the_generator_on_and_by_the_same_for_all() -> No
     assert not torch.equal(torch.rand(3), after)
 
 
-def same_start(one: dict[str, Tensor], other: dict[str, Tensor], prefixes: tuple[str, ...]) -> bool:
-    """Whether two models have parameters of these names in common, and start them alike."""
-    common = [name for name in one.keys() & other.keys() if name.startswith(prefixes)]
-    return bool(common) and all(torch.equal(one[name], other[name]) for name in common)
+def share_weights(first: dict[str, Tensor], other: dict[str, Tensor], prefixes: tuple[str, ...]) -> bool:
+    """Whether two models have parameters of these names in common, all of them equal."""
+    common = [name for name in first.keys() & other.keys() if name.startswith(prefixes)]
+    return bool(common) and all(torch.equal(first[name], other[name]) for name in common)
 
 
 @pytest.mark.parametrize(
@@ -79,17 +79,17 @@ def same_start(one: dict[str, Tensor], other: dict[str, Tensor], prefixes: tuple
     ],
     ids=str,
 )
-def test_variants_start_from_the_same_weights_but_for_what_they_change(settings: dict[str, Any]) -> None:
-    assert same_start(weights(built()), weights(built(**settings)), ("acoustic", "semantic", "sequence", "classify"))
+def test_variants_have_the_same_initial_weights_in_what_they_share(settings: dict[str, Any]) -> None:
+    assert share_weights(weights(built()), weights(built(**settings)), ("acoustic", "semantic", "sequence", "classify"))
 
 
-def test_one_modality_alone_starts_from_the_weights_that_it_has_in_both() -> None:
+def test_one_modality_alone_has_the_initial_weights_it_has_in_both() -> None:
     both = weights(built())
-    assert same_start(both, weights(built(modalities="acoustic")), ("acoustic", "classify"))
-    assert same_start(both, weights(built(modalities="semantic")), ("semantic", "classify"))
+    assert share_weights(both, weights(built(modalities="acoustic")), ("acoustic", "classify"))
+    assert share_weights(both, weights(built(modalities="semantic")), ("semantic", "classify"))
 
 
-def test_baselines_start_the_parts_that_they_share_from_the_same_weights() -> None:
+def test_baselines_have_the_same_initial_weights_in_what_they_share() -> None:
     frames, words = weights(built(kind="acoustic_lstm")), weights(built(kind="semantic_lstm"))
     fused = weights(built(kind="late_fusion"))
     assert all(torch.equal(fused[f"acoustic.{name}"], value) for name, value in frames.items())
@@ -103,14 +103,14 @@ def test_baselines_start_the_parts_that_they_share_from_the_same_weights() -> No
     assert all(torch.equal(weights(built(kind=kind))[embedding], hops[embedding]) for kind in WITH_BLANK)
 
 
-def test_no_two_parts_start_alike() -> None:
+def test_two_parts_of_a_model_have_different_initial_weights() -> None:
     fused = weights(built(kind="late_fusion", semantic={"embedding": FRAME_SIZE}))
     shapes = [value for name, value in fused.items() if name.endswith("weight_ih_l0")]
     assert shapes[0].shape == shapes[1].shape and not torch.equal(shapes[0], shapes[1])
     assert not torch.equal(fused["acoustic.classify.weight"], fused["semantic.classify.weight"])
 
 
-def test_the_default_model_has_the_paper_s_sizes() -> None:
+def test_the_default_model_has_the_published_sizes() -> None:
     core = built().core
     shapes = [tuple(layer.weight.shape) for layer in core.acoustic.encoder.convolutions]
     assert shapes == [(64, 40, 5), (128, 64, 2), (128, 128, 2)]
@@ -134,13 +134,13 @@ def test_the_baselines_have_the_published_sizes() -> None:
 
 
 @pytest.mark.parametrize("kind", ["acoustic_lstm", "learned_alignment", "multi_hop_attention", "late_fusion"])
-def test_settings_of_the_baselines_reach_them(kind: str) -> None:
+def test_baselines_take_their_sizes_from_the_settings(kind: str) -> None:
     settings = {"hidden": 8, "stack": 3}
     shapes = {tuple(value.shape) for value in weights(built(kind=kind, baseline=settings)).values()}
     assert (4 * 8, 3 * FRAME_SIZE) in shapes
 
 
-def test_settings_of_an_alignment_that_is_learned_reach_it() -> None:
+def test_learned_alignments_take_their_sizes_from_the_settings() -> None:
     core = built(kind="ctc_alignment", baseline={"positions": 5, "stack": 2, "hidden": 6}).core
     assert (core.acoustic.positions, core.acoustic.size, core.semantic.size) == (5, 80, 6)
     assert built(kind="learned_alignment", baseline={"heads": 8}).core.acoustic.heads == 8
@@ -151,14 +151,14 @@ def test_settings_of_an_alignment_that_is_learned_reach_it() -> None:
 
 
 @pytest.mark.parametrize("kind", get_args(ModelKind))
-def test_dropout_of_words_and_before_the_classifier_is_the_same_setting_in_every_model(kind: str) -> None:
+def test_every_model_has_the_dropout_of_words_and_of_the_classifier(kind: str) -> None:
     network = built(kind=kind, semantic={"dropout": 0.25}, fusion={"dropout": 0.5})
     rates = {module.p for module in network.modules() if isinstance(module, nn.Dropout)}
     assert rates - {0.0} == ({0.5} if kind == "acoustic_lstm" else {0.25, 0.5})
 
 
 @pytest.mark.parametrize(("kind", "size"), [("mean_max", 256), ("mean", 128), ("max", 128), ("statistics", 256)])
-def test_both_sides_take_the_size_that_pooling_gives(kind: str, size: int) -> None:
+def test_both_sides_have_the_size_of_the_pooling(kind: str, size: int) -> None:
     core = built(pooling={"kind": kind}).core
     assert core.semantic.project.out_features == size
     assert core.sequence.lstm.input_size == 2 * size
@@ -177,7 +177,7 @@ def test_one_modality_alone_has_no_parameter_of_the_other_and_no_excitement() ->
         assert core.sequence.lstm.input_size == 256
 
 
-def test_a_model_trained_by_ctc_has_a_class_more() -> None:
+def test_a_model_trained_by_ctc_has_one_more_class() -> None:
     for kind in WITH_BLANK:
         assert built(kind=kind, blank=True).core.classify.out_features == CLASSES + 1
 
@@ -195,7 +195,7 @@ def test_a_model_trained_by_ctc_has_a_class_more() -> None:
         ({"kind": "pooled_statistics", "modalities": "semantic"}, SegmentScheme("none")),
         ({"kind": "pooled_statistics"}, SegmentScheme("utterance")),
         ({"kind": "acoustic_lstm"}, SegmentScheme("utterance")),
-        # The kinds that are made of both modalities have both, whatever is set for those that need not.
+        # Kinds that need both modalities ignore the setting.
         ({"kind": "late_fusion", "modalities": "semantic"}, SegmentScheme("utterance")),
         ({"kind": "multi_hop_attention"}, SegmentScheme("utterance")),
         ({"kind": "learned_alignment", "pooling": {"margin": 3}}, SegmentScheme("utterance")),
@@ -203,10 +203,10 @@ def test_a_model_trained_by_ctc_has_a_class_more() -> None:
     ],
     ids=str,
 )
-def test_a_model_reads_the_frames_that_it_listens_to(settings: dict[str, Any], expected: SegmentScheme) -> None:
+def test_the_settings_decide_which_frames_a_model_reads(settings: dict[str, Any], expected: SegmentScheme) -> None:
     assert scheme_of(ModelSettings.model_validate(settings)) == expected
 
 
-def test_words_are_followed_by_a_packed_lstm_in_every_model_that_goes_by_them() -> None:
+def test_models_with_a_sequence_of_words_run_a_ragged_lstm_over_it() -> None:
     for kind in WITH_BLANK:
         assert isinstance(built(kind=kind).core.sequence, RaggedLSTM)

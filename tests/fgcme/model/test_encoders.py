@@ -1,4 +1,4 @@
-"""Encoders of the two modalities."""
+"""The encoders follow their equations, and dropout acts in training only."""
 
 from __future__ import annotations
 
@@ -49,16 +49,18 @@ def test_the_encoder_and_its_gradient_follow_the_equations(
     assert outputs.shape == (frame_count - model.lookahead, 3)
     weight = torch.randn_like(expected)
     torch.testing.assert_close(outputs, expected)
-    for ours, theirs in zip(
+    for gradient, expected_gradient in zip(
         torch.autograd.grad((outputs * weight).sum(), list(model.parameters())),
         torch.autograd.grad((expected * weight).sum(), list(model.parameters())),
         strict=True,
     ):
-        torch.testing.assert_close(ours, theirs)
+        torch.testing.assert_close(gradient, expected_gradient)
 
 
 @pytest.mark.parametrize(("activation", "normalised"), OPTIONS)
-def test_one_convolution_alone_has_nothing_to_normalise_or_activate(activation: Activation, normalised: bool) -> None:
+def test_a_single_convolution_has_no_normalisation_activation_or_dropout(
+    activation: Activation, normalised: bool
+) -> None:
     model = AcousticEncoder(4, [3], [2], activation, 0.5, normalised)
     frames = torch.randn(9, 4)
     expected = model.convolutions[0](frames.t().unsqueeze(0)).squeeze(0).t()
@@ -66,7 +68,7 @@ def test_one_convolution_alone_has_nothing_to_normalise_or_activate(activation: 
 
 
 @pytest.mark.parametrize(("activation", "normalised"), OPTIONS)
-def test_an_output_sees_its_own_frame_and_the_reach_after_it(activation: Activation, normalised: bool) -> None:
+def test_an_output_sees_its_own_frame_and_the_lookahead_after_it(activation: Activation, normalised: bool) -> None:
     model = encoder(activation, normalised=normalised)
     frames = torch.randn(30, 4, dtype=torch.float64)
     outputs = model(frames)
@@ -78,25 +80,25 @@ def test_an_output_sees_its_own_frame_and_the_reach_after_it(activation: Activat
 
 
 @pytest.mark.parametrize(("activation", "normalised"), OPTIONS)
-def test_dropout_acts_in_training_and_not_in_evaluation(activation: Activation, normalised: bool) -> None:
+def test_dropout_acts_in_training_only(activation: Activation, normalised: bool) -> None:
     model, frames = encoder(activation, 0.5, normalised), torch.randn(30, 4, dtype=torch.float64)
     assert not torch.equal(model(frames), model(frames))
     model.eval()
     torch.testing.assert_close(model(frames), by_equation(model, frames, activation, normalised))
 
 
-def test_half_precision_rounds_one_product_and_not_the_kernels_that_were_composed() -> None:
+def test_half_precision_rounds_the_product_but_not_the_composed_kernel() -> None:
     torch.manual_seed(0)
     model, frames = AcousticEncoder(40, [64, 128, 128], [5, 2, 2]), torch.randn(400, 40)
     expected = model(frames)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = model(frames)
     assert outputs.dtype == torch.bfloat16
-    # Frames, kernel and result are rounded to 8 bits: 0.73 of the last bit; with the composition it would be 1.25.
+    # Rounding frames, kernel and result to 8 bits costs 0.73 of the last bit; composing in 8 bits would cost 1.25.
     assert (outputs - expected).norm() < 0.9 * 2**-8 * expected.norm()
 
 
-def test_frames_are_standardised_by_the_statistics_they_are_fitted_to() -> None:
+def test_frames_are_standardised_by_the_statistics_that_are_set() -> None:
     frames = 7 + 3 * torch.randn(40, 4, dtype=torch.float64)
     standardise = Standardise(4).double()
     assert torch.equal(standardise(frames), frames)
@@ -118,7 +120,7 @@ def test_the_rows_of_padding_and_of_unknown_words_are_zero() -> None:
     assert not table.weight[:2].any() and table.weight[2:].all()
 
 
-def test_a_word_s_feature_is_a_linear_map_of_its_embedding() -> None:
+def test_semantic_features_are_a_linear_map_of_the_embeddings() -> None:
     torch.manual_seed(0)
     model = SemanticEncoder(WordEmbedding(6, size=2), size=3)
     words = np.array([2, 5, 2])
@@ -131,14 +133,14 @@ def test_a_word_s_feature_is_a_linear_map_of_its_embedding() -> None:
     assert model.size == 3
 
 
-def test_dropout_of_the_embedding_acts_in_training_alone() -> None:
+def test_dropout_of_the_embedding_acts_in_training_only() -> None:
     model, words = WordEmbedding(50, size=8, dropout=0.5), torch.arange(2, 50)
     assert 0.3 < float((model(words) == 0).float().mean()) < 0.7
     model.eval()
     assert torch.equal(model(words), model.table.weight[2:])
 
 
-def vectors(tmp_path: Path, text: str) -> str:
+def write_vectors(tmp_path: Path, text: str) -> str:
     path = tmp_path / "vectors.txt"
     path.write_text(text, encoding="utf-8")
     return str(path)
@@ -148,12 +150,12 @@ def rows(model: WordEmbedding) -> list[list[float]]:
     return cast("list[list[float]]", model.table.weight.tolist())
 
 
-def test_a_word_table_starts_from_a_file_of_vectors(tmp_path: Path) -> None:
+def test_embeddings_are_loaded_from_a_glove_file(tmp_path: Path) -> None:
     model = WordEmbedding(5, size=2)
     before = rows(model)
-    model.load_vectors(vectors(tmp_path, "dogs 0.5 -1\nelse 9 9\nkids 2 3e-1\n"), ["dogs", "door", "kids"])
+    model.load_vectors(write_vectors(tmp_path, "dogs 0.5 -1\nelse 9 9\nkids 2 3e-1\n"), ["dogs", "door", "kids"])
     assert rows(model)[2] == [0.5, -1.0]
-    assert rows(model)[3] == before[3], "a word that the file lacks keeps its random start"
+    assert rows(model)[3] == before[3], "a word not in the file keeps its random embedding"
     assert rows(model)[4] == pytest.approx([2.0, 0.3])
     assert rows(model)[:2] == before[:2]
 
@@ -166,18 +168,18 @@ def test_a_word_table_starts_from_a_file_of_vectors(tmp_path: Path) -> None:
         ("dogs 0.5 x\n", "cannot be read as word vectors"),
     ],
 )
-def test_a_bad_file_of_vectors_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
-    path = vectors(tmp_path, text)
+def test_an_error_names_the_malformed_glove_file_and_its_line(tmp_path: Path, text: str, message: str) -> None:
+    path = write_vectors(tmp_path, text)
     with pytest.raises(UserError, match=message) as error:
         WordEmbedding(4, size=2).load_vectors(path, ["dogs", "kids"])
     assert path in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_missing_or_binary_file_of_vectors_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_error_names_the_missing_or_binary_glove_file(tmp_path: Path) -> None:
     model = WordEmbedding(4, size=2)
     binary = tmp_path / "vectors.bin"
     binary.write_bytes(b"\xff\xfe\x00")
-    for path in (tmp_path / "nowhere.txt", binary):
+    for path in (tmp_path / "missing.txt", binary):
         with pytest.raises(UserError, match="cannot be read as word vectors") as error:
             model.load_vectors(str(path), ["dogs"])
         assert str(path) in str(error.value)

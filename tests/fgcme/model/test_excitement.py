@@ -1,4 +1,4 @@
-"""Each form of excitement against its equation."""
+"""Each form of excitement follows its equation."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def test_a_form_follows_its_equation(form: Form, expected: float) -> None:
     assert gate is None if form == "additive" else gate.item() == pytest.approx(GATE)
 
 
-def test_no_excitement_leaves_the_features_as_they_are() -> None:
+def test_form_none_leaves_the_features_unchanged() -> None:
     features = torch.randn(3, 4)
     excited, gate = Excitement("none", None)(features, torch.randn(3, 7))
     assert excited is features and gate is None
 
 
-def test_a_table_by_word_drives_as_well() -> None:
+def test_a_table_of_words_drives_the_gate() -> None:
     table = nn.Embedding(5, 4)
     features, words = torch.randn(3, 4), torch.tensor([4, 0, 4])
     excited, gate = Excitement("gate", table)(features, words)
@@ -48,38 +48,42 @@ def test_a_table_by_word_drives_as_well() -> None:
 
 
 @pytest.mark.parametrize(("form", "module"), [("none", nn.Linear(1, 1)), ("gate", None)])
-def test_a_driver_goes_with_every_form_but_none(form: Form, module: nn.Module | None) -> None:
+def test_every_form_but_none_needs_a_driver(form: Form, module: nn.Module | None) -> None:
     with pytest.raises(ValueError, match="a driver goes with every form"):
         Excitement(form, module)
 
 
-@pytest.mark.parametrize(("reduction_ratio", "narrow"), [(1, None), (2, 4), (4, 2), (100, 1)])
-def test_features_drive_by_one_linear_map_or_through_a_bottleneck(reduction_ratio: int, narrow: int | None) -> None:
+@pytest.mark.parametrize(("reduction_ratio", "bottleneck"), [(1, None), (2, 4), (4, 2), (100, 1)])
+def test_the_driver_of_features_is_one_linear_map_or_has_a_bottleneck(
+    reduction_ratio: int, bottleneck: int | None
+) -> None:
     module, source = feature_driver(6, 8, reduction_ratio), torch.randn(5, 6)
     weights = dict(module.named_parameters())
-    if narrow is None:
+    if bottleneck is None:
         expected = source @ weights["weight"].T + weights["bias"]
     else:
-        assert weights["0.weight"].shape == (narrow, 6)
-        between = (source @ weights["0.weight"].T + weights["0.bias"]).clamp(min=0)
-        expected = between @ weights["2.weight"].T + weights["2.bias"]
+        assert weights["0.weight"].shape == (bottleneck, 6)
+        hidden = (source @ weights["0.weight"].T + weights["0.bias"]).clamp(min=0)
+        expected = hidden @ weights["2.weight"].T + weights["2.bias"]
     torch.testing.assert_close(module(source), expected)
 
 
-@pytest.mark.parametrize(("reduction_ratio", "narrow"), [(1, None), (4, 2), (100, 1)])
-def test_words_drive_by_a_table_or_by_a_linear_map_of_a_narrow_one(reduction_ratio: int, narrow: int | None) -> None:
+@pytest.mark.parametrize(("reduction_ratio", "bottleneck"), [(1, None), (4, 2), (100, 1)])
+def test_the_driver_of_words_is_a_table_or_a_narrow_one_with_a_linear_map(
+    reduction_ratio: int, bottleneck: int | None
+) -> None:
     module, words = word_driver(9, 8, reduction_ratio), torch.tensor([1, 4, 8, 4])
     weights = dict(module.named_parameters())
-    if narrow is None:
+    if bottleneck is None:
         expected = weights["weight"][words]
     else:
-        assert weights["0.weight"].shape == (9, narrow)
+        assert weights["0.weight"].shape == (9, bottleneck)
         expected = weights["0.weight"][words] @ weights["1.weight"].T + weights["1.bias"]
     torch.testing.assert_close(module(words), expected)
 
 
 @pytest.mark.parametrize("reduction_ratio", [1, 4])
-def test_every_value_of_a_word_s_row_can_be_learnt(reduction_ratio: int) -> None:
+def test_every_value_of_the_table_of_words_has_a_gradient(reduction_ratio: int) -> None:
     module, words = word_driver(9, 8, reduction_ratio), torch.arange(2, 9)
     table = next(iter(module.parameters()))
     weight = torch.randn(7, 8, generator=torch.Generator().manual_seed(0))
@@ -88,9 +92,9 @@ def test_every_value_of_a_word_s_row_can_be_learnt(reduction_ratio: int) -> None
 
 
 @pytest.mark.parametrize("reduction_ratio", [1, 4])
-def test_an_unknown_word_starts_with_no_signal_of_its_own(reduction_ratio: int) -> None:
-    unknown, silent = word_driver(9, 8, reduction_ratio)(torch.tensor([1, 0]))
-    assert torch.equal(unknown, silent)
+def test_an_unknown_word_initially_has_the_signal_of_padding(reduction_ratio: int) -> None:
+    unknown, padding = word_driver(9, 8, reduction_ratio)(torch.tensor([1, 0]))
+    assert torch.equal(unknown, padding)
 
 
 @pytest.mark.parametrize("form", ["gate", "residual_gate", "additive"])

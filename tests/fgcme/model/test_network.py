@@ -1,4 +1,4 @@
-"""The whole model: equal to its equations and to its masked form, and the same for an utterance in any company."""
+"""The whole model equals its equations and its masked form, and the other utterances of a batch change no output."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from fgcme.model import FineGrainedExcitement, Network, Output, build_model
 from tests.fgcme.model.masked import MaskedExcitement, Utterance, padded_batch, ragged_batch
 from tests.fgcme.model.reference import Reference, ReferenceOutput
 
-FRAME_SIZE, VOCABULARY, CLASSES, REACH = 5, 12, 3, 6
+FRAME_SIZE, VOCABULARY, CLASSES, LOOKAHEAD = 5, 12, 3, 6
 
 Changes = dict[str, Any]
 
-# All of the method: every named variant, and what can be set besides.
+# Every named variant of FG-CME, and the other values of its settings.
 VARIANTS: dict[str, Changes] = {
     **{name: changes for name, changes in variants.all_variants().items() if changes["kind"] == "fgcme"},
     **{
@@ -39,7 +39,7 @@ VARIANTS: dict[str, Changes] = {
         # The semantic side is driven by the acoustic features alone.
         if (side, driver) != ("semantic", "word")
     },
-    "squeezed, driven by word": {"excitement": {"driver": "word", "reduction_ratio": 4}},
+    "bottleneck, driven by word": {"excitement": {"driver": "word", "reduction_ratio": 4}},
     **{f"readout {kind}": {"fusion": {"readout": kind}} for kind in ("max", "mean", "attention")},
     **{f"activation {kind}": {"acoustic": {"activation": kind}} for kind in ("relu", "gelu")},
     "layer normalisation": {"acoustic": {"layer_normalisation": True}},
@@ -57,7 +57,7 @@ VARIANTS: dict[str, Changes] = {
     **{f"temperature {t}": {"pooling": {"kind": "lse", "temperature": t}} for t in (0.05, 20.0)},
     "acoustic alone, attention": {"modalities": "acoustic", "pooling": {"kind": "attention"}},
 }
-# What the masked form of the published code has.
+# Variants that the masked form of the published code covers.
 MASKED = [
     name
     for name, changes in VARIANTS.items()
@@ -68,7 +68,7 @@ MASKED = [
 
 
 def settings_of(changes: Changes) -> ModelSettings:
-    """The settings of a variant, at a size that is quick."""
+    """Settings of a variant, small enough to be quick."""
     small: Changes = {
         "acoustic": {"channels": [4, 6, 6]},
         "semantic": {"embedding": 7},
@@ -81,7 +81,7 @@ def settings_of(changes: Changes) -> ModelSettings:
 def network_of(changes: Changes, blank: bool = False, frame_size: int = FRAME_SIZE) -> Network:
     torch.manual_seed(0)
     network = build_model(settings_of(changes), frame_size, VOCABULARY, CLASSES, blank)
-    # Away from the start, so that no row of a table and no query is zero, and frames are standardised.
+    # Random weights: initially some rows of tables and the queries are zero.
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(0.4 * torch.randn_like(parameter))
@@ -112,11 +112,11 @@ def utterance(seed: int, frame_count: int, spans: list[tuple[int, int]]) -> Utte
 UTTERANCES = [
     utterance(0, 80, [(20, 28), (28, 41), (41, 52)]),
     utterance(1, 40, [(5, 30)]),  # one word
-    utterance(2, 60, [(10, 20), (20, 20), (20, 21), (50, 60)]),  # an empty span, one frame, the last frame
+    utterance(2, 60, [(10, 20), (20, 20), (20, 21), (50, 60)]),  # an empty span, one frame, up to the end
     utterance(3, 30, [(0, 9), (9, 30)]),  # both ends
     utterance(4, 50, [(10, 25), (18, 30), (2, 14)]),  # overlapping, out of order
-    utterance(5, 4, [(0, 2), (2, 4)]),  # shorter than what an output sees
-    utterance(6, 30, [(3, 8), (28, 45), (60, 70)]),  # cut in a word, and before one
+    utterance(5, 4, [(0, 2), (2, 4)]),  # shorter than a receptive field
+    utterance(6, 30, [(3, 8), (28, 45), (60, 70)]),  # truncated within a word, and before another
     utterance(8, 7, [(0, 1), (1, 2), (2, 4)]),  # a single output
 ]
 EMPTY = [utterance(7, 40, [(9, 9)]), utterance(8, 5, [(0, 5)])]
@@ -136,7 +136,7 @@ def any_utterances(draw: st.DrawFn) -> list[Utterance]:
 
 
 def loss_of(output: Output, batch: Batch) -> Tensor:
-    """A loss that all of an output takes part in."""
+    """A loss that depends on all logits."""
     assert output.word_logits is not None
     return functional.cross_entropy(output.logits, batch.labels) + output.word_logits.square().mean()
 
@@ -151,19 +151,19 @@ def gradients(network: nn.Module, loss: Tensor) -> dict[str, Tensor]:
 def assert_equal_to_reference(changes: Changes, blank: bool, utterances: list[Utterance]) -> None:
     network = network_of(changes, blank).double()
     batch = double(batch_of(utterances, changes))
-    ours = network(batch)
-    reference = Reference(network, settings_of(changes), blank)
-    answers: list[ReferenceOutput] = [reference(one) for one in utterances]
-    theirs = Output(
-        logits=torch.stack([answer.logits for answer in answers]),
-        word_logits=torch.cat([answer.word_logits for answer in answers]),
+    output = network(batch)
+    classify = Reference(network, settings_of(changes), blank)
+    references: list[ReferenceOutput] = [classify(spoken) for spoken in utterances]
+    expected = Output(
+        logits=torch.stack([reference.logits for reference in references]),
+        word_logits=torch.cat([reference.word_logits for reference in references]),
     )
-    torch.testing.assert_close(ours.logits, theirs.logits, rtol=0, atol=1e-11)
-    torch.testing.assert_close(ours.word_logits, theirs.word_logits, rtol=0, atol=1e-11)
-    gradient = gradients(network, loss_of(ours, batch))
-    by_equation = gradients(network, loss_of(theirs, batch))
+    torch.testing.assert_close(output.logits, expected.logits, rtol=0, atol=1e-11)
+    torch.testing.assert_close(output.word_logits, expected.word_logits, rtol=0, atol=1e-11)
+    gradient = gradients(network, loss_of(output, batch))
+    expected_gradient = gradients(network, loss_of(expected, batch))
     for name, value in gradient.items():
-        torch.testing.assert_close(value, by_equation[name], rtol=0, atol=1e-11, msg=name)
+        torch.testing.assert_close(value, expected_gradient[name], rtol=0, atol=1e-11, msg=name)
 
 
 @every_variant
@@ -178,29 +178,31 @@ def test_a_model_with_a_blank_follows_the_equations(changes: Changes) -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(any_utterances(), st.sampled_from(list(VARIANTS)))
-def test_any_utterances_are_answered_by_the_equations(utterances: list[Utterance], name: str) -> None:
+def test_the_model_follows_the_equations_on_any_utterances(utterances: list[Utterance], name: str) -> None:
     assert_equal_to_reference(VARIANTS[name], blank=False, utterances=utterances)
 
 
 @pytest.mark.parametrize("name", MASKED)
-def test_the_ragged_model_is_the_masked_model(name: str) -> None:
+def test_the_ragged_model_equals_the_masked_model(name: str) -> None:
     network = network_of(VARIANTS[name])
     utterances = [*UTTERANCES, *EMPTY]
     batch = batch_of(utterances, VARIANTS[name])
     masked_batch = padded_batch(utterances, scheme_of(settings_of(VARIANTS[name])).lookahead)
-    ours, theirs = network(batch).logits, MaskedExcitement(network)(masked_batch)
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
-    gradient = gradients(network, functional.cross_entropy(ours, batch.labels))
-    masked_gradient = gradients(network, functional.cross_entropy(theirs, masked_batch.labels))
+    logits, masked_logits = network(batch).logits, MaskedExcitement(network)(masked_batch)
+    torch.testing.assert_close(logits, masked_logits, rtol=1e-5, atol=1e-5)
+    gradient = gradients(network, functional.cross_entropy(logits, batch.labels))
+    masked_gradient = gradients(network, functional.cross_entropy(masked_logits, masked_batch.labels))
     for key, value in gradient.items():
         torch.testing.assert_close(value, masked_gradient[key], rtol=1e-4, atol=1e-5, msg=key)
 
 
-def test_the_default_model_at_its_own_size_is_the_masked_model() -> None:
+def test_the_default_model_at_full_size_equals_the_masked_model() -> None:
     torch.manual_seed(0)
     network = build_model(ModelSettings(), FRAME_SIZE, VOCABULARY, CLASSES)
     logits = network(ragged_batch(UTTERANCES, scheme_of(ModelSettings()))).logits
-    torch.testing.assert_close(logits, MaskedExcitement(network)(padded_batch(UTTERANCES, REACH)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        logits, MaskedExcitement(network)(padded_batch(UTTERANCES, LOOKAHEAD)), rtol=1e-5, atol=1e-5
+    )
 
 
 @every_variant
@@ -208,14 +210,14 @@ def test_every_parameter_has_a_gradient(changes: Changes) -> None:
     for blank in (False, True):
         network, batch = network_of(changes, blank), batch_of(UTTERANCES, changes)
         gradient = gradients(network, functional.cross_entropy(network(batch).logits, batch.labels))
-        learning = {name for name, value in gradient.items() if value.any()}
-        assert learning == {name for name, _ in network.named_parameters()}
+        trained = {name for name, value in gradient.items() if value.any()}
+        assert trained == {name for name, _ in network.named_parameters()}
 
 
 @every_variant
-def test_an_utterance_answers_alike_alone_and_in_any_company(changes: Changes) -> None:
+def test_the_output_for_an_utterance_does_not_depend_on_its_batch(changes: Changes) -> None:
     network, utterances = network_of(changes), [*UTTERANCES, *EMPTY]
-    alone = torch.cat([network(batch_of([one], changes)).logits for one in utterances])
+    alone = torch.cat([network(batch_of([spoken], changes)).logits for spoken in utterances])
     for order in (range(10), range(9, -1, -1), [3, 9, 0, 6, 2, 8, 5, 1, 7, 4]):
         together = network(batch_of([utterances[index] for index in order], changes)).logits
         torch.testing.assert_close(together, alone[list(order)], rtol=0, atol=1e-5)
@@ -223,11 +225,11 @@ def test_an_utterance_answers_alike_alone_and_in_any_company(changes: Changes) -
 
 @settings(deadline=None, max_examples=100)
 @given(any_utterances(), st.sampled_from(list(VARIANTS)), st.booleans())
-def test_any_utterance_answers_alike_alone_and_in_any_company(
+def test_the_output_for_any_utterance_does_not_depend_on_its_batch(
     utterances: list[Utterance], name: str, blank: bool
 ) -> None:
     network = network_of(VARIANTS[name], blank)
-    alone = [network(batch_of([one], VARIANTS[name])) for one in utterances]
+    alone = [network(batch_of([spoken], VARIANTS[name])) for spoken in utterances]
     together = network(batch_of(utterances, VARIANTS[name]))
     for part in ("logits", "word_logits"):
         expected = torch.cat([getattr(output, part) for output in alone])
@@ -235,37 +237,37 @@ def test_any_utterance_answers_alike_alone_and_in_any_company(
 
 
 @every_variant
-def test_an_utterance_later_in_its_recording_is_the_same_utterance(changes: Changes) -> None:
-    network, one = network_of(changes), utterance(3, 60, [(20, 28), (28, 33), (33, 45)])
+def test_noise_before_and_after_the_words_changes_nothing(changes: Changes) -> None:
+    network, spoken = network_of(changes), utterance(3, 60, [(20, 28), (28, 33), (33, 45)])
     if scheme_of(settings_of(changes)).segments in ("even", "utterance"):
-        pytest.skip("listens to all of the recording")
+        pytest.skip("reads the whole recording")
     noise = np.random.default_rng(1).normal(size=(30, FRAME_SIZE)).astype(np.float32)
-    later = Utterance(np.concatenate([noise, one.frames, noise]), one.begin + 30, one.end + 30, one.words)
+    later = Utterance(np.concatenate([noise, spoken.frames, noise]), spoken.begin + 30, spoken.end + 30, spoken.words)
     torch.testing.assert_close(
-        network(batch_of([later], changes)).logits, network(batch_of([one], changes)).logits, rtol=0, atol=1e-6
+        network(batch_of([later], changes)).logits, network(batch_of([spoken], changes)).logits, rtol=0, atol=1e-6
     )
 
 
-def test_frames_that_no_word_reads_are_not_convolved_and_change_nothing() -> None:
-    one = utterance(0, 200, [(60, 70), (120, 130)])
+def test_frames_that_no_word_reads_are_left_out_and_change_nothing() -> None:
+    spoken = utterance(0, 200, [(60, 70), (120, 130)])
     # A word of 10 frames reads 16 outputs, which see 22 frames.
-    assert len(batch_of([one], {}).frames) == 2 * 22
+    assert len(batch_of([spoken], {}).frames) == 2 * 22
     read = [*range(54, 76), *range(114, 136)]
-    frames = np.full_like(one.frames, 1e4)
-    frames[read] = one.frames[read]
-    elsewhere = dataclasses.replace(one, frames=frames)
+    frames = np.full_like(spoken.frames, 1e4)
+    frames[read] = spoken.frames[read]
+    elsewhere = dataclasses.replace(spoken, frames=frames)
     network = network_of({})
-    assert torch.equal(network(batch_of([one], {})).logits, network(batch_of([elsewhere], {})).logits)
+    assert torch.equal(network(batch_of([spoken], {})).logits, network(batch_of([elsewhere], {})).logits)
 
 
-def test_every_frame_that_a_word_reads_matters() -> None:
+def test_every_frame_that_a_word_reads_changes_its_logits() -> None:
     changes = {"pooling": {"kind": "mean"}}
-    network, one = network_of(changes), utterance(0, 60, [(20, 24)])
-    before = network(batch_of([one], changes)).logits
+    network, spoken = network_of(changes), utterance(0, 60, [(20, 24)])
+    before = network(batch_of([spoken], changes)).logits
     for frame in range(14, 30):
-        frames = one.frames.copy()
+        frames = spoken.frames.copy()
         frames[frame] += 1
-        after = network(batch_of([dataclasses.replace(one, frames=frames)], changes)).logits
+        after = network(batch_of([dataclasses.replace(spoken, frames=frames)], changes)).logits
         assert not torch.allclose(before, after, rtol=0, atol=1e-6), frame
 
 
@@ -284,7 +286,7 @@ def test_every_variant_is_finite_forward_and_backward(changes: Changes) -> None:
 
 
 @every_variant
-def test_every_variant_is_finite_and_about_the_same_in_half_precision(changes: Changes) -> None:
+def test_half_precision_is_finite_and_close_to_single_precision(changes: Changes) -> None:
     network, batch = network_of(changes), batch_of([*EMPTY, *UTTERANCES], changes)
     expected = network(batch).logits
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -296,32 +298,34 @@ def test_every_variant_is_finite_and_about_the_same_in_half_precision(changes: C
 
 
 def test_one_modality_alone_ignores_the_other() -> None:
-    one = UTTERANCES[0]
-    other_words = dataclasses.replace(one, words=(one.words + 1) % VOCABULARY)
-    other_frames = dataclasses.replace(one, frames=one.frames + 1)
+    spoken = UTTERANCES[0]
+    other_words = dataclasses.replace(spoken, words=(spoken.words + 1) % VOCABULARY)
+    other_frames = dataclasses.replace(spoken, frames=spoken.frames + 1)
 
-    def answer(changes: Changes, spoken: Utterance) -> Tensor:
+    def logits_of(changes: Changes, spoken: Utterance) -> Tensor:
         logits: Tensor = network_of(changes)(batch_of([spoken], changes)).logits
         return logits
 
     acoustic, semantic = {"modalities": "acoustic"}, {"modalities": "semantic"}
-    assert torch.equal(answer(acoustic, one), answer(acoustic, other_words))
-    assert not torch.equal(answer(acoustic, one), answer(acoustic, other_frames))
-    assert torch.equal(answer(semantic, one), answer(semantic, other_frames))
-    assert not torch.equal(answer(semantic, one), answer(semantic, other_words))
+    assert torch.equal(logits_of(acoustic, spoken), logits_of(acoustic, other_words))
+    assert not torch.equal(logits_of(acoustic, spoken), logits_of(acoustic, other_frames))
+    assert torch.equal(logits_of(semantic, spoken), logits_of(semantic, other_frames))
+    assert not torch.equal(logits_of(semantic, spoken), logits_of(semantic, other_words))
 
 
-def test_without_the_alignment_spans_play_no_part() -> None:
-    one = UTTERANCES[0]
-    elsewhere = dataclasses.replace(one, begin=one.begin + 5, end=one.end + 9)
+def test_models_without_the_alignment_ignore_spans() -> None:
+    spoken = UTTERANCES[0]
+    elsewhere = dataclasses.replace(spoken, begin=spoken.begin + 5, end=spoken.end + 9)
     for kind, ignored in (("utterance", True), ("uniform", True), ("mean_max", False)):
         changes = {"pooling": {"kind": kind}}
         network = network_of(changes)
-        alike = torch.equal(network(batch_of([one], changes)).logits, network(batch_of([elsewhere], changes)).logits)
-        assert alike == ignored, kind
+        is_equal = torch.equal(
+            network(batch_of([spoken], changes)).logits, network(batch_of([elsewhere], changes)).logits
+        )
+        assert is_equal == ignored, kind
 
 
-def test_gates_are_reported_for_each_word_where_a_form_has_one() -> None:
+def test_the_output_has_the_gates_of_each_word_where_the_form_has_one() -> None:
     changes = {"excitement": {"semantic": "gate", "acoustic": "additive"}}
     batch = batch_of(UTTERANCES, changes)
     output = network_of(changes)(batch)
@@ -330,13 +334,13 @@ def test_gates_are_reported_for_each_word_where_a_form_has_one() -> None:
     assert ((output.semantic_gate > 0) & (output.semantic_gate < 1)).all()
 
 
-def test_a_model_with_a_blank_answers_for_an_utterance_by_the_mean_of_its_words() -> None:
+def test_with_a_blank_the_logits_of_an_utterance_are_the_mean_of_its_words() -> None:
     output = network_of({}, blank=True)(batch_of(UTTERANCES[:1], {}))
     assert output.word_logits is not None and output.word_logits.shape == (3, CLASSES + 1)
     torch.testing.assert_close(output.logits[0], output.word_logits.mean(0)[:CLASSES])
 
 
-def test_dropout_before_the_classifier_acts_in_training_alone() -> None:
+def test_dropout_before_the_classifier_acts_in_training_only() -> None:
     changes = {"fusion": {"dropout": 0.5}}
     for blank in (False, True):
         network, batch = network_of(changes, blank), batch_of(UTTERANCES, changes)
@@ -345,7 +349,7 @@ def test_dropout_before_the_classifier_acts_in_training_alone() -> None:
         assert torch.equal(network(batch).logits, network(batch).logits)
 
 
-def test_mixed_utterances_are_classified_by_their_features_as_mixed() -> None:
+def test_mixup_mixes_the_features_of_utterances_before_the_classifier() -> None:
     network, batch = network_of({}), batch_of(UTTERANCES[:3], {})
     logits = network(batch).logits
     mixture = Mixture(torch.tensor([1, 2, 2]), torch.tensor([0.25, 1.0, 0.7]))
@@ -356,26 +360,26 @@ def test_mixed_utterances_are_classified_by_their_features_as_mixed() -> None:
     torch.testing.assert_close(mixed.word_logits, network(batch).word_logits)
 
 
-def test_a_copy_of_a_model_takes_its_weights_and_statistics() -> None:
-    one = network_of({"pooling": {"kind": "softmax"}})
+def test_a_state_dict_holds_all_weights_and_the_statistics_of_frames() -> None:
+    network = network_of({"pooling": {"kind": "softmax"}})
     other = build_model(settings_of({"pooling": {"kind": "softmax"}}), FRAME_SIZE, VOCABULARY, CLASSES)
-    other.load_state_dict(copy.deepcopy(one.state_dict()))
+    other.load_state_dict(copy.deepcopy(network.state_dict()))
     batch = batch_of(UTTERANCES, {"pooling": {"kind": "softmax"}})
     assert isinstance(other.core, FineGrainedExcitement)
-    assert torch.equal(one(batch).logits, other(batch).logits)
+    assert torch.equal(network(batch).logits, other(batch).logits)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @every_variant
-def test_a_gpu_answers_as_the_cpu_does(changes: Changes) -> None:
+def test_a_gpu_computes_what_the_cpu_does(changes: Changes) -> None:
     for utterances in (EMPTY, [*EMPTY, *UTTERANCES]):
         network, batch = network_of(changes), batch_of(utterances, changes)
         logits = network(batch).logits
         gradient = gradients(network, functional.cross_entropy(logits, batch.labels))
-        there = batch.to("cuda")
+        batch_on_gpu = batch.to("cuda")
         network.to("cuda")
-        logits_there = network(there).logits
-        torch.testing.assert_close(logits_there.cpu(), logits, rtol=1e-3, atol=1e-4)
-        gradient_there = gradients(network, functional.cross_entropy(logits_there, there.labels))
+        logits_on_gpu = network(batch_on_gpu).logits
+        torch.testing.assert_close(logits_on_gpu.cpu(), logits, rtol=1e-3, atol=1e-4)
+        gradient_on_gpu = gradients(network, functional.cross_entropy(logits_on_gpu, batch_on_gpu.labels))
         for name, value in gradient.items():
-            torch.testing.assert_close(gradient_there[name].cpu(), value, rtol=1e-2, atol=1e-4, msg=name)
+            torch.testing.assert_close(gradient_on_gpu[name].cpu(), value, rtol=1e-2, atol=1e-4, msg=name)

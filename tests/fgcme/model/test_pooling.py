@@ -1,4 +1,4 @@
-"""The frames that a word reads become one vector."""
+"""Each kind of pooling follows its equation, forward and backward."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tests.fgcme.model.reference import averaged_mask, outputs_read, pool_rows
 Span = tuple[int, int]
 
 KINDS: tuple[PoolingKind, ...] = get_args(PoolingKind)
-# Those that are a mean of the rows by some weights, or of some function of them.
+# Kinds that reduce equal rows to that row.
 AVERAGES: tuple[PoolingKind, ...] = ("mean", "max", "softmax", "lse", "attention")
 CHANNELS, FRAMES, KERNELS = 5, 20, (5, 2, 2)
-REACH = 6
-# Empty at the head, in the middle and at the tail; one frame; overlapping; touching both ends; out of order.
+LOOKAHEAD = 6
+# Empty at the beginning, in the middle and at the end; one frame; overlapping; the whole signal; out of order.
 SPANS = [(4, 4), (0, 7), (3, 4), (5, 5), (9, 20), (0, 20), (8, 12), (12, 12)]
 
 
-def signal(rows: int = FRAMES - REACH, channels: int = CHANNELS, seed: int = 0) -> Tensor:
+def signal(rows: int = FRAMES - LOOKAHEAD, channels: int = CHANNELS, seed: int = 0) -> Tensor:
     return torch.randn(rows, channels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
@@ -38,8 +38,8 @@ def ranges(bounds: list[Span]) -> Ranges:
 
 
 def reads(spans: list[Span], frame_count: int = FRAMES) -> Ranges:
-    """The outputs that see a span, as they would be in a batch."""
-    read = [outputs_read(*span, frame_count, REACH) for span in spans]
+    """Range of outputs that read each span."""
+    read = [outputs_read(*span, frame_count, LOOKAHEAD) for span in spans]
     return ranges([(outputs[0], outputs[-1] + 1) if outputs else (0, 0) for outputs in read])
 
 
@@ -50,14 +50,14 @@ def pooling(kind: PoolingKind, temperature: float = 0.7) -> Pooling:
     return module
 
 
-def by_loops(module: Pooling, hidden: Tensor, spans: list[Span], frame_count: int = FRAMES) -> Tensor:
+def reduce_by_loops(module: Pooling, hidden: Tensor, spans: list[Span], frame_count: int = FRAMES) -> Tensor:
     query = getattr(module, "query", None)
     return torch.stack(
         [
             pool_rows(
                 module.kind,
                 hidden,
-                outputs_read(*span, frame_count, REACH),
+                outputs_read(*span, frame_count, LOOKAHEAD),
                 averaged_mask(span, frame_count, list(KERNELS)),
                 module.temperature,
                 query,
@@ -72,14 +72,21 @@ def gradients(module: Pooling, outputs: Tensor, hidden: Tensor) -> tuple[Tensor,
     return torch.autograd.grad((outputs * weight).sum(), [hidden, *module.parameters()])
 
 
+def assert_equal(module: Pooling, hidden: Tensor, outputs: Tensor, expected: Tensor) -> None:
+    """Assert equal outputs and, where any row is read, equal gradients."""
+    torch.testing.assert_close(outputs, expected, rtol=0, atol=1e-12)
+    if expected.requires_grad:
+        pairs = zip(gradients(module, outputs, hidden), gradients(module, expected, hidden), strict=True)
+        for gradient, expected_gradient in pairs:
+            torch.testing.assert_close(gradient, expected_gradient, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_pooling_and_its_gradient_follow_the_equation(kind: PoolingKind) -> None:
     module, hidden = pooling(kind), signal().requires_grad_()
-    ours, theirs = module(hidden, reads(SPANS), torch.tensor(SPANS)), by_loops(module, hidden, SPANS)
-    assert ours.shape == (len(SPANS), module.size)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
-    for one, other in zip(gradients(module, ours, hidden), gradients(module, theirs, hidden), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    outputs = module(hidden, reads(SPANS), torch.tensor(SPANS))
+    assert outputs.shape == (len(SPANS), module.size)
+    assert_equal(module, hidden, outputs, reduce_by_loops(module, hidden, SPANS))
 
 
 @settings(deadline=None, max_examples=150)
@@ -90,37 +97,33 @@ def test_pooling_and_its_gradient_follow_the_equation(kind: PoolingKind) -> None
 )
 def test_pooling_of_any_spans_follows_the_equation(spans: list[Span], frame_count: int, kind: PoolingKind) -> None:
     module = pooling(kind)
-    hidden = signal(max(frame_count - REACH, 1)).requires_grad_()
-    ours = module(hidden, reads(spans, frame_count), torch.tensor(spans).clamp(max=frame_count))
-    theirs = by_loops(module, hidden, spans, frame_count)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
-    if theirs.requires_grad:
-        for one, other in zip(gradients(module, ours, hidden), gradients(module, theirs, hidden), strict=True):
-            torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    hidden = signal(max(frame_count - LOOKAHEAD, 1)).requires_grad_()
+    outputs = module(hidden, reads(spans, frame_count), torch.tensor(spans).clamp(max=frame_count))
+    assert_equal(module, hidden, outputs, reduce_by_loops(module, hidden, spans, frame_count))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_gradient_is_that_of_finite_differences(kind: PoolingKind) -> None:
+def test_the_gradient_agrees_with_finite_differences(kind: PoolingKind) -> None:
     module, spans = pooling(kind), torch.tensor(SPANS)
     assert torch.autograd.gradcheck(lambda hidden: module(hidden, reads(SPANS), spans), (signal().requires_grad_(),))
 
 
 @pytest.mark.parametrize("kind", ["mean_max", "mean", "max"])
-def test_the_gradient_is_that_of_the_masked_form(kind: Literal["mean_max", "mean", "max"]) -> None:
+def test_the_gradient_agrees_with_the_masked_form(kind: Literal["mean_max", "mean", "max"]) -> None:
     bounds = ranges(SPANS)
     frame = torch.arange(FRAMES)
     mask = (bounds.begin.unsqueeze(1) <= frame) & (frame < bounds.end.unsqueeze(1))
-    one, other = signal(FRAMES).requires_grad_(), signal(FRAMES).requires_grad_()
-    ours, theirs = pool(one, bounds, kind), masked_pool(other.unsqueeze(0), mask.unsqueeze(0), kind).squeeze(0)
-    weight = torch.randn_like(ours)
+    hidden = signal(FRAMES).requires_grad_()
+    outputs, masked = pool(hidden, bounds, kind), masked_pool(hidden.unsqueeze(0), mask.unsqueeze(0), kind).squeeze(0)
+    weight = torch.randn_like(outputs)
     torch.testing.assert_close(
-        torch.autograd.grad((ours * weight).sum(), one), torch.autograd.grad((theirs * weight).sum(), other)
+        torch.autograd.grad((outputs * weight).sum(), hidden), torch.autograd.grad((masked * weight).sum(), hidden)
     )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("spans", [[(0, 0), (9, 9)], [(3, 3), (2, 8)]], ids=["nothing is read", "something is read"])
-def test_words_that_read_nothing_give_zeros_and_no_gradient(kind: PoolingKind, spans: list[Span]) -> None:
+def test_words_without_frames_give_zeros_and_no_gradient(kind: PoolingKind, spans: list[Span]) -> None:
     module, hidden = pooling(kind), signal().requires_grad_()
     outputs = module(hidden, reads(spans), torch.tensor(spans))
     for gradient in torch.autograd.grad(outputs[0].sum(), [hidden, *module.parameters()]):
@@ -129,13 +132,13 @@ def test_words_that_read_nothing_give_zeros_and_no_gradient(kind: PoolingKind, s
 
 
 @pytest.mark.parametrize("kind", AVERAGES)
-def test_a_word_that_reads_one_row_is_that_row(kind: PoolingKind) -> None:
+def test_pooling_a_single_row_gives_that_row(kind: PoolingKind) -> None:
     hidden = signal()
     outputs = pooling(kind)(hidden, ranges([(3, 4)]), torch.tensor([[3, 4]]))
     torch.testing.assert_close(outputs, hidden[3:4])
 
 
-def test_equal_rows_deviate_by_next_to_nothing_and_their_gradient_is_finite() -> None:
+def test_the_deviation_of_equal_rows_is_1e_4_and_its_gradient_finite() -> None:
     hidden = torch.full((4, 2), 3.0, requires_grad=True)
     statistics = Pooling("statistics", 2)(hidden, ranges([(0, 4), (1, 2)]))
     (gradient,) = torch.autograd.grad(statistics[:, 2:].sum(), hidden)
@@ -143,7 +146,7 @@ def test_equal_rows_deviate_by_next_to_nothing_and_their_gradient_is_finite() ->
     assert not gradient.any()
 
 
-def test_a_deviation_far_from_zero_keeps_its_digits() -> None:
+def test_a_large_mean_does_not_round_the_deviation() -> None:
     hidden = torch.tensor([[10000.0], [10002.0]])
     torch.testing.assert_close(Pooling("statistics", 1)(hidden, ranges([(0, 2)])), torch.tensor([[10001.0, 1.0]]))
 
@@ -155,40 +158,40 @@ def test_a_deviation_far_from_zero_keeps_its_digits() -> None:
     st.floats(1.0, 10.0),
 )
 @example([0.0, 1.0], 1.0, 2.0)
-def test_log_mean_exponential_lies_between_mean_and_maximum_and_falls_with_temperature(
+def test_lse_lies_between_mean_and_maximum_and_falls_with_temperature(
     values: list[float], temperature: float, factor: float
 ) -> None:
-    hidden, whole = torch.tensor(values).unsqueeze(1), ranges([(0, len(values))])
-    cold, warm = (Pooling("lse", 1, (), t)(hidden, whole).item() for t in (temperature, factor * temperature))
-    mean, highest = pool(hidden, whole, "mean_max").squeeze(0).tolist()
-    slack = 1e-4 * max(1.0, temperature / 100)
-    assert mean - slack <= warm <= cold + slack <= highest + 2 * slack
+    hidden, all_rows = torch.tensor(values).unsqueeze(1), ranges([(0, len(values))])
+    cold, warm = (Pooling("lse", 1, (), t)(hidden, all_rows).item() for t in (temperature, factor * temperature))
+    mean, highest = pool(hidden, all_rows, "mean_max").squeeze(0).tolist()
+    tolerance = 1e-4 * max(1.0, temperature / 100)
+    assert mean - tolerance <= warm <= cold + tolerance <= highest + 2 * tolerance
 
 
 @pytest.mark.parametrize("temperature", [1e-320, 1e-30, 1e-6])
-def test_a_low_temperature_takes_the_maximum_and_its_gradient(temperature: float) -> None:
+def test_lse_at_a_low_temperature_is_the_maximum(temperature: float) -> None:
     hidden = signal().float().requires_grad_()
-    ours = Pooling("lse", CHANNELS, (), temperature)(hidden, ranges([(0, 9), (4, 12)]))
-    theirs = pool(hidden, ranges([(0, 9), (4, 12)]), "max")
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    outputs = Pooling("lse", CHANNELS, (), temperature)(hidden, ranges([(0, 9), (4, 12)]))
+    expected = pool(hidden, ranges([(0, 9), (4, 12)]), "max")
+    torch.testing.assert_close(outputs, expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(
-        torch.autograd.grad(ours.sum(), hidden), torch.autograd.grad(theirs.sum(), hidden), rtol=0, atol=1e-5
+        torch.autograd.grad(outputs.sum(), hidden), torch.autograd.grad(expected.sum(), hidden), rtol=0, atol=1e-5
     )
 
 
 @pytest.mark.parametrize("temperature", [1e4, 1e6, 1e30, 1e300])
-def test_a_high_temperature_takes_the_mean_and_its_gradient(temperature: float) -> None:
+def test_lse_at_a_high_temperature_is_the_mean(temperature: float) -> None:
     hidden = signal().float().requires_grad_()
-    ours = Pooling("lse", CHANNELS, (), temperature)(hidden, ranges([(0, 9), (4, 12)]))
-    theirs = pool(hidden, ranges([(0, 9), (4, 12)]), "mean")
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
+    outputs = Pooling("lse", CHANNELS, (), temperature)(hidden, ranges([(0, 9), (4, 12)]))
+    expected = pool(hidden, ranges([(0, 9), (4, 12)]), "mean")
+    torch.testing.assert_close(outputs, expected, rtol=0, atol=1e-3)
     torch.testing.assert_close(
-        torch.autograd.grad(ours.sum(), hidden), torch.autograd.grad(theirs.sum(), hidden), rtol=0, atol=1e-3
+        torch.autograd.grad(outputs.sum(), hidden), torch.autograd.grad(expected.sum(), hidden), rtol=0, atol=1e-3
     )
 
 
 @pytest.mark.parametrize("kind", AVERAGES)
-def test_what_is_added_to_every_row_is_added_to_the_result(kind: PoolingKind) -> None:
+def test_a_constant_added_to_every_row_is_added_to_the_result(kind: PoolingKind) -> None:
     module, spans = pooling(kind), torch.tensor(SPANS)
     read = reads(SPANS).lengths > 0
     before = module(signal(), reads(SPANS), spans)
@@ -208,7 +211,7 @@ def test_the_weights_of_softmax_pooling_are_the_softmax_of_the_averaged_mask(
     reach = sum(kernels) - len(kernels)
     read = outputs_read(*span, frame_count, reach)
     assume(read)
-    # Rows that tell themselves apart: what comes out are the weights.
+    # Pooling the identity matrix gives the weights.
     rows = torch.eye(frame_count - reach, dtype=torch.float64)
     module = Pooling("softmax", len(rows), kernels)
     bounds = torch.tensor([span]).clamp(max=frame_count)
@@ -225,22 +228,21 @@ def test_softmax_pooling_weighs_the_middle_of_a_word_more_than_its_edges() -> No
     assert (weights[:6].diff() > 0).all() and weights[6:10].diff().abs().max() < 1e-6
 
 
-def test_softmax_pooling_wants_the_spans() -> None:
+def test_softmax_pooling_without_spans_is_an_error() -> None:
     with pytest.raises(ValueError, match="spans"):
         Pooling("softmax", CHANNELS, KERNELS)(signal(), ranges([(0, 4)]))
 
 
 @given(st.lists(st.integers(1, 7), max_size=4))
-def test_an_output_sees_all_of_what_lies_before_the_end_of_its_receptive_field(kernels: list[int]) -> None:
-    seen = cumulative_coverage(kernels)
-    assert len(seen) == sum(kernels) - len(kernels) + 2
-    assert seen[0] == 0 and seen[-1].item() == pytest.approx(1) and (seen.diff() > 0).all()
+def test_the_cumulative_coverage_rises_from_0_to_1(kernels: list[int]) -> None:
+    coverage = cumulative_coverage(kernels)
+    assert len(coverage) == sum(kernels) - len(kernels) + 2
+    assert coverage[0] == 0 and coverage[-1].item() == pytest.approx(1) and (coverage.diff() > 0).all()
 
 
-def test_attention_starts_as_the_mean_and_follows_its_query_from_there() -> None:
+def test_attention_is_initially_the_mean_and_a_long_query_selects_one_row() -> None:
     module, hidden = Pooling("attention", CHANNELS).double(), signal()
     torch.testing.assert_close(module(hidden, ranges([(2, 9)])), pool(hidden, ranges([(2, 9)]), "mean"))
-    # A query that points at one row, far enough, leaves nothing of the others.
     with torch.no_grad():
         module.query.copy_(1e4 * hidden[5])
     strongest = max(range(2, 9), key=lambda row: float(hidden[row] @ hidden[5]))
@@ -248,7 +250,7 @@ def test_attention_starts_as_the_mean_and_follows_its_query_from_there() -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_words_in_another_order_are_the_same_words(kind: PoolingKind) -> None:
+def test_the_order_of_words_does_not_change_their_vectors(kind: PoolingKind) -> None:
     module, order = pooling(kind), [3, 0, 7, 5, 1, 6, 4, 2]
     shuffled = [SPANS[index] for index in order]
     before = module(signal(), reads(SPANS), torch.tensor(SPANS))
@@ -257,7 +259,7 @@ def test_words_in_another_order_are_the_same_words(kind: PoolingKind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_words_further_along_a_longer_signal_are_the_same_words(kind: PoolingKind) -> None:
+def test_the_position_in_the_packed_signal_does_not_change_a_vector(kind: PoolingKind) -> None:
     module, bounds, spans = pooling(kind), reads(SPANS), torch.tensor(SPANS)
     longer = torch.cat([signal(11, seed=3), signal(), signal(4, seed=4)])
     moved = Ranges(bounds.begin + 11, bounds.end + 11, bounds.lengths)
@@ -265,22 +267,22 @@ def test_words_further_along_a_longer_signal_are_the_same_words(kind: PoolingKin
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "softmax"])
-def test_but_for_softmax_the_order_of_rows_plays_no_part(kind: PoolingKind) -> None:
-    module, whole = pooling(kind), ranges([(0, 14)])
+def test_all_kinds_but_softmax_ignore_the_order_of_rows(kind: PoolingKind) -> None:
+    module, all_rows = pooling(kind), ranges([(0, 14)])
     order = torch.randperm(14, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(module(signal()[order], whole), module(signal(), whole), rtol=0, atol=1e-13)
+    torch.testing.assert_close(module(signal()[order], all_rows), module(signal(), all_rows), rtol=0, atol=1e-13)
 
 
 @pytest.mark.filterwarnings("ignore:Anomaly Detection")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e4, 1e8])
-def test_pooling_is_finite_forward_and_backward_whatever_the_scale(kind: PoolingKind, scale: float) -> None:
+def test_pooling_is_finite_forward_and_backward_at_any_scale(kind: PoolingKind, scale: float) -> None:
     module = pooling(kind, temperature=1e-3).float()
     hidden = (scale * signal().float()).requires_grad_()
     with torch.autograd.detect_anomaly(check_nan=True):
         outputs = module(hidden, reads(SPANS), torch.tensor(SPANS))
-        found = torch.autograd.grad(outputs.mean(), [hidden, *module.parameters()])
-    assert outputs.isfinite().all() and all(gradient.isfinite().all() for gradient in found)
+        gradients = torch.autograd.grad(outputs.mean(), [hidden, *module.parameters()])
+    assert outputs.isfinite().all() and all(gradient.isfinite().all() for gradient in gradients)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -293,39 +295,39 @@ def test_rows_of_half_precision_are_pooled_in_single_precision(kind: PoolingKind
     torch.testing.assert_close(outputs, module(hidden.float(), reads(SPANS), spans))
 
 
-def test_of_equal_maxima_the_gradient_reaches_one() -> None:
+def test_the_gradient_of_equal_maxima_goes_to_one_of_them() -> None:
     hidden = torch.ones(4, 1, requires_grad=True)
     (gradient,) = torch.autograd.grad(pool(hidden, ranges([(0, 4)]), "max").sum(), hidden)
     assert sorted(gradient.flatten().tolist()) == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pooling_holds_no_tensor_of_words_by_frames(kind: PoolingKind) -> None:
+def test_pooling_saves_no_tensor_of_words_by_frames(kind: PoolingKind) -> None:
     words, frames, channels, read = 200, 2000, 16, 12
     begin = torch.arange(words) * (frames // words)
     spans = torch.stack([begin + 2, begin + 8], dim=1).clamp(max=frames - read)
     saved: list[int] = []
 
-    def note(tensor: Tensor) -> Tensor:
+    def record(tensor: Tensor) -> Tensor:
         saved.append(tensor.numel())
         return tensor
 
     hidden = torch.randn(frames, channels, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
         end = (begin + read).clamp(max=frames)
         Pooling(kind, channels, KERNELS)(hidden, Ranges(begin, end, end - begin), spans)
-    # The rows that are read, each as often as it is.
+    # The largest saved tensor holds the rows that are read.
     assert max(saved) <= words * read * channels < words * frames
 
 
-def test_a_kind_is_as_wide_as_what_it_puts_side_by_side() -> None:
+def test_kinds_with_two_statistics_are_twice_as_wide() -> None:
     assert {kind: Pooling(kind, 4).size for kind in KINDS if Pooling(kind, 4).size != 4} == {
         "mean_max": 8,
         "statistics": 8,
     }
 
 
-def test_the_example_of_log_mean_exponential() -> None:
+def test_lse_of_two_values() -> None:
     hidden = torch.tensor([[0.0], [1.0]])
     outputs = Pooling("lse", 1, (), 0.5)(hidden, ranges([(0, 2)]))
     assert outputs.item() == pytest.approx(0.5 * math.log((1 + math.exp(2)) / 2))

@@ -1,4 +1,4 @@
-"""Recurrence over rows of utterances laid end to end is recurrence over each utterance by itself."""
+"""An LSTM over packed utterances equals an LSTM over each utterance alone."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ def rows_of(counts: Tensor, size: int = 3) -> Tensor:
     return torch.randn(int(counts.sum()), size, generator=generator, dtype=torch.float64, requires_grad=True)
 
 
-def by_itself(lstm: nn.LSTM, rows: Tensor) -> Tensor:
+def run_alone(lstm: nn.LSTM, rows: Tensor) -> Tensor:
     outputs: Tensor = lstm(rows)[0]
     return outputs
 
 
-def assert_same(ours: Tensor, theirs: Tensor, leaves: list[Tensor]) -> None:
-    """The two agree in value and in the gradient of every leaf."""
-    torch.testing.assert_close(ours, theirs)
-    weight = torch.randn_like(theirs)
-    for gradient, expected in zip(
-        torch.autograd.grad((ours * weight).sum(), leaves),
-        torch.autograd.grad((theirs * weight).sum(), leaves),
+def assert_same(output: Tensor, expected: Tensor, leaves: list[Tensor]) -> None:
+    """Assert equal values and equal gradients of every leaf."""
+    torch.testing.assert_close(output, expected)
+    weight = torch.randn_like(expected)
+    for gradient, expected_gradient in zip(
+        torch.autograd.grad((output * weight).sum(), leaves),
+        torch.autograd.grad((expected * weight).sum(), leaves),
         strict=True,
     ):
-        torch.testing.assert_close(gradient, expected)
+        torch.testing.assert_close(gradient, expected_gradient)
 
 
-def test_a_packed_sequence_reads_first_rows_first_longest_utterance_ahead() -> None:
-    order, going_on = packing_order(torch.tensor([2, 4, 1, 4]))
+def test_the_packing_order_has_first_rows_first_and_long_utterances_first() -> None:
+    order, batch_sizes = packing_order(torch.tensor([2, 4, 1, 4]))
     #            rows of the utterances:  0 1 | 2 3 4 5 | 6 | 7 8 9 10
     assert order.tolist() == [2, 7, 0, 6, 3, 8, 1, 4, 9, 5, 10]
-    assert going_on.tolist() == [4, 3, 2, 2]
+    assert batch_sizes.tolist() == [4, 3, 2, 2]
 
 
 @settings(deadline=None, max_examples=50)
@@ -48,10 +48,10 @@ def test_a_packed_sequence_reads_first_rows_first_longest_utterance_ahead() -> N
 @example(torch.tensor([1]))
 @example(torch.tensor([5, 5, 5]))
 @example(torch.tensor([1, 9]))
-def test_a_ragged_lstm_is_an_lstm_over_each_utterance(counts: Tensor) -> None:
+def test_a_ragged_lstm_equals_an_lstm_over_each_utterance(counts: Tensor) -> None:
     torch.manual_seed(0)
     ragged, rows = RaggedLSTM(3, 4).double(), rows_of(counts)
-    expected = torch.cat([by_itself(ragged.lstm, one) for one in rows.split(counts.tolist())])
+    expected = torch.cat([run_alone(ragged.lstm, utterance) for utterance in rows.split(counts.tolist())])
     assert ragged.size == expected.shape[1] == 8
     assert_same(ragged(rows, counts), expected, [rows, *ragged.parameters()])
 
@@ -62,74 +62,78 @@ def test_a_ragged_lstm_is_an_lstm_over_each_utterance(counts: Tensor) -> None:
 @example(torch.tensor([5, 5, 5]), True, 2)
 @example(torch.tensor([1, 9]), True, 1)
 @example(torch.tensor([3, 9, 4, 9, 1, 4]), True, 2)
-def test_a_long_lstm_is_an_lstm_over_each_utterance_and_one_over_it_turned_round(
+def test_a_blockwise_lstm_equals_an_lstm_over_each_utterance_in_both_directions(
     counts: Tensor, bidirectional: bool, layers: int
 ) -> None:
     torch.manual_seed(0)
-    long, rows = BlockwiseLSTM(3, 4, layers, bidirectional).double(), rows_of(counts)
+    blockwise, rows = BlockwiseLSTM(3, 4, layers, bidirectional).double(), rows_of(counts)
 
-    def both_ways(one: Tensor) -> Tensor:
-        forwards = by_itself(long.forwards, one)
-        if long.backwards is None:
+    def run_directions(utterance: Tensor) -> Tensor:
+        forwards = run_alone(blockwise.forwards, utterance)
+        if blockwise.backwards is None:
             return forwards
-        return torch.cat([forwards, by_itself(long.backwards, one.flip(0)).flip(0)], dim=1)
+        return torch.cat([forwards, run_alone(blockwise.backwards, utterance.flip(0)).flip(0)], dim=1)
 
-    expected = torch.cat([both_ways(one) for one in rows.split(counts.tolist())])
-    assert long.size == expected.shape[1] == (8 if bidirectional else 4)
-    assert_same(long(rows, counts), expected, [rows, *long.parameters()])
+    expected = torch.cat([run_directions(utterance) for utterance in rows.split(counts.tolist())])
+    assert blockwise.size == expected.shape[1] == (8 if bidirectional else 4)
+    assert_same(blockwise(rows, counts), expected, [rows, *blockwise.parameters()])
 
 
-def test_a_long_lstm_is_a_packed_one_with_the_same_weights() -> None:
+def test_a_blockwise_lstm_equals_a_packed_one_with_the_same_weights() -> None:
     counts = torch.tensor([4, 30, 1, 17])
     rows = rows_of(counts)
-    packed, long = nn.LSTM(3, 4, bidirectional=True).double(), BlockwiseLSTM(3, 4).double()
-    assert long.backwards is not None
+    packed, blockwise = nn.LSTM(3, 4, bidirectional=True).double(), BlockwiseLSTM(3, 4).double()
+    assert blockwise.backwards is not None
     with torch.no_grad():
         for name, value in packed.named_parameters():
-            direction = long.backwards if name.endswith("_reverse") else long.forwards
+            direction = blockwise.backwards if name.endswith("_reverse") else blockwise.forwards
             getattr(direction, name.removesuffix("_reverse")).copy_(value)
     sequences = pack_sequence(list(rows.split(counts.tolist())), enforce_sorted=False)
     expected = torch.cat(unpack_sequence(packed(sequences)[0]))
-    torch.testing.assert_close(long(rows, counts), expected)
+    torch.testing.assert_close(blockwise(rows, counts), expected)
 
 
-def values_of_gradients(output: Tensor) -> int:
-    """How many values the gradients have that are made on the way back from an output."""
-    made: list[int] = []
+def count_gradient_values(output: Tensor) -> int:
+    """How many values all gradients of a backward pass have."""
+    sizes: list[int] = []
 
-    def note(gradients: tuple[Tensor | None, ...], _: object) -> None:
-        made.extend(gradient.numel() for gradient in gradients if gradient is not None)
+    def record(gradients: tuple[Tensor | None, ...], _: object) -> None:
+        sizes.extend(gradient.numel() for gradient in gradients if gradient is not None)
 
     nodes, waiting = set(), [output.grad_fn]
     while waiting:
         node = waiting.pop()
         if node is not None and node not in nodes:
             nodes.add(node)
-            node.register_hook(note)
+            node.register_hook(record)
             waiting += [earlier for earlier, _ in node.next_functions]
     torch.autograd.backward(output.sum())
-    return sum(made)
+    return sum(sizes)
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
-def test_the_gradient_of_a_long_lstm_grows_with_the_steps_and_not_with_their_square(bidirectional: bool) -> None:
+def test_the_gradient_of_a_blockwise_lstm_is_linear_in_the_steps(bidirectional: bool) -> None:
     def work(steps: int) -> int:
         counts = torch.tensor([steps, steps // 2])
-        return values_of_gradients(BlockwiseLSTM(3, 4, bidirectional=bidirectional).double()(rows_of(counts), counts))
+        return count_gradient_values(BlockwiseLSTM(3, 4, bidirectional=bidirectional).double()(rows_of(counts), counts))
 
     assert work(200) < 2.1 * work(100)
 
 
-def test_the_last_states_are_those_of_each_direction_s_last_step() -> None:
+def test_final_states_are_those_of_each_direction() -> None:
     counts = torch.tensor([3, 1, 6])
     rows, lstm = rows_of(counts), nn.LSTM(3, 4, bidirectional=True).double()
-    outputs, states = zip(*((out, last[0]) for out, last in map(lstm, rows.split(counts.tolist()))), strict=True)
-    expected = torch.stack([last.flatten() for last in states])
+    outputs, states = zip(
+        *((output, final[0]) for output, final in map(lstm, rows.split(counts.tolist()))), strict=True
+    )
+    expected = torch.stack([state.flatten() for state in states])
     torch.testing.assert_close(final_states(torch.cat(outputs), counts), expected)
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 5))
-def test_frames_lie_side_by_side_and_the_last_fills_up_the_last_step(lengths: list[int], stack: int) -> None:
+def test_stacked_frames_are_consecutive_and_the_last_step_repeats_the_last_frame(
+    lengths: list[int], stack: int
+) -> None:
     counts = torch.tensor(lengths)
     frames = torch.stack([torch.arange(sum(lengths)), -torch.arange(sum(lengths))], dim=1)
     expected = []
@@ -142,9 +146,9 @@ def test_frames_lie_side_by_side_and_the_last_fills_up_the_last_step(lengths: li
 
 
 @pytest.mark.parametrize("stack", [1, 3])
-def test_nothing_waits_for_a_device_to_learn_how_much_there_is(stack: int) -> None:
+def test_no_shape_depends_on_values_of_the_device(stack: int) -> None:
     counts = torch.tensor([7, 2, 12])
-    # A tensor on this device has a shape and no values: whatever asks for one fails.
+    # A tensor on this device has no values: reading one fails.
     frames = torch.empty(21, 3, device="meta", requires_grad=True)
     steps = step_counts(counts, stack)
     outputs = BlockwiseLSTM(3 * stack, 4).to("meta")(stack_frames(frames, counts, stack), steps)
@@ -155,8 +159,8 @@ def test_nothing_waits_for_a_device_to_learn_how_much_there_is(stack: int) -> No
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("kind", [RaggedLSTM, BlockwiseLSTM])
-def test_a_gpu_answers_as_the_cpu_does(kind: type[RaggedLSTM] | type[BlockwiseLSTM]) -> None:
+def test_a_gpu_computes_what_the_cpu_does(kind: type[RaggedLSTM] | type[BlockwiseLSTM]) -> None:
     counts = torch.tensor([30, 3, 17])
     rows, lstm = rows_of(counts).float(), kind(3, 4)
-    here = lstm(rows, counts)
-    torch.testing.assert_close(lstm.to("cuda")(rows.to("cuda"), counts).cpu(), here, rtol=1e-3, atol=1e-4)
+    on_cpu = lstm(rows, counts)
+    torch.testing.assert_close(lstm.to("cuda")(rows.to("cuda"), counts).cpu(), on_cpu, rtol=1e-3, atol=1e-4)
