@@ -1,4 +1,4 @@
-"""Synthetic speech for tests: what eSpeak NG says, and when it says each word."""
+"""Synthetic speech for tests: eSpeak NG speaks a text and reports when each word starts."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import resample_poly
 
+# Constants of speak_lib.h: AUDIO_OUTPUT_SYNCHRONOUS, espeakCHARS_UTF8, POS_CHARACTER.
 _SYNCHRONOUS, _UTF8, _CHARACTER = 2, 1, 1
+# espeakEVENT_WORD, espeakEVENT_LIST_TERMINATED.
 _WORD_EVENT, _END_OF_LIST = 1, 0
+# espeakRATE, in words a minute.
 _RATE = 1
-# Volume, pitch and range of pitch as they are when nobody has set them.
-_PLAIN = {2: 100, 3: 50, 4: 50}
+# espeakVOLUME, espeakPITCH, espeakRANGE: their defaults.
+_DEFAULTS = {2: 100, 3: 50, 4: 50}
 
 
 class _Event(ctypes.Structure):
+    """espeak_EVENT of speak_lib.h."""
+
     _fields_ = (
         ("type", ctypes.c_int),
         ("unique_identifier", ctypes.c_uint),
@@ -50,22 +55,23 @@ def say(text: str, rate: int = 150, voice: str = "en-us") -> tuple[npt.NDArray[n
     """Speak a text.
 
     Args:
-        text: what to say.
+        text: to speak.
         rate: words a minute.
         voice: a voice of eSpeak NG, such as `en-us` or `en-us+f3`.
 
     Returns:
-        [samples] float32 at 16 kHz, and each word with the second it starts at.
+        [samples] float32 at 16 kHz, and each word with its onset in seconds.
     """
-    # In a process of its own: what eSpeak NG says next depends on what it said before.
+    # A new process for each text: eSpeak NG's output depends on what it spoke before.
     command = [sys.executable, "-c", "from tests.speech import _serve; _serve()"]
-    asked = pickle.dumps((text, rate, voice))
-    done = subprocess.run(command, input=asked, cwd=Path(__file__).parents[1], capture_output=True, check=True)
+    request = pickle.dumps((text, rate, voice))
+    done = subprocess.run(command, input=request, cwd=Path(__file__).parents[1], capture_output=True, check=True)
     spoken: tuple[npt.NDArray[np.float32], list[tuple[str, float]]] = pickle.loads(done.stdout)
     return spoken
 
 
 def _serve() -> None:
+    """Speak the text on standard input and write the result to standard output, both pickled."""
     sys.stdout.buffer.write(pickle.dumps(_say(*pickle.load(sys.stdin.buffer))))
 
 
@@ -86,13 +92,12 @@ def _say(text: str, rate: int, voice: str) -> tuple[npt.NDArray[np.float32], lis
             index += 1
         return 0
 
-    # Whoever else speaks in this process has a callback, a voice and a manner of their own.
     callback = _Callback(collect)
     library.espeak_SetSynthCallback(callback)
     assert library.espeak_SetVoiceByName(voice.encode()) == 0, f"eSpeak NG has no voice {voice}"
-    for parameter, value in {_RATE: rate, **_PLAIN}.items():
+    for parameter, value in {_RATE: rate, **_DEFAULTS}.items():
         library.espeak_SetParameter(parameter, value, 0)
-    # Of the breath's noise, which starting seeds by the clock.
+    # eSpeak NG seeds the noise of breath by the clock.
     library.espeak_ng_SetRandSeed(ctypes.c_long(1))
     encoded = text.encode()
     library.espeak_Synth(encoded, len(encoded) + 1, 0, _CHARACTER, 0, _UTF8, None, None)

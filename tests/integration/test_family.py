@@ -1,4 +1,4 @@
-"""Every model of the family, and every loss, learns from speech: synthesised, aligned and prepared as users' own is."""
+"""Every variant and every loss learns from synthetic speech that is aligned and prepared like a user's corpus."""
 
 from __future__ import annotations
 
@@ -42,7 +42,12 @@ AUGMENTATION = {
 
 
 class Losses(NamedTuple):
-    """Means over the training part: of what a training makes small, and of the cross-entropy of the emotions."""
+    """Means over the training part.
+
+    Attributes:
+        training: the loss that is trained.
+        emotion: cross-entropy of the emotions.
+    """
 
     training: float
     emotion: float
@@ -50,11 +55,11 @@ class Losses(NamedTuple):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
-    """Each sentence of the demo corpus in one emotion: a model of the words alone has something to learn, too."""
+    """One emotion for each sentence of the demo corpus, so that a model of the words alone can learn too."""
     folder = tmp_path_factory.mktemp("demo")
     demo.synthesise(folder, 4 * SENTENCES, seed=0)
     spoken = demo.find(folder).utterances
-    # The second round of speakers is in other emotions than the first.
+    # Each speaker has two sentences, in different emotions.
     chosen = [spoken[4 * sentence + (sentence + sentence // 8) % 4] for sentence in range(SENTENCES)]
     aligner, extract_features = alignment.build("sphinx"), features.build_extractor("log_mel")
     rows = [prepare_utterance(utterance, folder, aligner, extract_features, utterance.id) for utterance in chosen]
@@ -87,26 +92,26 @@ def experiment(model: dict[str, Any], training: dict[str, Any]) -> Experiment:
 
 
 def learn(corpus: SpeechCorpus, model: dict[str, Any], training: dict[str, Any]) -> tuple[Losses, Losses]:
-    """Losses before and after a training, both by the model as it answers."""
+    """Train a model; return its losses before and after, both in evaluation mode."""
     torch.set_num_threads(1)
-    described = experiment(model, training)
-    assignment = apply_protocol(described.protocol, described.corpus.kind, corpus.table)
-    parts = make_fold_loaders(corpus, assignment, 0, described.protocol.selection, described.model, described.training)
-    fit = FoldTrainer(parts, described.model, described.training, seed=0)
+    settings = experiment(model, training)
+    assignment = apply_protocol(settings.protocol, settings.corpus.kind, corpus.table)
+    loaders = make_fold_loaders(corpus, assignment, 0, settings.protocol.selection, settings.model, settings.training)
+    trainer = FoldTrainer(loaders, settings.model, settings.training, seed=0)
 
     def losses() -> Losses:
-        fit.model.eval()
+        trainer.model.eval()
         with torch.inference_mode():
-            loss = fit.loss(np.arange(len(parts.train.utterances)), seed=0)
-        return Losses(float(loss), fit.evaluate(parts.train).metrics()["loss"])
+            loss = trainer.loss(np.arange(len(loaders.train.utterances)), seed=0)
+        return Losses(float(loss), trainer.evaluate(loaders.train).metrics()["loss"])
 
     before = losses()
-    for _ in fit.epochs():
+    for _ in trainer.epochs():
         pass
     return before, losses()
 
 
-def test_the_corpus_is_as_one_prepares_it(corpus: SpeechCorpus) -> None:
+def test_the_prepared_corpus_has_one_emotion_for_each_sentence(corpus: SpeechCorpus) -> None:
     assert len(corpus) == SENTENCES
     assert corpus.alignments.count("sphinx") > 0.8 * SENTENCES
     assert len({tuple(words) for words in corpus.words}) == SENTENCES
@@ -131,13 +136,13 @@ def test_every_named_variant_learns(corpus: SpeechCorpus, name: str) -> None:
     ],
     ids=lambda training: "-".join(map(str, training.values())),
 )
-def test_every_loss_is_learnt(corpus: SpeechCorpus, training: dict[str, Any]) -> None:
+def test_every_loss_falls_in_training(corpus: SpeechCorpus, training: dict[str, Any]) -> None:
     before, after = learn(corpus, variants.find_variant("gate"), training)
     assert after.training < 0.7 * before.training
     assert after.emotion < 0.7 * before.emotion
 
 
-def test_varied_utterances_are_learnt_from(corpus: SpeechCorpus) -> None:
+def test_a_model_learns_from_augmented_utterances(corpus: SpeechCorpus) -> None:
     before, after = learn(corpus, variants.find_variant("gate"), {"augmentation": AUGMENTATION, "epochs": 14})
     assert after.training < 0.7 * before.training
     assert after.emotion < 0.7 * before.emotion

@@ -14,23 +14,23 @@ def tone(hertz: float, count: int = 16_000) -> np.ndarray:
 
 @pytest.mark.parametrize("count", [400, 559, 560, 561, 16_000, 16_123])
 @pytest.mark.parametrize("bins", [23, 40])
-def test_there_is_one_row_every_10_ms(count: int, bins: int) -> None:
+def test_log_mel_has_one_frame_every_10_ms(count: int, bins: int) -> None:
     frames = features.build_extractor("log_mel", bins=bins)(tone(440, count))
     assert frames.shape == (frame_count(count), bins)
     assert frames.dtype == np.float32 and frames.flags.c_contiguous
 
 
-def test_the_loudest_bin_follows_the_pitch() -> None:
+def test_the_loudest_bin_holds_the_frequency_of_a_tone() -> None:
     mel = [1127 * np.log(1 + hertz / 700) for hertz in (20, 8_000)]
     for hertz in (300, 1_000, 3_000, 6_000):
         # 40 triangles are evenly spaced in mel between 20 Hz and 8 kHz.
         expected = (1127 * np.log(1 + hertz / 700) - mel[0]) / (mel[1] - mel[0]) * 41 - 1
-        found = features.build_extractor("log_mel")(tone(hertz))[50].argmax()
-        assert abs(found - expected) <= 1
+        loudest = features.build_extractor("log_mel")(tone(hertz))[50].argmax()
+        assert abs(loudest - expected) <= 1
 
 
-def test_values_are_those_of_16_bit_samples() -> None:
-    # Kaldi's definition, written out for one frame.
+def test_values_are_kaldi_s_of_16_bit_samples() -> None:
+    # Kaldi's definition for one frame.
     samples = np.random.default_rng(0).normal(0, 0.1, 400).astype(np.float32)
     frame = samples.astype(np.float64) * 32_768
     frame -= frame.mean()
@@ -47,14 +47,14 @@ def test_values_are_those_of_16_bit_samples() -> None:
     np.testing.assert_allclose(features.build_extractor("log_mel")(samples)[0], expected, atol=0.01)
 
 
-def test_the_same_samples_give_the_same_features_also_when_read_only() -> None:
+def test_read_only_samples_give_the_same_features() -> None:
     samples = tone(440)
     first = features.build_extractor("log_mel")(samples)
     samples.setflags(write=False)
     np.testing.assert_array_equal(first, features.build_extractor("log_mel")(samples))
 
 
-def test_features_are_made_once_and_unknown_ones_never() -> None:
+def test_an_extractor_is_cached_and_an_unknown_kind_is_an_error() -> None:
     assert features.build_extractor("log_mel", bins=23) is features.build_extractor("log_mel", bins=23)
     with pytest.raises(ValueError, match="spectra"):
         features.build_extractor("spectra")

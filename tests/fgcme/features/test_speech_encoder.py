@@ -62,42 +62,42 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("count", [400, 719, 720, 721, 16_000, 16_123])
-def test_there_are_as_many_frames_as_of_log_mel(wav2vec2: str, count: int) -> None:
+def test_a_speech_encoder_has_one_frame_every_10_ms(wav2vec2: str, count: int) -> None:
     frames = features.build_extractor("speech_encoder", checkpoint=wav2vec2)(NOISE[:count])
     assert frames.shape == (frame_count(count), 16)
     assert frames.dtype == np.float32 and frames.flags.c_contiguous
 
 
 @pytest.mark.parametrize("layer", [-1, 0, 1, 2])
-def test_the_chosen_layer_is_repeated_onto_the_grid(wav2vec2: str, layer: int) -> None:
+def test_each_frame_of_the_chosen_layer_is_repeated_to_10_ms(wav2vec2: str, layer: int) -> None:
     frames = features.build_extractor("speech_encoder", checkpoint=wav2vec2, layer=layer)(NOISE)
     normalised = torch.from_numpy((NOISE - NOISE.mean()) / np.sqrt(NOISE.var() + 1e-7))[None]
     with torch.inference_mode():
         model = Wav2Vec2Model.from_pretrained(wav2vec2).eval()
         hidden = model(normalised, output_hidden_states=True).hidden_states[layer][0].numpy()
     assert len(hidden) == 124 and len(frames) == 248
-    # The encoder hops by 20 ms, the grid by 10.
+    # The encoder makes a frame every 20 ms.
     np.testing.assert_allclose(frames[::2], hidden, atol=1e-5)
     np.testing.assert_allclose(frames[1::2], hidden, atol=1e-5)
 
 
-def test_a_layer_that_is_not_there_is_refused(wav2vec2: str) -> None:
+def test_a_layer_the_encoder_lacks_is_an_error(wav2vec2: str) -> None:
     with pytest.raises(UserError, match=r"features\.layer 3: .* 0 to 2"):
         features.build_extractor("speech_encoder", checkpoint=wav2vec2, layer=3)
 
 
-def test_an_encoder_of_30_seconds_hears_shorter_and_longer_speech(whisper: str) -> None:
+def test_whisper_encodes_speech_shorter_and_longer_than_30_seconds(whisper: str) -> None:
     encode = features.build_extractor("speech_encoder", checkpoint=whisper)
     short = encode(NOISE[:16_000])
     assert short.shape == (98, 8)
     long = np.resize(NOISE, 31 * 16_000)
     frames = encode(long)
     assert frames.shape == (frame_count(long.size), 8)
-    # The second piece starts anew after 30 s.
+    # The second chunk starts after 30 s.
     np.testing.assert_allclose(frames[3_000:], encode(long[30 * 16_000 :])[: len(frames) - 3_000], atol=1e-4)
 
 
-def test_a_checkpoint_that_is_none_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_checkpoint_that_does_not_load(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"features\.checkpoint .*nothing"):
         features.build_extractor("speech_encoder", checkpoint=str(tmp_path / "nothing"))
     with pytest.raises(ValueError, match="speech_encoder"):
