@@ -95,7 +95,7 @@ def prepare_with_pool(experiment: Experiment, pool: Pool) -> tuple[float, int]:
     folder = Path(experiment.storage.path) / "pool"
     shutil.rmtree(folder, ignore_errors=True)
     began = time.perf_counter()
-    root, listing = catalogue.find(experiment.corpus, Path(experiment.storage.path))
+    root, listing = catalogue.find_corpus(experiment.corpus, Path(experiment.storage.path))
     sources = {utterance.id: source_hash(utterance, root) for utterance in listing.utterances}
     task = PrepareTask.from_experiment(experiment, root, folder)
     tasks = [(block, task) for block in make_blocks(listing.utterances, sources, PROCESSES)]

@@ -1,4 +1,4 @@
-"""Check: does the prepared corpus fit the protocol, and does anything leak between the parts?"""
+"""Check: does the prepared corpus fit the protocol, and do the parts of a fold share speakers or texts?"""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ from fgcme.data import Assignment, Selection, SpeechCorpus, assign_folds, resolv
 from fgcme.experiment import Experiment
 from pipelines.runs.corpus import locate_prepared
 
-# Of the speakers of a test part, as many as a narrow terminal has room for.
-_SPEAKERS = 4
+# Speakers of a test part that are named: a narrow terminal has room for so many.
+_NAMED_SPEAKERS = 4
 
 
 def run(experiment: Experiment) -> int:
-    """Print how the corpus fits the protocol; 1 on a mismatch that is not allowed.
+    """Print how an experiment's prepared corpus fits its protocol.
 
-    That is: counts against the protocol's, what is left out and why, who and what is in more than one part of a fold,
-    and how the words found their frames.
+    That is: counts against the protocol's, what is left out and why, speakers and texts that the parts of a fold share,
+    and how many utterances each method aligned.
+
+    Returns:
+        The exit status: 1 on a mismatch that is not allowed, else 0.
+
+    Raises:
+        UserError: the corpus is not prepared, or there is no such protocol.
     """
     folder = locate_prepared(experiment)
     corpus = SpeechCorpus(folder)
@@ -37,7 +43,7 @@ def run(experiment: Experiment) -> int:
     console = Console()
 
     def say(line: str) -> None:
-        # Whole, whatever the terminal's width, for whoever searches the output; and nothing in it is markup.
+        # Never folded, so that the output can be searched.
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     say(f"{protocol.name}: {protocol.source}")
@@ -61,14 +67,18 @@ def run(experiment: Experiment) -> int:
 
 def _verdict(mismatches: int, allowed: bool, counted: bool) -> str:
     if mismatches == 0:
-        return "the corpus fits, with the counts expected" if counted else "the corpus fits; no counts are expected"
+        return (
+            "the corpus fits, with the expected counts"
+            if counted
+            else "the corpus fits; the protocol expects no counts"
+        )
     if allowed:
-        return f"mismatches: {mismatches}, allowed by protocol.allow_missing; all results carry them as a tag"
+        return f"mismatches: {mismatches}, allowed by protocol.allow_missing; every result is tagged with them"
     return f"mismatches: {mismatches}; complete the corpus, or set protocol.allow_missing=true"
 
 
 def _counts(kind: str, names: list[str], found: Mapping[str, int], expected: Mapping[str, int] | None) -> Table:
-    """Utterances of each class or group, beside the protocol's where it has any."""
+    """Utterances of each class or group, beside the expected counts where the protocol has any."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column(kind)
     table.add_column("utterances", justify="right")
@@ -84,14 +94,14 @@ def _counts(kind: str, names: list[str], found: Mapping[str, int], expected: Map
 def _folds(corpus: SpeechCorpus, assignment: Assignment, selection: Selection) -> Table:
     """Sizes of the parts of each fold, and the overlap between them.
 
-    Of texts, it is the share of a part's utterances whose words, whatever their case and punctuation, are said in the
-    other part too.
+    For texts, the overlap is the share of a part's utterances whose words are also said in the other part, whatever
+    their case and punctuation.
     """
     rule = f"selection {selection}" + (" (optimistic)" if selection == "test" else "")
     table = Table(title=f"folds, {rule}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("fold", "train", "dev", "test"):
         table.add_column(column, justify="right", no_wrap=True)
-    # As narrow as they can be, so that the table fits a narrow terminal.
+    # Narrow, so that the table fits an 80-column terminal.
     for column in ("speakers shared", "dev texts in train", "test texts in train", "test texts in dev"):
         table.add_column(column, justify="right", width=len("speakers"))
     table.add_column("tested")
@@ -101,7 +111,7 @@ def _folds(corpus: SpeechCorpus, assignment: Assignment, selection: Selection) -
         parts = split_fold(assignment, fold, selection)
         train, dev, test = parts.train, parts.dev, parts.test
         tested = sorted(set(speakers[test]))
-        # Where epochs are chosen on the test part, dev is that part.
+        # With selection `test`, dev is the test part itself.
         distinct = [train, test] if selection == "test" else [train, dev, test]
         shared = Counter(speaker for part in distinct for speaker in set(speakers[part]))
         table.add_row(
@@ -109,7 +119,8 @@ def _folds(corpus: SpeechCorpus, assignment: Assignment, selection: Selection) -
             *(str(len(part)) for part in (train, dev, test)),
             str(sum(count > 1 for count in shared.values())),
             *(_percent(_seen(texts, part, there)) for part, there in ((dev, train), (test, train), (test, dev))),
-            " ".join(tested[:_SPEAKERS]) + (f" and {len(tested) - _SPEAKERS} more" if len(tested) > _SPEAKERS else ""),
+            " ".join(tested[:_NAMED_SPEAKERS])
+            + (f" and {len(tested) - _NAMED_SPEAKERS} more" if len(tested) > _NAMED_SPEAKERS else ""),
         )
     return table
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from fgcme.corpora.catalogue import find
+from fgcme.corpora.catalogue import find_corpus
 from fgcme.corpora.contract import Utterance
 from fgcme.data import SpeechCorpus, apply_protocol, split_fold
 from fgcme.experiment import Experiment, load_experiment
@@ -59,7 +59,7 @@ def _unheard(experiment: Experiment, fold: int) -> tuple[Path, Utterance]:
     corpus = SpeechCorpus(locate_prepared(experiment))
     assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.table)
     wanted = corpus.table.ids[split_fold(assignment, fold).test[0]]
-    root, listing = find(experiment.corpus, storage_folder(experiment))
+    root, listing = find_corpus(experiment.corpus, storage_folder(experiment))
     return root, next(utterance for utterance in listing.utterances if utterance.id == wanted)
 
 

@@ -8,10 +8,9 @@ So features never pass through the driver, and a killed preparation keeps every 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from fgcme import prepared
 from fgcme.corpora import catalogue
@@ -21,7 +20,7 @@ from fgcme.experiment import Experiment
 from fgcme.files import digest
 from pipelines.cluster import Progress, driver_lock, storage_folder, writable_folder
 from pipelines.preparing import PreparedSummary, PrepareTask, prepare_on_ray, select_alignments, source_hash
-from pipelines.runs.corpus import feature_settings, prepared_folder
+from pipelines.runs.corpus import feature_settings, prepared_folder, refuse_other_settings
 
 _LIBRARIES = ("fgcme", "numpy", "pocketsphinx", "pyarrow", "ray", "soundfile", "torch", "torchaudio", "transformers")
 
@@ -38,9 +37,9 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
         UserError: the corpus is not found; the folder holds features of other settings; no utterance is usable, or more
             than `prepare.max_rejected` are rejected (utterances that were prepared stay).
     """
-    folder, settings = prepared_folder(experiment), feature_settings(experiment)
-    _refuse_other_settings(folder, settings)
-    root, listing = catalogue.find(experiment.corpus, storage_folder(experiment))
+    folder = prepared_folder(experiment)
+    _refuse_folder(experiment, folder)
+    root, listing = catalogue.find_corpus(experiment.corpus, storage_folder(experiment))
     utterances = select_alignments(experiment, listing.utterances)
     _create_folder(experiment, folder)
     with driver_lock(folder, f"prepared corpus {folder.name}"):
@@ -101,13 +100,9 @@ def _update(
     return summary
 
 
-def _refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+def _refuse_folder(experiment: Experiment, folder: Path) -> None:
     if (folder / "corpus.json").exists():
-        if differences := prepared.read_description(folder).differences(settings):
-            raise UserError(
-                f"{folder}: prepared with other settings: {', '.join(differences)}; "
-                "delete this folder, or set prepare.folder to another one"
-            )
+        refuse_other_settings(experiment, folder)
     elif any(folder.glob("utterances/*.parquet")):
         raise UserError(f"{folder}: holds a prepared corpus without its corpus.json; delete this folder")
 
@@ -123,11 +118,13 @@ def _create_folder(experiment: Experiment, folder: Path) -> None:
 
 def _refuse_unusable(summary: PreparedSummary, max_rejected: float) -> None:
     if not summary.utterances:
-        raise UserError(f"{summary.folder}: no usable utterance; see the reasons in {summary.folder / 'rejected'}")
+        raise UserError(
+            f"{summary.folder}: no utterance could be prepared; see the reasons in {summary.folder / 'rejected'}"
+        )
     if summary.rejected_share > max_rejected:
         raise UserError(
             f"{summary.rejected_share:.1%} of the corpus is rejected, above prepare.max_rejected={max_rejected:g}; see "
-            f"the reasons in {summary.folder / 'rejected'}, then repair the files or raise the limit"
+            f"the reasons in {summary.folder / 'rejected'}, then mend the files or raise the limit"
         )
 
 

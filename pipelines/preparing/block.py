@@ -111,7 +111,7 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
     utterances = block.to_pylist()
     corpus_alignments = {row["id"]: task.corpus_root / row["alignment"] for row in utterances if row["alignment"]}
     if corpus_alignments:
-        aligner = FileAligner(corpus_alignments, otherwise=aligner)
+        aligner = FileAligner(corpus_alignments, fallback=aligner)
     rows: list[dict[str, object]] = []
     rejections: list[Rejection] = []
     for values in utterances:

@@ -65,4 +65,4 @@ class PreparedSummary:
             yield f"  {reason}: {count}, such as {first.id}: {first.message}"
         if self.left_out:
             examples = ", ".join(rejection.audio for rejection in self.left_out[:_EXAMPLES])
-            yield f"left out: {len(self.left_out)} duplicates or files outside the corpus, such as {examples}"
+            yield f"left out: {len(self.left_out)} (duplicates or files outside the corpus), such as {examples}"

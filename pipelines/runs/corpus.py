@@ -17,22 +17,22 @@ def load_assigned_corpus(experiment: Experiment) -> tuple[Path, SpeechCorpus, As
     """The folder of the prepared corpus, the corpus, and the protocol applied to it.
 
     Raises:
-        UserError: the corpus is not prepared, or does not fit the protocol; what most of it was lost by is named then.
+        UserError: the corpus is not prepared, or does not fit the protocol; names the most frequent rejection then.
     """
     folder = locate_prepared(experiment)
     corpus = SpeechCorpus(folder)
     try:
         return folder, corpus, apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.table)
     except MismatchError as mismatch:
-        lost = next(prepared.rejection_lines(folder), None)
-        raise UserError(f"{mismatch}; {lost}" if lost else str(mismatch)) from None
+        rejections = next(prepared.rejection_lines(folder), None)
+        raise UserError(f"{mismatch}; {rejections}" if rejections else str(mismatch)) from None
 
 
 def prepared_folder(experiment: Experiment) -> Path:
-    """The folder of an experiment's prepared corpus, absolute; whether or not there is anything in it.
+    """The folder of an experiment's prepared corpus, absolute; it may not exist yet.
 
     Raises:
-        UserError: `storage.path` is not a folder.
+        UserError: `storage.path` is an address and not a folder.
     """
     if experiment.prepare.folder is not None:
         return Path(experiment.prepare.folder).expanduser().absolute()
@@ -44,31 +44,56 @@ def locate_prepared(experiment: Experiment) -> Path:
     """The folder of an experiment's prepared corpus, complete and made with its settings.
 
     Raises:
-        NotPreparedError: it is not prepared yet, not completely, or with other settings; names those that differ.
-        UserError: its `corpus.json` is damaged.
+        NotPreparedError: it is not prepared yet, or not completely; names the settings in which the closest other
+            prepared corpus differs.
+        UserError: the folder holds a corpus prepared with other settings, or its `corpus.json` is damaged.
     """
-    folder, settings = prepared_folder(experiment), feature_settings(experiment)
+    folder = prepared_folder(experiment)
     if (folder / "corpus.json").exists():
-        found = prepared.read_description(folder)
-        if differences := found.differences(settings):
-            raise NotPreparedError(f"{folder}: prepared with other settings: {', '.join(differences)}")
-        if pending := found.counts.get("pending", 0):
+        refuse_other_settings(experiment, folder)
+        if pending := prepared.read_description(folder).counts.get("pending", 0):
             raise NotPreparedError(f"{folder}: {pending} utterances are not prepared yet")
         return folder
-    others = [prepared.read_description(path.parent) for path in sorted(folder.parent.glob("*/corpus.json"))]
-    differing = [other.differences(settings) for other in others if other.corpus == experiment.corpus.kind]
-    if differing:
-        closest = ", ".join(sorted(differing, key=len)[0])
-        raise NotPreparedError(f"{folder}: prepared with other settings only: {closest}")
-    raise NotPreparedError(f"{folder}: corpus {experiment.corpus.kind} is not prepared yet")
+    if (closest := _closest_prepared(experiment, folder.parent)) is None:
+        raise NotPreparedError(f"{folder}: corpus {experiment.corpus.kind} is not prepared yet")
+    other, differences = closest
+    raise NotPreparedError(
+        f"{folder}: corpus {experiment.corpus.kind} is not prepared with these settings, but with others in "
+        f"{other.name}: {', '.join(differences)}; use those settings, or prepare with these"
+    )
+
+
+def refuse_other_settings(experiment: Experiment, folder: Path) -> None:
+    """Refuse a folder that holds a corpus prepared with other settings than the experiment's.
+
+    Raises:
+        UserError: the folder does; names the settings that differ, and the two ways out.
+    """
+    if differences := prepared.read_description(folder).differences(feature_settings(experiment)):
+        raise UserError(
+            f"{folder}: holds a corpus prepared with other settings: {', '.join(differences)}; use those "
+            "settings, or delete the folder or set prepare.folder to another one, then run `fgcme prepare` with these"
+        )
+
+
+def _closest_prepared(experiment: Experiment, parent: Path) -> tuple[Path, list[str]] | None:
+    """The prepared corpus in a folder that differs in the fewest settings, and these; None where none differs."""
+    settings = feature_settings(experiment)
+    found = []
+    for path in sorted(parent.glob("*/corpus.json")):
+        description = prepared.read_description(path.parent)
+        differences = description.differences(settings)
+        if description.corpus == experiment.corpus.kind and differences:
+            found.append((path.parent, differences))
+    return min(found, key=lambda each: len(each[1]), default=None)
 
 
 def feature_settings(experiment: Experiment) -> dict[str, Any]:
     """The settings that decide which utterances and features a prepared corpus holds, by their dotted names.
 
-    Not where the corpus lies: moved to another disk, it is the same corpus.
+    The corpus's root is not among them: a corpus moved to another disk is the same corpus.
     """
-    # A manifest's name says nothing of what it lists: two of them must never share a prepared corpus.
+    # Two manifests must never share a prepared corpus: their kind says nothing of what they list.
     deciding = {"demo": ("utterances", "seed"), "manifest": ("manifest", "root")}.get(experiment.corpus.kind, ())
     names = {"corpus.kind", *(f"corpus.{name}" for name in deciding)}
     return {

@@ -1,4 +1,4 @@
-"""Speech from a file as everything here wants it: mono, 16 kHz, float32, and the grid of 10 ms frames laid over it."""
+"""Audio files as mono samples at 16 kHz, and the grid of frames of 10 ms over them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from fgcme.errors import DataError
 
 SAMPLE_RATE = 16_000
 WINDOW = 400
-"""Samples that one frame looks at: 25 ms."""
+"""Samples of one frame: 25 ms."""
 HOP = 160
 """Samples from one frame to the next: 10 ms. Frame i looks at samples [HOP * i, HOP * i + WINDOW)."""
 
 Samples = npt.NDArray[np.float32]
 
-# Two steps of 16-bit audio: what dither or a converter's rounding leaves of nothing.
+# Two steps of 16-bit audio: the dither or rounding error of digital silence.
 _SILENCE = 2 / 32_768
-# A segment's times are rounded by whoever wrote them: that much beyond the end of the file is the end of the file.
+# Seconds that a segment may exceed the file: its times were rounded.
 _SEGMENT_TOLERANCE = 0.05
+# How a Git LFS pointer begins.
 _POINTER = b"version https://git-lfs"
-# What libsndfile notes about a WAV or AIFF file whose header promises more bytes than there are.
+# libsndfile's note on a WAV or AIFF file whose header promises more bytes than there are.
 _SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
-# Programs that write to a pipe leave a length near this one in the header; it promises nothing.
+# Programs that write to a pipe put a length near this one into the header.
 _PIPE_LENGTH = 0x7FFF_0000
 
 
@@ -43,7 +44,7 @@ class AudioError(DataError):
 
 
 def frame_count(sample_count: int) -> int:
-    """How many whole windows fit into that many samples: the length of everything on the grid of frames.
+    """Number of frames, that is of whole windows, in that many samples.
 
     >>> frame_count(399), frame_count(400), frame_count(16_000)
     (0, 1, 98)
@@ -52,20 +53,20 @@ def frame_count(sample_count: int) -> int:
 
 
 def read(source: str | Path | BinaryIO, start: float | None = None, end: float | None = None) -> Samples:
-    """Read an audio file, or a piece of it, as mono samples at 16 kHz.
+    """Read an audio file, or a segment of it, as mono samples at 16 kHz.
 
-    Channels are averaged; other rates are resampled with a polyphase filter. WAV, FLAC, Ogg, MP3 and whatever else
-    libsndfile knows. An Ogg file that was cut short reads as a shorter file: its format does not say how long it is.
+    Channels are averaged; other rates are resampled with a polyphase filter. Formats are WAV, FLAC, Ogg, MP3 and all
+    others of libsndfile. A truncated Ogg file reads as a shorter file: its format does not store its length.
 
     Args:
         source: path or binary file of the audio.
-        start, end: the piece to read, in seconds; None for the file's own start and end.
+        start, end: the segment to read, in seconds; None for the file's own start and end.
 
     Returns:
         [samples] float32, full scale is 1.
 
     Raises:
-        AudioError: the audio is missing, damaged, cut short, empty, silent, or shorter than one window of 25 ms.
+        AudioError: the audio is missing, damaged, truncated, empty, silent, or shorter than one window of 25 ms.
     """
     import soundfile
 
@@ -78,12 +79,14 @@ def read(source: str | Path | BinaryIO, start: float | None = None, end: float |
             channels = file.read(count, dtype="float32", always_2d=True)
             rate = file.samplerate
     except (soundfile.SoundFileError, TypeError) as error:
-        # A TypeError is how soundfile says that a `.raw` file does not tell its own sample rate.
-        raise AudioError("unreadable", f"{name} is damaged or is not audio ({_cause(error)})") from None
+        # soundfile raises a TypeError for a `.raw` file, which has no sample rate.
+        raise AudioError("unreadable", f"{name} is damaged or not audio ({_cause(error)})") from None
     except OSError as error:
         raise AudioError("unreadable", f"{name} cannot be read ({error.strerror or error})") from None
     if len(channels) < count:
-        raise AudioError("unreadable", f"{name} is cut short: {len(channels)} of {count} samples could be read")
+        raise AudioError(
+            "unreadable", f"{name} is cut short: {len(channels)} of {count} samples could be read; copy it again"
+        )
     samples = _resample(channels.mean(axis=1, dtype=np.float32), rate)
     check(samples, name)
     return samples
@@ -111,7 +114,7 @@ def check(samples: Samples, name: str = "the audio") -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal; a file that many utterances share is hashed once.
+    """The SHA-256 of a file's bytes, in hexadecimal; a file shared by many utterances is hashed once.
 
     Raises:
         AudioError: the file is missing or cannot be read.
@@ -132,7 +135,7 @@ def _sha256(path: Path, size: int, modified: int) -> str:
 
 
 def _check_source(source: str | Path | BinaryIO) -> str:
-    """Refuse what libsndfile would only call unknown, and say what messages call the source."""
+    """Refuse a source that cannot be audio, with the reason; returns its name for messages."""
     if isinstance(source, str | Path):
         path = Path(source)
         try:
@@ -155,16 +158,18 @@ def _check_source(source: str | Path | BinaryIO) -> str:
 
 
 def _check_length(file: object, name: str) -> None:
-    """Refuse a WAV or AIFF file that lacks its end: libsndfile would read what there is without a word."""
+    """Refuse a truncated WAV or AIFF file, which libsndfile would read in silence."""
     for promised, found in _SHORT_CHUNK.findall(getattr(file, "extra_info", "")):
         if int(found) < int(promised) < _PIPE_LENGTH:
-            raise AudioError("unreadable", f"{name} is cut short: {found} of {promised} bytes of audio are there")
+            raise AudioError(
+                "unreadable", f"{name} is cut short: {found} of {promised} bytes of audio are there; copy it again"
+            )
 
 
 def _segment(frames: int, rate: int, start: float | None, end: float | None, name: str) -> tuple[int, int]:
-    """First sample and number of samples of a piece, at the file's own rate."""
+    """First sample and number of samples of a segment, at the file's own rate."""
     if frames > 2**48:
-        raise AudioError("unreadable", f"{name} does not say how long it is: encode it again")
+        raise AudioError("unreadable", f"{name} does not store its length; encode it again")
     if start is None and end is None:
         return 0, frames
     duration = frames / rate
@@ -172,7 +177,7 @@ def _segment(frames: int, rate: int, start: float | None, end: float | None, nam
     finish = duration if end is None else end
     if not 0 <= begin < finish <= duration + _SEGMENT_TOLERANCE or begin >= duration:
         raise AudioError(
-            "bad_segment", f"{name} lasts {duration:.2f} s and has no piece from {begin:g} s to {finish:g} s"
+            "bad_segment", f"{name} lasts {duration:.2f} s and has no segment from {begin:g} s to {finish:g} s"
         )
     first = min(round(begin * rate), frames)
     return first, min(round(finish * rate), frames) - first

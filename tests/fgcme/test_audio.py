@@ -1,3 +1,5 @@
+"""Audio files as mono samples at 16 kHz; what cannot be used is refused with its reason."""
+
 import hashlib
 import io
 import pickle
@@ -34,7 +36,7 @@ def test_any_rate_and_any_channels_become_mono_at_16_khz(tmp_path: Path, rate: i
     np.testing.assert_allclose(samples[middle], tone()[middle], atol=0.005)
 
 
-def test_what_16_khz_cannot_hold_does_not_fold_back(tmp_path: Path) -> None:
+def test_frequencies_above_8_khz_are_not_aliased(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(48_000, hertz=11_000), 48_000)
     assert np.abs(audio.read(tmp_path / "a.wav")[1_000:-1_000]).max() < 0.005
 
@@ -63,7 +65,7 @@ def test_a_segment_is_that_piece_of_the_file(tmp_path: Path, rate: int) -> None:
     assert len(audio.read(tmp_path / "a.flac", end=0.25)) == 4_000
 
 
-def test_a_segment_may_end_a_rounding_error_after_the_file(tmp_path: Path) -> None:
+def test_a_segment_may_exceed_the_file_by_a_rounding_error(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(), SAMPLE_RATE)
     assert len(audio.read(tmp_path / "a.wav", start=0.5, end=1.01)) == 8_000
 
@@ -76,7 +78,7 @@ def test_a_segment_outside_the_file_is_refused(tmp_path: Path, start: float, end
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.aiff"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.97])
-def test_a_file_cut_in_the_middle_is_reported_not_half_read(tmp_path: Path, name: str, share: float) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, name: str, share: float) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE)
     soundfile.write(tmp_path / name, noise, SAMPLE_RATE)
     content = (tmp_path / name).read_bytes()
@@ -84,14 +86,14 @@ def test_a_file_cut_in_the_middle_is_reported_not_half_read(tmp_path: Path, name
     assert reason(tmp_path / name) == "unreadable"
 
 
-def test_a_wav_written_to_a_pipe_promises_no_length_and_is_read(tmp_path: Path) -> None:
+def test_a_wav_written_to_a_pipe_is_read_without_a_length(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(), SAMPLE_RATE)
     content = bytearray((tmp_path / "a.wav").read_bytes())
     content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
     assert len(audio.read(io.BytesIO(bytes(content)))) == SAMPLE_RATE
 
 
-def test_a_flac_without_a_length_is_refused_before_memory_is_asked_for(tmp_path: Path) -> None:
+def test_a_flac_without_a_length_is_refused_before_memory_is_allocated(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", tone(), SAMPLE_RATE)
     content = bytearray((tmp_path / "a.flac").read_bytes())
     content[21] &= 0xF0
@@ -108,13 +110,13 @@ def test_a_flac_without_a_length_is_refused_before_memory_is_asked_for(tmp_path:
         (b"version https://git-lfs.example/spec/v1\noid sha256:0\nsize 12\n", "lfs_pointer"),
     ],
 )
-def test_what_is_not_audio_says_what_it_is(tmp_path: Path, content: bytes, expected: str) -> None:
+def test_files_that_are_not_audio_are_refused_with_the_reason(tmp_path: Path, content: bytes, expected: str) -> None:
     (tmp_path / "a.wav").write_bytes(content)
     assert reason(tmp_path / "a.wav") == expected
     assert reason(io.BytesIO(content)) == expected
 
 
-def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_have_different_reasons(tmp_path: Path) -> None:
     assert reason(tmp_path / "a.wav") == "missing"
     assert reason(tmp_path) == "unreadable"
 
@@ -134,7 +136,7 @@ def test_samples_without_speech_are_refused(tmp_path: Path, samples: np.ndarray,
     assert reason(tmp_path / "a.wav") == expected
 
 
-def test_one_window_is_enough_and_very_quiet_is_not_silent(tmp_path: Path) -> None:
+def test_one_quiet_window_is_accepted(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", 0.001 * tone()[:400], SAMPLE_RATE, subtype="FLOAT")
     assert audio.read(tmp_path / "a.wav").shape == (400,)
 
@@ -144,7 +146,7 @@ def test_an_error_survives_pickling() -> None:
     assert (error.reason, str(error)) == ("silent", "a.wav is digital silence")
 
 
-def test_the_hash_is_of_the_bytes_and_follows_a_change(tmp_path: Path) -> None:
+def test_the_hash_follows_the_bytes(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(b"one")
     assert audio.sha256(path) == hashlib.sha256(b"one").hexdigest()

@@ -1,4 +1,4 @@
-"""IEMOCAP from its own folder to a checked protocol: every turn with its speaker, and the corpus's alignment first."""
+"""IEMOCAP from its folder to a checked protocol: speakers, and the corpus's own alignments first."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def rows(folder: Path) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for part in parts for row in pq.ParquetFile(part).read().to_pylist()}
 
 
-def test_every_rated_turn_is_prepared_with_what_the_corpus_says_of_it(folder: Path) -> None:
+def test_every_rated_turn_is_prepared_with_its_label_speaker_and_ratings(folder: Path) -> None:
     found = rows(folder)
     turns = small_iemocap.turns()
     assert sorted(found) == sorted(turn.name for turn in turns)
@@ -74,7 +74,7 @@ def test_every_rated_turn_is_prepared_with_what_the_corpus_says_of_it(folder: Pa
         assert row["words"] == turn.text.split()
 
 
-def test_the_corpus_s_own_alignment_is_taken_and_sphinx_where_it_is_missing_or_broken(folder: Path) -> None:
+def test_sphinx_aligns_turns_whose_own_alignment_is_missing_or_damaged(folder: Path) -> None:
     found = rows(folder)
     assert {name for name, row in found.items() if row["alignment"] != "imported"} == {MISSING, BROKEN}
     assert {found[name]["alignment"] for name in (MISSING, BROKEN)} == {"sphinx"}
@@ -86,9 +86,7 @@ def test_the_corpus_s_own_alignment_is_taken_and_sphinx_where_it_is_missing_or_b
     assert row["alignment_score"] == pytest.approx(-100)
 
 
-def test_an_alignment_that_is_mended_is_read_the_next_time(
-    root: Path, again: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_repaired_alignment_is_read_the_next_time(root: Path, again: Path, capfd: pytest.CaptureFixture[str]) -> None:
     broken = next(turn for turn in small_iemocap.turns() if turn.name == BROKEN)
     path = root / broken.path("ForcedAlignment", ".wdseg")
     damaged = path.read_text()
@@ -98,18 +96,18 @@ def test_an_alignment_that_is_mended_is_read_the_next_time(
         assert cli.main(["prepare", "iemocap", "--root", str(root), f"prepare.folder={again}"]) == 0
     finally:
         path.write_text(damaged)
-    assert "utterances: 55 (1 new" in capfd.readouterr().out
+    assert "utterances: 55 (1 prepared now, 54 before" in capfd.readouterr().out
     assert prepared.count_alignments(again)["sphinx"] == 1
 
 
-def test_with_another_method_the_corpus_s_alignments_do_not_count(root: Path, tmp_path: Path) -> None:
+def test_another_alignment_method_ignores_the_corpus_s_alignments(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "uniform"
     overrides = [f"prepare.folder={folder}", "prepare.alignment.method=uniform"]
     assert cli.main(["prepare", "iemocap", "--root", str(part_of(root, tmp_path, [1])), *overrides]) == 0
     assert prepared.count_alignments(folder) == {"uniform": 11}
 
 
-def test_check_refuses_other_counts_than_the_protocol_s_unless_they_are_allowed(
+def test_check_fails_on_counts_unlike_the_protocol_s_unless_allowed(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["check", "iemocap", f"prepare.folder={folder}"]
@@ -124,7 +122,7 @@ def test_check_refuses_other_counts_than_the_protocol_s_unless_they_are_allowed(
 
 
 @pytest.mark.parametrize(("act", "shared"), [("impro", "0.0 %"), ("script", "100.0 %")])
-def test_scripts_are_shared_between_the_parts_and_improvisations_are_not(
+def test_scripted_texts_are_shared_between_parts_and_improvised_ones_are_not(
     folder: Path, act: str, shared: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     overrides = [f"prepare.folder={folder}", f"protocol.name=iemocap/4class-{act}", "protocol.allow_missing=true"]
@@ -134,7 +132,7 @@ def test_scripts_are_shared_between_the_parts_and_improvisations_are_not(
     assert lines[0].count(shared) == 3
 
 
-def test_a_session_that_is_missing_is_named_before_anything_is_trained(
+def test_a_missing_session_is_named_before_anything_is_trained(
     root: Path, again: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     part = part_of(root, tmp_path, [1, 2, 3, 5])
@@ -149,7 +147,7 @@ def test_a_session_that_is_missing_is_named_before_anything_is_trained(
     assert "mismatch: no utterance of session Session4" in capsys.readouterr().out
 
 
-def test_a_dialog_whose_evaluation_is_cut_says_which_file_and_where(
+def test_a_truncated_evaluation_is_reported_with_file_and_line(
     root: Path, again: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     part = part_of(root, tmp_path, [1])
@@ -166,7 +164,7 @@ def test_a_dialog_whose_evaluation_is_cut_says_which_file_and_where(
 
 
 @pytest.mark.parametrize("part", ["dialog/transcriptions", "dialog", "."])
-def test_a_tree_that_lacks_a_part_is_refused_in_one_line(
+def test_an_incomplete_tree_is_refused_in_one_line(
     part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "IEMOCAP_full_release"

@@ -1,4 +1,4 @@
-"""Preparing on Ray Data: only what is missing is done, every utterance is there once, and what fails is told."""
+"""Preparing on Ray Data: only missing utterances are prepared, each is stored once, and rejections are reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TEXT = "dogs are sitting by the door"
 
 
 class Corpus:
-    """A corpus of one's own on disk: one spoken sentence, listed as many times as a test needs."""
+    """A manifest corpus on disk: one spoken sentence, listed as many times as a test needs."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self.folder = folder
@@ -92,7 +92,7 @@ def test_a_corpus_is_prepared_counted_and_described(corpus: Corpus, capfd: pytes
     assert printed.out.endswith("next: fgcme train mine.yaml\n")
 
 
-def test_again_only_what_is_new_changed_or_gone_is_touched(corpus: Corpus) -> None:
+def test_preparing_again_changes_only_new_changed_and_removed_utterances(corpus: Corpus) -> None:
     folder = prepare.run(corpus.experiment(), verbose=False).folder
     untouched = {path: path.stat().st_mtime_ns for path in folder.glob("utterances/*.parquet")}
     first_hash = prepared.read_description(folder).corpus_hash
@@ -110,7 +110,7 @@ def test_again_only_what_is_new_changed_or_gone_is_touched(corpus: Corpus) -> No
     assert prepared.read_description(folder).corpus_hash != first_hash
 
 
-def test_what_was_rejected_is_told_and_tried_again(corpus: Corpus, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_rejected_utterance_is_reported_and_retried(corpus: Corpus, capfd: pytest.CaptureFixture[str]) -> None:
     corpus.rows[3]["audio"] = "other.wav"
     summary = prepare.run(corpus.experiment(max_rejected=0.5))
     assert [(rejection.id, rejection.reason) for rejection in summary.rejected] == [("u003", "missing")]
@@ -123,7 +123,7 @@ def test_what_was_rejected_is_told_and_tried_again(corpus: Corpus, capfd: pytest
     assert rows(summary.folder, "rejected") == []
 
 
-def test_too_many_rejections_fail_but_what_was_prepared_stays(corpus: Corpus) -> None:
+def test_too_many_rejections_fail_and_keep_the_prepared_utterances(corpus: Corpus) -> None:
     for row in corpus.rows[:2]:
         row["audio"] = "silent.wav"
     soundfile.write(corpus.folder / "silent.wav", np.zeros(16_000), 16_000)
@@ -137,26 +137,26 @@ def test_too_many_rejections_fail_but_what_was_prepared_stays(corpus: Corpus) ->
     assert prepare.run(corpus.experiment(max_rejected=0.34), verbose=False).newly_prepared == 0
 
 
-def test_rows_that_the_manifest_lacks_values_in_count_as_rejected(corpus: Corpus) -> None:
+def test_manifest_rows_without_a_value_count_as_rejected(corpus: Corpus) -> None:
     corpus.rows[0]["label"] = ""
     with pytest.raises(UserError, match=r"16\.7% of the corpus is rejected"):
         prepare.run(corpus.experiment(), verbose=False)
 
 
-def test_a_corpus_without_a_usable_utterance_fails(corpus: Corpus) -> None:
+def test_a_corpus_with_no_prepared_utterance_fails(corpus: Corpus) -> None:
     (corpus.folder / "speech.wav").unlink()
-    with pytest.raises(UserError, match="no usable utterance"):
+    with pytest.raises(UserError, match="no utterance could be prepared"):
         prepare.run(corpus.experiment(max_rejected=1.0), verbose=False)
 
 
-def test_what_a_worker_finds_wrong_with_the_settings_reaches_the_user_as_one_line(corpus: Corpus) -> None:
+def test_a_worker_s_error_about_settings_reaches_the_user_in_one_line(corpus: Corpus) -> None:
     nowhere = corpus.folder / "nowhere"
     with pytest.raises(UserError, match="nowhere") as caught:
         prepare.run(corpus.experiment(alignment={"method": "imported", "folder": str(nowhere)}), verbose=False)
     assert "\n" not in str(caught.value)
 
 
-def test_a_preparation_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_killed_preparation_resumes(tmp_path: Path) -> None:
     experiment = Corpus(tmp_path / "corpus", count=400).experiment()
     settings = tmp_path / "experiment.yaml"
     settings.write_text(experiment.to_yaml())
@@ -164,7 +164,7 @@ def test_a_preparation_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path)
         "import sys; from fgcme.experiment import load_experiment\n"
         "from pipelines import prepare; prepare.run(load_experiment(sys.argv[1]))"
     )
-    # A folder of its own for what the killed Ray leaves; short, because a socket's path must be.
+    # The killed Ray leaves files here; the path is short, because a socket's path must be.
     temporary = tempfile.TemporaryDirectory(prefix="kill-", ignore_cleanup_errors=True)
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environment["TMPDIR"] = temporary.name

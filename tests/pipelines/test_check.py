@@ -1,3 +1,5 @@
+"""Checking a prepared corpus against its protocol: counts, folds, overlaps, mismatches."""
+
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from tests import small_corpus
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal on which no line is folded."""
+    """A terminal wide enough for every table."""
     monkeypatch.setenv("COLUMNS", "200")
 
 
@@ -45,7 +47,7 @@ def test_a_corpus_that_fits_its_protocol_passes_and_shows_its_folds(
     assert "demo/4class" in text
     assert "alignment: 64 imported (100.0 %)" in text
     assert cells(text, "happy") == ["happy", "16"]
-    assert text.splitlines()[-1] == "demo/4class: the corpus fits; no counts are expected"
+    assert text.splitlines()[-1] == "demo/4class: the corpus fits; the protocol expects no counts"
     assert "mismatch" not in text
     assert "left out" not in text
 
@@ -59,15 +61,15 @@ def test_a_corpus_without_a_class_fails_and_names_it(folder: Path, capsys: pytes
     assert "alignment: 32 imported" in text
 
 
-def test_what_is_allowed_to_be_missing_is_told_all_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_allowed_mismatches_are_still_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     protocol = {"name": "mine", "labels": {"happy": "happy", "bored": "bored"}, "folds": 4, "allow_missing": True}
     text = printed(small_corpus.experiment(prepare={"folder": str(folder)}, protocol=protocol), capsys)
     assert "mismatch: no utterance of class bored" in text
 
 
-def test_what_could_not_be_prepared_is_counted_by_its_reason(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lost = [Rejection(name, f"{name}.wav", "read", "silent", "nobody speaks") for name in ("a", "b")]
-    prepared.write_part(folder, "rejected", "part", prepared.rejected_table(lost))
+def test_rejections_are_counted_by_reason(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rejections = [Rejection(name, f"{name}.wav", "read", "silent", "nobody speaks") for name in ("a", "b")]
+    prepared.write_part(folder, "rejected", "part", prepared.rejected_table(rejections))
     assert "not prepared: 2 x silent, such as a: nobody speaks" in printed(
         small_corpus.experiment(prepare={"folder": str(folder)}), capsys
     )
@@ -87,7 +89,7 @@ def rewritten(folder: Path, **columns: list[str]) -> None:
 def test_texts_are_compared_between_all_parts_whatever_their_case_and_punctuation(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Of the two speakers that make a fold, one says the same in all folds, and the other something of her own.
+    # Of the two speakers of a fold, one says the same text as in all folds, the other a text of no other fold.
     speakers = [f"s{number // 8}" for number in range(64)]
     texts = [
         ["Good morning.", "good  MORNING!"][number % 2] if number // 8 < 4 else f"{speakers[number]} says {number}"

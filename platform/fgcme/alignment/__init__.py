@@ -11,7 +11,7 @@ __all__ = ["Aligner", "Alignment", "AlignmentError", "build"]
 
 @functools.lru_cache(maxsize=8)
 def build(method: str, checkpoint: str | None = None, folder: str | None = None) -> Aligner:
-    """The aligner of a method, made once in a process.
+    """The aligner of a method, one per process.
 
     Args:
         method: `sphinx`, `ctc`, `imported` or `uniform`.

@@ -1,4 +1,4 @@
-"""What every aligner promises: which frames each word of an utterance was spoken in."""
+"""The contract of every aligner: which frames each word of an utterance was spoken in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fgcme.errors import DataError
 
 
 class AlignmentError(DataError):
-    """Words that could not be given their frames.
+    """Words whose frames could not be found.
 
     Its reason is `no_words`, `oov`, `missing_alignment` or `bad_alignment`.
     """
@@ -28,11 +28,11 @@ class Alignment:
 
     Attributes:
         words: normalised words, in order.
-        begin: first frame of each word.
-        end: the frame after the last one of each word.
-        method: `sphinx`, `ctc`, `imported` or `uniform`: what really made these spans.
+        begin: [W] first frame of each word.
+        end: [W] the frame after the last one of each word.
+        method: `sphinx`, `ctc`, `imported` or `uniform`: the one that really made these spans.
         score: how well the words fit the audio, larger is better; comparable within one method only, NaN where the
-            method has no notion of it.
+            method gives no score.
     """
 
     words: list[str]
@@ -61,6 +61,14 @@ class Aligner(Protocol):
 
 def clip_spans(begin: Sequence[int], end: Sequence[int], frames: int) -> tuple[list[int], list[int]]:
     """Spans cut to the utterance, in order, without overlap, and none empty unless there are fewer frames than words.
+
+    Args:
+        begin: [W] first frame of each word.
+        end: [W] the frame after the last one of each word.
+        frames: number of frames in the utterance.
+
+    Returns:
+        The new `begin` and `end`.
 
     >>> clip_spans([0, 4, 9], [5, 4, 12], frames=10)
     ([0, 5, 9], [5, 6, 10])

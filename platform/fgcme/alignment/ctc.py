@@ -12,7 +12,9 @@ from fgcme.errors import UserError
 
 
 class CtcAligner:
-    """Aligns the characters of the words with the model's emissions; a text longer than these is spread uniformly.
+    """Aligns the characters of the words with the model's emissions; a text longer than those is spread uniformly.
+
+    The alignment is the likeliest path through the CTC lattice (torchaudio's `forced_align`).
 
     The score is the mean log-probability, in nats, of the characters where they were aligned: 0 is certain.
 
@@ -35,7 +37,9 @@ class CtcAligner:
             self._model = AutoModelForCTC.from_pretrained(checkpoint).eval()
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise UserError(f"prepare.alignment.checkpoint {checkpoint}: no CTC model loads ({reason})") from None
+            raise UserError(
+                f"prepare.alignment.checkpoint {checkpoint}: no CTC model can be loaded from there ({reason})"
+            ) from None
         self._model.to("cuda" if torch.cuda.is_available() else "cpu")
         self._checkpoint = checkpoint
         self._vocabulary: dict[str, int] = tokeniser.get_vocab()
@@ -43,7 +47,16 @@ class CtcAligner:
         self._blank: int = self._model.config.pad_token_id
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
-        """See `Aligner.align`; raises AlignmentError `no_words`, or `oov` for a character unknown to the model."""
+        """Align a text by its characters; see `Aligner.align`.
+
+        Args:
+            utterance_id: not used.
+            samples: [samples] mono at 16 kHz.
+            text: what is said.
+
+        Raises:
+            AlignmentError: `no_words`, or `oov` for a character that the model does not know.
+        """
         import torch
         from torchaudio.functional import forced_align, merge_tokens
 
@@ -57,20 +70,21 @@ class CtcAligner:
             return spread_words(words, samples)
         path, scores = forced_align(emissions, torch.tensor([targets], dtype=torch.int32), blank=self._blank)
         spans = merge_tokens(path[0], scores[0], blank=self._blank)
+        # Frames of 10 ms per emission.
         hop = getattr(self._model.config, "inputs_to_logits_ratio", samples.size / emissions.shape[1]) / HOP
-        begin, end, certain = [-1] * len(words), [0] * len(words), []
+        begin, end, probabilities = [-1] * len(words), [0] * len(words), []
         for span, owner in zip(spans, owners, strict=True):
             if owner is None:
                 continue
             if begin[owner] < 0:
                 begin[owner] = round(span.start * hop)
             end[owner] = round(span.end * hop)
-            certain.append(span.score)
+            probabilities.append(span.score)
         begin, end = clip_spans(begin, end, frame_count(samples.size))
-        return Alignment(words, begin, end, method="ctc", score=sum(certain) / len(certain))
+        return Alignment(words, begin, end, method="ctc", score=sum(probabilities) / len(probabilities))
 
     def _targets(self, words: list[str]) -> tuple[list[int], list[int | None]]:
-        """Token of each character, and the word it belongs to; None for what stands between words."""
+        """Token of each character, and the index of its word; None for a delimiter between words."""
         targets: list[int] = []
         owners: list[int | None] = []
         for index, word in enumerate(words):
@@ -85,7 +99,7 @@ class CtcAligner:
         return targets, owners
 
     def _is_written(self, character: str) -> bool:
-        # An apostrophe has no sound: where the model does not write it, it is left out.
+        # An apostrophe has no sound, and many models do not write it.
         return character != "'" or character in self._vocabulary
 
     def _token(self, character: str, word: str) -> int:

@@ -1,4 +1,4 @@
-"""Where in a recording the speech is, by its energy."""
+"""Endpoint detection: where in a recording the speech is, by its energy."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import numpy as np
 
 from fgcme.audio import HOP, WINDOW, Samples, frame_count
 
-# Speech starts where the energy has risen by this share of the way from the background to the loudest, in decibels.
+# Speech starts where the energy, in decibels, is this far from the background to the loudest frame.
 _RISE = 0.3
-# The median over this many frames hides a click, which rings in the three windows that hold it.
+# A click is in three windows; the median over this many frames removes it.
 _CLICK = 9
-# Decibels that rounding may move the energy of a steady sound.
+# Decibels by which rounding may change the energy of a steady sound.
 _ROUNDING = 0.01
 
 
-def voiced(samples: Samples) -> tuple[int, int]:
-    """First frame of the voiced part of an utterance, and the frame after its last.
+def detect_endpoints(samples: Samples) -> tuple[int, int]:
+    """First frame of the speech in an utterance, and the frame after its last.
 
-    The whole utterance where nothing stands out from the background.
+    The whole utterance where nothing is louder than the background.
 
     Args:
         samples: [samples] mono at 16 kHz, at least one window long.
 
     >>> tone = np.sin(np.arange(16_000)).astype(np.float32)
-    >>> voiced(np.concatenate([np.zeros(16_000, np.float32), tone, np.zeros(16_000, np.float32)]))
+    >>> detect_endpoints(np.concatenate([np.zeros(16_000, np.float32), tone, np.zeros(16_000, np.float32)]))
     (98, 200)
     """
     frames = frame_count(samples.size)

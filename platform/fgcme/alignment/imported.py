@@ -1,4 +1,4 @@
-"""Alignments that somebody else made: Praat's `.TextGrid` and IEMOCAP's `.wdseg`, found by utterance id."""
+"""Alignments made elsewhere: Praat's `.TextGrid` and IEMOCAP's `.wdseg`, found by utterance id."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
 from fgcme.errors import UserError
 
 _FRAMES_PER_SECOND = SAMPLE_RATE / HOP
+# Sphinx numbers alternate pronunciations: `the(2)`.
 _ALTERNATE = re.compile(r"\(\d+\)$")
-# What aligners write where nobody speaks or nothing could be understood.
+# Labels for silence and for speech that was not understood.
 _SILENCES = {"sil", "sp", "spn", "silence", "noise", "<eps>"}
-# In Praat's text formats only strings, and numbers that stand alone, count; whatever else is there is for people.
+# Praat's text formats: only strings and numbers that stand alone count; `!` begins a comment.
 _PRAAT = re.compile(r'"((?:[^"]|"")*)"|(?<!\S)(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(?!\S)|(?<!\S)!.*')
 
 
 class Interval(NamedTuple):
-    """A label and its frames of 10 ms, end exclusive, as a file has them; the end may lie beyond the audio."""
+    """A label and its frames of 10 ms, end exclusive, as written in the file; the end may lie beyond the audio."""
 
     label: str
     begin: int
@@ -34,26 +35,38 @@ class Interval(NamedTuple):
 class ImportedAligner:
     """Reads `<folder>/**/<utterance id>.TextGrid` or `.wdseg`.
 
+    Args:
+        folder: searched with all folders below it.
+
     Raises:
         UserError: there is no such folder, or it holds no alignments.
     """
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
-        # Listed once: a search below the folder for each utterance would take longer than everything else.
+        # Listed once: a search for each utterance would take longer than everything else.
         self._files: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(self._folder.rglob("*")):
             if path.suffix in _READERS and not path.name.startswith("."):
                 self._files[path.stem].append(path)
         if not self._files:
-            raise UserError(f"prepare.alignment.folder {folder}: no .TextGrid or .wdseg files in there")
+            raise UserError(f"prepare.alignment.folder {folder}: no .TextGrid or .wdseg file in this folder or below")
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
-        """See `Aligner.align`; raises AlignmentError `missing_alignment`, `bad_alignment` or `no_words`."""
-        return read(self._find(utterance_id), samples)
+        """Read the alignment of an utterance; see `Aligner.align`.
 
-    def _find(self, utterance_id: str) -> Path:
-        # An id may hold folders, as audio paths do; they choose among files of the same name.
+        Args:
+            utterance_id: name of the file, with folders where names are ambiguous.
+            samples: [samples] mono at 16 kHz.
+            text: not used: the words are the file's own.
+
+        Raises:
+            AlignmentError: `missing_alignment`, `bad_alignment` or `no_words`.
+        """
+        return read_alignment(self._file_of(utterance_id), samples)
+
+    def _file_of(self, utterance_id: str) -> Path:
+        # Folders in an id, as in audio paths, tell files of the same name apart.
         *folders, name = utterance_id.split("/")
         found = self._files.get(name, [])
         if len(found) > 1:
@@ -64,31 +77,42 @@ class ImportedAligner:
             message = f"no {name}.TextGrid or {name}.wdseg below {self._folder}"
             raise AlignmentError("missing_alignment", message)
         if len(found) > 1:
-            raise AlignmentError("bad_alignment", f"{found[0]} and {found[1]} both claim the utterance {utterance_id}")
+            raise AlignmentError(
+                "bad_alignment", f"{found[0]} and {found[1]} both have the name of the utterance {utterance_id}"
+            )
         return found[0]
 
 
 class FileAligner:
-    """Reads the file that is known for an utterance, and asks another aligner where there is none or it is broken.
+    """Reads the file given for an utterance; another aligner aligns where there is none or it is damaged.
 
     Args:
         files: the file of each utterance that has one, by utterance id.
-        otherwise: aligns the others.
+        fallback: aligns the others.
     """
 
-    def __init__(self, files: Mapping[str, Path], otherwise: Aligner) -> None:
-        self._files, self._otherwise = files, otherwise
+    def __init__(self, files: Mapping[str, Path], fallback: Aligner) -> None:
+        self._files, self._fallback = files, fallback
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
-        """See `Aligner.align`; raises what the other aligner does."""
+        """Read the alignment of an utterance, or align it with the fallback; see `Aligner.align`.
+
+        Args:
+            utterance_id: by which the file is found.
+            samples: [samples] mono at 16 kHz.
+            text: what is said, for the fallback.
+
+        Raises:
+            AlignmentError: what the fallback raises.
+        """
         if (path := self._files.get(utterance_id)) is not None:
-            # That the file was of no use shows: the alignment names the method that really made it.
+            # The alignment names its method, so a damaged file shows in the counts.
             with contextlib.suppress(AlignmentError):
-                return read(path, samples)
-        return self._otherwise.align(utterance_id, samples, text)
+                return read_alignment(path, samples)
+        return self._fallback.align(utterance_id, samples, text)
 
 
-def read(path: Path, samples: Samples) -> Alignment:
+def read_alignment(path: Path, samples: Samples) -> Alignment:
     """The alignment in a `.TextGrid` or `.wdseg` file; the words are the file's own, without silences and fillers.
 
     The score is the file's mean acoustic score per frame (`.wdseg`), or NaN (`.TextGrid`).
@@ -118,6 +142,11 @@ def read(path: Path, samples: Samples) -> Alignment:
 def read_text_grid(text: str) -> tuple[list[Interval], float]:
     """The intervals of the tier `words` (or `word`) of a Praat TextGrid in its long or short text format.
 
+    Format: https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html
+
+    Returns:
+        The intervals, and NaN for the score that the format lacks.
+
     Raises:
         ValueError: it is no TextGrid, or has no such tier.
     """
@@ -145,9 +174,13 @@ def read_text_grid(text: str) -> tuple[list[Interval], float]:
 
 
 def read_wdseg(text: str) -> tuple[list[Interval], float]:
-    """The rows of a Sphinx word segmentation as IEMOCAP has them, and the mean acoustic score of a frame.
+    """The rows of a Sphinx word segmentation, as in IEMOCAP.
 
-    A header `SFrm EFrm SegAScr Word`, one row a word with its last frame included, a line with the total score.
+    The format: a header `SFrm EFrm SegAScr Word`, one row a word with its last frame included, and a line with the
+    total score.
+
+    Returns:
+        The intervals, and the mean acoustic score of a frame.
 
     Raises:
         ValueError: the header or a row is not like that.
@@ -161,7 +194,7 @@ def read_wdseg(text: str) -> tuple[list[Interval], float]:
         if row[0].lower().startswith("total"):
             break
         if len(row) != 4:
-            raise ValueError(f"the row `{' '.join(row)}` has not four entries")
+            raise ValueError(f"the row `{' '.join(row)}` does not have four entries")
         first, last, acoustic = int(row[0]), int(row[1]), int(row[2])
         intervals.append(Interval(row[3], first, last + 1))
         score += acoustic
@@ -175,7 +208,7 @@ _READERS = {".TextGrid": read_text_grid, ".wdseg": read_wdseg}
 
 
 def _words(intervals: Iterable[Interval]) -> Iterator[Interval]:
-    """The spoken intervals, normalised; a label of several words is shared out evenly."""
+    """The spoken intervals, normalised; the frames of a label of several words are divided evenly."""
     for interval in intervals:
         label = _ALTERNATE.sub("", interval.label.strip())
         words = [] if label.lower() in _SILENCES else normalise(label)

@@ -1,4 +1,4 @@
-"""Pronunciations, in CMU phones, of English words that a dictionary lacks.
+"""Pronunciations, in CMU phones (ARPAbet without stress), of English words that a dictionary lacks.
 
 In this order: the dictionary's own word without accents; a word of the dictionary with an ending (`zorb's`);
 two of its words written as one; letter names for what has no vowel (`xkcd`); else letter-to-sound rules. The rules are
@@ -43,7 +43,7 @@ _ENDINGS = {
     "y": "IY",
 }
 
-# What follows or precedes a spelling: a consonant, a vowel, the end. Longer spellings stand before shorter ones.
+# Tried in this order: longer spellings stand before shorter ones.
 _RULES = [
     (re.compile(spelling), phones.split())
     for spelling, phones in (

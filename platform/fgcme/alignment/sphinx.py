@@ -12,26 +12,28 @@ from typing import Any
 import numpy as np
 
 from fgcme.alignment.contract import Alignment, AlignmentError, clip_spans
-from fgcme.alignment.endpoints import voiced
+from fgcme.alignment.endpoints import detect_endpoints
 from fgcme.alignment.pronunciation import pronounce
 from fgcme.alignment.uniform import spoken_words, spread_words
 from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
 
-# The search drops what is this much less likely than the best; the wide one drops next to nothing, a third slower.
+# Paths this much less likely than the best are dropped; `wide` keeps nearly all, and is a third slower.
 _BEAMS: dict[str, dict[str, float]] = {"normal": {}, "wide": {"beam": 1e-150, "pbeam": 1e-150, "wbeam": 1e-150}}
-# PocketSphinx keeps path scores in its logarithm shifted right by this many bits.
+# PocketSphinx shifts the logarithm of path scores right by ten bits.
 _SCORE_SCALE = 1 << 10
+# Peak that samples are scaled to, and standard deviation of the added noise; full scale is 1.
 _PEAK = 0.5
 _DITHER = 4 / 32_768
-# Frames of silence that trimming leaves at each end.
+# Frames of silence left at each end by trimming.
 _MARGIN = 20
+# The decoder numbers alternate pronunciations: `the(2)`.
 _ALTERNATE = re.compile(r"\(\d+\)$")
 
 _lock = threading.Lock()
 
 
 class SphinxAligner:
-    """Aligns with the decoder that this process shares; a text that cannot be followed is spread uniformly.
+    """Aligns with one decoder per process; a text that the decoder cannot follow is spread uniformly.
 
     The score is the mean over the words' frames of the acoustic log-likelihood, in nats, of the states on the path,
     relative to the likeliest state of each frame: 0 is perfect, clear speech has -1 to -2, shouts, whispers and
@@ -39,12 +41,21 @@ class SphinxAligner:
     """
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
-        """See `Aligner.align`; raises AlignmentError `no_words`, or `oov` for a word without a letter of English."""
+        """Align a text with PocketSphinx; see `Aligner.align`.
+
+        Args:
+            utterance_id: not used.
+            samples: [samples] mono at 16 kHz.
+            text: what is said, in English.
+
+        Raises:
+            AlignmentError: `no_words`, or `oov` for a word without a letter of English.
+        """
         words = spoken_words(text)
         frames = frame_count(samples.size)
-        # One decoder holds one utterance: a served model may be asked from several threads.
+        # A decoder holds one utterance, and a served model is called from several threads.
         with _lock:
-            for beam, variant, first_frame in _attempts(samples):
+            for beam, variant, first_frame in search_attempts(samples):
                 segments = _decode(_decoder(beam), words, variant)
                 if segments is not None:
                     begin, end = clip_spans(
@@ -56,22 +67,26 @@ class SphinxAligner:
         return spread_words(words, samples)
 
 
-def _attempts(samples: Samples) -> Iterator[tuple[str, Samples, int]]:
-    """Beam, samples and the frame they start at, from the plain to the desperate."""
-    levelled = _levelled(samples)
+def search_attempts(samples: Samples) -> Iterator[tuple[str, Samples, int]]:
+    """What is tried in turn, until the search reaches the last word.
+
+    Yields:
+        Beam, samples to align, and the frame of the utterance that these start at.
+    """
+    levelled = _normalise_level(samples)
     yield "normal", levelled, 0
     yield "wide", levelled, 0
-    first, last = voiced(samples)
+    first, last = detect_endpoints(samples)
     first, last = max(0, first - _MARGIN), last + _MARGIN
-    trimmed = _levelled(samples[first * HOP : last * HOP])
+    trimmed = _normalise_level(samples[first * HOP : last * HOP])
     yield "wide", trimmed, first
-    # Always the same noise: an utterance aligns the same way each time.
+    # Always the same noise, so that an utterance always aligns the same way.
     noise = np.random.default_rng(0).normal(0, _DITHER, trimmed.size).astype(np.float32)
     yield "wide", trimmed + noise, first
 
 
-def _levelled(samples: Samples) -> Samples:
-    """The samples at one level, so that quiet speech does not drown in the rounding to 16 bits."""
+def _normalise_level(samples: Samples) -> Samples:
+    """The samples scaled to one peak, so that rounding to 16 bits does not drown quiet speech."""
     return samples * np.float32(_PEAK / max(float(np.abs(samples).max()), 1e-9))
 
 
@@ -79,14 +94,14 @@ def _levelled(samples: Samples) -> Samples:
 def _decoder(beam: str) -> Any:
     import pocketsphinx
 
-    # The lattice's best path may end before the last word; the search's own path does so only if none reached it.
+    # The lattice's best path (`bestpath`) may end before the last word.
     return pocketsphinx.Decoder(lm=None, loglevel="FATAL", samprate=SAMPLE_RATE, bestpath=False, **_BEAMS[beam])
 
 
 def _decode(decoder: Any, words: list[str], samples: Samples) -> list[Any] | None:
     """One segment for each word, or None where the search did not reach the last word."""
     _add_missing_words(decoder, words)
-    # Without this the noise estimate of the utterance before would move the spans of this one.
+    # Forget the noise estimate of the previous utterance: it would move the spans of this one.
     decoder.reinit_feat()
     decoder.set_align_text(" ".join(words))
     decoder.start_utt()

@@ -1,4 +1,4 @@
-"""The last resort: words laid evenly over the voiced part of the utterance."""
+"""The last resort: words spread evenly over the speech in the utterance."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import math
 import numpy as np
 
 from fgcme.alignment.contract import Alignment, AlignmentError, clip_spans
-from fgcme.alignment.endpoints import voiced
+from fgcme.alignment.endpoints import detect_endpoints
 from fgcme.alignment.words import normalise
 from fgcme.audio import Samples, frame_count
 
 
 def spread_words(words: list[str], samples: Samples) -> Alignment:
-    """Spans of equal length over the voiced part, or over the whole utterance where that has fewer frames than words.
+    """Spans of equal length over the speech, or over the whole utterance where that has fewer frames than words.
 
     Args:
         words: normalised words, at least one.
         samples: [samples] mono at 16 kHz, at least one window long.
     """
     frames = frame_count(samples.size)
-    first, last = voiced(samples)
+    first, last = detect_endpoints(samples)
     if last - first < len(words):
         first, last = 0, frames
     edges = np.linspace(first, last, len(words) + 1).round().astype(int).tolist()
@@ -29,10 +29,19 @@ def spread_words(words: list[str], samples: Samples) -> Alignment:
 
 
 class UniformAligner:
-    """Aligns by `spread`; needs nothing and always answers."""
+    """Aligns with `spread_words`, which needs no model and never fails."""
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
-        """See `Aligner.align`; raises AlignmentError `no_words` only."""
+        """Spread the words of a text evenly; see `Aligner.align`.
+
+        Args:
+            utterance_id: not used.
+            samples: [samples] mono at 16 kHz.
+            text: what is said.
+
+        Raises:
+            AlignmentError: `no_words` only.
+        """
         return spread_words(spoken_words(text), samples)
 
 

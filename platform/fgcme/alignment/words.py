@@ -1,4 +1,4 @@
-"""Words as they are spoken: what a transcript writes, without case, punctuation, digits and stage directions."""
+"""Words as they are spoken: those of a transcript, without case, punctuation, digits and stage directions."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def normalise(text: str) -> list[str]:
     for symbol, spoken in _SYMBOLS.items():
         text = text.replace(symbol, spoken)
     text = _NUMBER.sub(_spoken, _GROUPED.sub("", text))
-    kept = "".join(character if _is_part_of_word(character) else " " for character in text.lower())
-    return [word for word in (piece.strip("'") for piece in kept.split()) if word]
+    letters_only = "".join(character if _is_part_of_word(character) else " " for character in text.lower())
+    return [word for word in (piece.strip("'") for piece in letters_only.split()) if word]
 
 
 def spell_number(number: int) -> str:

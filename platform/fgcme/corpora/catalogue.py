@@ -1,4 +1,4 @@
-"""The corpora this platform knows, and where an experiment's corpus lies."""
+"""The catalogue of supported corpora, and where an experiment's corpus lies."""
 
 from __future__ import annotations
 
@@ -34,29 +34,36 @@ CORPORA: Mapping[str, Corpus] = _Catalogue(
 )
 
 
-def find(settings: CorpusSettings, storage: Path) -> tuple[Path, Listing]:
-    """The corpus's root folder, absolute, and its listing.
+def find_corpus(settings: CorpusSettings, storage: Path) -> tuple[Path, Listing]:
+    """Find an experiment's corpus and list its utterances.
 
     The root is `corpus.root`, else the environment variable `<KIND>_ROOT` (`RAVDESS_ROOT`), else, for a manifest, the
     manifest's own folder. The demo corpus needs none: it is synthesised once, below `storage`.
 
+    Args:
+        settings: the experiment's section `corpus`.
+        storage: folder of the results.
+
+    Returns:
+        The corpus's root folder, absolute, and its listing.
+
     Raises:
-        UserError: no root is given, or the corpus refuses it.
+        UserError: no root is given, or it does not hold the corpus.
     """
     if settings.kind == "demo":
-        return _synthesised(settings, storage)
+        return _find_demo_corpus(settings, storage)
     variable = f"{settings.kind.upper()}_ROOT"
     given = settings.root or os.environ.get(variable)
     root = Path(given).expanduser().resolve() if given else None
     if settings.kind == "manifest":
-        return _listed(settings.manifest, root)
+        return _find_manifest_corpus(settings.manifest, root)
     corpus = CORPORA[settings.kind]
     if root is None:
         raise UserError(f"corpus.root is not set: {corpus.obtain}")
     return root, corpus.find(root)
 
 
-def _listed(manifest: str | None, root: Path | None) -> tuple[Path, Listing]:
+def _find_manifest_corpus(manifest: str | None, root: Path | None) -> tuple[Path, Listing]:
     from fgcme.corpora import manifest as reader
 
     if manifest is None:
@@ -67,11 +74,11 @@ def _listed(manifest: str | None, root: Path | None) -> tuple[Path, Listing]:
     if root is not None and not path.exists():
         path = root / path
     path = path.resolve()
-    return root or path.parent, reader.read(path)
+    return root or path.parent, reader.read_manifest(path)
 
 
-def _synthesised(settings: CorpusSettings, storage: Path) -> tuple[Path, Listing]:
+def _find_demo_corpus(settings: CorpusSettings, storage: Path) -> tuple[Path, Listing]:
     from fgcme.corpora import demo, manifest
 
     folder = storage.absolute() / "corpora" / f"demo-{settings.utterances}-{settings.seed}"
-    return folder, manifest.read(demo.synthesise(folder, settings.utterances, settings.seed))
+    return folder, manifest.read_manifest(demo.synthesise(folder, settings.utterances, settings.seed))

@@ -1,4 +1,4 @@
-"""What every corpus tells about itself and about its utterances."""
+"""The contract of every corpus: what it says about itself and about its utterances."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from fgcme.errors import Stage
 
 @dataclass(frozen=True)
 class Utterance:
-    """One labelled piece of speech.
+    """One labelled utterance.
 
     Attributes:
         id: unique in the corpus.
         audio: audio file, relative to the corpus root, with forward slashes.
         text: what is said, as the corpus writes it.
-        raw_label: the corpus's own word for the emotion; protocols map it to a class.
+        raw_label: the corpus's own label of the emotion; protocols map it to a class.
         speaker: who speaks; folds never split a speaker.
-        session, dialog, act: whatever the corpus knows, else None.
+        session, dialog: recording session and dialog, or what comes closest to them; None where the corpus has none.
+        act: how the speech came about, such as `impro`, `script` or an intensity; None where the corpus does not say.
         start, end: the piece of the file that holds the utterance, in seconds; None for the whole file.
         valence, arousal, dominance: mean ratings on the corpus's own scale; None where nobody rated.
         alignment: the corpus's own alignment of the utterance, a file relative to the corpus root; None where it
-            brings none.
+            has none.
     """
 
     id: str
@@ -47,7 +48,7 @@ class Rejection:
     """Something that could not become a prepared utterance, and why.
 
     Attributes:
-        id: the utterance's id, or the file's path where it has none.
+        id: the utterance's id, or what else names it: a file's path, a file and a line.
         audio: audio file, relative to the corpus root.
         stage: where it failed.
         reason: a short code, such as `empty`, `silent`, `not_of_corpus`.
@@ -63,7 +64,7 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Listing:
-    """The utterances of a corpus, in a stable order, and the files that are not utterances of it."""
+    """The utterances of a corpus, in a stable order, and what was found and cannot be listed as one."""
 
     utterances: list[Utterance]
     rejections: list[Rejection] = field(default_factory=list)
@@ -71,11 +72,17 @@ class Listing:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus: what a user must know to get it and to cite it, and how its utterances are found.
+    """A corpus: how to get it, how to cite it, and how to list its utterances.
 
-    `find(root)` lists the corpus below `root`, reading names and text files only.
-
-    It raises `UserError` when the root is missing or holds nothing of the corpus.
+    Attributes:
+        name: as in `corpus.kind`.
+        title: its full name.
+        licence: under which it may be used.
+        citation: what to cite.
+        size: utterances, speakers, labels, hours.
+        obtain: how to get it, as an instruction.
+        find: lists the corpus below a root folder, from file names and text files only; it never opens audio. Raises
+            `UserError` where the root is missing or holds nothing of the corpus.
     """
 
     name: str

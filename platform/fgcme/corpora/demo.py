@@ -1,4 +1,8 @@
-"""The demo corpus: acted speech in four emotions, synthesised on the spot, that only words *and* voice explain.
+"""The demo corpus: synthetic speech in four emotions that only words *and* voice together tell apart.
+
+It is synthesised on this machine by eSpeak NG (`fgcme.corpora.espeak`) and listed in a manifest
+(`fgcme.corpora.manifest`): `audio/<speaker>-<sentence>-<emotion>.wav`, `words.parquet` with the true word onsets, and
+`manifest.csv`. In the contract's fields, `raw_label` is the emotion; there are no sessions, dialogs or acts.
 
 Design
 ------
@@ -19,22 +23,22 @@ Four utterances share each sentence, one in each emotion, by the same speaker. S
 orders of the classes and 12^3 nouns, all in shuffled rounds and so evenly used. Eight speakers (four higher and four
 lower voices) say different sentences, so folds by speaker are also folds by text.
 
-What this design leaves to a classifier that
+What a classifier can reach by this design, if its input is
 
-- reads the words only: 25 %, exactly, for every sentence appears once in each emotion;
-- takes averages or extremes of the sound of a whole utterance: 25 %, for every utterance has its sentence, one raised
-  word and one lowered, whatever its emotion. Not exactly: a noun's own sound shapes what its marking adds;
-- hears the sequence of sounds: 25 %, for the classes come in any order, so that the place of the raised and of the
-  lowered word says nothing. More takes recognising the nouns by ear;
-- has the words and the sound of the whole utterance: 25 %, the same way;
-- has the words and the unaligned sequence: as much as it learns to align;
-- has each word with its own sound: everything but the noise. One half of the answer (raised or lowered) lies in the
-  sound and the other (pleasant or unpleasant) in the word, and neither tells anything alone, for the indifferent noun
-  is always marked the opposite way.
+- the words only: exactly 25 %, because every sentence appears once in each emotion;
+- averages or extremes of the sound of a whole utterance: about 25 %, because every utterance has one raised and one
+  lowered word, whatever its emotion. Not exactly: a noun's own sound changes what its marking adds;
+- the sequence of sounds: 25 %, because the classes come in any order, so that the places of the raised and the lowered
+  word say nothing. More is possible only by recognising the nouns from their sound;
+- the words and the sound of the whole utterance: about 25 %, for the same reasons;
+- the words and the unaligned sequence: as much as it learns to align;
+- each word with its own sound: everything but the noise. One half of the answer (raised or lowered) is in the sound,
+  the other (pleasant or unpleasant) in the word, and neither says anything alone, because the indifferent noun is
+  always marked the opposite way.
 
-Noise keeps it from being trivial: markings vary in strength; every word wavers; speakers differ in voice, pitch and
-rate, utterances in pitch, rate, level, silence at both ends and background noise. With the true onsets, a logistic
-regression on each noun's pitch, energy and duration reaches about 90 % on speakers it has not heard.
+Noise keeps the task from being trivial: markings vary in strength; every word varies a little; speakers differ in
+voice, pitch and rate, utterances in pitch, rate, level, silence at both ends and background noise. With the true
+onsets, a logistic regression on each noun's pitch, energy and duration reaches about 90 % on unseen speakers.
 """
 
 from __future__ import annotations
@@ -93,7 +97,7 @@ EMOTIONS: dict[str, tuple[Class, Marking]] = {
     "sad": ("unpleasant", "lowered"),
 }
 
-# Every `#` takes one noun. Pairs that the synthesiser runs together, such as `with the`, are avoided.
+# A noun replaces each `#`. No pair that the synthesiser runs together, such as `with the`.
 FRAMES = (
     "we talked about the # and the # after the #",
     "she found the # beside the # before the #",
@@ -135,12 +139,12 @@ SPEAKERS: dict[str, Voice] = {
 # Factors on pitch, volume and rate at full strength.
 MARKINGS: dict[Marking, tuple[float, float, float]] = {"raised": (1.5, 1.5, 0.95), "lowered": (0.6, 0.6, 0.85)}
 STRENGTH = (0.4, 1.0)  # of a marking, uniform
-# Standard deviation of the logarithm of a noun's pitch, volume and rate. Other words waver in pitch only: with three
-# commands on every word the synthesiser loses words.
+# Standard deviation of the logarithm of a noun's pitch, volume and rate.
+# Other words vary in pitch only: with three commands on every word the synthesiser loses words.
 WAVER = (0.07, 0.10, 0.04)
 
-# Of an utterance, all uniform: steps of pitch, factor of rate, peak in dB of full scale, signal-to-noise ratio in dB,
-# and silence at either end in seconds.
+# Ranges for each utterance, all uniform: steps of pitch, factor of rate, peak in dB of full scale, signal-to-noise
+# ratio in dB, silence at each end in seconds.
 PITCH_SHIFT = (-6, 6)
 RATE_FACTOR = (0.92, 1.08)
 PEAK = (-14.0, -2.0)
@@ -152,7 +156,15 @@ _COLUMNS = ("id", "audio", "text", "label", "speaker")
 
 @dataclass(frozen=True)
 class Line:
-    """One utterance of the script: who says which sentence how."""
+    """One utterance of the script: the speaker, the words, and how each is said.
+
+    Attributes:
+        id: `<speaker>-<sentence>-<emotion>`.
+        speaker: one of `SPEAKERS`.
+        label: one of `EMOTIONS`.
+        voice: the speaker's voice, with this utterance's pitch and rate.
+        words: with their prosody.
+    """
 
     id: str
     speaker: str
@@ -172,9 +184,9 @@ class Line:
 
 
 def script(utterances: int, seed: int) -> list[Line]:
-    """Draw the corpus on paper: the same numbers always give the same lines.
+    """Draw the lines of the corpus; the same arguments always give the same lines.
 
-    Emotions, speakers and sentences are in balance when `utterances` is a multiple of 32.
+    Emotions, speakers and sentences are balanced when `utterances` is a multiple of 32.
 
     >>> [line.id for line in script(5, seed=0)]
     ['female1-0000-happy', 'female1-0000-angry', 'female1-0000-neutral', 'female1-0000-sad', 'female2-0001-happy']
@@ -191,21 +203,21 @@ def script(utterances: int, seed: int) -> list[Line]:
 
 
 def synthesise(folder: Path, utterances: int, seed: int) -> Path:
-    """Make the corpus, unless it is there: `audio/*.wav`, `words.parquet` (the true onsets) and `manifest.csv`.
+    """Synthesise the corpus, unless it is there: `audio/*.wav`, `words.parquet` (the true onsets) and `manifest.csv`.
 
-    The same numbers give the same bytes. The manifest is written last and in one step: a folder with it is complete,
-    and one without it is begun again.
+    The same arguments give the same bytes. The manifest is written last and in one step: a folder with a manifest is
+    complete, and one without it is synthesised again.
 
     Args:
-        folder: the corpus; made if need be.
-        utterances: how many; a multiple of 32 is in balance.
-        seed: what the corpus is drawn from.
+        folder: of the corpus; created if missing.
+        utterances: how many; a multiple of 32 is balanced.
+        seed: of everything random.
 
     Returns:
         The manifest: a CSV file with the columns id, audio (relative to the folder), text, label, speaker.
 
     Raises:
-        UserError: the folder holds another corpus, cannot be written, or the synthesiser cannot be started.
+        UserError: the folder holds another corpus or cannot be written to, or the synthesiser cannot be started.
     """
     lines = script(utterances, seed)
     manifest = folder / "manifest.csv"
@@ -215,11 +227,11 @@ def synthesise(folder: Path, utterances: int, seed: int) -> Path:
             return manifest
         raise UserError(
             f"{manifest}: not the demo corpus of {utterances} utterances from seed {seed}; "
-            "delete its folder or choose another one"
+            "delete its folder to synthesise it again, or set storage.path to another folder"
         )
     try:
         _start_over(folder)
-        _record(folder, lines, seed)
+        _write_audio(folder, lines, seed)
         with atomic_write(manifest) as partial:
             partial.write_bytes(listing)
     except OSError as error:
@@ -233,13 +245,13 @@ CORPUS = Corpus(
     licence="none needed: synthesised on your machine by eSpeak NG (GPL-3.0-or-later, package espeakng-loader)",
     citation="none; the design is in fgcme/corpora/demo.py",
     size="480 utterances, 8 synthetic speakers, 4 emotions, about 33 minutes, 64 MB",
-    obtain="nothing to get: `fgcme demo` synthesises it in a few seconds",
+    obtain="nothing to download: `fgcme prepare demo` synthesises it in a few seconds",
     find=find,
 )
 
 
 def _sentences(generator: np.random.Generator) -> Iterator[tuple[str, ...]]:
-    """Sentences for ever: frames, orders and nouns each in shuffled rounds."""
+    """Sentences without end: frames, orders and nouns each in shuffled rounds."""
     frames = _rounds(generator, FRAMES)
     orders = _rounds(generator, tuple(itertools.permutations(LEXICON)))
     nouns = {name: _rounds(generator, words) for name, words in LEXICON.items()}
@@ -249,6 +261,7 @@ def _sentences(generator: np.random.Generator) -> Iterator[tuple[str, ...]]:
 
 
 def _rounds(generator: np.random.Generator, items: tuple[T, ...]) -> Iterator[T]:
+    """The items without end, in a new order in each round, so that all are used evenly."""
     while True:
         yield from (items[index] for index in generator.permutation(len(items)))
 
@@ -258,7 +271,7 @@ def _line(generator: np.random.Generator, id: str, speaker: str, emotion: str, s
     opposite: Marking = "lowered" if marking == "raised" else "raised"
     marked = dict.fromkeys(LEXICON[name], marking) | dict.fromkeys(LEXICON["indifferent"], opposite)
     voice = SPEAKERS[speaker]
-    said = Voice(
+    utterance_voice = Voice(
         voice.name,
         pitch=voice.pitch + int(generator.integers(*PITCH_SHIFT, endpoint=True)),
         rate=round(voice.rate * generator.uniform(*RATE_FACTOR)),
@@ -276,7 +289,7 @@ def _line(generator: np.random.Generator, id: str, speaker: str, emotion: str, s
                 for factor, full in zip((pitch, volume, rate), MARKINGS[marked[word]], strict=True)
             )
         words.append(Word(word, pitch, volume, rate))
-    return Line(id, speaker, emotion, said, tuple(words))
+    return Line(id, speaker, emotion, utterance_voice, tuple(words))
 
 
 def _listing(lines: list[Line]) -> bytes:
@@ -288,16 +301,16 @@ def _listing(lines: list[Line]) -> bytes:
 
 
 def _start_over(folder: Path) -> None:
-    """Make the folders and remove what an interrupted synthesis left, and nothing else."""
+    """Create the folders, and delete only what an interrupted synthesis left."""
     audio = folder / "audio"
     audio.mkdir(parents=True, exist_ok=True)
     for speaker in SPEAKERS:
-        for left in audio.glob(f"{speaker}-*.wav"):
-            left.unlink()
+        for path in audio.glob(f"{speaker}-*.wav"):
+            path.unlink()
 
 
-def _record(folder: Path, lines: list[Line], seed: int) -> None:
-    """Write the audio files and the true onsets."""
+def _write_audio(folder: Path, lines: list[Line], seed: int) -> None:
+    """Write the audio files and the true onsets of the words."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -305,9 +318,11 @@ def _record(folder: Path, lines: list[Line], seed: int) -> None:
     by_speaker: dict[str, list[tuple[int, Line]]] = {}
     for number, line in enumerate(lines):
         by_speaker.setdefault(line.speaker, []).append((number, line))
-    for own in by_speaker.values():
-        for (number, line), speech in zip(own, speak([(line.voice, line.words) for _, line in own]), strict=True):
-            samples, delay = _in_a_room(speech, np.random.default_rng((seed, number)))
+    for of_speaker in by_speaker.values():
+        for (number, line), speech in zip(
+            of_speaker, speak([(line.voice, line.words) for _, line in of_speaker]), strict=True
+        ):
+            samples, delay = _record_in_room(speech, np.random.default_rng((seed, number)))
             _write_wav(folder / line.audio, samples)
             onsets[line.id] = [delay + onset for onset in speech.onsets]
     table = pa.table(
@@ -320,11 +335,11 @@ def _record(folder: Path, lines: list[Line], seed: int) -> None:
     parquet.write_table(table, folder / "words.parquet")
 
 
-def _in_a_room(speech: SynthesisedSpeech, generator: np.random.Generator) -> tuple[npt.NDArray[np.int16], float]:
-    """Speech as a microphone gives it: resampled, at some level, between silences, over noise.
+def _record_in_room(speech: SynthesisedSpeech, generator: np.random.Generator) -> tuple[npt.NDArray[np.int16], float]:
+    """Speech as a microphone records it: resampled, at a random level, between silences, with background noise.
 
     Returns:
-        Samples [sample] at `SAMPLE_RATE`, and by how many seconds the speech is delayed.
+        [samples] int16 at `SAMPLE_RATE`, and the seconds of silence before the speech.
     """
     dry = _resample(speech.samples.astype(np.float64))
     dry *= 10 ** (generator.uniform(*PEAK) / 20) / np.abs(dry).max()
@@ -337,7 +352,7 @@ def _in_a_room(speech: SynthesisedSpeech, generator: np.random.Generator) -> tup
 
 
 def _resample(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """From the synthesiser's rate to the files', through the spectrum, cut at half the lower rate."""
+    """Resample from the synthesiser's rate to the files', by cutting the spectrum at half the lower rate."""
     unit = math.gcd(VOICE_RATE, SAMPLE_RATE)
     blocks = math.ceil(len(samples) * unit / VOICE_RATE)
     length = blocks * SAMPLE_RATE // unit
@@ -346,8 +361,8 @@ def _resample(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _room_noise(generator: np.random.Generator, length: int) -> npt.NDArray[np.float64]:
-    """Noise of unit power [sample] that falls off above 500 Hz, as a room's does."""
-    size = 1 << length.bit_length()  # transforms of awkward lengths are slow
+    """[samples] noise of unit power, falling off above 500 Hz as a room's does."""
+    size = 1 << length.bit_length()  # A power of two: other lengths are slow.
     white = np.fft.rfft(generator.standard_normal(size))
     noise = np.fft.irfft(white / (1 + np.fft.rfftfreq(size, 1 / SAMPLE_RATE) / 500), size)[:length]
     level: float = np.sqrt(np.mean(noise**2))

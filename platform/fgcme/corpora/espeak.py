@@ -1,8 +1,8 @@
 """Speech synthesis with libespeak-ng, each word with its own prosody and its true onset.
 
 The library comes with the package `espeakng-loader`: nothing to install on the system. It is one engine for a whole
-process, not safe in threads, and what it says depends on what it said before (its random generator and its flutter run
-on). So `speak` runs it in a process of its own: the same utterances always give the same samples.
+process, not safe in threads, and its speech depends on what it said before (its random generator and its flutter keep
+their state). So `speak` runs it in its own process: the same utterances always give the same samples.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class Voice:
-    """Who speaks.
+    """A voice of the synthesiser.
 
     Attributes:
         name: language and variant, such as `en-us+f2`.
@@ -54,7 +54,7 @@ class Voice:
 
 @dataclass(frozen=True)
 class Word:
-    """One word and how it is said: factors on the voice's pitch, volume and rate."""
+    """One word and its prosody: factors on the voice's pitch, volume and rate."""
 
     text: str
     pitch: float = 1.0
@@ -64,20 +64,25 @@ class Word:
 
 @dataclass(frozen=True)
 class SynthesisedSpeech:
-    """What was said: `samples` [sample] of 16 bit at `SAMPLE_RATE`, and each word's onset in seconds."""
+    """One utterance.
+
+    Attributes:
+        samples: [samples] int16 at `SAMPLE_RATE`.
+        onsets: [W] seconds at which each word starts.
+    """
 
     samples: npt.NDArray[np.int16]
     onsets: tuple[float, ...]
 
 
 def speak(utterances: Sequence[tuple[Voice, Sequence[Word]]]) -> list[SynthesisedSpeech]:
-    """Say utterances in a fresh process, so that they depend on nothing but themselves and their order.
+    """Synthesise utterances in a fresh process, so that the result depends only on them and their order.
 
     Raises:
-        UserError: the engine cannot be started, does not know a voice, or runs words together so that one of them has
-            no onset of its own (it does so with `with the`, `there was`, `for the` and a few others).
+        UserError: the engine cannot be started, does not know a voice, or runs two words together, so that one has no
+            onset (as in `with the`, `there was`, `for the` and a few others).
     """
-    # The child must find this package however the parent did: `python -P` leaves its working directory out.
+    # `python -P` leaves out the working directory, where the parent may have found this package.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     child = subprocess.run(
         [sys.executable, "-P", "-c", "from fgcme.corpora.espeak import _serve; _serve()"],
@@ -135,11 +140,11 @@ class _Engine:
         started = self._library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data.parent), _DO_NOT_EXIT)
         if started != SAMPLE_RATE:
             raise UserError(f"{data}: the voices cannot be read; install the package espeakng-loader again")
-        # Starting seeds the generator of breath noise by the clock.
+        # espeak_Initialize seeds the noise of breath by the clock.
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         self._blocks: list[npt.NDArray[np.int16]] = []
         self._onsets: list[float] = []
-        self._callback = _Callback(self._receive)  # kept: the library holds only its address
+        self._callback = _Callback(self._receive)  # The library keeps only its address.
         self._library.espeak_SetSynthCallback(self._callback)
 
     def _receive(self, samples: Any, count: int, events: Any) -> int:
@@ -164,7 +169,7 @@ class _Engine:
         self._library.espeak_Synth(markup, ctypes.c_size_t(len(markup) + 1), 0, 1, 0, _UTF8_SSML, None, None)
         if len(self._onsets) != len(words):
             text = " ".join(word.text for word in words)
-            raise UserError(f"{text!r}: {len(words)} words were said as {len(self._onsets)}; reword it")
+            raise UserError(f"{text!r}: {len(words)} words were spoken as {len(self._onsets)}; change the wording")
         return SynthesisedSpeech(np.concatenate(self._blocks), tuple(self._onsets))
 
 

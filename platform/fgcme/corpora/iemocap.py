@@ -1,16 +1,19 @@
 """IEMOCAP: ten actors in five sessions of dialogs, improvised and scripted, in American English.
 
+Source: C. Busso et al., Language Resources and Evaluation 42: 335-359, 2008; https://sail.usc.edu/iemocap. Its files:
+
     Session<n>/dialog/EmoEvaluation/<dialog>.txt                 label and ratings of each turn
     Session<n>/dialog/transcriptions/<dialog>.txt                text of each turn
     Session<n>/sentences/wav/<dialog>/<turn>.wav                 audio
     Session<n>/sentences/ForcedAlignment/<dialog>/<turn>.wdseg   the corpus's own alignment, of most turns
 
-In the name of a turn such as `Ses01F_impro03_M005` the first letter says who wears the markers during that dialog, and
-the last part's who speaks: here the man of the first session, `Ses01_M` (C. Busso et al., Language Resources and
-Evaluation 42: 335-359, 2008).
+An utterance is a turn, with a name such as `Ses01F_impro03_M005`. Its first letter, F or M, says who wears the motion
+capture markers in the dialog; the letter in its last part says who speaks: here the man of the first session. In the
+contract's fields: `speaker` is `Ses01_M`, `session` is `Session1`, `dialog` is `Ses01F_impro03`, `act` is `impro` or
+`script`.
 
-Stage directions are written in brackets. Where there is nothing else, as in `[LAUGHTER]`, they are taken for the text:
-the turn is one of those that every protocol counts, and has words like all others.
+Stage directions are in brackets. A turn with nothing else, as in `[LAUGHTER]`, takes them as its text: every protocol
+counts it, and a turn needs words.
 """
 
 from __future__ import annotations
@@ -25,11 +28,11 @@ from fgcme.corpora.contract import Corpus, Listing, Rejection, Utterance
 from fgcme.errors import UserError
 
 SESSIONS = range(1, 6)
-# `xxx` is where the raters did not agree.
+# `xxx`: the raters did not agree.
 LABELS = frozenset({"ang", "hap", "exc", "sad", "neu", "fru", "fea", "sur", "dis", "oth", "xxx"})
 
 _DIALOG = r"Ses0([1-5])[FM]_(impro|script)\d\d\w*"
-# Turns that are numbered `XX0` and on were transcribed, and most of them never rated.
+# Turns numbered from `XX0` are transcribed, but mostly not rated.
 _TURN = re.compile(rf"({_DIALOG})_([FM])(?:\d{{3}}|XX\d)")
 _LABEL_LINE = re.compile(r"\[[^\]]*\]\s+(\S+)\s+(\w+)\s+\[([\d.]+), *([\d.]+), *([\d.]+)\]")
 _TEXT_LINE = re.compile(r"(Ses\S+)\s+\[[^\]]*\]\s*:(.*)")
@@ -42,7 +45,7 @@ class Turn:
 
     Attributes:
         session: 1 to 5.
-        dialog: the dialog's name, which begins the turn's.
+        dialog: name of the dialog, which is the beginning of the turn's.
         act: `impro` or `script`; scripts are the same in all sessions.
         sex: of who speaks.
     """
@@ -54,13 +57,13 @@ class Turn:
 
     @property
     def speaker(self) -> str:
-        """Who speaks, such as `Ses01_M`."""
+        """Session and sex, such as `Ses01_M`: unique in the corpus."""
         return f"Ses{self.session:02d}_{self.sex[0].upper()}"
 
 
 @dataclass(frozen=True)
 class _Rating:
-    """What an evaluation says of a turn: its label, and valence, arousal and dominance from 1 to 5."""
+    """The raters' label of a turn, and its mean valence, arousal and dominance from 1 to 5."""
 
     label: str
     valence: float
@@ -72,7 +75,7 @@ def parse_turn(name: str) -> Turn:
     """Read the name of a turn.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not such a name.
 
     >>> parse_turn("Ses01F_impro03_M005")
     Turn(session=1, dialog='Ses01F_impro03', act='impro', sex='male')
@@ -87,10 +90,10 @@ def parse_turn(name: str) -> Turn:
 
 
 def find(root: Path) -> Listing:
-    """List the turns of the sessions in `root`, by session and name. A missing session is for the protocol to refuse.
+    """List the turns of the sessions in `root`, by session and name. The protocol refuses a missing session.
 
-    A turn without a label or without a text is a rejection, and so is a damaged line of the corpus's files. Turns that
-    were transcribed and never rated (`XX` in their name) are passed over.
+    A turn without a label or text is a rejection, and so is a damaged line of the corpus's files. Turns that were
+    transcribed but never rated (`XX` in their name) are ignored.
 
     Raises:
         UserError: `root` is missing or holds no session, or a session lacks one of its folders or the dialogs in it.
@@ -99,7 +102,7 @@ def find(root: Path) -> Listing:
         raise UserError(f"{root}: no such folder; {_WAY_OUT}")
     sessions = [number for number in SESSIONS if (root / f"Session{number}").is_dir()]
     if not sessions:
-        raise UserError(f"{root}: holds no IEMOCAP, of which Session1 to Session5 are folders; {_WAY_OUT}")
+        raise UserError(f"{root}: not IEMOCAP: it has no folder Session1, ..., Session5; {_WAY_OUT}")
     utterances: list[Utterance] = []
     rejections: list[Rejection] = []
     for number in sessions:
@@ -113,22 +116,22 @@ def find(root: Path) -> Listing:
 
 
 def _dialogs(session: Path, number: int) -> list[str]:
-    """The dialogs that any of a session's three folders knows, by name."""
+    """The dialogs in any of a session's three folders, sorted by name."""
     names: set[str] = set()
     for part in ("dialog/EmoEvaluation", "dialog/transcriptions", "sentences/wav"):
         folder = session / part
         if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder, without which the session cannot be used; {_WAY_OUT}")
+            raise UserError(f"{folder}: no such folder, so session {number} is incomplete; {_WAY_OUT}")
         found = {path.stem for path in folder.iterdir() if re.fullmatch(_DIALOG, path.stem)}
         own = {name for name in found if name.startswith(f"Ses{number:02d}")}
         if not own:
-            raise UserError(f"{folder}: holds nothing of a dialog of session {number}; {_WAY_OUT}")
+            raise UserError(f"{folder}: holds no dialog of session {number}; {_WAY_OUT}")
         names |= own
     return sorted(names)
 
 
 def _turns(root: Path, number: int, dialog: str) -> Iterator[Utterance | Rejection]:
-    """Everything in a dialog: its turns by name, then the lines of its files that are damaged."""
+    """The turns of a dialog, sorted by name, then the damaged lines of its files."""
     session = f"Session{number}"
     evaluation = f"{session}/dialog/EmoEvaluation/{dialog}.txt"
     transcription = f"{session}/dialog/transcriptions/{dialog}.txt"
@@ -166,9 +169,9 @@ def _turns(root: Path, number: int, dialog: str) -> Iterator[Utterance | Rejecti
 
 
 def _ratings(root: Path, file: str, dialog: str) -> tuple[dict[str, _Rating], list[Rejection]]:
-    """The ratings of an evaluation by turn, and its damaged lines.
+    """The ratings in an evaluation file by turn, and its damaged lines.
 
-    Only a turn's own line begins with a bracket; what each rater said follows it, and is not read.
+    A turn's own line begins with a bracket; the lines of single raters that follow it are not read.
     """
     ratings: dict[str, _Rating] = {}
     damaged: list[Rejection] = []
@@ -188,7 +191,7 @@ def _ratings(root: Path, file: str, dialog: str) -> tuple[dict[str, _Rating], li
 
 
 def _texts(root: Path, file: str, dialog: str) -> tuple[dict[str, str], list[Rejection]]:
-    """The texts of a transcription by turn, and its damaged lines; lines that name no turn are asides."""
+    """The texts in a transcription by turn, and its damaged lines; lines without a turn's name are asides."""
     texts: dict[str, str] = {}
     damaged: list[Rejection] = []
     for number, line in _lines(root / file):
@@ -214,7 +217,7 @@ def _damaged(file: str, number: int, line: str) -> Rejection:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a text file and their numbers from 1; of a file that is not there, none."""
+    """The lines of a text file with their numbers from 1; none where the file is missing."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -224,7 +227,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        # An apostrophe of the older Windows encoding must stay one: it is part of a word.
+        # Windows-1252: its apostrophes are parts of words.
         text = content.decode("cp1252", errors="replace")
     for number, line in enumerate(text.splitlines(), start=1):
         yield number, line.strip()

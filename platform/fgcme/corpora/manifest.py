@@ -1,13 +1,23 @@
-"""Any corpus at all, listed in a table: one row an utterance, as CSV, JSON lines or Parquet.
+"""Your own corpus, listed in a manifest: a table with one row an utterance, as CSV, JSON lines or Parquet.
 
-Columns: `audio`, `text`, `label`, `speaker`, and optionally `id`, `start`, `end` (seconds, for a piece of the file),
-`session`, `dialog` and `act`. Every value but the times is taken as text: a speaker `01` stays `01`.
+Columns, in the words of the contract (`fgcme.corpora.contract.Utterance`):
+
+    audio     audio file, relative to the corpus root (the manifest's folder, unless `corpus.root` is set), or absolute
+    text      what is said
+    label     the raw label
+    speaker   who speaks
+    id        optional; without it, the audio path without its extension, and `@start` for a segment of a file
+    start     optional: first second of a segment of the file
+    end       optional: its last second
+    session, dialog, act   optional
+
+Every value but the times is text: a speaker `01` stays `01`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,13 +33,13 @@ def find(root: Path) -> Listing:
     """List the corpus of the manifest in `root`: `manifest.csv`, `manifest.jsonl` or `manifest.parquet`.
 
     Raises:
-        UserError: there is no such file, or `read` refuses it.
+        UserError: there is no such file, or `read_manifest` refuses it.
     """
-    return read(locate(root))
+    return read_manifest(find_manifest(root))
 
 
-def locate(root: Path) -> Path:
-    """The manifest in a corpus's folder.
+def find_manifest(root: Path) -> Path:
+    """The path of the manifest in a corpus's folder.
 
     Raises:
         UserError: there is none.
@@ -37,50 +47,51 @@ def locate(root: Path) -> Path:
     for suffix in SUFFIXES:
         if (path := root / f"manifest{suffix}").is_file():
             return path
-    raise UserError(f"{root}: holds no manifest.csv, .jsonl or .parquet; name the file with corpus.manifest=FILE")
+    raise UserError(
+        f"{root}: holds no manifest.csv, manifest.jsonl or manifest.parquet; name the file with corpus.manifest=FILE"
+    )
 
 
-def read(path: Path) -> Listing:
+def read_manifest(path: Path) -> Listing:
     """List the corpus that a manifest describes; audio paths stay as written, relative to the corpus root or absolute.
 
-    A row without an id is called by its audio path without the extension, and by its start where it is a piece of a
-    file. A row that lacks a value or has an impossible time is a rejection with the row's number (the first after the
-    header is 1).
+    A row that lacks a value or has an impossible time is a rejection with the row's number (the first after the header
+    is 1).
 
     Raises:
-        UserError: the file cannot be read, lacks a column, holds no row, or gives two rows one id.
+        UserError: the file cannot be read, lacks a column, has no row, or has two rows with one id.
     """
     rows, columns = _read_table(path)
     missing = [column for column in REQUIRED if column not in columns]
     if missing:
         raise UserError(
-            f"{path}: column {', '.join(missing)} is missing; a manifest has {', '.join(REQUIRED)} "
-            f"and may have {', '.join(OPTIONAL)}"
+            f"{path}: column {', '.join(missing)} is missing (found: {', '.join(sorted(columns)) or 'none'}); a "
+            f"manifest has the columns {', '.join(REQUIRED)} and may have {', '.join(OPTIONAL)}"
         )
     if not rows:
-        raise UserError(f"{path}: holds no rows")
+        raise UserError(f"{path}: has no rows; write one row for each utterance")
     utterances: list[Utterance] = []
     rejections: list[Rejection] = []
     row_of: dict[str, int] = {}
     for number, values in enumerate(rows, start=1):
         try:
             utterance = _utterance(values)
-        except _RefusedError as refused:
+        except _BadRowError as error:
             name = _text(values.get("id")) or f"{path.name}:{number}"
-            message = f"{path}: row {number}: {refused.message}"
-            rejections.append(Rejection(name, _text(values.get("audio")) or "", "list", refused.reason, message))
+            message = f"{path}: row {number}: {error.message}"
+            rejections.append(Rejection(name, _text(values.get("audio")) or "", "list", error.reason, message))
             continue
         if utterance.id in row_of:
             raise UserError(
                 f"{path}: rows {row_of[utterance.id]} and {number} have the same id {utterance.id!r}; "
-                "make the values of column id unique"
+                "give each row its own value in the column id"
             )
         row_of[utterance.id] = number
         utterances.append(utterance)
     return Listing(utterances, rejections)
 
 
-class _RefusedError(Exception):
+class _BadRowError(Exception):
     def __init__(self, reason: str, message: str) -> None:
         self.reason, self.message = reason, message
 
@@ -90,7 +101,7 @@ def _utterance(values: Mapping[str, Any]) -> Utterance:
     audio = audio.replace("\\", "/")
     start, end = _seconds(values, "start"), _seconds(values, "end")
     if start is not None and end is not None and end <= start:
-        raise _RefusedError("bad_time", f"column end: {end:g} is not after start {start:g}")
+        raise _BadRowError("bad_time", f"column end: {end:g} is not after start {start:g}")
     default = PurePosixPath(audio).with_suffix("").as_posix()
     if start is not None:
         default += f"@{start:g}"
@@ -111,7 +122,7 @@ def _utterance(values: Mapping[str, Any]) -> Utterance:
 def _required(values: Mapping[str, Any], column: str) -> str:
     text = _text(values.get(column))
     if text is None:
-        raise _RefusedError("missing_value", f"column {column} is empty")
+        raise _BadRowError("missing_value", f"column {column} is empty")
     return text
 
 
@@ -124,7 +135,7 @@ def _seconds(values: Mapping[str, Any], column: str) -> float | None:
     except ValueError:
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds >= 0):
-        raise _RefusedError("bad_time", f"column {column}: {text!r} is not a time in seconds")
+        raise _BadRowError("bad_time", f"column {column}: {text!r} is not a time in seconds")
     return seconds
 
 
@@ -136,7 +147,7 @@ def _text(value: Any) -> str | None:
 
 def _read_table(path: Path) -> tuple[list[dict[str, Any]], set[str]]:
     if path.suffix not in SUFFIXES:
-        raise UserError(f"{path}: a manifest ends in {', '.join(SUFFIXES)}")
+        raise UserError(f"{path}: not a manifest: its name must end in {', '.join(SUFFIXES)}")
     try:
         if path.suffix == ".csv":
             return _read_csv(path)
@@ -147,7 +158,7 @@ def _read_table(path: Path) -> tuple[list[dict[str, Any]], set[str]]:
         table = pq.read_table(path)
         return table.to_pylist(), set(table.column_names)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such manifest") from None
+        raise UserError(f"{path}: no such manifest; see corpus.manifest") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as {path.suffix[1:]}: {' '.join(str(error).split())}") from None
 
@@ -155,16 +166,18 @@ def _read_table(path: Path) -> tuple[list[dict[str, Any]], set[str]]:
 def _read_csv(path: Path) -> tuple[list[dict[str, Any]], set[str]]:
     import csv
 
-    # `utf-8-sig` because spreadsheets put a byte order mark before the first column's name.
+    # Spreadsheets write a byte order mark before the first column's name.
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         try:
             rows: list[dict[str, Any]] = list(reader)
         except csv.Error as error:
-            raise ValueError(f"line {reader.line_num}: {error}") from None
+            raise ValueError(f"line {reader.line_num}: {error} (check its quotes and commas)") from None
         for number, row in enumerate(rows, start=1):
             if None in row:
-                raise ValueError(f"row {number} has more values than the header has columns")
+                raise ValueError(
+                    f"row {number} has more values than the header has columns (quote values that contain commas)"
+                )
         return rows, set(reader.fieldnames or ())
 
 
@@ -177,21 +190,19 @@ def _read_jsonl(path: Path) -> tuple[list[dict[str, Any]], set[str]]:
             continue
         try:
             row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number} is not JSON ({error.msg} at column {error.colno})") from None
         except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from None
+            raise ValueError(f"line {number} is not JSON ({error})") from None
         if not isinstance(row, dict):
             raise ValueError(f"line {number} is not an object of column names and values")
         rows.append(row)
-    return rows, _union(rows)
-
-
-def _union(rows: Iterable[Mapping[str, Any]]) -> set[str]:
-    return {column for row in rows for column in row}
+    return rows, {column for row in rows for column in row}
 
 
 CORPUS = Corpus(
     name="manifest",
-    title="your own corpus, listed in a CSV, JSONL or Parquet file",
+    title="your own corpus, listed in a CSV, JSONL or Parquet file, one row an utterance",
     licence="yours",
     citation="yours",
     size="any",

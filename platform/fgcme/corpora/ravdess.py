@@ -1,11 +1,12 @@
-"""RAVDESS: acted North American English speech; every file's name tells everything about it.
+"""RAVDESS: two sentences acted in eight emotions by 24 actors, North American English.
 
-A name is `modality-channel-emotion-intensity-statement-repetition-actor`, two digits each (S. R. Livingstone and F. A.
-Russo, PLoS ONE 13(5): e0196391, 2018). The audio-only speech has modality 03 and channel 01; the same corpus also holds
-video and song, which are not listed here.
+Source: S. R. Livingstone and F. A. Russo, PLoS ONE 13(5): e0196391, 2018; https://zenodo.org/records/1188976.
 
-Of the contract's optional fields, `dialog` holds the statement (`statement-01`) and `act` the intensity (`normal`,
-`strong`); there are no sessions. The sex follows from the actor's number: odd male, even female (`Recording.sex`).
+The name of a file says everything about it: `modality-channel-emotion-intensity-statement-repetition-actor`, two digits
+each. Audio-only speech has modality 03 and channel 01; the corpus also holds video and song, which are not listed here.
+
+In the contract's fields: `speaker` is the actor, `dialog` the statement (`statement-01`), `act` the intensity
+(`normal`, `strong`); there are no sessions. Actors with odd numbers are male, with even numbers female.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Recording:
 
     @property
     def sex(self) -> Literal["male", "female"]:
-        """Actors with odd numbers are male, those with even numbers female."""
+        """Of the actor: odd numbers are male, even numbers female."""
         return "male" if self.actor % 2 else "female"
 
     @property
@@ -60,10 +61,10 @@ class Recording:
 
 
 def parse_name(stem: str) -> Recording:
-    """Read a file name, without its extension, as an audio-only speech recording.
+    """Read a file name, without its extension, as that of an audio-only speech recording.
 
     Raises:
-        ValueError: it is none; says why.
+        ValueError: it is not one; says why.
 
     >>> parse_name("03-01-06-01-02-01-12")
     Recording(emotion='fearful', intensity='normal', statement=2, repetition=1, actor=12)
@@ -93,8 +94,8 @@ def parse_name(stem: str) -> Recording:
 def find(root: Path) -> Listing:
     """List the speech recordings below `root`, in whatever folders they lie, as `.wav` or `.flac`.
 
-    Every other file is a rejection: `not_of_corpus`, or `duplicate` for a name met before. Hidden files and folders (as
-    archives made on macOS carry them) are passed over.
+    Every other file is a rejection: `not_of_corpus`, or `duplicate` for a name that is there twice. Hidden files and
+    folders, which archives made on macOS contain, are ignored.
 
     Raises:
         UserError: `root` is missing, or holds no speech recording.

@@ -1,8 +1,8 @@
 """The prepared corpus: a folder of Parquet that holds features, word spans and raw labels.
 
-    <folder>/utterances/*.parquet   one row an utterance, schema `UTTERANCES`
-    <folder>/rejected/*.parquet     one row a rejection, schema `REJECTED`
-    <folder>/corpus.json            the settings that made it, their hash, counts, versions
+    <folder>/utterances/*.parquet   parts, one row an utterance, schema `UTTERANCES`
+    <folder>/rejected/*.parquet     parts, one row a rejection, schema `REJECTED`
+    <folder>/corpus.json            settings, their hash, counts and versions, see `CorpusDescription`
 
 Label maps and folds belong to the protocol, so one prepared corpus serves all protocols.
 """
@@ -36,7 +36,7 @@ UTTERANCES = pa.schema(
         ("dialog", pa.string()),
         ("act", pa.string()),
         ("raw_label", pa.string()),
-        # Mean ratings on the corpus's own scale, null where nobody rated.
+        # Mean ratings on the corpus's own scale; null where nobody rated.
         ("valence", pa.float32()),
         ("arousal", pa.float32()),
         ("dominance", pa.float32()),
@@ -49,7 +49,7 @@ UTTERANCES = pa.schema(
         ("frames", pa.list_(pa.float32())),
         ("frame_count", pa.int32()),
         ("frame_size", pa.int32()),
-        # What the row was made from: prepared again, a row whose source changed is made anew.
+        # Hash of what the row was made from; a row whose hash changed is prepared again.
         ("source_hash", pa.string()),
     ]
 )
@@ -63,16 +63,16 @@ REJECTED = pa.schema(
 
 @dataclass(frozen=True)
 class CorpusDescription:
-    """What `corpus.json` says.
+    """The content of `corpus.json`.
 
     Attributes:
         corpus: the corpus's name.
         settings: the dotted settings that decide the features, and their values.
-        settings_hash: their `experiment.digest`.
+        settings_hash: their `fgcme.files.digest`.
         corpus_hash: see `corpus_hash`.
-        counts: `utterances`, `rejected`, and one `aligned.<method>` for each method of alignment; while utterances are
-            still to be prepared, `pending` of them.
-        versions: the libraries that made it.
+        counts: `utterances`, `rejected`, and `aligned.<method>` for each method of alignment; also `pending` while
+            utterances are still to be prepared.
+        versions: of the libraries it was prepared with.
     """
 
     corpus: str
@@ -106,15 +106,15 @@ def read_description(folder: Path) -> CorpusDescription:
     try:
         return CorpusDescription(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise UserError(f"{folder}: no prepared corpus here; make it with `fgcme prepare`") from None
+        raise UserError(f"{folder}: no prepared corpus in this folder; prepare one with `fgcme prepare`") from None
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path}: damaged ({error}); delete the folder and prepare again") from None
 
 
 def corpus_hash(folder: Path, settings_hash: str) -> str:
-    """What tells two prepared corpora apart: the settings, and every utterance's audio, words, spans and labels.
+    """Hash of a prepared corpus's content: the settings, and every utterance's audio, words, spans and labels.
 
-    Not the order of utterances or the files they are in, nor where and when the corpus was prepared.
+    The order of utterances, their files, and where and when the corpus was prepared do not count.
     """
     columns = ["id", "audio_sha256", "speaker", "session", "act", "raw_label", "words", "begin", "end"]
     rows = [list(row.values()) for _, table in read_parts(folder, columns) for row in table.to_pylist()]
@@ -138,10 +138,17 @@ def rejected_table(rejections: Iterable[Rejection]) -> pa.Table:
 
 
 def write_part(folder: Path, kind: Kind, name: str, table: pa.Table) -> None:
-    """Write `<folder>/<kind>/<name>.parquet` in one step: a reader sees the whole part or none of it."""
+    """Write a part in one step: a reader sees the whole part or none of it.
+
+    Args:
+        folder: of the prepared corpus.
+        kind: `utterances` or `rejected`.
+        name: of the file, without `.parquet`.
+        table: the rows, with the schema of their kind.
+    """
     path = folder / kind / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Two tasks may write the same part at once, when a cluster believes one of them lost.
+    # Ray may run a task twice at once, when it believes the first one lost.
     with atomic_write(path) as partial:
         pq.write_table(table, partial)
 
@@ -172,7 +179,7 @@ def count_rejections(folder: Path) -> dict[str, int]:
 
 
 def rejection_lines(folder: Path) -> Iterator[str]:
-    """What could not be prepared, a line for each reason, most frequent first, with an example."""
+    """The rejections for a person: a line for each reason, most frequent first, with an example."""
     tables = (_read(path, list(REJECTED.names)) for path in sorted((folder / "rejected").glob("*.parquet")))
     rows = [row for table in tables for row in table.to_pylist()]
     for reason, count in count_rejections(folder).items():
@@ -180,38 +187,42 @@ def rejection_lines(folder: Path) -> Iterator[str]:
         yield f"not prepared: {count} x {reason}, such as {first['id']}: {first['message']}"
 
 
-def prune(folder: Path, wanted: Mapping[str, str]) -> set[str]:
-    """Drop every prepared row that is not wanted, or is there twice; only the parts that hold such rows are rewritten.
+def prune(folder: Path, sources: Mapping[str, str]) -> set[str]:
+    """Delete prepared rows that are out of date or there twice; rewrite only the parts that hold such rows.
 
     Args:
-        folder: the prepared corpus.
-        wanted: source hash of each utterance that the corpus has now, by id.
+        folder: of the prepared corpus.
+        sources: source hash of each utterance that the corpus has now, by id.
 
     Returns:
-        The ids that stay: those need not be prepared again.
+        The ids of the rows that stay: these utterances are up to date.
     """
-    kept: set[str] = set()
+    up_to_date: set[str] = set()
     for path, table in read_parts(folder, ["id", "source_hash"]):
-        keep = []
+        stays = []
         for row in table.to_pylist():
-            keep.append(wanted.get(row["id"]) == row["source_hash"] and row["id"] not in kept)
-            if keep[-1]:
-                kept.add(row["id"])
-        if not any(keep):
+            stays.append(sources.get(row["id"]) == row["source_hash"] and row["id"] not in up_to_date)
+            if stays[-1]:
+                up_to_date.add(row["id"])
+        if not any(stays):
             path.unlink()
-        elif not all(keep):
-            write_part(folder, "utterances", path.stem, _read(path).filter(pa.array(keep)))
-    return kept
+        elif not all(stays):
+            write_part(folder, "utterances", path.stem, _read(path).filter(pa.array(stays)))
+    return up_to_date
 
 
 def delete_rejected(folder: Path) -> None:
-    """Remove the rejections of an earlier preparation, and whatever a killed one left half written."""
+    """Delete the rejections of an earlier preparation, and half-written parts of a killed one."""
     for path in [*folder.glob("rejected/*.parquet"), *folder.rglob("*.partial")]:
         path.unlink(missing_ok=True)
 
 
 def read_parts(folder: Path, columns: list[str] | None = None) -> Iterator[tuple[Path, pa.Table]]:
-    """Each part of the prepared utterances, by name: its file, and its rows or some columns of them.
+    """The parts of the prepared utterances, sorted by name: the file of each, and its rows.
+
+    Args:
+        folder: of the prepared corpus.
+        columns: read only these; None for all.
 
     Raises:
         UserError: a part is damaged.
@@ -222,7 +233,7 @@ def read_parts(folder: Path, columns: list[str] | None = None) -> Iterator[tuple
 
 def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
-        # Not `read_table`: that takes a folder called `a=b` for a column.
+        # `read_table` would read a folder called `a=b` as a column.
         with pq.ParquetFile(path) as file:
             table = file.read(columns)
     except (OSError, pa.ArrowInvalid) as error:
@@ -231,7 +242,7 @@ def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def _with_ratings(table: pa.Table) -> pa.Table:
-    """The rows of a part with the columns of ratings, which a corpus that was prepared without them lacks."""
+    """The rows with columns of ratings, which corpora prepared by older versions lack."""
     for name in _RATINGS:
         if name not in table.column_names:
             table = table.append_column(UTTERANCES.field(name), pa.nulls(table.num_rows, pa.float32()))

@@ -1,4 +1,4 @@
-"""From an utterance of a corpus to a row of the prepared corpus: read, align, extract; one utterance at a time."""
+"""From one utterance of a corpus to a row of the prepared corpus: read, align, extract features."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ExtractFeatures = Callable[[Samples], npt.NDArray[np.float32]]
 
 
 class AnalysedSpeech(NamedTuple):
-    """What the model reads of an utterance.
+    """The words of an utterance, their spans, and the features of its frames.
 
     Attributes:
-        words: normalised words.
-        begin, end: [words] int32, frames of each word, end exclusive.
-        frames: [frames, size] float32 features, one row every 10 ms.
+        words: [W] normalised words.
+        begin, end: [W] int32, frames of each word, end exclusive.
+        frames: [A, F] float32 features, one row every 10 ms.
         alignment: the method that really made the spans.
-        alignment_score: that method's score.
+        alignment_score: see `fgcme.alignment.Alignment`.
     """
 
     words: list[str]
@@ -38,7 +38,7 @@ class AnalysedSpeech(NamedTuple):
 
 
 class FeatureError(DataError):
-    """Features that no model can be trained on; its reason is `not_finite`."""
+    """Features that no model can be trained on. Its reason is `not_finite`."""
 
     stage = "feature"
 
@@ -53,12 +53,12 @@ def analyse(
         text: what is said.
         aligner: see `fgcme.alignment.build`.
         extract_features: see `fgcme.features.build_extractor`.
-        utterance_id: by which imported alignments are found.
+        utterance_id: for imported alignments, which are found by it.
 
     Raises:
         AudioError: the samples are empty, silent or too short.
         AlignmentError: the text has no words, or they cannot be aligned.
-        FeatureError: the features hold values that are not numbers.
+        FeatureError: some features are not finite.
     """
     audio.check(samples)
     alignment = aligner.align(utterance_id, samples, text)
@@ -78,17 +78,17 @@ def analyse(
 def prepare_utterance(
     utterance: Utterance, root: Path, aligner: Aligner, extract_features: ExtractFeatures, source_hash: str
 ) -> dict[str, object] | Rejection:
-    """Prepare one utterance; whatever is wrong with its data becomes a rejection that says so.
+    """Prepare one utterance; whatever is wrong with its data becomes a rejection with the reason.
 
     Args:
-        utterance: what the corpus knows of it.
+        utterance: as the corpus lists it.
         root: folder that `utterance.audio` is relative to.
         aligner: see `fgcme.alignment.build`.
         extract_features: see `fgcme.features.build_extractor`.
-        source_hash: what the row is made from, to be kept with it.
+        source_hash: of what the row is made from; stored in the row.
 
     Returns:
-        A row of `fgcme.prepared.corpus.UTTERANCES`, its frames flat and row-major, or the rejection.
+        A row of `fgcme.prepared.UTTERANCES`, its [A, F] frames flattened row by row, or the rejection.
     """
     path = root / utterance.audio
     try:

@@ -1,3 +1,5 @@
+"""The contract of aligners: spans that fit the utterance."""
+
 import pickle
 
 from hypothesis import given
@@ -9,7 +11,7 @@ frame = st.integers(-5, 60)
 
 
 @given(st.lists(st.tuples(frame, frame), max_size=30), st.integers(0, 50))
-def test_fitted_spans_are_ordered_within_the_utterance_and_hold_a_frame_where_possible(
+def test_clipped_spans_are_ordered_within_the_utterance_and_hold_a_frame_where_possible(
     spans: list[tuple[int, int]], frames: int
 ) -> None:
     begin, end = clip_spans([span[0] for span in spans], [span[1] for span in spans], frames)
@@ -21,7 +23,7 @@ def test_fitted_spans_are_ordered_within_the_utterance_and_hold_a_frame_where_po
         assert all(first < last for first, last in zip(begin, end, strict=True))
 
 
-def test_good_spans_stay_as_they_are() -> None:
+def test_spans_that_fit_stay_as_they_are() -> None:
     assert clip_spans([2, 5, 9], [5, 8, 20], frames=20) == ([2, 5, 9], [5, 8, 20])
 
 

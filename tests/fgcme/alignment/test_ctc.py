@@ -1,3 +1,5 @@
+"""Alignment with a CTC model, compared with a search of all paths; the model is small and untrained."""
+
 import json
 import math
 from itertools import pairwise
@@ -42,9 +44,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def likeliest_path(emissions: np.ndarray, targets: list[int]) -> list[int]:
-    """For each emission, the place of its target, or -1 for the blank: every state and step tried, in plain Python."""
+    """For each emission, the index of its target, or -1 for the blank: the Viterbi search in plain Python."""
     states = [-1 if place % 2 == 0 else place // 2 for place in range(2 * len(targets) + 1)]
-    best = [(0.0, [0]) if state < 2 else (-math.inf, []) for state in range(len(states))]
     token = [0 if state < 0 else targets[state] for state in states]
     best = [(emissions[0][token[state]] if state < 2 else -math.inf, [state]) for state in range(len(states))]
     for emission in emissions[1:]:
@@ -74,10 +75,10 @@ def test_words_get_the_frames_of_the_likeliest_path(checkpoint: str) -> None:
     starts = {0: 0, 1: written.index("THE"), 2: written.index("DOOR")}
     for word, start in starts.items():
         places = range(start, start + len(text.split()[word]))
-        held = [frame for frame, place in enumerate(path) if place in places]
+        frames = [frame for frame, place in enumerate(path) if place in places]
         # The model hops by 320 samples: two frames of 10 ms.
-        assert result.begin[word] == 2 * held[0]
-        assert result.end[word] == min(2 * (held[-1] + 1), frame_count(samples.size))
+        assert result.begin[word] == 2 * frames[0]
+        assert result.end[word] == min(2 * (frames[-1] + 1), frame_count(samples.size))
     assert result.method == "ctc" and result.words == text.split()
     assert result.score < 0
 
@@ -109,6 +110,6 @@ def test_a_text_without_words_is_refused(checkpoint: str) -> None:
     assert caught.value.reason == "no_words"
 
 
-def test_a_checkpoint_that_is_none_is_named(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"alignment\.checkpoint .*nothing"):
         alignment.build("ctc", str(tmp_path / "nothing"))

@@ -1,3 +1,5 @@
+"""Imported alignments: TextGrid and wdseg files, found by utterance id."""
+
 import math
 import re
 from pathlib import Path
@@ -111,7 +113,7 @@ def test_a_long_text_grid_gives_the_words_of_its_word_tier(tmp_path: Path, encod
     assert result.method == "imported" and math.isnan(result.score)
 
 
-def test_a_short_text_grid_is_read_alike(tmp_path: Path) -> None:
+def test_a_short_text_grid_is_read_like_a_long_one(tmp_path: Path) -> None:
     result = imported(tmp_path, "a.TextGrid", SHORT)
     assert result.words == ["kids", "say", "twenty", "one"]
     assert (result.begin[0], result.end[0], result.begin[1], result.end[-1]) == (35, 80, 80, 120)
@@ -124,7 +126,7 @@ def test_a_word_segmentation_has_inclusive_ends_fillers_and_alternates(tmp_path:
     assert result.score == pytest.approx(-100)
 
 
-def test_spans_beyond_the_audio_are_cut(tmp_path: Path) -> None:
+def test_spans_are_cut_at_the_end_of_the_audio(tmp_path: Path) -> None:
     result = imported(tmp_path, "a.wdseg", WDSEG.replace("130\t190", "130\t290").replace("191\t198", "291\t298"))
     assert result.end[-1] == 198
 
@@ -148,13 +150,13 @@ def test_spans_beyond_the_audio_are_cut(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_broken_file_is_named(tmp_path: Path, name: str, content: str) -> None:
+def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: str) -> None:
     with pytest.raises(AlignmentError, match=rf"{name}") as caught:
         imported(tmp_path, name, content)
     assert caught.value.reason == "bad_alignment"
 
 
-def test_bytes_that_are_no_text_are_a_broken_file(tmp_path: Path) -> None:
+def test_a_binary_text_grid_counts_as_damaged(tmp_path: Path) -> None:
     (tmp_path / "a.TextGrid").write_bytes(b"\x80\x81ooBinaryFile")
     with pytest.raises(AlignmentError, match=r"a\.TextGrid") as caught:
         alignment.build("imported", folder=str(tmp_path)).align("a", SAMPLES, "text")
@@ -173,25 +175,25 @@ def test_a_file_of_silence_has_no_words(tmp_path: Path) -> None:
     assert caught.value.reason == "no_words"
 
 
-def test_folders_of_an_id_choose_among_files_of_the_same_name(tmp_path: Path) -> None:
+def test_folders_in_an_id_tell_files_of_the_same_name_apart(tmp_path: Path) -> None:
     imported(tmp_path / "x", "Ses01/a.wdseg", WDSEG)
     result = imported(tmp_path, "y/Ses02/a.wdseg", WDSEG.replace("KIDS", "DOGS"), utterance="Ses02/a")
     assert result.words[0] == "dogs"
-    with pytest.raises(AlignmentError, match="both claim") as caught:
+    with pytest.raises(AlignmentError, match="both have the name") as caught:
         alignment.build("imported", folder=str(tmp_path)).align("a", SAMPLES, "text")
     assert caught.value.reason == "bad_alignment"
 
 
-def test_dots_belong_to_the_id(tmp_path: Path) -> None:
+def test_an_id_may_contain_dots(tmp_path: Path) -> None:
     assert imported(tmp_path, "a.b.TextGrid", SHORT, utterance="a.b").words[0] == "kids"
 
 
 def align_from(file: Path) -> Alignment:
-    aligner = FileAligner({"a": file}, otherwise=alignment.build("uniform"))
+    aligner = FileAligner({"a": file}, fallback=alignment.build("uniform"))
     return aligner.align("a", SAMPLES, "what the corpus says")
 
 
-def test_a_known_file_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
+def test_a_given_file_is_read_whatever_its_name(tmp_path: Path) -> None:
     file = tmp_path / "of another name.wdseg"
     file.write_text(WDSEG)
     result = align_from(file)
@@ -202,9 +204,7 @@ def test_a_known_file_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [None, "", WDSEG[: len(WDSEG) // 2], re.sub(r"KIDS|ARE\(2\)|CAN'T", "<sil>", WDSEG)]
 )
-def test_where_the_file_is_missing_or_broken_the_other_aligner_steps_in_and_is_named(
-    tmp_path: Path, content: str | None
-) -> None:
+def test_the_fallback_aligns_where_the_file_is_missing_or_damaged(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "a.wdseg").write_text(content)
     result = align_from(tmp_path / "a.wdseg")
@@ -212,8 +212,8 @@ def test_where_the_file_is_missing_or_broken_the_other_aligner_steps_in_and_is_n
     assert result.method == "uniform"
 
 
-def test_utterances_without_a_file_go_to_the_other_aligner() -> None:
-    aligner = FileAligner({}, otherwise=alignment.build("uniform"))
+def test_the_fallback_aligns_utterances_without_a_file() -> None:
+    aligner = FileAligner({}, fallback=alignment.build("uniform"))
     assert aligner.align("a", SAMPLES, "kids").method == "uniform"
     with pytest.raises(AlignmentError) as caught:
         aligner.align("a", SAMPLES, "?!")
@@ -226,6 +226,6 @@ def test_a_folder_without_alignments_is_named(tmp_path: Path) -> None:
             alignment.build("imported", folder=str(folder))
 
 
-def test_readers_keep_silence_for_others_to_drop() -> None:
+def test_the_readers_keep_labels_of_silence() -> None:
     assert [interval.label for interval in read_text_grid(LONG)[0]] == ["", "Kids", "twenty-one", "sil"]
     assert len(read_wdseg(WDSEG)[0]) == 7

@@ -1,3 +1,5 @@
+"""Pronunciations of words that a dictionary lacks."""
+
 import pytest
 
 from fgcme.alignment.pronunciation import letters_to_phones, pronounce

@@ -1,3 +1,5 @@
+"""Alignment with PocketSphinx, on speech whose word onsets are known."""
+
 import json
 import os
 import subprocess
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 
 from fgcme import alignment, audio
-from fgcme.alignment import AlignmentError, sphinx
+from fgcme.alignment import AlignmentError
+from fgcme.alignment.sphinx import search_attempts
 from fgcme.audio import frame_count
 from tests.speech import say
 
@@ -118,7 +121,7 @@ def test_a_text_without_words_is_refused() -> None:
     assert caught.value.reason == "no_words"
 
 
-def test_speech_too_quiet_for_16_bits_is_rescued() -> None:
+def test_speech_too_quiet_for_16_bits_is_aligned() -> None:
     text = SENTENCES[0]
     samples, onsets = say(text)
     silence = np.zeros(16_000, np.float32)
@@ -129,18 +132,18 @@ def test_speech_too_quiet_for_16_bits_is_rescued() -> None:
     assert np.median(errors) <= 0.1
 
 
-def test_every_attempt_knows_the_frame_that_it_starts_at() -> None:
+def test_every_attempt_says_at_which_frame_it_starts() -> None:
     silence = np.zeros(16_000, np.float32)
     samples = np.concatenate([silence, say(SENTENCES[0])[0], silence])
     starts = []
-    for _, variant, first_frame in sphinx._attempts(samples):
-        heard = samples[first_frame * audio.HOP :][: variant.size]
-        assert np.corrcoef(heard, variant)[0, 1] > 0.999
+    for _, variant, first_frame in search_attempts(samples):
+        original = samples[first_frame * audio.HOP :][: variant.size]
+        assert np.corrcoef(original, variant)[0, 1] > 0.999
         starts.append(first_frame)
     assert starts[0] == 0 and 60 < starts[-1] < 110
 
 
-def test_a_text_that_the_audio_cannot_hold_is_spread_and_flagged() -> None:
+def test_a_text_too_long_for_the_audio_is_spread_and_flagged() -> None:
     samples = say("yes")[0]
     text = " ".join(SENTENCES)
     result = alignment.build("sphinx").align("a", samples, text)
@@ -157,7 +160,7 @@ def test_a_wrong_text_scores_lower_than_the_right_one() -> None:
 
 
 @pytest.mark.skipif("RAVDESS_ROOT" not in os.environ, reason="RAVDESS_ROOT is not set")
-def test_the_loud_and_the_quiet_of_ravdess_align() -> None:
+def test_loud_and_quiet_recordings_of_ravdess_align() -> None:
     aligner = alignment.build("sphinx")
     methods = []
     for actor in ("06", "09", "18", "20"):

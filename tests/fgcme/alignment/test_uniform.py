@@ -1,3 +1,5 @@
+"""Words spread evenly over the speech."""
+
 import math
 
 import numpy as np
@@ -8,7 +10,7 @@ from fgcme.alignment import AlignmentError
 from fgcme.audio import frame_count
 
 
-def test_words_share_the_voiced_part_evenly() -> None:
+def test_words_are_spread_evenly_over_the_speech() -> None:
     silence = np.zeros(16_000, np.float32)
     tone = np.sin(np.arange(32_000)).astype(np.float32)
     result = alignment.build("uniform").align("a", np.concatenate([silence, tone, silence]), "one two three four")
@@ -21,7 +23,7 @@ def test_words_share_the_voiced_part_evenly() -> None:
 
 
 @pytest.mark.parametrize("words", [1, 5, 200])
-def test_more_words_than_frames_still_stay_within_the_utterance(words: int) -> None:
+def test_spans_stay_within_the_utterance_even_with_more_words_than_frames(words: int) -> None:
     samples = np.sin(np.arange(2_000)).astype(np.float32)
     result = alignment.build("uniform").align("a", samples, "word " * words)
     assert len(result.begin) == words
@@ -34,7 +36,7 @@ def test_a_text_without_words_is_refused() -> None:
     assert caught.value.reason == "no_words"
 
 
-def test_an_aligner_is_made_once_and_an_unknown_one_never() -> None:
+def test_an_aligner_is_made_once_and_an_unknown_one_is_refused() -> None:
     assert alignment.build("uniform") is alignment.build("uniform")
     with pytest.raises(ValueError, match="guess"):
         alignment.build("guess")

@@ -1,3 +1,5 @@
+"""Words as they are spoken: numbers, punctuation, stage directions."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fgcme.corpora.catalogue import CORPORA, find
+from fgcme.corpora.catalogue import CORPORA, find_corpus
 from fgcme.errors import UserError
 from fgcme.experiment import CorpusSettings
 from tests import small_iemocap
@@ -16,7 +16,7 @@ from tests import small_iemocap
 NAME = "03-01-06-01-02-01-12.wav"
 
 
-def test_the_catalogue_has_every_corpus_and_no_other() -> None:
+def test_the_catalogue_lists_the_supported_corpora() -> None:
     assert list(CORPORA) == ["demo", "ravdess", "iemocap", "manifest"]
     assert "unheard of" not in CORPORA
 
@@ -29,14 +29,14 @@ def test_listing_the_names_imports_no_corpus() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_root_is_the_settings_before_the_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_root_of_the_settings_wins_over_the_environment_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given, environment = tmp_path / "given", tmp_path / "environment"
     for folder in (given, environment):
         folder.mkdir()
         (folder / NAME).touch()
     monkeypatch.setenv("RAVDESS_ROOT", str(environment))
-    assert find(CorpusSettings(kind="ravdess"), tmp_path)[0] == environment
-    root, listing = find(CorpusSettings(kind="ravdess", root=str(given)), tmp_path)
+    assert find_corpus(CorpusSettings(kind="ravdess"), tmp_path)[0] == environment
+    root, listing = find_corpus(CorpusSettings(kind="ravdess", root=str(given)), tmp_path)
     assert root == given
     assert len(listing.utterances) == 1
 
@@ -44,36 +44,37 @@ def test_the_root_is_the_settings_before_the_environments(tmp_path: Path, monkey
 def test_without_a_root_the_refusal_says_how_to_get_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAVDESS_ROOT", raising=False)
     with pytest.raises(UserError, match=r"corpus\.root is not set: .*--root.*RAVDESS_ROOT"):
-        find(CorpusSettings(kind="ravdess"), tmp_path)
+        find_corpus(CorpusSettings(kind="ravdess"), tmp_path)
 
 
 def test_every_corpus_names_its_own_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_iemocap.write(tmp_path, sessions=[4], speech=False)
     monkeypatch.setenv("IEMOCAP_ROOT", str(tmp_path))
-    root, listing = find(CorpusSettings(kind="iemocap"), tmp_path)
+    root, listing = find_corpus(CorpusSettings(kind="iemocap"), tmp_path)
     assert root == tmp_path
     assert {utterance.session for utterance in listing.utterances} == {"Session4"}
 
 
-def test_a_manifests_audio_lies_beside_it_or_below_the_given_root(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_manifest_s_root_is_its_own_folder_or_the_given_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MANIFEST_ROOT", raising=False)
     manifest = tmp_path / "lists" / "all.csv"
     manifest.parent.mkdir()
     manifest.write_text("audio,text,label,speaker\na.wav,b,c,d\n")
-    assert find(CorpusSettings(kind="manifest", manifest=str(manifest)), tmp_path)[0] == manifest.parent
-    assert find(CorpusSettings(kind="manifest", manifest=str(manifest), root=str(tmp_path)), tmp_path)[0] == tmp_path
+    assert find_corpus(CorpusSettings(kind="manifest", manifest=str(manifest)), tmp_path)[0] == manifest.parent
+    assert (
+        find_corpus(CorpusSettings(kind="manifest", manifest=str(manifest), root=str(tmp_path)), tmp_path)[0]
+        == tmp_path
+    )
     below = CorpusSettings(kind="manifest", manifest="lists/all.csv", root=str(tmp_path))
-    assert len(find(below, tmp_path)[1].utterances) == 1
+    assert len(find_corpus(below, tmp_path)[1].utterances) == 1
     with pytest.raises(UserError, match=r"corpus\.manifest is not set"):
-        find(CorpusSettings(kind="manifest"), tmp_path)
+        find_corpus(CorpusSettings(kind="manifest"), tmp_path)
 
 
 def test_the_demo_corpus_is_synthesised_below_the_storage(tmp_path: Path) -> None:
     settings = CorpusSettings(kind="demo", utterances=4, seed=3)
-    root, listing = find(settings, tmp_path)
+    root, listing = find_corpus(settings, tmp_path)
     assert root == tmp_path / "corpora" / "demo-4-3"
     assert len(listing.utterances) == 4
     assert all((root / utterance.audio).is_file() for utterance in listing.utterances)
-    assert find(settings, tmp_path) == (root, listing)
+    assert find_corpus(settings, tmp_path) == (root, listing)

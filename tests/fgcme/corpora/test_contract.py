@@ -1,4 +1,4 @@
-"""The contract of every corpus in the catalogue: what it says about itself, and that it lists without opening audio."""
+"""The contract, for every corpus in the catalogue: how to get it, and that it is listed without opening audio."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def audio_files(root: Path) -> list[Path]:
     return sorted(root.rglob("*.wav"))
 
 
-def unopenable(paths: Iterable[Path]) -> None:
-    """Replace files by links to nowhere: their names are there, and opening one is an error."""
+def make_unreadable(paths: Iterable[Path]) -> None:
+    """Replace files by broken links: the names stay, and opening one is an error."""
     for path in paths:
         path.unlink()
         path.symlink_to(path.with_suffix(".nowhere"))
@@ -81,7 +81,7 @@ def test_says_how_to_get_it_how_to_cite_it_and_what_its_licence_is(name: str) ->
     assert all(text.strip() for text in (corpus.title, corpus.licence, corpus.citation, corpus.size, corpus.obtain))
 
 
-def test_finds_every_recording_of_a_faithful_copy(root: Path, listing: Listing) -> None:
+def test_finds_every_recording_of_a_complete_copy(root: Path, listing: Listing) -> None:
     assert listing.rejections == []
     assert sorted(root / utterance.audio for utterance in listing.utterances) == audio_files(root)
 
@@ -95,7 +95,7 @@ def test_describes_each_utterance_as_the_contract_says(listing: Listing) -> None
 
 
 def test_lists_the_same_without_opening_any_audio(name: str, root: Path, listing: Listing) -> None:
-    unopenable(audio_files(root))
+    make_unreadable(audio_files(root))
     assert CORPORA[name].find(root) == listing
 
 

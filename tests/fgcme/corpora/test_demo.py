@@ -1,4 +1,4 @@
-"""The demo corpus: repeatable, and so designed that words or voice alone say nothing about the emotion."""
+"""The demo corpus: repeatable, and neither words nor voice alone tell the emotion."""
 
 import csv
 import subprocess
@@ -22,13 +22,13 @@ from fgcme.corpora.demo import CORPUS, EMOTIONS, FRAMES, LEXICON, NOUNS, SAMPLE_
 from fgcme.errors import UserError
 
 UTTERANCES = 160
-HOP = 160  # samples between frames
-NEAR_CHANCE = 0.37  # 3.5 standard errors of 160 guesses above a quarter
+HOP = 160  # Samples between frames.
+NEAR_CHANCE = 0.37  # A quarter and 3.5 standard errors of 160 guesses.
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One utterance of the corpus with frames of sound: log energy and pitch (not a number where unvoiced)."""
+    """One utterance of the corpus, with log energies and log pitch (NaN where unvoiced) of its frames."""
 
     row: dict[str, str]
     words: list[str]
@@ -45,7 +45,7 @@ def read_wav(path: Path) -> np.ndarray:
 
 
 def analyse(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log energy in 40 bands [frame, band] and log pitch [frame], from windows of 64 ms."""
+    """[A, 40] log energy in bands and [A] log pitch, from windows of 64 ms."""
     windows = np.lib.stride_tricks.sliding_window_view(samples, 1024)[::HOP] * np.hanning(1024)
     power = np.abs(np.fft.rfft(windows, 2048)) ** 2
     bands = np.log(np.add.reduceat(power, np.arange(0, 1000, 25), axis=1) + 1.0)
@@ -77,7 +77,7 @@ def recordings(folder: Path) -> list[Recording]:
 
 
 def accuracy(features: list[np.ndarray] | np.ndarray, recordings: list[Recording]) -> float:
-    """Mean recall over the emotions of a linear classifier, on speakers that it has not heard."""
+    """Unweighted accuracy of a linear classifier on unseen speakers."""
     labels = [recording.row["label"] for recording in recordings]
     speakers = [recording.row["speaker"] for recording in recordings]
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=1000))
@@ -85,8 +85,8 @@ def accuracy(features: list[np.ndarray] | np.ndarray, recordings: list[Recording
     return float(balanced_accuracy_score(labels, guesses))
 
 
-def whole(recording: Recording) -> np.ndarray:
-    """What the utterance as a whole sounds like."""
+def utterance_features(recording: Recording) -> np.ndarray:
+    """Averages and extremes of the sound of a whole utterance."""
     voiced = recording.pitch[np.isfinite(recording.pitch)]
     spectrum = recording.spectrum
     return np.concatenate(
@@ -94,11 +94,11 @@ def whole(recording: Recording) -> np.ndarray:
     )
 
 
-def by_class(recording: Recording) -> np.ndarray:
-    """Pitch, energy and duration of the noun of each class, beside the utterance's own."""
+def noun_features(recording: Recording) -> np.ndarray:
+    """Pitch, energy and duration of the noun of each class, relative to the utterance's."""
     energy = recording.spectrum.mean(1)
     ends = np.append(recording.onsets[1:], recording.duration - 0.1)
-    heard = {}
+    features = {}
     for word, begin, end in zip(recording.words, recording.onsets, ends, strict=True):
         if word in NOUNS:
             frames = slice(max(0, round((begin - 0.03) * SAMPLE_RATE / HOP)), round((end - 0.03) * SAMPLE_RATE / HOP))
@@ -106,8 +106,8 @@ def by_class(recording: Recording) -> np.ndarray:
             voiced = recording.pitch[frames][np.isfinite(recording.pitch[frames])]
             height = np.median(voiced) - usual if len(voiced) else 0.0
             loudness = energy[frames] - energy.mean()
-            heard[word] = [height, loudness.mean(), loudness.max(), end - begin]
-    return np.concatenate([heard[word] for words in LEXICON.values() for word in words if word in heard])
+            features[word] = [height, loudness.mean(), loudness.max(), end - begin]
+    return np.concatenate([features[word] for words in LEXICON.values() for word in words if word in features])
 
 
 def test_the_audio_files_are_those_of_the_manifest(folder: Path, recordings: list[Recording]) -> None:
@@ -118,7 +118,7 @@ def test_the_audio_files_are_those_of_the_manifest(folder: Path, recordings: lis
     assert all(1.5 < recording.duration < 9.0 for recording in recordings)
 
 
-def test_true_onsets_go_with_the_words_and_lie_in_the_file(recordings: list[Recording]) -> None:
+def test_every_word_has_a_true_onset_within_the_file(recordings: list[Recording]) -> None:
     for recording in recordings:
         assert " ".join(recording.words) == recording.row["text"]
         assert len(recording.onsets) == len(recording.words)
@@ -127,7 +127,7 @@ def test_true_onsets_go_with_the_words_and_lie_in_the_file(recordings: list[Reco
         assert recording.onsets[-1] < recording.duration - 0.1
 
 
-def test_emotions_are_in_balance_for_every_speaker_and_every_sentence() -> None:
+def test_emotions_are_balanced_for_every_speaker_and_sentence() -> None:
     lines = script(480, seed=0)
     speakers = Counter((line.speaker, line.label) for line in lines)
     assert set(speakers) == {(speaker, emotion) for speaker in SPEAKERS for emotion in EMOTIONS}
@@ -144,7 +144,7 @@ def test_speakers_share_no_sentence() -> None:
     assert {len(speakers) for speakers in speakers_of.values()} == {1}
 
 
-def test_every_sentence_names_one_noun_of_each_class_and_the_classes_come_in_every_order() -> None:
+def test_every_sentence_has_one_noun_of_each_class_in_every_order() -> None:
     class_of = {word: name for name, words in LEXICON.items() for word in words}
     orders = Counter(tuple(class_of[word.text] for word in line.words if word.text in NOUNS) for line in script(480, 0))
     assert len(orders) == 6
@@ -153,12 +153,12 @@ def test_every_sentence_names_one_noun_of_each_class_and_the_classes_come_in_eve
 
 
 @pytest.mark.parametrize("emotion", EMOTIONS)
-def test_the_emotion_is_which_class_of_noun_is_said_how(emotion: str) -> None:
+def test_the_emotion_decides_which_class_of_noun_is_raised_or_lowered(emotion: str) -> None:
     lines = [line for line in script(480, seed=0) if line.label == emotion]
     name, marking = EMOTIONS[emotion]
     for kind, words in LEXICON.items():
-        (said,) = zip(*[[word for word in line.words if word.text in words] for line in lines], strict=True)
-        effect = np.mean([[np.log(word.pitch), np.log(word.volume)] for word in said], axis=0)
+        (nouns,) = zip(*[[word for word in line.words if word.text in words] for line in lines], strict=True)
+        effect = np.mean([[np.log(word.pitch), np.log(word.volume)] for word in nouns], axis=0)
         if kind != name and kind != "indifferent":
             assert effect == pytest.approx([0.0, 0.0], abs=0.04)
         elif (kind == name) == (marking == "raised"):
@@ -176,33 +176,33 @@ def test_all_words_are_in_a_pronouncing_dictionary_of_american_english() -> None
     assert spoken | NOUNS <= known
 
 
-def test_words_alone_say_nothing(recordings: list[Recording]) -> None:
+def test_words_alone_do_not_tell_the_emotion(recordings: list[Recording]) -> None:
     bags = CountVectorizer().fit_transform([recording.row["text"] for recording in recordings]).toarray()
     assert accuracy(bags, recordings) <= 0.26
 
 
-def test_the_sound_of_the_whole_utterance_says_next_to_nothing(recordings: list[Recording]) -> None:
-    assert accuracy([whole(recording) for recording in recordings], recordings) < NEAR_CHANCE
+def test_the_sound_of_the_whole_utterance_hardly_tells_the_emotion(recordings: list[Recording]) -> None:
+    assert accuracy([utterance_features(recording) for recording in recordings], recordings) < NEAR_CHANCE
 
 
-def test_words_beside_the_sound_of_the_whole_utterance_say_next_to_nothing(recordings: list[Recording]) -> None:
+def test_words_and_the_sound_of_the_whole_utterance_hardly_tell_the_emotion(recordings: list[Recording]) -> None:
     bags = CountVectorizer().fit_transform([recording.row["text"] for recording in recordings]).toarray()
-    sounds = np.array([whole(recording) for recording in recordings])
+    sounds = np.array([utterance_features(recording) for recording in recordings])
     assert accuracy(np.hstack([bags, sounds]), recordings) < NEAR_CHANCE
 
 
-def test_each_word_with_its_own_sound_says_most(recordings: list[Recording]) -> None:
-    assert accuracy([by_class(recording) for recording in recordings], recordings) > 0.75
+def test_each_word_with_its_own_sound_tells_the_emotion(recordings: list[Recording]) -> None:
+    assert accuracy([noun_features(recording) for recording in recordings], recordings) > 0.75
 
 
-def test_a_forced_aligner_finds_the_words_where_they_were_said(folder: Path, recordings: list[Recording]) -> None:
+def test_a_forced_aligner_finds_the_words_at_their_true_onsets(folder: Path, recordings: list[Recording]) -> None:
     from pocketsphinx import Decoder
 
     decoder = Decoder(lm=None, loglevel="FATAL")
     errors: list[float] = []
-    chosen = recordings[:: UTTERANCES // 16 + 1]
+    some = recordings[:: UTTERANCES // 16 + 1]
     aligned = 0
-    for recording in chosen:
+    for recording in some:
         decoder.set_align_text(recording.row["text"])
         decoder.start_utt()
         decoder.process_raw(read_wav(folder / recording.row["audio"]).astype("<i2").tobytes(), full_utt=True)
@@ -211,11 +211,11 @@ def test_a_forced_aligner_finds_the_words_where_they_were_said(folder: Path, rec
         if [span.word.partition("(")[0] for span in spans] == recording.words:
             aligned += 1
             errors += [abs(span.start_frame / 100 - onset) for span, onset in zip(spans, recording.onsets, strict=True)]
-    assert aligned >= 0.9 * len(chosen)
+    assert aligned >= 0.9 * len(some)
     assert np.median(errors) < 0.03
 
 
-def test_another_process_makes_the_same_bytes(tmp_path: Path) -> None:
+def test_another_process_synthesises_the_same_bytes(tmp_path: Path) -> None:
     synthesise(tmp_path / "here", 6, seed=3)
     command = (
         "import sys, pathlib; from fgcme.corpora.demo import synthesise; synthesise(pathlib.Path(sys.argv[1]), 6, 3)"
@@ -227,11 +227,11 @@ def test_another_process_makes_the_same_bytes(tmp_path: Path) -> None:
     assert here == there
 
 
-def test_another_seed_is_another_corpus() -> None:
+def test_another_seed_gives_another_corpus() -> None:
     assert [line.text for line in script(32, seed=0)] != [line.text for line in script(32, seed=1)]
 
 
-def test_a_complete_corpus_is_left_alone_and_another_one_is_not_put_over_it(folder: Path) -> None:
+def test_a_complete_corpus_is_never_overwritten(folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     synthesise(folder, UTTERANCES, seed=0)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
@@ -240,7 +240,7 @@ def test_a_complete_corpus_is_left_alone_and_another_one_is_not_put_over_it(fold
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-def test_an_interrupted_synthesis_is_begun_again(tmp_path: Path) -> None:
+def test_an_interrupted_synthesis_is_repeated(tmp_path: Path) -> None:
     synthesise(tmp_path, 4, seed=0)
     complete = {path: path.read_bytes() for path in tmp_path.glob("**/*.*")}
     (tmp_path / "manifest.csv").unlink()

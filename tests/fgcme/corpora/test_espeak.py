@@ -33,7 +33,7 @@ def pitch(samples: np.ndarray) -> float:
     return float(np.median(found))
 
 
-def test_the_same_utterances_give_the_same_samples_in_every_call() -> None:
+def test_the_same_utterances_always_give_the_same_samples() -> None:
     utterances = [(VOICE, WORDS), (Voice("en-us+m1"), WORDS)]
     first, second = speak(utterances), speak(utterances)
     assert all(np.array_equal(one.samples, other.samples) for one, other in zip(first, second, strict=True))
@@ -49,7 +49,7 @@ def test_every_word_has_its_onset_in_order_and_in_the_speech() -> None:
     assert speech.onsets[-1] < len(speech.samples) / SAMPLE_RATE - 0.1
 
 
-def test_a_word_alone_can_be_higher_louder_and_slower() -> None:
+def test_a_single_word_can_be_higher_louder_and_slower() -> None:
     def said(**prosody: float) -> SynthesisedSpeech:
         (speech,) = speak([(VOICE, [Word("garden", **prosody) if word.text == "garden" else word for word in WORDS])])
         return speech
@@ -66,6 +66,6 @@ def test_an_unknown_voice_is_refused_by_name() -> None:
         speak([(Voice("xx+nobody"), WORDS)])
 
 
-def test_words_that_are_run_together_are_refused_with_their_sentence() -> None:
-    with pytest.raises(UserError, match="'stay with the garden': 4 words were said as 3"):
+def test_words_run_together_are_refused_with_their_sentence() -> None:
+    with pytest.raises(UserError, match="'stay with the garden': 4 words were spoken as 3"):
         speak([(VOICE, [Word(text) for text in ("stay", "with", "the", "garden")])])

@@ -1,4 +1,4 @@
-"""IEMOCAP is listed from its text files, each turn with its own speaker; what is damaged is said with file and line."""
+"""IEMOCAP is listed from its text files, each turn with its own speaker; damage is reported with file and line."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_turn_carries_label_text_ratings_act_dialog_and_session(root: Path) ->
         ("Ses02M_script01_1b_M001", "Ses02_M"),
     ],
 )
-def test_the_speaker_is_who_speaks_and_not_who_wears_the_markers(root: Path, name: str, speaker: str) -> None:
+def test_the_speaker_is_the_one_who_speaks_not_the_one_with_markers(root: Path, name: str, speaker: str) -> None:
     assert {utterance.id: utterance.speaker for utterance in find(root).utterances}[name] == speaker
 
 
@@ -72,7 +72,7 @@ def test_every_rated_turn_is_listed_whatever_its_label_in_the_order_of_names(roo
     assert found == [(turn.name, turn.label) for turn in small_iemocap.turns([1, 2])]
 
 
-def test_a_turn_that_nobody_rated_is_passed_over_and_one_that_somebody_did_is_listed(root: Path) -> None:
+def test_an_unrated_turn_is_ignored_and_a_rated_one_is_listed(root: Path) -> None:
     assert not any("XX" in utterance.id for utterance in find(root).utterances)
     with (root / EVALUATION).open("a") as file:
         file.write("\n[1.0000 - 2.0000]\tSes02F_impro01_FXX0\tfru\t[2.0000, 3.0000, 4.0000]\n")
@@ -89,13 +89,13 @@ def test_a_turn_that_nobody_rated_is_passed_over_and_one_that_somebody_did_is_li
         ("", ""),
     ],
 )
-def test_stage_directions_are_the_text_where_there_is_no_other(root: Path, written: str, text: str) -> None:
+def test_stage_directions_are_the_text_of_a_turn_with_nothing_else(root: Path, written: str, text: str) -> None:
     path = root / TRANSCRIPTION
     path.write_text(path.read_text().replace("Nobody answered my green letter.", written))
     assert {utterance.id: utterance.text for utterance in find(root).utterances}["Ses02F_impro01_F002"] == text
 
 
-def test_a_turn_without_an_alignment_of_the_corpus_says_so(root: Path) -> None:
+def test_a_turn_without_an_alignment_file_is_listed_without_one(root: Path) -> None:
     turn = small_iemocap.turns([1])[0]
     (root / turn.path("ForcedAlignment", ".wdseg")).unlink()
     shutil.rmtree(root / "Session2/sentences/ForcedAlignment")
@@ -103,13 +103,13 @@ def test_a_turn_without_an_alignment_of_the_corpus_says_so(root: Path) -> None:
     assert without == {turn.name, *(turn.name for turn in small_iemocap.turns([2]))}
 
 
-def test_bytes_of_an_older_encoding_keep_their_apostrophes(root: Path) -> None:
+def test_a_windows_1252_transcription_keeps_its_apostrophes(root: Path) -> None:
     path = root / TRANSCRIPTION
     path.write_bytes(path.read_bytes().replace(b"Nobody", b"Nobody\x92s"))
     assert "Nobody\u2019s answered my green letter." in {utterance.text for utterance in find(root).utterances}
 
 
-def test_an_evaluation_cut_in_the_middle_names_its_line_and_the_turns_that_lost_their_label(root: Path) -> None:
+def test_a_truncated_evaluation_names_its_line_and_the_turns_without_a_label(root: Path) -> None:
     cut(root / EVALUATION, "Ses02F_impro01_M001\tha")
     listing = find(root)
     of_session = [utterance.id for utterance in listing.utterances if utterance.session == "Session2"]
@@ -123,9 +123,9 @@ def test_an_evaluation_cut_in_the_middle_names_its_line_and_the_turns_that_lost_
     assert damaged[0].message.startswith(
         f"{EVALUATION}: line 15 is damaged: `[6.2900 - 7.8000]\tSes02F_impro01_M001\tha"
     )
-    lost = [rejection for rejection in listing.rejections if rejection.reason == "no_label"]
-    assert [rejection.id for rejection in lost] == [f"Ses02F_impro01_M{number:03d}" for number in (1, 3, 4)]
-    assert all(EVALUATION in rejection.message for rejection in lost)
+    without_label = [rejection for rejection in listing.rejections if rejection.reason == "no_label"]
+    assert [rejection.id for rejection in without_label] == [f"Ses02F_impro01_M{number:03d}" for number in (1, 3, 4)]
+    assert all(EVALUATION in rejection.message for rejection in without_label)
     assert {rejection.stage for rejection in listing.rejections} == {"list"}
 
 
@@ -155,7 +155,7 @@ def test_a_damaged_line_is_named_with_its_file(root: Path, file: str, good: str,
 
 
 @pytest.mark.parametrize("file", [EVALUATION, TRANSCRIPTION])
-def test_a_turn_that_a_file_names_twice_is_damage(root: Path, file: str) -> None:
+def test_a_turn_named_twice_in_a_file_is_reported_as_damage(root: Path, file: str) -> None:
     path = root / file
     path.write_text(path.read_text().replace("Ses02F_impro01_F002", "Ses02F_impro01_F000"))
     reasons = {rejection.id: rejection.reason for rejection in find(root).rejections}
@@ -163,14 +163,14 @@ def test_a_turn_that_a_file_names_twice_is_damage(root: Path, file: str) -> None
     assert list(reasons.values()).count("bad_line") == 1
 
 
-def test_a_dialog_without_its_transcription_loses_its_turns_one_by_one(root: Path) -> None:
+def test_a_dialog_without_a_transcription_has_every_turn_rejected(root: Path) -> None:
     (root / TRANSCRIPTION).unlink()
     rejections = find(root).rejections
     assert len(rejections) == len(small_iemocap.IMPROVISED)
     assert {(rejection.reason, TRANSCRIPTION in rejection.message) for rejection in rejections} == {("no_text", True)}
 
 
-def test_a_recording_that_no_file_knows_is_told(root: Path) -> None:
+def test_a_recording_without_a_label_is_rejected(root: Path) -> None:
     (root / "Session2/sentences/wav/Ses02F_impro01/Ses02F_impro01_M077.wav").touch()
     rejection = only_rejection(root)
     assert (rejection.id, rejection.reason) == ("Ses02F_impro01_M077", "no_label")
@@ -184,25 +184,25 @@ def test_a_missing_session_is_left_to_the_protocol(root: Path) -> None:
 @pytest.mark.parametrize("part", ["dialog/transcriptions", "dialog/EmoEvaluation", "sentences/wav"])
 def test_a_session_without_one_of_its_folders_is_refused_by_name(root: Path, part: str) -> None:
     shutil.rmtree(root / "Session2" / part)
-    assert f"Session2/{part}: no such folder" in refused(root)
+    assert f"Session2/{part}: no such folder, so session 2 is incomplete" in refused(root)
 
 
 def test_a_session_that_is_a_copy_of_another_is_refused(root: Path) -> None:
     shutil.copytree(root / "Session1", root / "Session3")
-    assert "Session3/dialog/EmoEvaluation: holds nothing of a dialog of session 3" in refused(root)
+    assert "Session3/dialog/EmoEvaluation: holds no dialog of session 3" in refused(root)
 
 
-def test_another_corpus_or_no_folder_at_all_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_or_another_corpus_is_refused(tmp_path: Path) -> None:
     (tmp_path / "Actor_01").mkdir()
     (tmp_path / "Actor_01" / "03-01-06-01-02-01-01.wav").touch()
-    assert f"{tmp_path}: holds no IEMOCAP, of which Session1 to Session5 are folders" in refused(tmp_path)
+    assert f"{tmp_path}: not IEMOCAP: it has no folder Session1, ..., Session5" in refused(tmp_path)
     assert f"{tmp_path / 'nowhere'}: no such folder" in refused(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
     "name", ["Ses06F_impro01_F000", "Ses01F_impro01", "Ses01F_sing01_F000", "Ses01F_impro01_X000", ""]
 )
-def test_what_is_no_name_of_a_turn_is_refused(name: str) -> None:
+def test_a_name_that_is_not_a_turn_s_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="not the name of a turn"):
         parse_turn(name)
 

@@ -1,4 +1,4 @@
-"""A manifest lists any corpus; whatever is wrong in it is said with file, row and column."""
+"""A manifest lists any corpus; errors in it are reported with file, row and column."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fgcme.corpora.manifest import find, read
+from fgcme.corpora.manifest import find, read_manifest
 from fgcme.errors import UserError
 
 ROW = {"audio": "wav/one.wav", "text": "hello there", "label": "1", "speaker": "01"}
@@ -37,21 +37,21 @@ def manifest(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_every_format_gives_the_same_utterances_and_values_stay_text(manifest: Path) -> None:
-    (utterance,) = read(write(manifest, [ROW])).utterances
+    (utterance,) = read_manifest(write(manifest, [ROW])).utterances
     assert (utterance.id, utterance.audio, utterance.text) == ("wav/one", "wav/one.wav", "hello there")
     assert (utterance.raw_label, utterance.speaker) == ("1", "01")
     assert (utterance.session, utterance.start, utterance.end) == (None, None, None)
 
 
-def test_pieces_of_one_file_are_told_apart_by_their_start(manifest: Path) -> None:
+def test_segments_of_one_file_get_ids_with_their_start(manifest: Path) -> None:
     rows = [{**ROW, "start": 0.5, "end": 2.25}, {**ROW, "start": 2.25, "end": 4.0}]
-    first, second = read(write(manifest, rows)).utterances
+    first, second = read_manifest(write(manifest, rows)).utterances
     assert (first.id, first.start, first.end) == ("wav/one@0.5", 0.5, 2.25)
     assert second.id == "wav/one@2.25"
 
 
-def test_id_session_dialog_and_act_are_taken_where_given(manifest: Path) -> None:
-    (utterance,) = read(
+def test_id_session_dialog_and_act_are_read_where_given(manifest: Path) -> None:
+    (utterance,) = read_manifest(
         write(manifest, [{**ROW, "id": "007", "session": "02", "dialog": "05", "act": "read"}])
     ).utterances
     assert (utterance.id, utterance.session, utterance.dialog, utterance.act) == ("007", "02", "05", "read")
@@ -61,7 +61,7 @@ def test_id_session_dialog_and_act_are_taken_where_given(manifest: Path) -> None
 def test_a_missing_column_is_refused_by_name(manifest: Path, column: str) -> None:
     write(manifest, [{key: value for key, value in ROW.items() if key != column}])
     with pytest.raises(UserError, match=rf"{manifest.name}: column {column} is missing"):
-        read(manifest)
+        read_manifest(manifest)
 
 
 @pytest.mark.parametrize("column", ["audio", "text", "label", "speaker"])
@@ -69,7 +69,7 @@ def test_a_missing_column_is_refused_by_name(manifest: Path, column: str) -> Non
 def test_a_row_without_a_value_is_rejected_with_file_row_and_column(
     manifest: Path, column: str, empty: str | None
 ) -> None:
-    listing = read(write(manifest, [ROW, {**ROW, "audio": "two.wav", column: empty}]))
+    listing = read_manifest(write(manifest, [ROW, {**ROW, "audio": "two.wav", column: empty}]))
     assert [utterance.id for utterance in listing.utterances] == ["wav/one"]
     (rejection,) = listing.rejections
     assert (rejection.stage, rejection.reason) == ("list", "missing_value")
@@ -80,7 +80,7 @@ def test_a_row_without_a_value_is_rejected_with_file_row_and_column(
     ("start", "end"), [("soon", "2"), ("-1", "2"), ("nan", "2"), ("2", "2"), ("3", "1"), ("0", "inf")]
 )
 def test_an_impossible_time_is_rejected(tmp_path: Path, start: str, end: str) -> None:
-    listing = read(
+    listing = read_manifest(
         write(tmp_path / "corpus.csv", [{**ROW, "start": start, "end": end}, ROW | {"start": "", "end": ""}])
     )
     assert len(listing.utterances) == 1
@@ -90,46 +90,53 @@ def test_an_impossible_time_is_rejected(tmp_path: Path, start: str, end: str) ->
 def test_two_rows_with_one_id_are_refused_with_both_rows(manifest: Path) -> None:
     write(manifest, [{**ROW, "id": "a"}, {**ROW, "id": "b"}, {**ROW, "id": "a"}])
     with pytest.raises(UserError, match=r"rows 1 and 3 have the same id 'a'"):
-        read(manifest)
+        read_manifest(manifest)
 
 
 def test_two_rows_of_one_file_without_times_are_refused(manifest: Path) -> None:
     write(manifest, [ROW, {**ROW, "label": "2"}])
     with pytest.raises(UserError, match=r"rows 1 and 2 have the same id 'wav/one'"):
-        read(manifest)
+        read_manifest(manifest)
 
 
-def test_a_spreadsheets_byte_order_mark_is_not_part_of_a_columns_name(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_a_column_s_name(tmp_path: Path) -> None:
     path = tmp_path / "corpus.csv"
     path.write_text("audio,text,label,speaker\na.wav,héllo,1,01\n", encoding="utf-8-sig")
-    assert read(path).utterances[0].text == "héllo"
+    assert read_manifest(path).utterances[0].text == "héllo"
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "what"),
+    ("name", "content", "message"),
     [
         ("corpus.csv", b"audio,text\n\xff\xfe\x00", "cannot be read as csv"),
         ("corpus.csv", b"audio,text,label,speaker\na,b,c,d,e\n", "row 1 has more values"),
         ("corpus.csv", b"", "column audio, text, label, speaker is missing"),
-        ("corpus.csv", b"audio,text,label,speaker\n", "no rows"),
-        ("corpus.jsonl", b'{"audio": 1}\n{oops\n', "line 2"),
+        ("corpus.csv", b"audio,text,label,speaker\n", "has no rows"),
+        ("corpus.jsonl", b'{"audio": 1}\n{oops\n', r"line 2 is not JSON \(Expecting property name"),
         ("corpus.jsonl", b"[1]\n", "line 1 is not an object"),
         ("corpus.parquet", b"not parquet", "cannot be read as parquet"),
-        ("corpus.xlsx", b"", "a manifest ends in"),
+        ("corpus.xlsx", b"", "its name must end in"),
     ],
 )
-def test_an_unreadable_manifest_is_refused_in_one_line(tmp_path: Path, name: str, content: bytes, what: str) -> None:
+def test_an_unreadable_manifest_is_refused_in_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(UserError, match=what) as caught:
-        read(path)
+    with pytest.raises(UserError, match=message) as caught:
+        read_manifest(path)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
+def test_a_missing_column_is_reported_with_the_columns_found(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.csv"
+    path.write_text("audio;text;label;speaker\na.wav;hello;1;01\n")
+    with pytest.raises(UserError, match=r"is missing \(found: audio;text;label;speaker\); a manifest has the columns"):
+        read_manifest(path)
+
+
 def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such manifest"):
-        read(tmp_path / "corpus.csv")
+        read_manifest(tmp_path / "corpus.csv")
 
 
 def test_a_folder_is_listed_by_the_manifest_in_it(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""RAVDESS is listed from its files' names alone, and nothing is guessed."""
+"""RAVDESS is listed from its file names alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def touch(root: Path, *names: str) -> None:
         path.touch()
 
 
-def test_a_name_tells_emotion_intensity_statement_repetition_actor_and_sex() -> None:
+def test_a_name_gives_emotion_intensity_statement_repetition_actor_and_sex() -> None:
     recording = parse_name("03-01-05-02-01-02-07")
     assert (recording.emotion, recording.intensity, recording.statement) == ("angry", "strong", 1)
     assert (recording.repetition, recording.actor, recording.sex) == (2, 7, "male")
@@ -45,14 +45,14 @@ def test_a_name_tells_emotion_intensity_statement_repetition_actor_and_sex() -> 
         ("3-1-5-1-1-1-1", "seven"),
     ],
 )
-def test_a_name_that_is_no_speech_recording_is_refused_with_the_reason(stem: str, why: str) -> None:
+def test_a_name_of_something_else_is_refused_with_the_reason(stem: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         parse_name(stem)
 
 
 @pytest.mark.parametrize("folder", ["Actor_12", ".", "Audio_Speech_Actors_01-24/Actor_12", "Audio_Speech_Actors_01-24"])
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".WAV"])
-def test_recordings_are_found_in_either_layout_and_format(tmp_path: Path, folder: str, suffix: str) -> None:
+def test_recordings_are_found_in_every_layout_and_format(tmp_path: Path, folder: str, suffix: str) -> None:
     touch(tmp_path, f"{folder}/03-01-06-01-02-01-12{suffix}")
     (utterance,) = find(tmp_path).utterances
     assert utterance.id == "03-01-06-01-02-01-12"
@@ -62,23 +62,23 @@ def test_recordings_are_found_in_either_layout_and_format(tmp_path: Path, folder
     assert (utterance.session, utterance.dialog, utterance.act) == (None, "statement-02", "normal")
 
 
-def test_what_is_not_speech_of_the_corpus_is_reported_and_not_listed(tmp_path: Path) -> None:
-    strangers = [
+def test_files_outside_the_corpus_are_reported_and_not_listed(tmp_path: Path) -> None:
+    others = [
         "README.md",
         "Actor_01/01-01-06-01-02-01-01.mp4",
         "Actor_01/03-02-06-01-02-01-01.wav",
         "Actor_01/x.wav",
     ]
-    touch(tmp_path, "Actor_01/03-01-06-01-02-01-01.wav", *strangers)
+    touch(tmp_path, "Actor_01/03-01-06-01-02-01-01.wav", *others)
     listing = find(tmp_path)
     assert len(listing.utterances) == 1
-    assert sorted(rejection.audio for rejection in listing.rejections) == sorted(strangers)
+    assert sorted(rejection.audio for rejection in listing.rejections) == sorted(others)
     assert {(rejection.stage, rejection.reason) for rejection in listing.rejections} == {("list", "not_of_corpus")}
     messages = {rejection.audio: rejection.message for rejection in listing.rejections}
     assert "song" in messages["Actor_01/03-02-06-01-02-01-01.wav"]
 
 
-def test_a_recording_there_twice_is_listed_once_and_reported(tmp_path: Path) -> None:
+def test_a_duplicate_recording_is_listed_once_and_reported(tmp_path: Path) -> None:
     touch(tmp_path, "Actor_01/03-01-06-01-02-01-01.wav", "Actor_01/03-01-06-01-02-01-01.flac")
     listing = find(tmp_path)
     assert [utterance.audio for utterance in listing.utterances] == ["Actor_01/03-01-06-01-02-01-01.flac"]
@@ -87,7 +87,7 @@ def test_a_recording_there_twice_is_listed_once_and_reported(tmp_path: Path) -> 
     assert "Actor_01/03-01-06-01-02-01-01.flac" in rejection.message
 
 
-def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_files_and_folders_are_ignored(tmp_path: Path) -> None:
     touch(
         tmp_path,
         "Actor_01/03-01-06-01-02-01-01.wav",
@@ -106,7 +106,7 @@ def test_the_order_does_not_depend_on_folders(tmp_path: Path) -> None:
     assert [utterance.raw_label for utterance in find(tmp_path).utterances] == ["calm", "sad", "surprised"]
 
 
-def test_a_missing_or_foreign_root_is_refused_in_one_line_that_says_how_to_get_the_corpus(tmp_path: Path) -> None:
+def test_a_root_without_the_corpus_is_refused_with_how_to_get_it(tmp_path: Path) -> None:
     touch(tmp_path, "notes.txt")
     for root in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(UserError) as caught:

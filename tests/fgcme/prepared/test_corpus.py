@@ -1,4 +1,4 @@
-"""The prepared corpus: parts come whole, rows are dropped by their source, and the description says what made it."""
+"""The prepared corpus: whole parts, pruning by source hash, the content hash, and the description."""
 
 from __future__ import annotations
 
@@ -58,18 +58,18 @@ def description(**changes: object) -> prepared.CorpusDescription:
     return prepared.CorpusDescription(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def test_a_row_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_row_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = write(tmp_path, "a", row("one"))
     assert pq.read_schema(path).equals(prepared.UTTERANCES)
-    (back,) = pq.ParquetFile(path).read().to_pylist()
-    assert back["words"] == ["hello", "there"]
-    assert (back["begin"], back["end"]) == ([0, 1], [1, 3])
-    assert back["frames"] == list(range(12))
-    assert back["session"] is None
-    assert (back["valence"], back["arousal"]) == (None, 2.5)
+    (stored,) = pq.ParquetFile(path).read().to_pylist()
+    assert stored["words"] == ["hello", "there"]
+    assert (stored["begin"], stored["end"]) == ([0, 1], [1, 3])
+    assert stored["frames"] == list(range(12))
+    assert stored["session"] is None
+    assert (stored["valence"], stored["arousal"]) == (None, 2.5)
 
 
-def test_a_part_from_before_there_were_ratings_reads_as_one_without_them(tmp_path: Path) -> None:
+def test_a_part_without_columns_of_ratings_is_read_with_null_ratings(tmp_path: Path) -> None:
     path = write(tmp_path, "a", row("one"), row("two"))
     pq.write_table(pq.ParquetFile(path).read().drop_columns(["valence", "arousal", "dominance"]), path)
     ((_, table),) = prepared.read_parts(tmp_path)
@@ -79,7 +79,7 @@ def test_a_part_from_before_there_were_ratings_reads_as_one_without_them(tmp_pat
     assert pq.read_schema(path).equals(prepared.UTTERANCES)
 
 
-def test_rejections_are_counted_by_their_reason(tmp_path: Path) -> None:
+def test_rejections_are_counted_by_reason(tmp_path: Path) -> None:
     assert prepared.count_rejections(tmp_path) == {}
     for part, reasons in (("a", ["silent"]), ("b", ["empty", "silent"])):
         rejections = [Rejection(f"{part}{reason}", "x.wav", "read", reason, "why") for reason in reasons]
@@ -99,10 +99,10 @@ def test_unchanged_rows_stay_and_their_parts_are_not_touched(tmp_path: Path) -> 
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_changed_vanished_and_double_rows_are_dropped(tmp_path: Path) -> None:
+def test_changed_removed_and_duplicate_rows_are_deleted(tmp_path: Path) -> None:
     untouched = write(tmp_path, "a", row("one")).stat().st_ino
-    write(tmp_path, "b", row("one"), row("changed"), row("two"), row("vanished"))
-    emptied = write(tmp_path, "c", row("vanished"))
+    write(tmp_path, "b", row("one"), row("changed"), row("two"), row("removed"))
+    emptied = write(tmp_path, "c", row("removed"))
     assert prepared.prune(tmp_path, {"one": "old", "two": "old", "changed": "new"}) == {"one", "two"}
     assert prepared.source_hashes(tmp_path) == {"one": "old", "two": "old"}
     assert (tmp_path / "utterances" / "a.parquet").stat().st_ino == untouched
@@ -110,7 +110,7 @@ def test_changed_vanished_and_double_rows_are_dropped(tmp_path: Path) -> None:
     assert not emptied.exists()
 
 
-def test_a_folder_called_like_a_column_adds_none(tmp_path: Path) -> None:
+def test_a_folder_called_like_a_partition_adds_no_column(tmp_path: Path) -> None:
     folder = tmp_path / "kind=demo"
     path = write(folder, "a", row("one"), row("two"))
     prepared.prune(folder, {"one": "old"})
@@ -124,16 +124,16 @@ def test_a_damaged_part_is_named_with_the_way_out(tmp_path: Path) -> None:
         prepared.source_hashes(tmp_path)
 
 
-def test_utterances_are_counted_by_the_method_that_aligned_them(tmp_path: Path) -> None:
+def test_utterances_are_counted_by_alignment_method(tmp_path: Path) -> None:
     write(tmp_path, "a", row("one"), row("two", method="uniform"))
     write(tmp_path, "b", row("three"))
     assert prepared.count_alignments(tmp_path) == {"sphinx": 2, "uniform": 1}
 
 
-def test_the_corpus_hash_names_the_content_and_the_settings(tmp_path: Path) -> None:
+def test_the_corpus_hash_follows_the_content_and_the_settings(tmp_path: Path) -> None:
     def hash_of(name: str, *rows: dict[str, object], settings: str = "s") -> str:
-        for part, made in enumerate(rows):
-            write(tmp_path / name, f"part-{part}", made)
+        for number, written in enumerate(rows):
+            write(tmp_path / name, f"part-{number}", written)
         return prepared.corpus_hash(tmp_path / name, settings)
 
     base = hash_of("base", row("one"), row("two"))
@@ -152,21 +152,21 @@ def test_the_corpus_hash_names_the_content_and_the_settings(tmp_path: Path) -> N
     assert len({base, *others}) == len(others) + 1
 
 
-def test_rejections_of_an_earlier_preparation_and_half_written_parts_are_cleared(tmp_path: Path) -> None:
+def test_earlier_rejections_and_half_written_parts_are_deleted(tmp_path: Path) -> None:
     table = prepared.rejected_table([Rejection("one", "one.wav", "read", "empty", "one.wav is empty")])
     prepared.write_part(tmp_path, "rejected", "a", table)
-    kept = write(tmp_path, "a", row("one"))
+    part = write(tmp_path, "a", row("one"))
     (tmp_path / "utterances" / "b.parquet.1234.partial").write_bytes(b"half")
     prepared.delete_rejected(tmp_path)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [kept]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [part]
 
 
-def test_a_description_comes_back_and_tells_differing_settings(tmp_path: Path) -> None:
+def test_a_description_is_read_as_written_and_names_differing_settings(tmp_path: Path) -> None:
     description().write(tmp_path)
-    back = prepared.read_description(tmp_path)
-    assert back == description()
-    assert back.differences(back.settings) == []
-    assert back.differences({"prepare.features.bins": 80, "corpus.seed": 1}) == [
+    found = prepared.read_description(tmp_path)
+    assert found == description()
+    assert found.differences(found.settings) == []
+    assert found.differences({"prepare.features.bins": 80, "corpus.seed": 1}) == [
         "corpus.seed is 'not set' there and 1 here",
         "prepare.alignment.method is 'sphinx' there and 'not set' here",
         "prepare.features.bins is 40 there and 80 here",
@@ -174,7 +174,7 @@ def test_a_description_comes_back_and_tells_differing_settings(tmp_path: Path) -
 
 
 def test_a_missing_or_damaged_description_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no prepared corpus here"):
+    with pytest.raises(UserError, match="no prepared corpus in this folder"):
         prepared.read_description(tmp_path)
     (tmp_path / "corpus.json").write_text("{")
     with pytest.raises(UserError, match=r"corpus\.json: damaged"):

@@ -1,3 +1,5 @@
+"""From one utterance to a row of the prepared corpus, or to a rejection with its reason."""
+
 import hashlib
 from pathlib import Path
 
@@ -26,14 +28,14 @@ def root(tmp_path: Path) -> Path:
 
 
 def utterance(**changes: object) -> Utterance:
-    known: dict[str, object] = {
+    values: dict[str, object] = {
         "id": "a",
         "audio": "Actor_01/a.flac",
         "text": TEXT,
         "raw_label": "sad",
         "speaker": "01",
     }
-    return Utterance(**(known | changes))  # type: ignore[arg-type]
+    return Utterance(**(values | changes))  # type: ignore[arg-type]
 
 
 def rejection(root: Path, **changes: object) -> Rejection:
@@ -48,22 +50,22 @@ def test_an_utterance_becomes_a_row_of_the_prepared_corpus(root: Path) -> None:
     assert isinstance(row, dict)
     table = pa.Table.from_pylist([row], schema=prepared.UTTERANCES)
     assert set(row) == set(table.column_names)
-    kept = table.to_pylist()[0]
+    stored = table.to_pylist()[0]
     samples = audio.read(root / "Actor_01/a.flac")
-    assert kept["words"] == ["kids", "are", "talking", "by", "the", "door"]
-    assert kept["audio_sha256"] == hashlib.sha256((root / "Actor_01/a.flac").read_bytes()).hexdigest()
-    assert kept["duration"] == pytest.approx(samples.size / 16_000)
-    assert (kept["session"], kept["dialog"], kept["act"]) == ("1", None, "read")
-    assert (kept["raw_label"], kept["speaker"], kept["source_hash"]) == ("sad", "01", "source")
-    assert (kept["valence"], kept["arousal"], kept["dominance"]) == (None, 2.5, None)
-    assert (kept["alignment"], kept["frame_size"]) == ("sphinx", 40)
-    frames = np.array(kept["frames"], dtype=np.float32).reshape(kept["frame_count"], kept["frame_size"])
+    assert stored["words"] == ["kids", "are", "talking", "by", "the", "door"]
+    assert stored["audio_sha256"] == hashlib.sha256((root / "Actor_01/a.flac").read_bytes()).hexdigest()
+    assert stored["duration"] == pytest.approx(samples.size / 16_000)
+    assert (stored["session"], stored["dialog"], stored["act"]) == ("1", None, "read")
+    assert (stored["raw_label"], stored["speaker"], stored["source_hash"]) == ("sad", "01", "source")
+    assert (stored["valence"], stored["arousal"], stored["dominance"]) == (None, 2.5, None)
+    assert (stored["alignment"], stored["frame_size"]) == ("sphinx", 40)
+    frames = np.array(stored["frames"], dtype=np.float32).reshape(stored["frame_count"], stored["frame_size"])
     np.testing.assert_array_equal(frames, LOG_MEL(samples))
-    assert all(begin < end for begin, end in zip(kept["begin"], kept["end"], strict=True))
-    assert kept["end"][-1] <= kept["frame_count"]
+    assert all(begin < end for begin, end in zip(stored["begin"], stored["end"], strict=True))
+    assert stored["end"][-1] <= stored["frame_count"]
 
 
-def test_a_segment_is_prepared_by_itself(root: Path) -> None:
+def test_only_the_segment_of_a_file_is_prepared(root: Path) -> None:
     row = prepare_utterance(utterance(text="kids are", start=0.0, end=0.6), root, SPHINX, LOG_MEL, "source")
     assert isinstance(row, dict)
     assert row["duration"] == pytest.approx(0.6) and row["frame_count"] == 58
@@ -99,19 +101,19 @@ def test_a_missing_alignment_becomes_a_rejection(root: Path) -> None:
     assert isinstance(result, Rejection) and (result.stage, result.reason) == ("align", "missing_alignment")
 
 
-def test_features_that_are_not_numbers_become_a_rejection(root: Path) -> None:
+def test_features_that_are_not_finite_become_a_rejection(root: Path) -> None:
     result = prepare_utterance(
         utterance(), root, SPHINX, lambda samples: LOG_MEL(samples) * np.float32("nan"), "source"
     )
     assert isinstance(result, Rejection) and (result.stage, result.reason) == ("feature", "not_finite")
 
 
-def test_a_bug_is_not_taken_for_bad_data(root: Path) -> None:
-    def broken(samples: np.ndarray) -> np.ndarray:
+def test_a_bug_is_not_reported_as_bad_data(root: Path) -> None:
+    def fail(samples: np.ndarray) -> np.ndarray:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        prepare_utterance(utterance(), root, SPHINX, broken, "source")
+        prepare_utterance(utterance(), root, SPHINX, fail, "source")
 
 
 def test_analysis_is_the_same_for_training_and_for_serving(root: Path) -> None:
@@ -126,7 +128,7 @@ def test_analysis_is_the_same_for_training_and_for_serving(root: Path) -> None:
     assert (speech.words, speech.alignment) == (row["words"], "sphinx")
 
 
-def test_analysis_raises_what_it_finds() -> None:
+def test_analysis_raises_the_error_of_its_stage() -> None:
     samples = say(TEXT)[0]
     with pytest.raises(AudioError, match="silence"):
         analyse(np.zeros(16_000, np.float32), TEXT, SPHINX, LOG_MEL)

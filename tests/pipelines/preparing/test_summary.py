@@ -32,5 +32,5 @@ def test_files_outside_the_corpus_do_not_count_as_rejected_utterances() -> None:
         "rejected: 3 (25.0%), listed in prepared/x/rejected",
         "  silent: 2, such as a: a.wav is digital silence",
         "  missing: 1, such as c: c.wav does not exist",
-        "left out: 1 duplicates or files outside the corpus, such as d.mp4",
+        "left out: 1 (duplicates or files outside the corpus), such as d.mp4",
     ]

@@ -48,7 +48,7 @@ def test_the_folder_follows_from_the_settings_that_decide_the_features(tmp_path:
     assert len({plain, *(prepared_folder(ravdess(tmp_path, **changes)) for changes in other)}) == len(other) + 1
 
 
-def test_a_folder_given_by_name_is_taken_and_relative_paths_become_absolute(
+def test_a_named_folder_is_used_and_relative_paths_become_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -61,20 +61,24 @@ def test_a_corpus_that_is_not_prepared_says_how_to_prepare_it(tmp_path: Path) ->
         locate_prepared(ravdess(tmp_path))
 
 
-def test_a_corpus_prepared_with_other_settings_only_names_them(tmp_path: Path) -> None:
+def test_a_corpus_prepared_with_other_settings_names_the_closest(tmp_path: Path) -> None:
     small_corpus.write_description(ravdess(tmp_path, prepare={"features": {"bins": 80}}))
     small_corpus.write_description(
         ravdess(tmp_path, prepare={"features": {"bins": 20}, "alignment": {"method": "uniform"}})
     )
     with pytest.raises(UserError) as caught:
         locate_prepared(ravdess(tmp_path))
-    assert "prepare.features.bins is 80 there and 40 here; run" in str(caught.value)
+    message = str(caught.value)
+    assert "not prepared with these settings, but with others in ravdess-" in message
+    assert "prepare.features.bins is 80 there and 40 here; use those settings, or prepare with these; run" in message
 
 
 def test_a_named_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     small_corpus.write_description(ravdess(tmp_path, prepare={"folder": str(tmp_path / "mine")}))
     with pytest.raises(
-        UserError, match=r"mine: prepared with other settings: prepare\.features\.bins is 40 there and 8"
+        UserError,
+        match=r"mine: holds a corpus prepared with other settings: prepare\.features\.bins is 40 there and 8 here; "
+        r"use those settings, or .*prepare\.folder",
     ):
         locate_prepared(ravdess(tmp_path, prepare={"folder": str(tmp_path / "mine"), "features": {"bins": 8}}))
 
@@ -90,24 +94,24 @@ def test_a_complete_corpus_is_located(tmp_path: Path) -> None:
     assert locate_prepared(ravdess(tmp_path)) == folder
 
 
-def test_a_corpus_that_does_not_fit_names_what_most_of_it_was_lost_by(tmp_path: Path) -> None:
+def test_a_corpus_that_does_not_fit_names_its_most_frequent_rejection(tmp_path: Path) -> None:
     folder = small_corpus.write(tmp_path / "corpus")
     wanted = experiment(folder, name="mine", labels={"happy": "happy", "bored": "bored"}, folds=4)
     with pytest.raises(UserError, match=r"no utterance of class bored; .*protocol\.allow_missing=true$"):
         load_assigned_corpus(wanted)
     evaluation = "Session2/dialog/EmoEvaluation/Ses02F_impro01.txt"
-    lost = [
+    rejections = [
         Rejection(f"{evaluation}:15", evaluation, "list", "bad_line", f"{evaluation}: line 15 is damaged: `[6.29`"),
         *(Rejection(name, "x.wav", "list", "no_label", f"{evaluation} has no label for {name}") for name in "ab"),
     ]
-    prepared.write_part(folder, "rejected", "listing", prepared.rejected_table(lost))
+    prepared.write_part(folder, "rejected", "listing", prepared.rejected_table(rejections))
     with pytest.raises(UserError, match=f"class bored; .*; not prepared: 2 x no_label, .*{evaluation}") as refused:
         load_assigned_corpus(wanted)
     assert "\n" not in str(refused.value)
 
 
-def test_two_corpora_mixed_up_show_in_what_is_left_out_and_in_what_had_to_be_allowed(tmp_path: Path) -> None:
-    # The protocol is of a corpus that knows two of the emotions; the other two, and half of the speakers, are foreign.
+def test_a_protocol_of_another_corpus_shows_in_what_is_left_out_and_allowed(tmp_path: Path) -> None:
+    # The protocol knows only two of the emotions and three of the speakers, and asks for others.
     folder = small_corpus.write(tmp_path / "corpus", speakers=8, each=8)
     wanted = experiment(
         folder,
