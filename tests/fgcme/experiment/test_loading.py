@@ -19,6 +19,59 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def test_overrides_are_typed_by_the_setting(file: Path) -> None:
+    experiment = load_experiment(
+        file, ["training.epochs=5", "model.pooling.kind=mean", "training.seeds=[1, 2]", "prepare.folder=null"]
+    )
+    assert experiment.training.epochs == 5
+    assert experiment.model.pooling.kind == "mean"
+    assert experiment.training.seeds == [1, 2]
+    assert experiment.prepare.folder is None
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("model.poling.kind=mean", "model.poling is not a setting; did you mean model.pooling"),
+        (
+            "model.pooling.kind=median",
+            "model.pooling.kind: 'median' is refused: input should be 'mean_max', 'mean', 'max', 'softmax'",
+        ),
+        ("training.epochs=many", "training.epochs: 'many' is refused"),
+        ("training.epochs=0", "training.epochs: 0 is refused"),
+        ("training.epochs.more=1", "training.epochs: {'more': 1} is refused"),
+        ("training.epochs", "write it as key=value"),
+        ("prepare.alignment.method=ctc", "method ctc needs `checkpoint`"),
+        ("model.acoustic.kernels=[3]", "same number of entries"),
+        ("protocol.name={a", "not valid YAML"),
+        ("model.baseline.heads=3", "`heads` must divide the LSTM's 512 outputs"),
+        ("model=utterence", "model=utterence: no such variant; did you mean utterance?"),
+        ("training.augmentation.snr_db=[20, 5]", "give `snr_db` as [lowest, highest]"),
+        ("training.precision=float16", "'float16' is refused"),
+        ("tune.objective=uar", "tune.objective: 'uar' is refused: input should be 'score', 'ua', 'wa' or 'macro_f1'"),
+    ],
+)
+def test_a_wrong_override_is_refused_in_one_line_that_names_the_key(file: Path, override: str, sentence: str) -> None:
+    with pytest.raises(UserError) as raised:
+        load_experiment(file, [override])
+    assert sentence in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_variant_changes_only_the_settings_that_it_names(file: Path) -> None:
+    experiment = load_experiment(file, ["model.fusion.hidden=64", "model=utterance", "model.pooling.margin=2"])
+    model = experiment.model
+    assert (model.pooling.kind, model.pooling.margin, model.fusion.hidden) == ("utterance", 2, 64)
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "name: [\n", "\x00"])
+def test_a_file_that_holds_no_experiment_is_refused_by_its_path(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"broken\.yaml"):
+        load_experiment(path)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
