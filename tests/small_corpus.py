@@ -1,4 +1,4 @@
-"""A small prepared corpus to learn on in seconds: made frames, in the real format."""
+"""A small prepared corpus to learn on in seconds: random frames, in the real format."""
 
 from pathlib import Path
 
@@ -15,18 +15,37 @@ EMOTIONS = ("neutral", "happy", "sad", "angry")
 WORDS = ("red", "green", "blue", "white", "black", "grey")
 
 
-def write(folder: Path, speakers: int = 8, each: int = 8, frame_size: int = 6, seed: int = 0) -> Path:
-    """Write a prepared corpus in which an emotion is a shift of one bin under one word; returns the folder."""
+def write(
+    folder: Path, speakers: int = 8, each: int = 8, frame_size: int = 6, seed: int = 0, unlike: bool = False
+) -> Path:
+    """Write a prepared corpus in which an emotion is a shift of one bin under one word.
+
+    Args:
+        folder: to write into.
+        speakers: number of speakers.
+        each: utterances of each speaker; emotions take turns.
+        frame_size: values of a frame.
+        seed: of frames, words and spans.
+        unlike: each speaker says a word that no other says, and has an emotion that is rarer than others.
+
+    Returns:
+        The folder.
+    """
     generator = np.random.default_rng(seed)
     rows = []
     for speaker in range(speakers):
         for take in range(each):
             emotion = take % len(EMOTIONS)
+            if unlike and emotion == speaker % len(EMOTIONS) and take >= len(EMOTIONS):
+                emotion = (emotion + 1) % len(EMOTIONS)
             word_count = int(generator.integers(2, 6))
             edges = np.sort(generator.choice(np.arange(5, 95), word_count + 1, replace=False))
             frames = generator.normal(size=(100, frame_size)).astype(np.float32)
             loud = int(generator.integers(word_count))
             frames[edges[loud] : edges[loud + 1], emotion] += 3
+            words = list(generator.choice(WORDS, word_count))
+            if unlike:
+                words[0] = f"word{speaker}"
             rows.append(
                 {
                     "id": f"s{speaker}-{take:02}",
@@ -36,7 +55,7 @@ def write(folder: Path, speakers: int = 8, each: int = 8, frame_size: int = 6, s
                     "speaker": f"s{speaker}",
                     "raw_label": EMOTIONS[emotion],
                     "text": " ".join(WORDS[:word_count]),
-                    "words": list(generator.choice(WORDS, word_count)),
+                    "words": words,
                     "begin": edges[:-1],
                     "end": edges[1:],
                     "alignment": "imported",

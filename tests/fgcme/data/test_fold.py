@@ -17,7 +17,7 @@ PROTOCOL = named_protocols()["demo/4class"]
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
-    return SpeechCorpus(small_corpus.write(tmp_path_factory.mktemp("prepared") / "corpus"))
+    return SpeechCorpus(small_corpus.write(tmp_path_factory.mktemp("prepared") / "corpus", unlike=True))
 
 
 def settings(normalisation: str = "none", model: dict[str, object] | None = None, **training: object) -> Experiment:
@@ -37,6 +37,7 @@ def test_the_vocabulary_is_the_training_part_s(corpus: SpeechCorpus) -> None:
         word for index in split_fold(assign_folds(PROTOCOL, corpus.table), 0).train for word in corpus.words[index]
     }
     assert parts.vocabulary.words == sorted(expected)
+    assert expected < {word for words in corpus.words for word in words}
 
 
 def test_the_model_s_frames_have_the_front_end_s_size(corpus: SpeechCorpus) -> None:

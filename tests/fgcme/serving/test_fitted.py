@@ -67,6 +67,23 @@ def test_a_saved_model_predicts_what_it_answered_in_evaluation(
         assert len(prediction.word_probabilities) == len(speech.words)
 
 
+def test_word_probabilities_and_gates_are_the_model_s_for_each_word(corpus: SpeechCorpus) -> None:
+    fit, card = fitting(corpus)
+    fit.model.eval()
+    utterance = fit.loaders.test.utterances[2]
+    with torch.inference_mode():
+        output = fit.model(fit.loaders.test.batch(np.array([2])))
+    prediction = fitted.predict(fit.model, card, speech_of(corpus, utterance))
+    expected = output.word_logits.softmax(1).numpy()
+    assert np.ptp(expected, axis=0).max() > 1e-3
+    found = [list(probabilities.values()) for probabilities in prediction.word_probabilities]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    for side, gate in (("semantic", output.semantic_gate), ("acoustic", output.acoustic_gate)):
+        # A gate near 1/2 would hide that it was turned around.
+        assert (gate.mean(1) - 0.5).abs().max() > 1e-3
+        np.testing.assert_allclose([gates[side] for gates in prediction.word_gates], gate.mean(1), atol=1e-5)
+
+
 def test_a_speaker_nobody_knows_is_normalised_by_the_recording(corpus: SpeechCorpus) -> None:
     fit, card = fitting(corpus, normalisation="speaker")
     speech = speech_of(corpus, fit.loaders.test.utterances[0])

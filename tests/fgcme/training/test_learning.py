@@ -18,7 +18,8 @@ from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, variants
 from fgcme.model import WordEmbedding
-from fgcme.training.learning import Epoch, FoldTrainer, Workers, fits_on_device
+from fgcme.seeds import derive_seed
+from fgcme.training.learning import Epoch, Evaluation, FoldTrainer, Workers, fits_on_device
 from tests import small_corpus
 
 
@@ -27,13 +28,20 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpeechCorpus]:
     yield SpeechCorpus(small_corpus.write(tmp_path_factory.mktemp("prepared") / "corpus", each=16))
 
 
-def parts(corpus: SpeechCorpus, experiment: Experiment, fold: int = 0) -> FoldLoaders:
+@pytest.fixture(scope="module")
+def unlike(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
+    """A corpus whose parts differ in words and in how often each emotion occurs."""
+    folder = tmp_path_factory.mktemp("prepared") / "unlike"
+    return SpeechCorpus(small_corpus.write(folder, each=16, unlike=True))
+
+
+def fold_loaders(corpus: SpeechCorpus, experiment: Experiment, fold: int = 0) -> FoldLoaders:
     assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.table)
     return make_fold_loaders(corpus, assignment, fold, "dev", experiment.model, experiment.training)
 
 
 def fit(corpus: SpeechCorpus, experiment: Experiment, seed: int = 0, **options: Any) -> FoldTrainer:
-    return FoldTrainer(parts(corpus, experiment), experiment.model, experiment.training, seed, **options)
+    return FoldTrainer(fold_loaders(corpus, experiment), experiment.model, experiment.training, seed, **options)
 
 
 def metrics(epochs: Iterator[Epoch]) -> list[dict[str, float]]:
@@ -96,13 +104,13 @@ def test_the_best_epoch_is_the_one_with_the_highest_dev_score(corpus: SpeechCorp
     ]
 
 
-def test_vocabulary_and_statistics_come_from_the_training_part_alone(corpus: SpeechCorpus) -> None:
+def test_vocabulary_and_statistics_come_from_the_training_part_alone(unlike: SpeechCorpus) -> None:
     acoustic = {"channels": [8, 8], "kernels": [3, 2], "normalisation": "train"}
-    made = parts(corpus, small_corpus.experiment(model={"acoustic": acoustic}))
-    train_words = {word for index in made.train.utterances for word in corpus.words[index]}
-    assert set(made.vocabulary.words) == train_words
-    frames = np.concatenate([corpus.frames(index) for index in made.train.utterances])
-    np.testing.assert_allclose(made.mean, frames.mean(0), rtol=1e-3, atol=1e-5)
+    loaders = fold_loaders(unlike, small_corpus.experiment(model={"acoustic": acoustic}))
+    train_words = {word for index in loaders.train.utterances for word in unlike.words[index]}
+    assert set(loaders.vocabulary.words) == train_words < {word for words in unlike.words for word in words}
+    frames = np.concatenate([unlike.frames(index) for index in loaders.train.utterances])
+    np.testing.assert_allclose(loaders.mean, frames.mean(0), rtol=1e-3, atol=1e-5)
 
 
 UNBALANCED = {
@@ -276,10 +284,12 @@ def test_bfloat16_is_refused_where_a_gpu_lacks_it(corpus: SpeechCorpus) -> None:
         )
 
 
-@pytest.mark.parametrize(("kept", "free"), [(0, 0), (1, 4), (10**9, 4 * 10**9)])
-def test_frames_are_kept_on_a_device_where_they_take_a_quarter_of_what_is_free(kept: int, free: int) -> None:
-    assert fits_on_device(kept, free)
-    assert not fits_on_device(kept + 1, free)
+@pytest.mark.parametrize(("byte_count", "free_bytes"), [(0, 0), (1, 4), (10**9, 4 * 10**9)])
+def test_frames_are_kept_on_a_device_if_they_take_at_most_a_quarter_of_its_free_memory(
+    byte_count: int, free_bytes: int
+) -> None:
+    assert fits_on_device(byte_count, free_bytes)
+    assert not fits_on_device(byte_count + 1, free_bytes)
 
 
 def test_varied_utterances_are_drawn_anew_in_each_epoch_and_alike_when_resumed(corpus: SpeechCorpus) -> None:
@@ -321,3 +331,147 @@ def test_every_model_of_words_starts_from_the_vectors_it_is_given(
     (table,) = (module.table.weight for module in training.model.modules() if isinstance(module, WordEmbedding))
     row = training.loaders.vocabulary.index(["green"])
     np.testing.assert_array_equal(table[row].detach(), [[0.5, -1, 0.25]])
+
+
+def train_logits(training: FoldTrainer) -> tuple[Tensor, Tensor]:
+    """Logits and labels of the whole training part, in one batch."""
+    train = training.loaders.train
+    batch = train.batch(np.arange(len(train.utterances)))
+    with torch.no_grad():
+        return training.model.eval()(batch).logits, batch.labels
+
+
+def test_class_weights_come_from_the_training_part_alone(unlike: SpeechCorpus) -> None:
+    experiment = small_corpus.experiment(training={"class_weights": "balanced"})
+    training = fit(unlike, experiment)
+    train = training.loaders.train
+    counts = np.bincount(train.labels)
+    everyone = np.bincount(assign_folds(named_protocols()["demo/4class"], unlike.table).labels)
+    assert np.abs(counts / counts.sum() - everyone / everyone.sum()).max() > 0.01
+    weights = torch.from_numpy(len(train.labels) / (4 * counts)).float()
+    positions = np.arange(len(train.labels))
+    logits, labels = train_logits(training)
+    expected = functional.cross_entropy(logits, labels, weights)
+    torch.testing.assert_close(training.loss(positions, seed=0).detach(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_train_loss_of_an_epoch_is_the_weighted_mean_over_the_training_part(unlike: SpeechCorpus) -> None:
+    # Nothing is learnt, so the loss of every batch is that of the initial weights.
+    settings = {"class_weights": "balanced", "learning_rate": 1e-30, "batch_size": 7, "epochs": 1}
+    training = fit(unlike, small_corpus.experiment(protocol=UNBALANCED, training=settings))
+    logits, labels = train_logits(training)
+    weights = len(labels) / (3 * torch.bincount(labels))
+    losses = functional.cross_entropy(logits, labels, reduction="none")
+    expected = float((weights[labels] * losses).sum() / weights[labels].sum())
+    (epoch,) = training.epochs()
+    assert epoch.metrics["train/loss"] == pytest.approx(expected, rel=1e-5)
+    # The mean over utterances, or of the batches' means, is another number.
+    assert abs(float(losses.mean()) - expected) > 1e-3
+    plan = training.loaders.train.plan(derive_seed(0, 0))
+    by_batch = [float((weights[labels] * losses)[own].sum() / weights[labels][own].sum()) for own in plan]
+    by_count = np.average(by_batch, weights=[len(own) for own in plan])
+    assert abs(by_count - expected) > 1e-4
+
+
+def learning_rates(epochs: Iterator[Epoch]) -> list[float]:
+    """The learning rate of each epoch's last step."""
+    return [epoch.state()["optimiser"]["param_groups"][0]["lr"] for epoch in epochs]
+
+
+def test_a_cosine_schedule_goes_from_the_learning_rate_to_0_once(corpus: SpeechCorpus) -> None:
+    experiment = small_corpus.experiment(training={"schedule": "cosine", "epochs": 4, "learning_rate": 0.02})
+    training = fit(corpus, experiment)
+    steps = len(training.loaders.train)
+    last_steps = steps * np.arange(1, 5) - 1
+    expected = 0.02 * 0.5 * (1 + np.cos(np.pi * last_steps / (4 * steps)))
+    epochs = training.epochs()
+    first = next(epochs)
+    state = first.state()
+    assert learning_rates(iter([first])) + learning_rates(epochs) == pytest.approx(expected.tolist())
+    assert learning_rates(fit(corpus, experiment, state=state).epochs()) == pytest.approx(expected[1:].tolist())
+
+
+def test_a_constant_schedule_stays_at_the_learning_rate(corpus: SpeechCorpus) -> None:
+    experiment = small_corpus.experiment(training={"learning_rate": 0.02})
+    assert learning_rates(fit(corpus, experiment).epochs()) == [0.02] * 3
+
+
+# One batch an epoch, so that the optimiser's first moments tell the gradient of a single step.
+ONE_STEP = {"batch_size": 1000, "epochs": 1}
+BETA = 0.9
+
+
+def first_moments(state: dict[str, Any]) -> list[Tensor]:
+    """Adam's running means of the gradients: BETA x the last ones + (1 - BETA) x the step's gradients."""
+    return [moments["exp_avg"] for moments in state["optimiser"]["state"].values()]
+
+
+def stepped(corpus: SpeechCorpus, state: dict[str, Any] | None = None, **training: Any) -> dict[str, Any]:
+    """The state after the last epoch of a training."""
+    experiment = small_corpus.experiment(training={**ONE_STEP, **training})
+    return list(fit(corpus, experiment, state=state).epochs())[-1].state()
+
+
+def test_gradients_are_clipped_to_the_norm_of_the_settings(corpus: SpeechCorpus) -> None:
+    def norm(clip: float | None) -> float:
+        moments = torch.cat([moment.ravel() for moment in first_moments(stepped(corpus, gradient_clip=clip))])
+        return float(moments.norm()) / (1 - BETA)
+
+    unclipped = norm(None)
+    assert unclipped > 0.02
+    assert norm(0.01) == pytest.approx(0.01, rel=1e-3)
+    # A gradient within the norm stays as it is.
+    assert norm(2 * unclipped) == pytest.approx(unclipped, rel=1e-5)
+
+
+def test_weight_decay_adds_its_share_of_the_weights_to_the_gradients(corpus: SpeechCorpus) -> None:
+    initial = fit(corpus, small_corpus.experiment()).model
+    plain, decayed = (first_moments(stepped(corpus, weight_decay=decay)) for decay in (0.0, 0.5))
+    for weights, before, after in zip(initial.parameters(), plain, decayed, strict=True):
+        torch.testing.assert_close(after - before, (1 - BETA) * 0.5 * weights.detach(), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(("first", "then"), [(0.0, 0.5), (0.5, 0.0), (0.1, 0.5)])
+def test_a_resumed_training_has_the_weight_decay_of_its_settings(
+    corpus: SpeechCorpus, first: float, then: float
+) -> None:
+    state = stepped(corpus, weight_decay=first)
+    training = fit(corpus, small_corpus.experiment(), state=copy.deepcopy(state))
+    weights = [parameter.detach() for parameter in training.model.parameters()]
+    resumed, plain = (
+        first_moments(stepped(corpus, copy.deepcopy(state), weight_decay=decay, epochs=2)) for decay in (then, 0.0)
+    )
+    for own, with_decay, without in zip(weights, resumed, plain, strict=True):
+        torch.testing.assert_close(with_decay - without, (1 - BETA) * then * own, rtol=1e-3, atol=1e-6)
+
+
+def test_a_resumed_training_keeps_the_best_epoch_so_far(corpus: SpeechCorpus) -> None:
+    experiment = small_corpus.experiment(training={"epochs": 5, "learning_rate": 0.02})
+    epochs = fit(corpus, experiment).epochs()
+    state = [next(epochs) for _ in range(4)][-1].state()
+    # Nothing learnt afterwards is better than a score that cannot be reached.
+    state["best_score"] = 2.0
+    resumed = fit(corpus, experiment, state=copy.deepcopy(state))
+    assert [epoch.best for epoch in resumed.epochs()] == [False]
+    assert resumed.best_score == 2.0
+    assert resumed.restore_best() == state["best_epoch"]
+    for name, tensor in resumed.model.state_dict().items():
+        assert torch.equal(tensor, state["best"][name])
+
+
+def test_shares_of_the_workers_are_the_whole(corpus: SpeechCorpus) -> None:
+    shares = [Workers(rank, 3).share(np.arange(8)) for rank in range(3)]
+    assert sorted(np.concatenate(shares).tolist()) == list(range(8))
+    assert {len(share) for share in shares} == {2, 3}
+    assert Workers(2, 3).share(np.arange(2)).tolist() == []
+    assert Workers().share([3, 1]) == [3, 1]
+
+
+def test_the_metrics_of_an_evaluation_are_those_of_its_predictions() -> None:
+    logits = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5]], np.float32))
+    evaluation = Evaluation(np.arange(4), logits, np.array([0, 1, 1, 2]))
+    assert evaluation.predictions.tolist() == [0, 1, 0, 2]
+    found = evaluation.metrics()
+    assert found["wa"] == pytest.approx(3 / 4)
+    assert found["ua"] == pytest.approx((1 + 1 / 2 + 1) / 3)
+    assert found["loss"] == pytest.approx(-np.log([0.7, 0.8, 0.3, 0.5]).mean(), rel=1e-5)
