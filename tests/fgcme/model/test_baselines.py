@@ -115,7 +115,7 @@ def assert_equal_to_reference(settings: ModelSettings, utterances: list[Utteranc
         torch.testing.assert_close(decision, torch.stack(column))
     if output.word_logits is not None:
         torch.testing.assert_close(
-            output.word_logits, torch.stack([row for reference in expected for row in as_list(reference.word_logits)])
+            output.word_logits, torch.cat([rows for reference in expected for rows in as_list(reference.word_logits)])
         )
     if output.auxiliary_loss is not None:
         torch.testing.assert_close(
