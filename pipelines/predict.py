@@ -34,7 +34,7 @@ def predict(
         texts: what is said: one text for all files, or one for each of them in their order.
         output: `table` to read, `json` with one object a line, `csv`, or Praat's `textgrid`.
         folder: for `textgrid`, where `<audio stem>.TextGrid` goes; one file alone may be printed instead.
-        tracking_uri: where the model is registered, see `fgcme.tracking.tracker.resolve_uri`.
+        tracking_uri: where the model is registered, see `fgcme.tracking.resolve_uri`.
 
     Returns:
         The program's exit status: 0, or 1 when a file could not be predicted.

@@ -57,7 +57,7 @@ def register(run: str, name: str, alias: str | None = None, tracking_uri: str | 
         run: id, beginning of an id, name or `latest`; a cross-validation, or a training of one or of an ablation.
         name: of the registered model.
         alias: to point at the new version.
-        tracking_uri: where the run is recorded, see `fgcme.tracking.tracker.resolve_uri`.
+        tracking_uri: where the run is recorded, see `fgcme.tracking.resolve_uri`.
 
     Raises:
         UserError: there is no such run, it keeps no model or models of several kinds, or a name is refused.

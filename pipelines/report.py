@@ -102,7 +102,7 @@ def report(run: str, output: Path | None = None, tracking_uri: str | None = None
     Args:
         run: id, beginning of an id, name or `latest`; of `fgcme ablate`, `fgcme train` or `fgcme tune`.
         output: the folder; `report-<first letters of the id>` in the working directory by default.
-        tracking_uri: where the run is recorded, see `fgcme.tracking.tracker.resolve_uri`.
+        tracking_uri: where the run is recorded, see `fgcme.tracking.resolve_uri`.
 
     Returns:
         The page.

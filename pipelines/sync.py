@@ -43,7 +43,7 @@ def _send(outbox: Outbox) -> str | None:
     sent = OutboxRelay(outbox).send_pending(wait=True)
     if sent.writes:
         print(f"{without_passwords(outbox.address)}: {sent.writes} writes of {len(sent.runs)} runs sent", flush=True)
-    for sentence in sent.refused:
+    for sentence in sent.rejected:
         print(without_passwords(sentence))
     left = outbox.pending_runs()
     if not left:

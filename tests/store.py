@@ -34,7 +34,7 @@ def _fresh_database() -> Path:
 def make_tracker(folder: Path) -> Tracker:
     """A tracker of a fresh SQLite store in a folder."""
     shutil.copy(_fresh_database(), folder / "mlflow.db")
-    return Tracker(f"sqlite:///{folder}/mlflow.db", folder / "artifacts", folder / "outbox")
+    return Tracker(f"sqlite:///{folder}/mlflow.db", artifacts=folder / "artifacts", outbox=folder / "outbox")
 
 
 def record_cross_validation(

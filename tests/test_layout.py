@@ -156,12 +156,9 @@ WITHOUT_MIRROR = {
     "fgcme.report.html",
     "fgcme.serving.registry",
     "fgcme.serving.served_model",
-    "fgcme.tracking.relay",
-    "fgcme.tracking.store",
     "pipelines.sync",
 }
 TOO_LONG = {
-    "fgcme.tracking.tracker",
     "pipelines.report",
 }
 

@@ -26,7 +26,7 @@ def open_store(experiment: Experiment, storage: Path) -> Tracker:
     """
     uri = resolve_uri(experiment.tracking.uri)
     prepare_store(uri)
-    tracker = Tracker(uri, storage / "artifacts", storage / OUTBOX_FOLDER)
+    tracker = Tracker(uri, artifacts=storage / "artifacts", outbox=storage / OUTBOX_FOLDER)
     tracker.flush_outbox()
     return tracker
 

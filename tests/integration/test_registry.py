@@ -95,7 +95,7 @@ def test_a_server_keeps_runs_and_models_and_gives_them_to_other_machines(
     arguments = ["server", "--backend-store-uri", database, "--artifacts-destination", str(tmp_path / "kept")]
     with _server(tmp_path / "server", "/health", *arguments, "--workers", "1") as address:
         prepare_store(address)
-        tracker = Tracker(address, tmp_path / "laptop" / "artifacts")
+        tracker = Tracker(address, artifacts=tmp_path / "laptop" / "artifacts")
         parent, folds = record_cross_validation(tracker, tmp_path / "laptop", [0.4, 0.6])
         assert tracker.find_run("latest").info.run_id == parent
         registered = register("demo train", "speech", "champion", address)

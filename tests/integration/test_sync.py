@@ -17,9 +17,7 @@ import mlflow  # noqa: F401  # once, rather than in every fork
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.tracking import Tracker
-from fgcme.tracking import relay as courier
-from fgcme.tracking import store as mlflow_store
+from fgcme.tracking import Tracker, retrying
 from fgcme.tracking.outbox import outbox_for
 from pipelines import cli
 from tests.integration.conftest import wait_for
@@ -52,7 +50,7 @@ def server(_server: Server) -> Server:
 
 @pytest.fixture
 def tracker(server: Server, tmp_path: Path) -> Tracker:
-    return Tracker(server.address, None, tmp_path / "storage" / "outbox")
+    return Tracker(server.address, outbox=tmp_path / "storage" / "outbox")
 
 
 @contextlib.contextmanager
@@ -160,7 +158,7 @@ def test_a_sweep_goes_on_while_its_server_is_away_for_a_while(
                 ended.write_text("." * (trial + 1))
             given.put(None)
             # An epoch never waited longer than for one answer that does not come.
-            assert done.get() < mlflow_store.PATIENCE_SECONDS + 6
+            assert done.get() < retrying.PATIENCE_SECONDS + 6
 
     with process(worker), process(driver) as driving:
         wait_for(lambda: ended.exists() and ended.stat().st_size >= 2, every=0.01)
@@ -242,8 +240,7 @@ def test_what_a_server_that_is_gone_for_good_has_missed_is_sent_by_sync(
 def test_a_run_that_a_silent_server_was_asked_for_is_made_once(
     server: Server, tracker: Tracker, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (courier, mlflow_store):
-        monkeypatch.setattr(module, "PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(retrying, "PATIENCE_SECONDS", 2.0)
     study = tracker.get_or_create_experiment("silent")
     tracker.create_run(study, "before")
     server.pause()
@@ -265,8 +262,7 @@ def test_a_run_that_a_silent_server_was_asked_for_is_made_once(
 def test_a_database_that_is_locked_for_long_does_not_hold_a_training_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (courier, mlflow_store):
-        monkeypatch.setattr(module, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(retrying, "PATIENCE_SECONDS", 1.0)
     tracker = make_tracker(tmp_path)
     study = tracker.get_or_create_experiment("locked")
     run = tracker.create_run(study, "run")

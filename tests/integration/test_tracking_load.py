@@ -17,9 +17,7 @@ import pytest
 import sqlalchemy
 from moto.server import ThreadedMotoServer
 
-from fgcme.tracking import Tracker
-from fgcme.tracking import relay as courier
-from fgcme.tracking import store as mlflow_store
+from fgcme.tracking import Tracker, retrying
 from tests.store import Server, make_tracker, serving
 
 pytestmark = pytest.mark.integration
@@ -33,8 +31,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_
 @pytest.fixture(autouse=True)
 def _any_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow this machine is: only what fails goes into the outbox."""
-    for module in (courier, mlflow_store):
-        monkeypatch.setattr(module, "PATIENCE_SECONDS", 200.0)
+    monkeypatch.setattr(retrying, "PATIENCE_SECONDS", 200.0)
 
 
 def trial(tracker: Tracker, study: str, parent: str, number: int, gate: Any) -> None:
@@ -153,7 +150,7 @@ def test_thirty_two_trials_log_to_a_server_on_postgresql_and_s3(
     # their first and wait for their second until they fail; the default is 15.
     environment = {**KEYS, "MLFLOW_S3_ENDPOINT_URL": address, "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "60"}
     with serving(Server(tmp_path, postgresql, f"s3://{BUCKET}/kept", environment)) as server:
-        tracker = Tracker(server.address, None, tmp_path / "storage" / "outbox")
+        tracker = Tracker(server.address, outbox=tmp_path / "storage" / "outbox")
         capfd.readouterr()
         study, parent = log_all_at_once(tracker)
         tracker.flush_outbox()

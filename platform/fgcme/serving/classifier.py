@@ -140,7 +140,7 @@ def input_example() -> pd.DataFrame:
 def pip_requirements(prepare: PrepareSettings) -> list[str]:
     """The packages, pinned to the versions installed here, that a model prepared this way needs to be served.
 
-    >>> sorted(line.partition("==")[0] for line in requirements(PrepareSettings()))[-3:]
+    >>> sorted(line.partition("==")[0] for line in pip_requirements(PrepareSettings()))[-3:]
     ['soundfile', 'torch', 'torchaudio']
     """
     names = [*_REQUIREMENTS, *_TORCH]

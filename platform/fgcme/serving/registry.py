@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError
 from fgcme.serving.classifier import FITTED_ARTIFACT, find_fitted_folder, package_model
-from fgcme.tracking import Tracker, require_store, resolve_uri
-from fgcme.tracking.tracker import mlflow_message
+from fgcme.tracking import Tracker, mlflow_message, require_store, resolve_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -127,7 +126,7 @@ def download_model(model_uri: str, tracking_uri: str | None, destination: Path) 
     Args:
         model_uri: `models:/name@alias`, `models:/name/version`, `runs:/id/model`, or a folder that holds a fitted model
             or a packaged one.
-        tracking_uri: the setting, see `fgcme.tracking.tracker.resolve_uri`; a folder needs none.
+        tracking_uri: the setting, see `fgcme.tracking.resolve_uri`; a folder needs none.
         destination: an empty folder for what has to be copied.
 
     Raises:

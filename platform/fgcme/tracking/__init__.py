@@ -1,18 +1,25 @@
 """MLflow runs, written at once or once their server is back."""
 
-from fgcme.tracking.outbox import Outbox, find_outboxes
-from fgcme.tracking.relay import LOCAL_ID_TAG, OutboxRelay
-from fgcme.tracking.store import is_permanent, sqlite_path
-from fgcme.tracking.tracker import Tracker, code_version_tags, prepare_store, require_store, resolve_uri
+from fgcme.tracking.code_version import code_version_tags
+from fgcme.tracking.entries import LOCAL_ID_TAG
+from fgcme.tracking.failures import is_permanent, mlflow_message
+from fgcme.tracking.outbox import Outbox, find_outboxes, outbox_for
+from fgcme.tracking.relay import OutboxRelay
+from fgcme.tracking.run_reader import RunReader
+from fgcme.tracking.store import prepare_store, require_store, resolve_uri, sqlite_path
+from fgcme.tracking.tracker import Tracker
 
 __all__ = [
     "LOCAL_ID_TAG",
     "Outbox",
     "OutboxRelay",
+    "RunReader",
     "Tracker",
     "code_version_tags",
     "find_outboxes",
     "is_permanent",
+    "mlflow_message",
+    "outbox_for",
     "prepare_store",
     "require_store",
     "resolve_uri",

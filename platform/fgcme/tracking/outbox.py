@@ -1,8 +1,14 @@
-"""Writes that wait on disk until the store of runs can be reached.
+"""Writes that wait on disk until the store of runs answers.
 
-A folder that all nodes share. Every process appends to a file of its own for each run, one JSON object a line; whoever
-finds the store again reads the files of a run together and removes them once all of it is sent. A program that is
-killed at any moment loses no line whose writing had returned, and leaves nothing that the next one stumbles over.
+The folder is shared by all nodes. For each run, every process appends to its own file, one JSON object a line; the
+process that sends merges the files of a run and deletes them once everything is sent. A process that is killed at any
+moment loses no line whose `append` had returned, and leaves nothing that disturbs the next one.
+
+<folder>/address            of the store
+<folder>/waiting/<run>/     a .jsonl file for each process
+<folder>/files/             copies of artifacts
+<folder>/runs/<local id>    the store's id of a run that was created, or nothing while it is not known
+<folder>/refused.jsonl      entries that the store will never accept, with the reason; their files are in refused/
 """
 
 from __future__ import annotations
@@ -24,15 +30,16 @@ from typing import IO, Any
 
 from fgcme.files import atomic_write, write_text
 
+# One write to a run, as JSON; `fgcme.tracking.entries` lists the kinds.
 Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Outbox:
-    """What waits for one store.
+    """The pending writes to one store.
 
     Attributes:
-        folder: made when the first thing is put into it.
+        folder: created with the first entry.
         address: of the store.
     """
 
@@ -40,80 +47,84 @@ class Outbox:
     address: str
 
     def append(self, run: str, entry: Entry) -> None:
-        """Keep an entry of a run, behind all that this process kept of it before.
+        """Add an entry of a run, behind all earlier ones of this process.
 
         When this returns, the entry survives the end of the process and of the machine.
 
         Raises:
-            OSError: the disk does not take it; nothing of it is kept then.
+            OSError: the disk is full; nothing of the entry is left on it.
         """
         line = json.dumps({"at": time.time_ns(), **entry}).encode() + b"\n"
-        path = self._waiting(run) / f"{socket.gethostname()}-{os.getpid()}.jsonl"
-        self._sign()
-        # Whoever sends removes files and folders that are sent, perhaps between two of these steps.
+        path = self._run_folder(run) / f"{socket.gethostname()}-{os.getpid()}.jsonl"
+        self._write_address()
+        # The sending process may delete the folder or the file between two of these steps.
         while True:
             path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError), path.open("a+b", buffering=0) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if os.fstat(file.fileno()).st_nlink:
-                    _append(file, line)
+                    _append_line(file, line)
                     return
 
     def has_pending(self, run: str) -> bool:
-        """Whether anything of a run waits."""
-        return bool(self._files(run))
+        """Whether entries of a run are pending."""
+        return bool(self._run_files(run))
 
     def pending_runs(self) -> list[str]:
-        """The runs of which something waits."""
+        """The runs with pending entries."""
         with suppress(FileNotFoundError):
             return sorted(path.name for path in (self.folder / "waiting").iterdir() if self.has_pending(path.name))
         return []
 
     def count_pending(self) -> int:
-        """How many entries wait."""
-        counted = 0
+        """The number of pending entries of all runs."""
+        count = 0
         for run in self.pending_runs():
-            for path in self._files(run):
+            for path in self._run_files(run):
                 with suppress(FileNotFoundError):
-                    counted += path.read_bytes().count(b"\n")
-        return counted
+                    count += path.read_bytes().count(b"\n")
+        return count
 
     def drain(self, run: str, send: Callable[[list[Entry]], None]) -> None:
-        """Hand all that waits of a run to `send`, in order, then forget it; to be called by the `sender` alone.
+        """Send all pending entries of a run and delete them; only for the holder of the `sending_lock`.
 
-        Entries of one process keep their order; those of several are merged by their time. What is appended meanwhile
-        is handed over as well. After an exception of `send` everything waits as before, and is handed over once more
-        from the start: sending twice must do no harm.
+        Entries of one process keep their order; those of several are merged by time. Entries that are appended
+        meanwhile are sent as well.
+
+        Args:
+            run: the run.
+            send: called with entries, in order. After an exception everything stays pending and is sent again from the
+                start, so sending an entry twice must do no harm.
         """
         read: dict[Path, int] = {}
         sent: list[Entry] = []
-        while files := self._files(run):
-            fresh: list[list[Entry]] = []
+        while files := self._run_files(run):
+            new: list[list[Entry]] = []
             for path in files:
-                lines = _lines(path, read.get(path, 0))
+                lines = _whole_lines(path, read.get(path, 0))
                 read[path] = read.get(path, 0) + sum(map(len, lines))
-                fresh.append([json.loads(line) for line in lines])
-            entries = list(heapq.merge(*fresh, key=lambda entry: entry["at"]))
+                new.append([json.loads(line) for line in lines])
+            entries = list(heapq.merge(*new, key=lambda entry: entry["at"]))
             if entries:
                 send(entries)
                 sent += entries
                 continue
             for path in files:
-                if _remove(path, read[path]):
-                    # A file of this name that comes later is another one.
+                if _delete_if_read(path, read[path]):
+                    # A later file with this name starts from its first line.
                     del read[path]
         with suppress(OSError):
-            self._waiting(run).rmdir()
+            self._run_folder(run).rmdir()
         for entry in sent:
             if "kept" in entry:
                 shutil.rmtree(self.copied_file(entry["kept"]).parent, ignore_errors=True)
 
     @contextmanager
     def sending_lock(self, wait: bool) -> Iterator[bool]:
-        """A block that one process alone is in, on all nodes; yields whether that is this one.
+        """A block for one process at a time, on all nodes; yields whether this one got the lock.
 
         Args:
-            wait: until whoever is in it has left, instead of yielding False.
+            wait: until the lock is free; if false, yield False at once when it is not.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "sending.lock").open("a") as lock:
@@ -125,7 +136,11 @@ class Outbox:
             yield True
 
     def copy_file(self, path: Path) -> str:
-        """Copy a file or folder, for an entry to name under `kept`; it is removed when the entry is sent."""
+        """Copy a file or folder into the outbox until the entry with this name under `kept` is sent.
+
+        Returns:
+            The name, which `copied_file` takes.
+        """
         name = f"{uuid.uuid4().hex}/{path.name}"
         copy = self.copied_file(name)
         copy.parent.mkdir(parents=True)
@@ -137,50 +152,58 @@ class Outbox:
         return name
 
     def copied_file(self, name: str) -> Path:
-        """Where something is that was kept."""
+        """Where the copy is that `copy_file` made."""
         return self.folder / "files" / name
 
-    def save_run_id(self, local: str, run: str | None) -> None:
-        """Note which run of the store a local id stands for, for good and for all processes.
+    def save_run_id(self, local_id: str, run: str | None) -> None:
+        """Save which run of the store a local id stands for, for all processes and for good.
 
-        None says that the store is about to be asked, or was, to make it: its answer may get lost.
+        Args:
+            local_id: the local id.
+            run: the store's id; None before the store is asked to create the run, since its reply may get lost.
         """
         (self.folder / "runs").mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / "runs" / local, run or "")
+        write_text(self.folder / "runs" / local_id, run or "")
 
-    def run_id(self, local: str) -> str | None:
-        """The run that a local id stands for, if it is known."""
+    def run_id(self, local_id: str) -> str | None:
+        """The store's id of the run that a local id stands for, if it is known."""
         with suppress(FileNotFoundError):
-            return (self.folder / "runs" / local).read_text(encoding="utf-8") or None
+            return (self.folder / "runs" / local_id).read_text(encoding="utf-8") or None
         return None
 
-    def was_requested(self, local: str) -> bool:
-        """Whether the store has been asked to make a run, whatever came of it."""
-        return (self.folder / "runs" / local).exists()
+    def was_requested(self, local_id: str) -> bool:
+        """Whether the store was asked to create the run, even if no reply came."""
+        return (self.folder / "runs" / local_id).exists()
 
     @property
     def rejected_file(self) -> Path:
-        """The file of all entries that the store would not take, each with its reason; there if there are any."""
+        """The entries that the store will never accept, each with the reason; missing if there are none."""
         return self.folder / "refused.jsonl"
 
     def reject(self, run: str, entry: Entry, reason: str) -> None:
-        """Set aside an entry that the store will never take; by the `sender` alone."""
+        """Set an entry aside that the store will never accept; only for the holder of the `sending_lock`.
+
+        Args:
+            run: of the entry.
+            entry: as `drain` handed it to `send`.
+            reason: a sentence for the user.
+        """
         if "kept" in entry:
             aside = self.folder / "refused" / entry["kept"]
             aside.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):
                 self.copied_file(entry["kept"]).rename(aside)
         with self.rejected_file.open("a+b", buffering=0) as file:
-            _append(file, json.dumps({"run": run, "reason": reason, **entry}).encode() + b"\n")
+            _append_line(file, json.dumps({"run": run, "reason": reason, **entry}).encode() + b"\n")
 
-    def _waiting(self, run: str) -> Path:
+    def _run_folder(self, run: str) -> Path:
         return self.folder / "waiting" / run
 
-    def _files(self, run: str) -> list[Path]:
-        return sorted(self._waiting(run).glob("*.jsonl"))
+    def _run_files(self, run: str) -> list[Path]:
+        return sorted(self._run_folder(run).glob("*.jsonl"))
 
-    def _sign(self) -> None:
-        """Say which store this is for. Only the owner may read it: an address may hold a password."""
+    def _write_address(self) -> None:
+        """Write the store's address, readable for the owner alone: it may hold a password."""
         path = self.folder / "address"
         if path.exists():
             return
@@ -196,12 +219,12 @@ def outbox_for(folder: Path, address: str) -> Outbox:
 
 
 def find_outboxes(folder: Path) -> list[Outbox]:
-    """All outboxes that a folder holds."""
+    """All outboxes in a folder."""
     return [Outbox(path.parent, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/address"))]
 
 
-def _append(file: IO[bytes], line: bytes) -> None:
-    """Write a line, whole or not at all, in the place of what a killed program may have left of its last one."""
+def _append_line(file: IO[bytes], line: bytes) -> None:
+    """Append a line, whole or not at all; replaces half a line that a killed process left."""
     end = file.seek(0, os.SEEK_END)
     file.seek(max(0, end - 1))
     if file.read(1) not in (b"\n", b""):
@@ -218,19 +241,19 @@ def _append(file: IO[bytes], line: bytes) -> None:
         raise
 
 
-def _lines(path: Path, start: int) -> list[bytes]:
-    """The whole lines of a file from a position on."""
+def _whole_lines(path: Path, start: int) -> list[bytes]:
+    """The whole lines of a file after a position in bytes."""
     with path.open("rb") as file:
         file.seek(start)
         return [line for line in file.read().splitlines(keepends=True) if line.endswith(b"\n")]
 
 
-def _remove(path: Path, end: int) -> bool:
-    """Remove a file of which all up to a position is sent, unless a line has come in since; returns whether it went."""
+def _delete_if_read(path: Path, end: int) -> bool:
+    """Delete a file unless it has lines after a position in bytes; returns whether it was deleted."""
     with path.open("rb") as file:
-        # Whoever appends holds this lock until the line is whole; the part of a line was left by a killed program.
+        # `append` holds this lock while it writes, so half a line is from a killed process.
         fcntl.flock(file, fcntl.LOCK_EX)
-        if _lines(path, end):
+        if _whole_lines(path, end):
             return False
         path.unlink()
         return True

@@ -1,4 +1,4 @@
-"""The outbox keeps what it has taken, in order, whoever is killed; and it is sent by one at a time."""
+"""The outbox loses no entry, whatever is killed; and one process sends at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def outbox(tmp_path: Path) -> Outbox:
 
 
 def numbers(outbox: Outbox, run: str = RUN) -> list[Any]:
-    """Takes all entries of a run out of an outbox."""
+    """Drain a run; the numbers of its entries."""
     taken: list[Entry] = []
     outbox.drain(run, taken.extend)
     return [entry["number"] for entry in taken]
@@ -37,14 +37,14 @@ def waiting_file(outbox: Outbox) -> Path:
     return path
 
 
-def in_a_process(work: Callable[[], object]) -> None:
+def run_in_process(work: Callable[[], object]) -> None:
     process = PROCESSES.Process(target=work)
     process.start()
     process.join(timeout=60)
     assert process.exitcode == 0
 
 
-def test_what_was_put_in_comes_out_once_and_in_order(outbox: Outbox) -> None:
+def test_entries_come_out_once_and_in_order(outbox: Outbox) -> None:
     assert not outbox.has_pending(RUN)
     for number in range(5):
         outbox.append(RUN, {"number": number})
@@ -58,16 +58,16 @@ def test_what_was_put_in_comes_out_once_and_in_order(outbox: Outbox) -> None:
     assert numbers(outbox) == []
 
 
-def test_entries_of_several_processes_come_out_by_their_time(outbox: Outbox) -> None:
+def test_entries_of_several_processes_are_merged_by_time(outbox: Outbox) -> None:
     outbox.append(RUN, {"number": 0})
     for number in (1, 2):
-        in_a_process(lambda number=number: outbox.append(RUN, {"number": number}))  # type: ignore[misc]
+        run_in_process(lambda number=number: outbox.append(RUN, {"number": number}))  # type: ignore[misc]
     outbox.append(RUN, {"number": 3})
     assert len(list((outbox.folder / "waiting" / RUN).iterdir())) == 3
     assert numbers(outbox) == [0, 1, 2, 3]
 
 
-def test_a_clock_that_is_set_back_does_not_change_the_order_within_a_process(
+def test_a_clock_that_is_set_back_does_not_change_the_order_withrun_in_process(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number, now in enumerate([100, 50, 70]):
@@ -76,7 +76,7 @@ def test_a_clock_that_is_set_back_does_not_change_the_order_within_a_process(
     assert numbers(outbox) == [0, 1, 2]
 
 
-def test_when_sending_fails_everything_waits_on_and_comes_again(outbox: Outbox) -> None:
+def test_entries_stay_pending_when_sending_fails(outbox: Outbox) -> None:
     for number in range(3):
         outbox.append(RUN, {"number": number})
 
@@ -88,7 +88,7 @@ def test_when_sending_fails_everything_waits_on_and_comes_again(outbox: Outbox) 
     assert numbers(outbox) == [0, 1, 2]
 
 
-def test_what_comes_in_while_sending_is_sent_too(outbox: Outbox) -> None:
+def test_entries_appended_while_sending_are_sent_too(outbox: Outbox) -> None:
     outbox.append(RUN, {"number": 0})
     taken: list[int] = []
 
@@ -102,13 +102,13 @@ def test_what_comes_in_while_sending_is_sent_too(outbox: Outbox) -> None:
     assert not outbox.has_pending(RUN)
 
 
-def test_the_part_of_a_line_that_a_killed_program_left_is_nobodys_entry(outbox: Outbox) -> None:
+def test_half_a_line_of_a_killed_process_is_dropped(outbox: Outbox) -> None:
     for number in range(2):
         outbox.append(RUN, {"number": number})
     path = waiting_file(outbox)
     with path.open("ab") as file:
         file.write(b'{"at": 1, "numb')
-    # The next program with this process id goes on behind the last whole line.
+    # A later process with the same id appends behind the last whole line.
     outbox.append(RUN, {"number": 2})
     assert path.read_bytes().count(b"\n") == 3
     with path.open("ab") as file:
@@ -117,7 +117,7 @@ def test_the_part_of_a_line_that_a_killed_program_left_is_nobodys_entry(outbox: 
     assert not outbox.has_pending(RUN)
 
 
-def test_a_killed_program_loses_nothing_that_it_had_put_in(outbox: Outbox) -> None:
+def test_a_killed_process_loses_no_appended_entry(outbox: Outbox) -> None:
     for _ in range(3):
         receiving, sending = PROCESSES.Pipe(duplex=False)
 
@@ -137,12 +137,12 @@ def test_a_killed_program_loses_nothing_that_it_had_put_in(outbox: Outbox) -> No
         while receiving.poll():
             last = receiving.recv()
         found = numbers(outbox)
-        # One more may be there, of which the program was not told any more.
+        # One more may be written, whose `append` had not returned.
         assert found == list(range(len(found)))
         assert len(found) in (last + 1, last + 2)
 
 
-def test_nothing_gets_lost_or_doubled_while_several_write_and_others_send(outbox: Outbox, tmp_path: Path) -> None:
+def test_no_entry_is_lost_or_sent_twice_while_several_processes_write_and_send(outbox: Outbox, tmp_path: Path) -> None:
     writers, each = 3, 150
     sent = tmp_path / "sent"
 
@@ -176,12 +176,12 @@ def test_nothing_gets_lost_or_doubled_while_several_write_and_others_send(outbox
         assert [number for of, number in found if of == writer] == list(range(each))
 
 
-def test_a_full_disk_is_an_error_and_leaves_whole_what_was_there(outbox: Outbox) -> None:
+def test_a_full_disk_is_an_error_and_damages_no_earlier_entry(outbox: Outbox) -> None:
     outbox.append(RUN, {"number": 0})
     size = waiting_file(outbox).stat().st_size
 
     def fill() -> None:
-        # The same process id is the same file.
+        # Append to the file that is already there.
         waiting_file(outbox).rename(waiting_file(outbox).with_name(f"{os.uname().nodename}-{os.getpid()}.jsonl"))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, resource.RLIM_INFINITY))
@@ -191,44 +191,44 @@ def test_a_full_disk_is_an_error_and_leaves_whole_what_was_there(outbox: Outbox)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         outbox.append(RUN, {"number": 2})
 
-    in_a_process(fill)
+    run_in_process(fill)
     assert numbers(outbox) == [0, 2]
 
 
-def test_one_sends_at_a_time(outbox: Outbox) -> None:
+def test_one_process_at_a_time_holds_the_sending_lock(outbox: Outbox) -> None:
     with outbox.sending_lock(wait=False) as first, outbox.sending_lock(wait=False) as second:
         assert (first, second) == (True, False)
     with outbox.sending_lock(wait=True) as later:
         assert later
 
 
-def test_a_local_id_stands_for_its_run_in_every_process(outbox: Outbox) -> None:
+def test_a_saved_run_id_is_known_to_every_process(outbox: Outbox) -> None:
     local = "local-1"
     assert outbox.run_id(local) is None
     assert not outbox.was_requested(local)
-    in_a_process(lambda: outbox.save_run_id(local, None))
+    run_in_process(lambda: outbox.save_run_id(local, None))
     assert outbox.run_id(local) is None
     assert outbox.was_requested(local)
-    in_a_process(lambda: outbox.save_run_id(local, RUN))
+    run_in_process(lambda: outbox.save_run_id(local, RUN))
     assert outbox.run_id(local) == RUN
 
 
-def test_files_are_copied_and_removed_when_they_are_sent(outbox: Outbox, tmp_path: Path) -> None:
+def test_copied_files_are_deleted_when_their_entry_is_sent(outbox: Outbox, tmp_path: Path) -> None:
     model = tmp_path / "model"
     (model / "deep").mkdir(parents=True)
     (model / "deep" / "weights").write_text("before")
-    kept = outbox.copy_file(model)
+    name = outbox.copy_file(model)
     (model / "deep" / "weights").write_text("after")
-    outbox.append(RUN, {"number": 0, "kept": kept})
+    outbox.append(RUN, {"number": 0, "kept": name})
     with pytest.raises(ConnectionError):
         outbox.drain(RUN, lambda entries: (_ for _ in ()).throw(ConnectionError()))
-    assert outbox.copied_file(kept).name == "model"
-    assert (outbox.copied_file(kept) / "deep" / "weights").read_text() == "before"
+    assert outbox.copied_file(name).name == "model"
+    assert (outbox.copied_file(name) / "deep" / "weights").read_text() == "before"
     assert numbers(outbox) == [0]
     assert list((outbox.folder / "files").iterdir()) == []
 
 
-def test_what_is_refused_is_set_aside_with_its_reason_and_its_file(outbox: Outbox, tmp_path: Path) -> None:
+def test_a_rejected_entry_is_kept_with_its_reason_and_its_file(outbox: Outbox, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("a,b\n")
     entry = {"number": 0, "kept": outbox.copy_file(tmp_path / "table.csv")}
     outbox.append(RUN, entry)
@@ -238,7 +238,7 @@ def test_what_is_refused_is_set_aside_with_its_reason_and_its_file(outbox: Outbo
     assert [path.read_text() for path in (outbox.folder / "refused").rglob("table.csv")] == ["a,b\n"]
 
 
-def test_each_store_has_an_outbox_of_its_own_which_knows_its_address(tmp_path: Path) -> None:
+def test_each_store_has_its_own_outbox_with_its_address(tmp_path: Path) -> None:
     for address in ("http://user:secret@one:5000", "sqlite:////data/mlflow.db"):
         outbox_for(tmp_path, address).append(RUN, {"number": address})
     found = find_outboxes(tmp_path)
@@ -249,7 +249,7 @@ def test_each_store_has_an_outbox_of_its_own_which_knows_its_address(tmp_path: P
     assert {(outbox.folder / "address").stat().st_mode & 0o777 for outbox in found} == {0o600}
 
 
-def test_looking_into_an_outbox_makes_none(outbox: Outbox, tmp_path: Path) -> None:
+def test_reading_an_outbox_creates_no_files(outbox: Outbox, tmp_path: Path) -> None:
     assert outbox.pending_runs() == []
     assert not outbox.has_pending(RUN)
     assert outbox.count_pending() == 0

@@ -1,0 +1,180 @@
+"""What is recorded of runs: finding them, their metrics and their artifacts."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from fgcme.errors import UserError
+from fgcme.tracking.entries import LOCAL_ID_TAG, LOCAL_PREFIX, resolve_run_id
+from fgcme.tracking.failures import mlflow_message
+from fgcme.tracking.outbox import outbox_for
+from fgcme.tracking.store import mlflow_client, query_store, require_available
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+# Fewer characters of a run's id are taken for a name.
+_PREFIX_LENGTH = 6
+_RUN_ID_LENGTH = 32
+
+
+@dataclass(frozen=True)
+class RunReader:
+    """Reads the runs of one store. Cheap to create and to pickle: it connects when it is first used.
+
+    All methods take the id of a run, or the local id it had while the store was away.
+
+    Attributes:
+        uri: as `resolve_uri` returns it, of a store that `prepare_store` or `require_store` has checked.
+        outbox: folder that all nodes share, where writes wait while the store is away.
+    """
+
+    uri: str
+    outbox: Path | None = field(default=None, kw_only=True)
+
+    @property
+    def client(self) -> MlflowClient:
+        """MLflow's own client of this store."""
+        return mlflow_client(self.uri)
+
+    def find_run(self, run: str) -> Run:
+        """The run that a user means.
+
+        Args:
+            run: an id, the first six or more characters of one, a name, or `latest`: the newest run without a parent.
+
+        Raises:
+            UserError: there is no such run, or more than one.
+        """
+        if run == "latest":
+            found = self._search("tags.`mlflow.parentRunId` IS NULL", 1)
+            if not found:
+                raise UserError(f"no runs are recorded at {self.uri}; make one with `fgcme train`")
+            return found[0]
+        if run.startswith(LOCAL_PREFIX):
+            found = self._search(f"tags.`{LOCAL_ID_TAG}` = '{run}'", 1) if re.fullmatch(r"[\w-]+", run) else []
+            if not found:
+                raise UserError(f"run {run!r} is not recorded at {self.uri} yet; send what waits with `fgcme sync`")
+            return found[0]
+        if re.fullmatch(rf"[0-9a-f]{{{_PREFIX_LENGTH},{_RUN_ID_LENGTH}}}", run):
+            found = self._search(f"attributes.run_id LIKE '{run}%'", 5)
+            if found:
+                return _single(found, f"run ids begin with {run!r}")
+        quote = '"' if "'" in run else "'"
+        found = [] if '"' in run and "'" in run else self._search(f"attributes.run_name = {quote}{run}{quote}", 5)
+        if not found:
+            raise UserError(
+                f"run {run!r} is not recorded at {self.uri}; give its id, the id's first {_PREFIX_LENGTH} or more "
+                "characters, its name, or `latest`"
+            )
+        return _single(found, f"runs are called {run!r}")
+
+    def child_runs(self, run_id: str) -> list[Run]:
+        """The runs below a run, oldest first."""
+        return self._search(f"tags.`mlflow.parentRunId` = '{self._resolve(run_id)}'", None)[::-1]
+
+    def metric_history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """All (step, value) of a metric, sorted by step; values of one step in the order in which they were logged."""
+        run = self._resolve(run_id)
+        values = query_store(self.uri, lambda: self.client.get_metric_history(run, metric))
+        return [(int(value.step), float(value.value)) for value in sorted(values, key=lambda value: int(value.step))]
+
+    def has_artifact(self, run_id: str, path: str) -> bool:
+        """Whether a run has an artifact at this path."""
+        run, folder = self._resolve(run_id), path.rpartition("/")[0] or None
+        entries = query_store(self.uri, lambda: self.client.list_artifacts(run, folder))
+        return any(entry.path == path for entry in entries)
+
+    def download_artifact(self, run_id: str, path: str, destination: Path) -> Path:
+        """Copy an artifact of a run, a file or a folder.
+
+        Args:
+            run_id: the run.
+            path: of the artifact.
+            destination: an existing folder to copy it into.
+
+        Returns:
+            Where the copy is.
+
+        Raises:
+            UserError: the run has no such artifact, or the store does not answer.
+        """
+        from mlflow.exceptions import MlflowException
+
+        run = self._resolve(run_id)
+        try:
+            return Path(self.client.download_artifacts(run, path, str(destination)))
+        except (MlflowException, OSError) as error:
+            require_available(self.uri)
+            raise UserError(f"run {run_id} has no artifact {path!r} ({mlflow_message(error)})") from None
+
+    def load_yaml(self, run_id: str, path: str) -> Any:
+        """The content of a YAML artifact.
+
+        Raises:
+            UserError: the run has no such artifact, or it is not YAML.
+        """
+        try:
+            return yaml.safe_load(self._load_text(run_id, path))
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UserError(f"run {run_id}: artifact {path!r} is not YAML ({mlflow_message(error)})") from None
+
+    def load_json(self, run_id: str, path: str) -> Any:
+        """The content of a JSON artifact. `load_yaml` would read 1e-05 as text.
+
+        Raises:
+            UserError: the run has no such artifact, or it is not JSON.
+        """
+        try:
+            return json.loads(self._load_text(run_id, path))
+        except ValueError as error:
+            raise UserError(f"run {run_id}: artifact {path!r} is not JSON ({mlflow_message(error)})") from None
+
+    def _load_text(self, run_id: str, path: str) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            return self.download_artifact(run_id, path, Path(folder)).read_text(encoding="utf-8")
+
+    def _resolve(self, run_id: str) -> str:
+        """The id by which the store knows a run."""
+        if not run_id.startswith(LOCAL_PREFIX):
+            return run_id
+        outbox = outbox_for(self.outbox, self.uri) if self.outbox else None
+        return query_store(self.uri, lambda: resolve_run_id(self.client, run_id, outbox))
+
+    def _search(self, condition: str, limit: int | None) -> list[Run]:
+        """Runs of all experiments that meet a condition, newest first."""
+
+        def search() -> list[Run]:
+            experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+            runs: list[Run] = []
+            token = None
+            while experiments and (limit is None or len(runs) < limit):
+                page = self.client.search_runs(
+                    experiments,
+                    condition,
+                    max_results=limit or 1000,
+                    order_by=["attributes.start_time DESC"],
+                    page_token=token,
+                )
+                runs += page
+                token = page.token
+                if not token:
+                    break
+            return runs
+
+        return query_store(self.uri, search)
+
+
+def _single(runs: list[Run], what: str) -> Run:
+    if len(runs) > 1:
+        ids = ", ".join(run.info.run_id for run in runs[:4])
+        raise UserError(f"{len(runs)} or more {what}; give one id ({ids}{', ...' if len(runs) > 4 else ''})")
+    return runs[0]
