@@ -1,4 +1,4 @@
-"""Predict: the emotion of recordings, of each utterance and of each of its words, by a model from anywhere."""
+"""Predict: the emotion of recordings, of each utterance and each of its words."""
 
 from __future__ import annotations
 
@@ -26,48 +26,49 @@ def predict(
     folder: Path | None = None,
     tracking_uri: str | None = None,
 ) -> int:
-    """Predict each file and print the answers as they come; a file that cannot be is one line on standard error.
+    """Predict each file and print the answers one by one; a file with an error is one line on standard error.
 
     Args:
         model_uri: `models:/name@alias`, `models:/name/version`, `runs:/id/model` or a folder.
-        audio: the files, one utterance each.
-        texts: what is said: one text for all files, or one for each of them in their order.
-        output: `table` to read, `json` with one object a line, `csv`, or Praat's `textgrid`.
-        folder: for `textgrid`, where `<audio stem>.TextGrid` goes; one file alone may be printed instead.
+        audio: sound files, one utterance each.
+        texts: the transcripts: one for all files, or one for each in order.
+        output: `table` for people, `json` with one object a line, `csv`, or Praat's `textgrid`.
+        folder: for `textgrid`, gets `<audio stem>.TextGrid`; a single file may be printed instead.
         tracking_uri: where the model is registered, see `fgcme.tracking.resolve_uri`.
 
     Returns:
         The program's exit status: 0, or 1 when a file could not be predicted.
 
     Raises:
-        UserError: there is no such model, a text is missing, or the grids cannot go where they should.
+        UserError: there is no such model, a transcript is missing, or `folder` cannot be used.
     """
-    said = _texts(audio, texts)
+    transcripts = _match_texts(audio, texts)
     _check_folder(audio, output, folder)
-    # Wrong arguments are refused before the seconds that torch takes to import.
+    # Importing torch takes seconds: check the arguments first.
     from fgcme.data import reads_test_audio
     from fgcme.serving.classifier import Classifier
     from fgcme.serving.registry import download_model
 
-    with tempfile.TemporaryDirectory() as copies:
-        classifier = Classifier(download_model(model_uri, tracking_uri, Path(copies)))
+    with tempfile.TemporaryDirectory() as downloads:
+        classifier = Classifier(download_model(model_uri, tracking_uri, Path(downloads)))
         if reads_test_audio(classifier.spec.model):
             print(
                 "the model was trained on audio normalised by speaker; each recording is normalised by itself here",
                 file=sys.stderr,
                 flush=True,
             )
-        refused = 0
-        for number, (path, text) in enumerate(zip(audio, said, strict=True)):
-            answer = _answer(classifier, path, text)
+        failed = 0
+        for number, (path, text) in enumerate(zip(audio, transcripts, strict=True)):
+            answer = _predict_file(classifier, path, text)
             if answer is None:
-                refused += 1
+                failed += 1
             else:
-                _write(answer, output, folder, first=number == refused)
-    return 1 if refused else 0
+                _print_answer(answer, output, folder, first=number == failed)
+    return 1 if failed else 0
 
 
-def _answer(classifier: Classifier, path: Path, text: str) -> Answer | None:
+def _predict_file(classifier: Classifier, path: Path, text: str) -> Answer | None:
+    """The answer for one file, or None after a line on standard error."""
     from fgcme import audio
     from fgcme.errors import DataError
     from fgcme.report.predictions import Answer
@@ -76,7 +77,7 @@ def _answer(classifier: Classifier, path: Path, text: str) -> Answer | None:
         samples = audio.read(path)
         prediction = classifier.predict(samples, text)
     except DataError as error:
-        # An error of the audio names the file itself.
+        # The message of an AudioError has the path.
         name = "" if isinstance(error, audio.AudioError) else f"{path}: "
         print(f"{name}{error.message}", file=sys.stderr, flush=True)
     else:
@@ -84,7 +85,7 @@ def _answer(classifier: Classifier, path: Path, text: str) -> Answer | None:
     return None
 
 
-def _write(answer: Answer, output: Format, folder: Path | None, first: bool) -> None:
+def _print_answer(answer: Answer, output: Format, folder: Path | None, first: bool) -> None:
     from fgcme.report.predictions import csv_header, to_csv, to_json, to_table, to_textgrid
 
     if output == "json":
@@ -103,7 +104,8 @@ def _write(answer: Answer, output: Format, folder: Path | None, first: bool) -> 
         print(path, flush=True)
 
 
-def _texts(audio: Sequence[Path], texts: Sequence[str]) -> list[str]:
+def _match_texts(audio: Sequence[Path], texts: Sequence[str]) -> list[str]:
+    """One transcript for each file."""
     if not audio:
         raise UserError('no audio is given: fgcme predict MODEL some.wav --text "what is said"')
     if not texts:
@@ -119,7 +121,7 @@ def _texts(audio: Sequence[Path], texts: Sequence[str]) -> list[str]:
 def _check_folder(audio: Sequence[Path], output: Format, folder: Path | None) -> None:
     if output != "textgrid":
         if folder is not None:
-            raise UserError(f"--output is for TextGrids; send {output} to a file with >")
+            raise UserError(f"--output is for --format textgrid only; write a {output} to a file with `>`")
         return
     if folder is None:
         if len(audio) > 1:
@@ -133,4 +135,6 @@ def _check_folder(audio: Sequence[Path], output: Format, folder: Path | None) ->
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder}: no folder for TextGrids can be made here ({error.strerror})") from None
+        raise UserError(
+            f"{folder}: cannot be made a folder for TextGrids ({error.strerror}); give another one with --output"
+        ) from None

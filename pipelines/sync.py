@@ -1,4 +1,4 @@
-"""Sync: sends what the store of runs could not take while it was away."""
+"""Sync: sends to MLflow what could not be recorded while its server was away."""
 
 from __future__ import annotations
 
@@ -10,43 +10,47 @@ from pipelines.runs.records import OUTBOX_FOLDER
 
 
 def run(storage: Path) -> int:
-    """Send all that waits in a storage folder, each to the store that it was meant for.
+    """Send all pending writes in a storage folder, each to its store.
 
-    May be run at any time, by several at once, and while trainings go on: what one sends no other sends again.
+    Safe at any time: while trainings run, and several at once, since only one process sends at a time.
 
     Args:
-        storage: the folder that results go to (`storage.path`).
+        storage: the folder of the results (`storage.path`).
 
     Returns:
-        The exit status: 0, or 1 if a store has refused something, now or before.
+        The exit status: 0, or 1 if a store has refused a write, now or before.
 
     Raises:
-        UserError: a store does not answer, or not for all of it; what waits waits on.
+        UserError: there is no such folder, or not all could be sent; the rest stays pending.
     """
     if not storage.is_dir():
-        raise UserError(f"{storage}: no such folder; name the one that results go to with --storage")
-    found = find_outboxes(storage / OUTBOX_FOLDER)
-    waiting = [outbox for outbox in found if outbox.pending_runs()]
-    if not waiting:
+        raise UserError(f"{storage}: no such folder; give the folder of the results (storage.path) with --storage")
+    outboxes = find_outboxes(storage / OUTBOX_FOLDER)
+    pending = [outbox for outbox in outboxes if outbox.pending_runs()]
+    if not pending:
         print(f"{storage}: nothing waits to be sent")
-    left = [sentence for outbox in waiting if (sentence := _send(outbox))]
-    if left:
-        raise UserError("; ".join(left))
-    refused = [outbox.rejected_file for outbox in found if outbox.rejected_file.exists()]
-    for path in refused:
-        print(f"what was refused, and why, is in {path}; remove it when it is dealt with")
-    return 1 if refused else 0
+    problems = [sentence for outbox in pending if (sentence := _send(outbox))]
+    if problems:
+        raise UserError("; ".join(problems))
+    rejected = [outbox.rejected_file for outbox in outboxes if outbox.rejected_file.exists()]
+    for path in rejected:
+        print(f"MLflow refused some writes: see {path} for the reasons, and delete it when you have dealt with them")
+    return 1 if rejected else 0
 
 
 def _send(outbox: Outbox) -> str | None:
-    """Send what waits for one store; returns what is left, and why, if anything is."""
-    sent = OutboxRelay(outbox).send_pending(wait=True)
-    if sent.writes:
-        print(f"{without_passwords(outbox.address)}: {sent.writes} writes of {len(sent.runs)} runs sent", flush=True)
-    for sentence in sent.rejected:
+    """Send the pending writes to one store; returns a sentence if some are left."""
+    report = OutboxRelay(outbox).send_pending(wait=True)
+    if report.writes:
+        address = without_passwords(outbox.address)
+        print(f"{address}: sent {report.writes} writes of {len(report.runs)} runs", flush=True)
+    for sentence in report.rejected:
         print(without_passwords(sentence))
     left = outbox.pending_runs()
     if not left:
         return None
-    reason = sent.problem or f"{outbox.address}: run {left[0]} cannot be sent ({sent.stuck.get(left[0], 'busy')})"
-    return f"{reason}. Nothing is lost: {outbox.count_pending()} writes of {len(left)} runs wait in {outbox.folder}"
+    reason = report.problem or f"{outbox.address}: run {left[0]} cannot be sent ({report.stuck.get(left[0], 'busy')})"
+    return (
+        f"{reason}. Nothing is lost: {outbox.count_pending()} writes of {len(left)} runs wait in {outbox.folder}; "
+        "run `fgcme sync` again later"
+    )

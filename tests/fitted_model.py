@@ -1,4 +1,4 @@
-"""A small fitted model, real in everything but its training, and recordings for it."""
+"""A small fitted model with random weights, and recordings for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORDS = ["dogs", "are", "sitting", "by", "the", "door"]
 
 
 def save_fitted(folder: Path, method: str = "uniform", selection: str = "dev", fold: int = 0) -> Path:
-    """Write a small model with drawn weights into a folder."""
+    """Write a small model with random weights into a folder."""
     settings = ModelSettings.model_validate(
         {
             "acoustic": {"channels": [8, 8], "kernels": [3, 2]},
@@ -29,7 +29,7 @@ def save_fitted(folder: Path, method: str = "uniform", selection: str = "dev", f
     prepare = PrepareSettings.model_validate({"alignment": {"method": method}, "features": {"bins": 20}})
     torch.manual_seed(fold)
     model = build_model(settings, frame_size=20, vocabulary_size=len(WORDS) + 2, classes=len(CLASSES))
-    card = fitted.ModelSpec(
+    spec = fitted.ModelSpec(
         model=settings,
         prepare=prepare,
         classes=CLASSES,
@@ -38,7 +38,7 @@ def save_fitted(folder: Path, method: str = "uniform", selection: str = "dev", f
         frame_limit=3000,
         origin={"corpus": "demo", "protocol": "demo/4class", "selection": selection, "fold": fold, "seed": 0},
     )
-    fitted.save(folder, model, card)
+    fitted.save(folder, model, spec)
     return folder
 
 

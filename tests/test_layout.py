@@ -154,9 +154,6 @@ WITHOUT_MIRROR = {
     "fgcme.report.content",
     "fgcme.report.formatting",
     "fgcme.report.html",
-    "fgcme.serving.registry",
-    "fgcme.serving.served_model",
-    "pipelines.sync",
 }
 TOO_LONG = {
     "pipelines.report",

@@ -1,4 +1,4 @@
-"""What a run of MLflow says of where its numbers come from, and whether they can be gone on with."""
+"""What a run in MLflow says about the origin of its numbers, and whether it can be resumed."""
 
 from __future__ import annotations
 
@@ -10,19 +10,26 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment, parse_experiment
 from fgcme.tracking import LOCAL_ID_TAG, Tracker, code_version_tags, prepare_store, resolve_uri
 
-# In the storage folder, which all nodes share.
+# A subfolder of the storage folder, which all nodes share.
 OUTBOX_FOLDER = "outbox"
-# Tags: the code that a run was begun with, and that it was last gone on with.
+# Tags: the commit that started a run, and the one that last resumed it.
 COMMIT_TAG, RESUMED_COMMIT_TAG = "fgcme.commit", "fgcme.commit.resumed"
 UNTUNED_NOTE = "  optimistic: this configuration was chosen on speakers that are test speakers here; without them:"
-# How the work is spread over machines, and where the corpus lies, do not decide its result.
+# The result does not depend on machines, nor on where the corpus is.
 _IRRELEVANT = ("scaling.", "tracking.", "prepare.folder", "corpus.root")
 
 
 def open_store(experiment: Experiment, storage: Path) -> Tracker:
-    """Where an experiment's runs are recorded, ready for many writers; artifacts go to the storage folder.
+    """The tracker of an experiment's runs, in a store that is ready for many writers.
 
-    What waits in the storage folder's outbox is sent first, so that what is read of a run is all there is.
+    Pending writes in the storage folder's outbox are sent first, so that runs are read complete.
+
+    Args:
+        experiment: its `tracking.uri` says where runs are recorded.
+        storage: the storage folder, for artifacts and the outbox.
+
+    Raises:
+        UserError: the store cannot be used.
     """
     uri = resolve_uri(experiment.tracking.uri)
     prepare_store(uri)
@@ -34,7 +41,14 @@ def open_store(experiment: Experiment, storage: Path) -> Tracker:
 def describe_participants(
     experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment, plan: str
 ) -> Iterator[str]:
-    """What is trained on, before it is: a line with the `plan` of it, and one for all that is left out or allowed."""
+    """Lines for the user before a training: its protocol, data and plan, then what is left out and what is missing.
+
+    Args:
+        experiment: what is trained.
+        corpus: the prepared corpus.
+        assignment: its protocol applied to the corpus.
+        plan: what will be trained, such as the number of folds.
+    """
     yield (
         f"{protocol_label(experiment)}: {int((assignment.folds >= 0).sum())} of {len(corpus)} utterances, "
         f"{len(assignment.protocol.classes)} classes; {plan}"
@@ -46,8 +60,14 @@ def describe_participants(
 
 
 def run_tags(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment) -> dict[str, str]:
-    """Tags of a run: code, corpus, protocol, selection rule, and whatever makes its result optimistic."""
-    made = {
+    """Tags of a run: code, corpus, protocol, selection rule, and what makes its result optimistic.
+
+    Args:
+        experiment: what is run.
+        corpus: the prepared corpus.
+        assignment: its protocol applied to the corpus.
+    """
+    tags = {
         **code_version_tags(),
         "fgcme.corpus": corpus.description.corpus,
         "fgcme.corpus_hash": corpus.description.corpus_hash,
@@ -55,19 +75,26 @@ def run_tags(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignmen
         "fgcme.selection": experiment.protocol.selection,
     }
     if experiment.protocol.tuned_on:
-        made["fgcme.tuned_on"] = ", ".join(experiment.protocol.tuned_on)
+        tags["fgcme.tuned_on"] = ", ".join(experiment.protocol.tuned_on)
     if assignment.mismatches:
-        made["fgcme.allow_missing"] = "; ".join(assignment.mismatches)
-    return made
+        tags["fgcme.allow_missing"] = "; ".join(assignment.mismatches)
+    return tags
 
 
 def require_unchanged(
     tracker: Tracker, run: str, experiment: Experiment, corpus: SpeechCorpus, ignoring: tuple[str, ...] = ()
 ) -> None:
-    """Check that a run that is to be gone on with was started with these settings, `but` some, and this corpus.
+    """Check that a resumed run has the same corpus and settings, except those in `ignoring`.
+
+    Args:
+        tracker: where the run is recorded.
+        run: its id.
+        experiment: the settings now.
+        corpus: the prepared corpus now.
+        ignoring: prefixes of settings that may differ.
 
     Raises:
-        UserError: names each setting that differs.
+        UserError: the corpus or settings differ; names each setting.
     """
     recorded = parse_experiment(tracker.load_yaml(run, "experiment.yaml"), source=f"run {run}").flat()
     now = experiment.flat()
@@ -81,35 +108,35 @@ def require_unchanged(
             f"run {run} was started with other settings: {', '.join(changed)}; resume it with the same ones"
         )
     if tracker.find_run(run).data.tags["fgcme.corpus_hash"] != corpus.description.corpus_hash:
-        raise UserError(f"run {run} was started on another state of the corpus, which has changed since; start anew")
+        raise UserError(f"run {run}: the corpus has changed since its start; start a new run without --resume")
 
 
 def delete_unstarted(tracker: Tracker, parent: str, folder: Path) -> None:
-    """Delete what was never begun of the runs below a run that is gone on with: the driver was killed as it made them.
+    """Delete child runs that were created but never started because the driver was killed.
 
     Args:
         tracker: where they are recorded.
-        parent: the run.
-        folder: what is kept of it; a file `run` in each part's folder holds the id of its run.
+        parent: id of the resumed run.
+        folder: of the resumed run; below it, a file `run` holds the id of each child run that was started.
     """
-    known = {path.read_text(encoding="utf-8") for path in folder.rglob("run") if path.is_file()}
+    started = {path.read_text(encoding="utf-8") for path in folder.rglob("run") if path.is_file()}
     for child in tracker.child_runs(parent):
-        if child.info.status == "RUNNING" and not known & {child.info.run_id, child.data.tags.get(LOCAL_ID_TAG)}:
+        if child.info.status == "RUNNING" and not started & {child.info.run_id, child.data.tags.get(LOCAL_ID_TAG)}:
             tracker.delete_run(child.info.run_id)
 
 
 def protocol_label(experiment: Experiment) -> str:
-    """The protocol, wherever it is shown beside a result: its name, and what a result owes to more than it allows.
+    """The protocol's name as shown beside a result, with a warning if the model reads unlabelled test audio.
 
-    Statistics of a speaker of the test part are of audio that is to be classified. Its labels play no part, but a model
-    that hears one utterance at a time, as all others do, could not have them.
+    Normalisation by speaker uses all audio of a test speaker, without labels; a model that classifies one utterance at
+    a time, as all others do, does not have it.
     """
     name = experiment.protocol.name
     return f"{name}, speaker-normalised (uses unlabelled test audio)" if reads_test_audio(experiment.model) else name
 
 
 def rule_tag(selections: Sequence[Selection]) -> str:
-    """The tag of a run that has trainings by these rules.
+    """The tag of a run whose trainings select epochs by these rules.
 
     >>> rule_tag(["dev"]), rule_tag(["test"]), rule_tag(["dev", "test"])
     ('dev', 'test (optimistic)', 'both (test: optimistic)')
@@ -120,11 +147,11 @@ def rule_tag(selections: Sequence[Selection]) -> str:
 
 
 def metric_prefix(selection: Selection) -> str:
-    """What the names of an ablation's test metrics begin with: `<this>/<variant>/ua`."""
+    """The first part of the names of an ablation's test metrics: `<prefix>/<variant>/ua`."""
     return "test" if selection == "dev" else "test_selected_on_test"
 
 
 def rule_text(selection: Selection) -> str:
-    """How epochs are chosen, for a reader."""
+    """How epochs are selected, as shown to the user."""
     optimistic = "TEST (optimistic: epochs are chosen on the test part)"
     return "dev (honest)" if selection == "dev" else optimistic

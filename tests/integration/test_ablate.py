@@ -235,5 +235,5 @@ def test_what_cannot_be_resumed_is_refused(place: Place, undisturbed: Undisturbe
     with pytest.raises(UserError, match=r"other settings: training\.epochs \(6 then, 2 now\)"):
         ablate.run(place.experiment("undisturbed", epochs=2), space, resume=True)
     other = small_corpus.write(tmp_path / "other", each=16, seed=1)
-    with pytest.raises(UserError, match="another state of the corpus"):
+    with pytest.raises(UserError, match="the corpus has changed since its start"):
         ablate.run(place.experiment("undisturbed", prepared=other), space, resume=True)

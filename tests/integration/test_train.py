@@ -168,7 +168,7 @@ def test_resuming_with_other_settings_or_another_corpus_is_refused(
     other = small_corpus.write(tmp_path / "other", each=16, seed=1)
     moved = experiment(training={"seeds": [0, 1]})
     moved = moved.model_copy(update={"prepare": moved.prepare.model_copy(update={"folder": str(other)})})
-    with pytest.raises(UserError, match="another state of the corpus"):
+    with pytest.raises(UserError, match="the corpus has changed since its start"):
         train.run(moved, resume=run)
 
 

@@ -1,7 +1,7 @@
-"""From a fitted model's folder to answers about new speech, and to a model that MLflow serves.
+"""A fitted model that classifies new speech, and its package as a model that MLflow serves.
 
-The package that MLflow keeps holds the fitted model's folder, this package's source and pinned requirements: it needs
-nothing of the place where the model was trained, and nothing in it is pickled.
+The package holds the fitted model's folder, the source of fgcme and pinned requirements. It needs nothing of the
+machine where the model was trained, and nothing in it is pickled.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 FITTED_ARTIFACT = "fitted"
 """Name of the fitted model's folder among the artifacts of a packaged model."""
 
-# What `fgcme.serving.classifier` imports, and what an aligner or an extractor adds to it.
+# What this module imports; aligners and feature extractors add to it.
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "pyyaml", "safetensors", "scipy", "soundfile")
 _TORCH = ("torch", "torchaudio")
 
 
 class Classifier:
-    """A fitted model with the aligner and the features that it was trained with, ready for new speech.
+    """A fitted model with the aligner and the features that it was trained with, for new speech.
 
-    A model trained on imported alignments aligns new speech with Sphinx, since nobody has aligned it beforehand; each
-    prediction says how its words were aligned. May be called from several threads.
+    New speech has no alignments to import, so a model trained on imported ones aligns with Sphinx; each prediction says
+    how its words were aligned. Several threads may use one classifier.
 
     Args:
         folder: of the fitted model.
 
     Raises:
-        UserError: the folder holds no fitted model, or the aligner or the features cannot be had on this machine.
+        UserError: the folder holds no fitted model, or this machine lacks the aligner or the features.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,11 +52,12 @@ class Classifier:
         if prepare.alignment.method in ("imported", "corpus"):
             self._aligner = alignment.build("sphinx")
         else:
-            self._aligner = alignment.build(prepare.alignment.method, _beside(folder, prepare.alignment.checkpoint))
-        self._featurise = features.build_extractor(
+            checkpoint = _resolve_checkpoint(folder, prepare.alignment.checkpoint)
+            self._aligner = alignment.build(prepare.alignment.method, checkpoint)
+        self._extractor = features.build_extractor(
             prepare.features.kind,
             prepare.features.bins,
-            _beside(folder, prepare.features.checkpoint),
+            _resolve_checkpoint(folder, prepare.features.checkpoint),
             prepare.features.layer,
         )
 
@@ -64,17 +65,17 @@ class Classifier:
         """Classify one utterance.
 
         Args:
-            samples: [samples] mono at 16 kHz, as `fgcme.audio.read` gives them.
-            text: what is said.
+            samples: mono at 16 kHz, as `fgcme.audio.read` returns them.
+            text: the transcript.
 
         Raises:
             AudioError, AlignmentError, FeatureError: see `fgcme.prepared.utterance.analyse`.
         """
-        return fitted.predict(self._model, self.spec, analyse(samples, text, self._aligner, self._featurise))
+        return fitted.predict(self._model, self.spec, analyse(samples, text, self._aligner, self._extractor))
 
 
 def to_record(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as nested values, as JSON holds it and as `signature` promises it."""
+    """A prediction as nested values, ready for JSON; the columns that `model_signature` declares."""
     return {
         "label": prediction.label,
         "probabilities": prediction.probabilities,
@@ -94,9 +95,9 @@ def to_record(prediction: Prediction) -> dict[str, Any]:
 
 
 def model_signature() -> ModelSignature:
-    """What a served model takes and gives, one row an utterance.
+    """The input and output columns of a served model, one row an utterance.
 
-    Takes `audio`, the bytes of a sound file, and `text`; gives the columns of `record`.
+    Inputs are `audio`, the bytes of a sound file, and `text`, the transcript; outputs are those of `to_record`.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -126,7 +127,7 @@ def model_signature() -> ModelSignature:
 
 
 def input_example() -> pd.DataFrame:
-    """One row that a served model takes: a falling tone of 0.3 s, for the form and not for what it says."""
+    """A row that a served model accepts: a falling tone of 0.3 s, which shows the form only."""
     import numpy as np
     import pandas as pd
     import soundfile
@@ -138,7 +139,7 @@ def input_example() -> pd.DataFrame:
 
 
 def pip_requirements(prepare: PrepareSettings) -> list[str]:
-    """The packages, pinned to the versions installed here, that a model prepared this way needs to be served.
+    """The packages that serve a model prepared this way, pinned to the versions installed here.
 
     >>> sorted(line.partition("==")[0] for line in pip_requirements(PrepareSettings()))[-3:]
     ['soundfile', 'torch', 'torchaudio']
@@ -148,19 +149,19 @@ def pip_requirements(prepare: PrepareSettings) -> list[str]:
         names.append("pocketsphinx")
     if prepare.alignment.method == "ctc" or prepare.features.kind == "speech_encoder":
         names.append("transformers")
-    # A local version such as 2.11.0+cu130 names a build that not every machine can install.
+    # Not every machine can install a local build such as 2.11.0+cu130.
     return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
 
 
 def package_model(folder: Path, destination: Path, description: Model | None = None) -> None:
     """Write an MLflow model, of flavour `python_function`, around a fitted model.
 
-    Checkpoints of an aligner or of a speech encoder that are folders on this machine go into the package.
+    If the aligner or the speech encoder has its checkpoint in a folder of this machine, the package gets a copy.
 
     Args:
         folder: of the fitted model.
-        destination: folder to write into; it is made, and must be empty.
-        description: of the run and the model that the package belongs to.
+        destination: folder to write into; created, and must be empty.
+        description: says which run and which logged model the package belongs to.
 
     Raises:
         UserError: the folder holds no fitted model.
@@ -176,7 +177,7 @@ def package_model(folder: Path, destination: Path, description: Model | None = N
         shutil.copy(folder / "model.safetensors", staged)
         content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         for part in ("alignment", "features"):
-            checkpoint = _beside(folder, content["prepare"][part]["checkpoint"])
+            checkpoint = _resolve_checkpoint(folder, content["prepare"][part]["checkpoint"])
             if checkpoint is not None and Path(checkpoint).is_dir():
                 shutil.copytree(checkpoint, staged / f"{part}_checkpoint")
                 content["prepare"][part]["checkpoint"] = f"{part}_checkpoint"
@@ -192,19 +193,19 @@ def package_model(folder: Path, destination: Path, description: Model | None = N
             input_example=input_example(),
             pip_requirements=pip_requirements(card.prepare),
         )
-    _forget_origin(destination)
+    _remove_local_paths(destination)
 
 
 def find_fitted_folder(folder: Path) -> Path | None:
-    """The fitted model's folder in a folder that is one, or that is a packaged model; None where there is neither."""
+    """The folder of the fitted model: this one, or one inside a packaged model; None if there is neither."""
     for candidate in (folder, folder / "artifacts" / FITTED_ARTIFACT):
         if (candidate / "model.json").is_file():
             return candidate
     return None
 
 
-def _forget_origin(package_folder: Path) -> None:
-    """Take the folders of this machine out of a package's description; MLflow does not need them to load it."""
+def _remove_local_paths(package_folder: Path) -> None:
+    """Remove the paths of this machine from a package's description; MLflow loads it without them."""
     from mlflow.models import Model
 
     description = Model.load(str(package_folder))
@@ -215,8 +216,8 @@ def _forget_origin(package_folder: Path) -> None:
     description.save(str(package_folder / "MLmodel"))
 
 
-def _beside(folder: Path, checkpoint: str | None) -> str | None:
-    """Where a checkpoint is: in the fitted model's folder when it is there, else where its name says."""
+def _resolve_checkpoint(folder: Path, checkpoint: str | None) -> str | None:
+    """A checkpoint's path inside the fitted model's folder if it is there, else its name as it is."""
     if checkpoint is not None and (folder / checkpoint).is_dir():
         return str(folder / checkpoint)
     return checkpoint

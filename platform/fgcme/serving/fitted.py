@@ -1,4 +1,4 @@
-"""A fitted model on disk, with everything that a prediction needs: a folder of safetensors and JSON, nothing pickled.
+"""A fitted model on disk, with all that a prediction needs: a folder of safetensors and JSON, nothing pickled.
 
 <folder>/model.safetensors   weights and the statistics that standardise the frames
 <folder>/model.json          how to build the model, its words and classes, and how speech becomes its input
@@ -26,17 +26,17 @@ from fgcme.prepared.utterance import AnalysedSpeech
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What `model.json` says.
+    """The content of `model.json`.
 
     Attributes:
         model: the `model` section of the experiment.
         prepare: its `prepare` section: how speech becomes frames and spans.
         classes: class names, by index.
         words: the vocabulary.
-        frame_size: values of a frame as the model reads it.
+        frame_size: F, values of a frame as the model reads it.
         frame_limit: audio is cut after this many frames.
         origin: where the model comes from: corpus, protocol, selection rule, fold, seed.
-        blank: whether it was trained by CTC and has a class for the blank.
+        blank: whether it was trained by CTC and has one more class, for the blank.
     """
 
     model: ModelSettings
@@ -51,16 +51,16 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one utterance.
+    """The answer of a model for one utterance.
 
     Attributes:
         label: the most probable class.
         probabilities: class -> probability.
-        words, begin, end: the words and their spans in seconds.
-        word_probabilities: for each word, class -> probability from its own fusion output; empty where the model does
-            not go by words.
-        word_gates: for each word, the mean of its gates on either side, where the excitement has one.
-        alignment: how the words found their frames.
+        words, begin, end: [W] the words and their spans in seconds.
+        word_probabilities: [W] for each word, class -> probability from its own fusion output; empty if the model
+            reads the utterance as a whole.
+        word_gates: [W] for each word, `semantic` and `acoustic` -> mean of its gate, where the excitement has one.
+        alignment: the method that found the words' frames.
     """
 
     label: str
@@ -74,7 +74,13 @@ class Prediction:
 
 
 def save(folder: Path, model: Network, spec: ModelSpec) -> None:
-    """Write a fitted model into a folder, made if need be."""
+    """Write a fitted model.
+
+    Args:
+        folder: to write into; created if it does not exist.
+        model: the fitted network.
+        spec: what is needed to build and to use it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
         {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}, folder / "model.safetensors"
@@ -89,6 +95,9 @@ def save(folder: Path, model: Network, spec: ModelSpec) -> None:
 
 def load(folder: Path) -> tuple[Network, ModelSpec]:
     """Read a fitted model.
+
+    Returns:
+        The network, ready for evaluation, and what belongs to it.
 
     Raises:
         UserError: the folder holds no fitted model, or a damaged one.
@@ -113,17 +122,21 @@ def load(folder: Path) -> tuple[Network, ModelSpec]:
 def predict(model: Network, spec: ModelSpec, speech: AnalysedSpeech) -> Prediction:
     """Classify one utterance.
 
-    Where the model was trained on frames normalised by speaker, the utterance's own statistics stand in: who speaks is
-    not known.
+    The speaker is unknown, so a model trained on frames normalised by speaker gets frames normalised by utterance.
+
+    Args:
+        model: as `load` returns it.
+        spec: as `load` returns it.
+        speech: the words, their spans and the frames of the utterance.
     """
     frames = front_end_of(spec.model.acoustic)(speech.frames[: spec.frame_limit])
-    read = scheme_of(spec.model)
-    reads = layout_frames(read, speech.begin, speech.end, len(frames))
+    scheme = scheme_of(spec.model)
+    layout = layout_frames(scheme, speech.begin, speech.end, len(frames))
     words = Vocabulary(spec.words).index(speech.words)
-    output = model(collate([np.asarray(frames, np.float32)], [reads], [words], [-1], read.lookahead + 1))
+    output = model(collate([np.asarray(frames, np.float32)], [layout], [words], [-1], scheme.lookahead + 1))
 
-    def named(logits: torch.Tensor) -> dict[str, float]:
-        # The blank of a model trained by CTC is no emotion.
+    def by_class(logits: torch.Tensor) -> dict[str, float]:
+        # Without the blank of CTC, which is no emotion.
         return dict(zip(spec.classes, logits[: len(spec.classes)].softmax(0).tolist(), strict=True))
 
     gates = {
@@ -131,7 +144,7 @@ def predict(model: Network, spec: ModelSpec, speech: AnalysedSpeech) -> Predicti
         for side, gate in (("semantic", output.semantic_gate), ("acoustic", output.acoustic_gate))
         if gate is not None
     }
-    probabilities = named(output.logits[0])
+    probabilities = by_class(output.logits[0])
     return Prediction(
         label=max(probabilities, key=lambda name: probabilities[name]),
         probabilities=probabilities,
@@ -140,7 +153,7 @@ def predict(model: Network, spec: ModelSpec, speech: AnalysedSpeech) -> Predicti
         end=[frame / 100 for frame in speech.end.tolist()],
         word_probabilities=[{} for _ in speech.words]
         if output.word_logits is None
-        else [named(logits) for logits in output.word_logits],
+        else [by_class(logits) for logits in output.word_logits],
         word_gates=[{side: values[word] for side, values in gates.items()} for word in range(len(speech.words))],
         alignment=speech.alignment,
     )

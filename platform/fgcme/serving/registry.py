@@ -1,4 +1,4 @@
-"""MLflow's model registry: fitted models become versions of a named model, and are found again by alias or number."""
+"""MLflow's model registry: stores fitted models as versions of a named model, and finds them by alias or number."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError
 from fgcme.serving.classifier import FITTED_ARTIFACT, find_fitted_folder, package_model
-from fgcme.tracking import Tracker, mlflow_message, require_store, resolve_uri
+from fgcme.tracking import RunReader, Tracker, mlflow_message, require_store, resolve_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -18,16 +18,20 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,199}")
 _ALIAS = re.compile(r"[A-Za-z0-9][\w-]{0,199}")
 _RESERVED_ALIAS = re.compile(r"latest|v?\d+", re.IGNORECASE)
-_REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+_REGISTERED_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 _ADDRESSES = "models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN/model or a folder"
-_OF_RUN = re.compile(r"runs:/(?P<run>[^/]+)/(?P<path>.+)")
+_RUN_URI = re.compile(r"runs:/(?P<run>[^/]+)/(?P<path>.+)")
 
 
 def check_names(name: str, alias: str | None) -> None:
     """Refuse names that the registry, or the address `models:/name@alias`, cannot hold.
 
+    Args:
+        name: of the registered model.
+        alias: of a version; None for no alias.
+
     Raises:
-        UserError: says what is allowed.
+        UserError: a name is not allowed; says what is.
     """
     if not _NAME.fullmatch(name):
         raise UserError(f"model name {name!r}: use letters, digits, `.`, `_` and `-`, beginning with a letter or digit")
@@ -37,23 +41,20 @@ def check_names(name: str, alias: str | None) -> None:
         raise UserError(f"alias {alias!r}: use letters, digits, `_` and `-`, beginning with a letter or digit")
     if _RESERVED_ALIAS.fullmatch(alias):
         raise UserError(
-            f"alias {alias!r} could be taken for a version, and MLflow reserves it; use one such as champion"
+            f"alias {alias!r} could be taken for a version, and MLflow reserves it; use another, such as champion"
         )
 
 
 def log_model(tracker: Tracker, run_id: str, folder: Path, name: str = "model") -> LoggedModel:
-    """Package a fitted model for serving and keep it in MLflow, as an output of a run.
+    """Package a fitted model for serving and store it in MLflow, as an output of a run.
 
-    Every call makes a model of its own: what is registered never changes afterwards.
+    Every call creates a new logged model, so a registered one never changes.
 
     Args:
         tracker: of the run's store.
         run_id: the run that fitted the model.
         folder: of the fitted model.
-        name: what MLflow shows.
-
-    Returns:
-        What MLflow knows of it.
+        name: of the logged model, as MLflow shows it.
     """
     from mlflow.models import Model
 
@@ -82,13 +83,13 @@ def create_model_version(
     tags: Mapping[str, str],
     description: str,
 ) -> int:
-    """Make a logged model the next version of a registered model, which is made if need be.
+    """Make a logged model the next version of a registered model.
 
     Args:
         tracker: of the store.
-        name: of the registered model.
-        alias: to point at the new version; whatever it pointed at loses it.
-        model: as `log_model` gives it.
+        name: of the registered model; created if it does not exist.
+        alias: to set on the new version; the version that had it loses it.
+        model: as `log_model` returns it.
         tags: of the version.
         description: of the version, in Markdown.
 
@@ -106,7 +107,7 @@ def create_model_version(
             client.create_registered_model(name)
         version = client.create_model_version(
             name,
-            # Not `models:/<id>`: MLflow would look that up in the process's default store.
+            # MLflow would look `models:/<id>` up in the process's default store.
             source=model.artifact_location,
             run_id=model.source_run_id,
             tags=dict(tags),
@@ -121,30 +122,35 @@ def create_model_version(
 
 
 def download_model(model_uri: str, tracking_uri: str | None, destination: Path) -> Path:
-    """The folder of the fitted model that an address means.
+    """Find the fitted model that an address means, and download it unless it is in a folder already.
 
     Args:
-        model_uri: `models:/name@alias`, `models:/name/version`, `runs:/id/model`, or a folder that holds a fitted model
-            or a packaged one.
-        tracking_uri: the setting, see `fgcme.tracking.resolve_uri`; a folder needs none.
-        destination: an empty folder for what has to be copied.
+        model_uri: `models:/name@alias`, `models:/name/version`, `runs:/id/model`, or a folder with a fitted model or a
+            packaged one.
+        tracking_uri: the setting, see `fgcme.tracking.resolve_uri`; not used for a folder.
+        destination: an empty folder to download into.
+
+    Returns:
+        The folder of the fitted model.
 
     Raises:
-        UserError: there is no such model; says which there are.
+        UserError: there is no such model; lists the registered ones.
     """
     if model_uri.startswith("models:"):
-        return _fetch_registered(model_uri, _reader(tracking_uri), destination)
-    if of_run := _OF_RUN.fullmatch(model_uri):
-        tracker = _reader(tracking_uri)
-        run_id = tracker.find_run(of_run["run"]).info.run_id
-        if not tracker.has_artifact(run_id, of_run["path"]):
+        return _download_registered(model_uri, _open_reader(tracking_uri), destination)
+    if match := _RUN_URI.fullmatch(model_uri):
+        reader = _open_reader(tracking_uri)
+        run_id = reader.find_run(match["run"]).info.run_id
+        if not reader.has_artifact(run_id, match["path"]):
             raise UserError(
-                f"run {run_id} keeps no {of_run['path']!r} (of a cross-validation the folds keep models); "
-                f"{_listing(tracker)}"
+                f"run {run_id} has no artifact {match['path']!r} (in a cross-validation, the folds have the models); "
+                f"{_list_registered(reader)}"
             )
-        found = find_fitted_folder(tracker.download_artifact(run_id, of_run["path"], destination))
+        found = find_fitted_folder(reader.download_artifact(run_id, match["path"], destination))
     elif re.match(r"\w+:/", model_uri):
         raise UserError(f"{model_uri}: give {_ADDRESSES}")
+    elif not Path(model_uri).is_dir():
+        raise UserError(f"{model_uri}: no such folder; give {_ADDRESSES}")
     else:
         found = find_fitted_folder(Path(model_uri))
     if found is None:
@@ -152,47 +158,47 @@ def download_model(model_uri: str, tracking_uri: str | None, destination: Path) 
     return found
 
 
-def _reader(tracking_uri: str | None) -> Tracker:
+def _open_reader(tracking_uri: str | None) -> RunReader:
     uri = resolve_uri(tracking_uri)
     require_store(uri)
-    return Tracker(uri)
+    return RunReader(uri)
 
 
-def _fetch_registered(model_uri: str, tracker: Tracker, destination: Path) -> Path:
+def _download_registered(model_uri: str, reader: RunReader, destination: Path) -> Path:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    wanted = _REGISTERED.fullmatch(model_uri)
-    if wanted is None:
-        raise UserError(f"{model_uri}: write models:/NAME@ALIAS or models:/NAME/VERSION; {_listing(tracker)}")
-    name, version = wanted["name"], wanted["version"]
+    match = _REGISTERED_URI.fullmatch(model_uri)
+    if match is None:
+        raise UserError(f"{model_uri}: write models:/NAME@ALIAS or models:/NAME/VERSION; {_list_registered(reader)}")
+    name, version = match["name"], match["version"]
     try:
-        if wanted["alias"]:
-            version = tracker.client.get_model_version_by_alias(name, wanted["alias"]).version
+        if match["alias"]:
+            version = reader.client.get_model_version_by_alias(name, match["alias"]).version
         else:
-            tracker.client.get_model_version(name, version)
+            reader.client.get_model_version(name, version)
     except MlflowException:
-        raise UserError(f"{model_uri} is not registered at {tracker.uri}; {_listing(tracker)}") from None
+        raise UserError(f"{model_uri} is not registered at {reader.uri}; {_list_registered(reader)}") from None
     try:
-        location = tracker.client.get_model_version_download_uri(name, version)
+        location = reader.client.get_model_version_download_uri(name, version)
         local = download_artifacts(
-            artifact_uri=f"{location}/artifacts/{FITTED_ARTIFACT}", dst_path=str(destination), tracking_uri=tracker.uri
+            artifact_uri=f"{location}/artifacts/{FITTED_ARTIFACT}", dst_path=str(destination), tracking_uri=reader.uri
         )
     except (MlflowException, OSError) as error:
         raise UserError(
-            f"{model_uri}: its files are gone, or fgcme did not register it ({mlflow_message(error)})"
+            f"{model_uri}: its files are gone, or it was not registered by `fgcme register` ({mlflow_message(error)})"
         ) from None
     return Path(local)
 
 
-def _listing(tracker: Tracker) -> str:
-    """What there is, for somebody who asked for what there is not."""
-    registered = tracker.client.search_registered_models(max_results=20)
-    if not registered:
-        return "nothing is registered; register a run with `fgcme register RUN --name NAME --alias champion`"
-    listed = []
-    for model in registered:
-        aliases = [f"models:/{model.name}@{alias}" for alias in sorted(model.aliases)]
+def _list_registered(reader: RunReader) -> str:
+    """The models that are registered, for a user who asked for another."""
+    models = reader.client.search_registered_models(max_results=20)
+    if not models:
+        return "no model is registered yet: register a run with `fgcme register RUN --name NAME --alias champion`"
+    addresses = []
+    for model in models:
+        by_alias = [f"models:/{model.name}@{alias}" for alias in sorted(model.aliases)]
         newest = max((int(version.version) for version in model.latest_versions), default=None)
-        listed += aliases or ([f"models:/{model.name}/{newest}"] if newest else [])
-    return f"registered: {', '.join(listed)}"
+        addresses += by_alias or ([f"models:/{model.name}/{newest}"] if newest else [])
+    return f"registered: {', '.join(addresses)}"

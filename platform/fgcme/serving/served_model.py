@@ -1,4 +1,4 @@
-"""The model as MLflow serves it: this file itself is what MLflow keeps and runs to load the model."""
+"""The model as MLflow serves it: MLflow stores this file and runs it to load the model."""
 
 from __future__ import annotations
 
@@ -31,17 +31,22 @@ class ServedModel(PythonModel):
     ) -> pd.DataFrame:
         """Classify each row.
 
+        Args:
+            context: of MLflow; not used.
+            model_input: the rows.
+            params: of MLflow; not used.
+
         Raises:
-            MlflowException: some rows cannot be classified; names each of them, counted from 0, and the reason.
+            MlflowException: rows cannot be classified; gives the number of each, from 0, and the reason.
         """
-        records, refused = [], []
+        records, errors = [], []
         for number, (sound, text) in enumerate(zip(model_input["audio"], model_input["text"], strict=True)):
             try:
                 records.append(self._classify(sound, text))
             except DataError as error:
-                refused.append(f"row {number}: {error.message}")
-        if refused:
-            raise MlflowException("; ".join(refused), error_code=INVALID_PARAMETER_VALUE)
+                errors.append(f"row {number}: {error.message}")
+        if errors:
+            raise MlflowException("; ".join(errors), error_code=INVALID_PARAMETER_VALUE)
         return pd.DataFrame.from_records(records)
 
     def _classify(self, sound: Any, text: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 from mlflow.exceptions import MlflowException
+from mlflow.protos import databricks_pb2 as codes
 
 from fgcme.errors import UserError
 from fgcme.tracking.failures import explain, is_deleted, is_permanent, mlflow_message
@@ -22,8 +23,8 @@ def http_error(status: int) -> requests.HTTPError:
 @pytest.mark.parametrize(
     "error",
     [
-        MlflowException("a bad name", error_code="INVALID_PARAMETER_VALUE"),
-        MlflowException("no such run", error_code="RESOURCE_DOES_NOT_EXIST"),
+        MlflowException("a bad name", error_code=codes.INVALID_PARAMETER_VALUE),
+        MlflowException("no such run", error_code=codes.RESOURCE_DOES_NOT_EXIST),
         http_error(400),
         http_error(404),
         ValueError("not a number"),
@@ -38,11 +39,11 @@ def test_a_wrong_request_fails_at_any_time(error: Exception) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        MlflowException("locked", error_code="TEMPORARILY_UNAVAILABLE"),
-        MlflowException("a fault of the server", error_code="INTERNAL_ERROR"),
-        MlflowException("(psycopg2.OperationalError) server closed the connection", error_code="BAD_REQUEST"),
-        MlflowException("QueuePool limit of size 5 overflow 10 reached", error_code="BAD_REQUEST"),
-        MlflowException("not signed in", error_code="UNAUTHENTICATED"),
+        MlflowException("locked", error_code=codes.TEMPORARILY_UNAVAILABLE),
+        MlflowException("a fault of the server", error_code=codes.INTERNAL_ERROR),
+        MlflowException("(psycopg2.OperationalError) server closed the connection", error_code=codes.BAD_REQUEST),
+        MlflowException("QueuePool limit of size 5 overflow 10 reached", error_code=codes.BAD_REQUEST),
+        MlflowException("not signed in", error_code=codes.UNAUTHENTICATED),
         http_error(403),
         http_error(408),
         http_error(429),

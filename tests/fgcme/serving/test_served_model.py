@@ -1,0 +1,80 @@
+"""The model as MLflow calls it: rows in, rows out, and every bad row named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc.model import PythonModelContext
+
+from fgcme import audio
+from fgcme.serving.classifier import FITTED_ARTIFACT, Classifier, to_record
+from fgcme.serving.served_model import ServedModel
+from tests.fitted_model import save_fitted, write_audio
+
+
+@pytest.fixture(scope="module")
+def fitted_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_fitted(tmp_path_factory.mktemp("fitted"))
+
+
+@pytest.fixture(scope="module")
+def context(fitted_folder: Path) -> PythonModelContext:
+    return PythonModelContext({FITTED_ARTIFACT: str(fitted_folder)}, {})
+
+
+@pytest.fixture(scope="module")
+def model(context: PythonModelContext) -> ServedModel:
+    served = ServedModel()
+    served.load_context(context)
+    return served
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("recordings")
+    return [write_audio(folder / f"{seed}.wav", seed=seed) for seed in range(2)]
+
+
+def test_each_row_is_answered_as_the_classifier_answers(
+    model: ServedModel, context: PythonModelContext, fitted_folder: Path, recordings: list[Path]
+) -> None:
+    texts = ["dogs are", "by the door"]
+    rows = pd.DataFrame({"audio": [path.read_bytes() for path in recordings], "text": texts})
+    classifier = Classifier(fitted_folder)
+    expected = [
+        to_record(classifier.predict(audio.read(path), text)) for path, text in zip(recordings, texts, strict=True)
+    ]
+    assert model.predict(context, rows).to_dict("records") == expected
+    as_arrays = rows.assign(audio=[bytearray(sound) for sound in rows["audio"]])
+    assert model.predict(context, as_arrays).to_dict("records") == expected
+
+
+def test_the_answer_has_a_column_for_each_field(
+    model: ServedModel, context: PythonModelContext, recordings: list[Path]
+) -> None:
+    rows = pd.DataFrame({"audio": [recordings[0].read_bytes()], "text": ["dogs"]})
+    assert list(model.predict(context, rows)) == ["label", "probabilities", "alignment", "words"]
+
+
+def test_every_bad_row_is_named_with_its_reason(
+    model: ServedModel, context: PythonModelContext, recordings: list[Path]
+) -> None:
+    sound = recordings[0].read_bytes()
+
+    def refusal(*rows: tuple[Any, Any]) -> str:
+        with pytest.raises(MlflowException) as refused:
+            model.predict(context, pd.DataFrame(rows, columns=["audio", "text"]))
+        assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
+        return str(refused.value)
+
+    damaged = refusal((sound, "a"), (sound[:200], "b"), (b"", "c"))
+    assert "row 0" not in damaged
+    assert "row 1: " in damaged
+    assert "; row 2: the audio is empty" in damaged
+    assert refusal((sound, "dogs"), (sound, "...")).startswith("row 1: ")
+    assert refusal((sound, None)) == "row 0: `text` is missing; send what is said"
+    assert refusal((None, "dogs")) == "row 0: `audio` is missing; send the bytes of a sound file"
