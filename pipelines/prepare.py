@@ -1,4 +1,4 @@
-"""Prepare: make a corpus a prepared corpus, in parallel on Ray Data.
+"""Prepare: from a corpus to a prepared corpus, in parallel on Ray Data.
 
 The driver lists the corpus, deletes prepared rows that are out of date, and hands out blocks of the utterances that are
 missing. A task reads, aligns and extracts the utterances of a block and writes them as one part of the prepared corpus.
@@ -26,7 +26,7 @@ _LIBRARIES = ("fgcme", "numpy", "pocketsphinx", "pyarrow", "ray", "soundfile", "
 
 
 def run(experiment: Experiment, verbose: bool = True, next_command: str | None = None) -> PreparedSummary:
-    """Prepare an experiment's corpus. Skip utterances that are prepared already; retry rejected ones.
+    """Prepare an experiment's corpus; skip utterances that are up to date, and retry rejected ones.
 
     Args:
         experiment: its sections `corpus`, `prepare` and `storage` count.
@@ -34,8 +34,8 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
         next_command: what to suggest to the user at the end.
 
     Raises:
-        UserError: the corpus is not found; the folder holds features of other settings; no utterance is usable, or more
-            than `prepare.max_rejected` are rejected (utterances that were prepared stay).
+        UserError: the corpus is not found; the folder holds a corpus prepared with other settings; no utterance could be
+            prepared, or more than `prepare.max_rejected` are rejected (prepared utterances stay).
     """
     folder = prepared_folder(experiment)
     _refuse_folder(experiment, folder)
@@ -67,7 +67,7 @@ def _update(
         folder: of the prepared corpus.
         root: folder of the corpus.
         utterances: all that the corpus lists.
-        not_listed: what was found and cannot be listed as an utterance.
+        not_listed: rejections of the listing.
         verbose: show progress on standard error.
     """
     began = time.monotonic()
@@ -83,7 +83,7 @@ def _update(
         with Progress("utterance", {"utterance": len(missing)}, failed_word="rejected", verbose=verbose) as progress:
             rejections += prepare_on_ray(missing, sources, task, progress)
 
-    # Again: a worker that outlived a killed preparation may have written rows twice.
+    # Again: a worker that outlived a killed driver may have written rows twice.
     present = prepared.prune(folder, sources)
     summary = PreparedSummary(
         folder=folder,
@@ -101,6 +101,7 @@ def _update(
 
 
 def _refuse_folder(experiment: Experiment, folder: Path) -> None:
+    """Refuse a folder with a corpus prepared with other settings, or without its description."""
     if (folder / "corpus.json").exists():
         refuse_other_settings(experiment, folder)
     elif any(folder.glob("utterances/*.parquet")):
@@ -108,15 +109,16 @@ def _refuse_folder(experiment: Experiment, folder: Path) -> None:
 
 
 def _create_folder(experiment: Experiment, folder: Path) -> None:
-    """Create the folder of the prepared corpus, once nothing can be refused any more."""
+    """Create the folder of the prepared corpus; called last, so that a refusal leaves no folder."""
     writable_folder(experiment)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"prepare.folder: {folder} cannot be made ({error.strerror})") from None
+        raise UserError(f"prepare.folder: {folder} cannot be created ({error.strerror})") from None
 
 
 def _refuse_unusable(summary: PreparedSummary, max_rejected: float) -> None:
+    """Refuse a prepared corpus without utterances, or with too many rejections."""
     if not summary.utterances:
         raise UserError(
             f"{summary.folder}: no utterance could be prepared; see the reasons in {summary.folder / 'rejected'}"
@@ -124,7 +126,7 @@ def _refuse_unusable(summary: PreparedSummary, max_rejected: float) -> None:
     if summary.rejected_share > max_rejected:
         raise UserError(
             f"{summary.rejected_share:.1%} of the corpus is rejected, above prepare.max_rejected={max_rejected:g}; see "
-            f"the reasons in {summary.folder / 'rejected'}, then mend the files or raise the limit"
+            f"the reasons in {summary.folder / 'rejected'}, then repair the files or raise the limit"
         )
 
 

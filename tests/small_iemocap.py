@@ -1,4 +1,4 @@
-"""A tree like IEMOCAP's with a few turns a dialog: generated speech, and files written as the corpus writes them."""
+"""A tree like IEMOCAP's with a few turns a dialog: synthetic speech, and text files in the corpus's format."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import soundfile
 
 from tests.speech import say
 
-# Who speaks, the label, and what is said. Scripts are the same in all sessions; what is improvised names its session.
+# Letter of the speaker, label, text. Scripts are the same in all sessions; improvised texts name their session.
 IMPROVISED = (
     ("F", "neu", "please bring {colour} paper to the table"),
     ("M", "hap", "my {colour} garden is full of sunshine"),
@@ -32,7 +32,7 @@ VOICES = {"F": ("f1", "f2", "f3", "f4", "f5"), "M": ("m1", "m2", "m3", "m4", "m5
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of the tree: its name, its label, and what is said."""
+    """One turn of the tree: its name, its label, and its text."""
 
     name: str
     label: str
@@ -60,7 +60,7 @@ def turns(sessions: Iterable[int] = range(1, 6)) -> list[Turn]:
     found = []
     for session in sessions:
         colour = COLOURS[session - 1]
-        # In the improvised dialog the woman wears the markers, in the scripted one the man.
+        # The woman wears the markers in the improvised dialog, the man in the scripted one.
         for dialog, lines in (
             (f"Ses{session:02d}F_impro01", IMPROVISED),
             (f"Ses{session:02d}M_script01_1b", SCRIPTED),
@@ -89,14 +89,14 @@ def write(root: Path, sessions: Iterable[int] = range(1, 6), speech: bool = True
             path = root / dialog.file(part)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
-        # What a copy of the corpus holds besides, and what a disk of another system leaves in it.
+        # Other content of a real copy: single raters' files, and metadata of macOS.
         (root / dialog.file("EmoEvaluation")).parent.joinpath("Attribute").mkdir(exist_ok=True)
         (root / dialog.file("EmoEvaluation")).with_name(f"._{dialog.dialog}.txt").write_bytes(b"\0\5\26\7")
     return written
 
 
 def evaluation(own: list[Turn]) -> str:
-    """What the file of a dialog in `EmoEvaluation` says."""
+    """Content of a dialog's file in `EmoEvaluation`."""
     lines = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]
     for number, turn in enumerate(own):
         lines += [
@@ -109,7 +109,7 @@ def evaluation(own: list[Turn]) -> str:
 
 
 def transcription(own: list[Turn]) -> str:
-    """What the file of a dialog in `transcriptions` says: the rated turns, one that nobody rated, and an aside."""
+    """Content of a dialog's file in `transcriptions`: the rated turns, an unrated one, and an aside."""
     lines = [
         f"{turn.name} [{2 * number + 0.29:08.4f}-{2 * number + 1.8:08.4f}]: {turn.text.capitalize()}."
         for number, turn in enumerate(own)
@@ -118,7 +118,7 @@ def transcription(own: list[Turn]) -> str:
 
 
 def word_segmentation(onsets: list[tuple[str, float]], frames: int) -> str:
-    """What a `.wdseg` file says: every second word as an alternate, with a pause and a breath at the end."""
+    """Content of a `.wdseg` file: every second word as an alternate, with a pause and a breath at the end."""
     starts = [round(100 * onset) for _, onset in onsets]
     last = frames - 12
     rows = [(0, starts[0] - 1, "<s>")] if starts[0] else []

@@ -1,4 +1,4 @@
-"""Blocks of utterances: how the driver makes them, and how a task turns one into a part of the prepared corpus."""
+"""Blocks of utterances: how the driver divides a corpus, and how a task prepares a block."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.experiment import Experiment
 from fgcme.files import digest
 
-# Utterances at most. A kill loses the blocks in work; with much smaller blocks Ray's overhead is noticeable.
+# Utterances at most. A kill loses unfinished blocks; much smaller blocks would add overhead of Ray.
 _BLOCK_SIZE = 32
 # Several blocks per CPU, so that all CPUs stay busy until the end.
 _BLOCKS_PER_CPU = 4
@@ -105,7 +105,7 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
     from fgcme.alignment.imported import FileAligner
     from fgcme.prepared.utterance import prepare_utterance
 
-    # Ray runs one task per CPU.
+    # Ray runs one task per CPU, so a task must not use more.
     torch.set_num_threads(1)
     aligner, extract_features = alignment.build(**task.aligner), features.build_extractor(**task.features)
     utterances = block.to_pylist()

@@ -24,7 +24,7 @@ def prepare_on_ray(
         utterances: what is to be prepared.
         sources: source hash of each utterance, by id.
         task: how to prepare, from where and where to.
-        progress: told of every block that is done.
+        progress: shows each finished block.
 
     Returns:
         The utterances that were rejected.

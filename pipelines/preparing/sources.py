@@ -1,4 +1,4 @@
-"""What each utterance is prepared from: its alignment, and a hash that tells whether anything about it has changed."""
+"""What each utterance is prepared from: its alignment, and a hash that shows whether anything has changed."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def _closest_prepared(experiment: Experiment, parent: Path) -> tuple[Path, list[
 def feature_settings(experiment: Experiment) -> dict[str, Any]:
     """The settings that decide which utterances and features a prepared corpus holds, by their dotted names.
 
-    The corpus's root is not among them: a corpus moved to another disk is the same corpus.
+    The root of a known corpus is not among them: moved to another disk, it is the same corpus.
     """
     # Two manifests must never share a prepared corpus: their kind says nothing of what they list.
     deciding = {"demo": ("utterances", "seed"), "manifest": ("manifest", "root")}.get(experiment.corpus.kind, ())

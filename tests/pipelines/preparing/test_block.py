@@ -1,4 +1,4 @@
-"""Blocks of utterances, and what a task makes of one; without Ray."""
+"""Blocks of utterances, and how a task prepares one; without Ray."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def test_files_outside_the_corpus_do_not_count_as_rejected_utterances() -> None:
     assert list(summary.lines())[1:] == [
         "utterances: 9 (4 prepared now, 5 before; 1.0 s)",
         "aligned: 8 sphinx, 1 uniform",
-        "rejected: 3 (25.0%), listed in prepared/x/rejected",
+        "rejected: 3 (25.0%), listed in prepared/x/rejected (Parquet)",
         "  silent: 2, such as a: a.wav is digital silence",
         "  missing: 1, such as c: c.wav does not exist",
         "left out: 1 (duplicates or files outside the corpus), such as d.mp4",
