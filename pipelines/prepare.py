@@ -34,7 +34,7 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
         next_command: what to suggest to the user at the end.
 
     Raises:
-        UserError: the corpus is not found; the folder holds a corpus prepared with other settings; no utterance could be
+        UserError: the corpus is not found; the folder holds a corpus prepared with other settings; no utterance can be
             prepared, or more than `prepare.max_rejected` are rejected (prepared utterances stay).
     """
     folder = prepared_folder(experiment)

@@ -58,7 +58,8 @@ class PreparedSummary:
         yield f"utterances: {self.utterances} ({counts}; {self.seconds:.1f} s)"
         yield f"aligned: {', '.join(f'{count} {method}' for method, count in self.aligned.items()) or 'none'}"
         if self.rejected:
-            yield f"rejected: {len(self.rejected)} ({self.rejected_share:.1%}), listed in {self.folder / 'rejected'} (Parquet)"
+            share, folder = f"{self.rejected_share:.1%}", self.folder / "rejected"
+            yield f"rejected: {len(self.rejected)} ({share}), listed in {folder} (Parquet)"
         reasons = Counter(rejection.reason for rejection in self.rejected)
         for reason, count in reasons.most_common():
             first = next(rejection for rejection in self.rejected if rejection.reason == reason)

@@ -84,11 +84,14 @@ class CorpusDescription:
 
     def differences(self, settings: Mapping[str, Any]) -> list[str]:
         """Each setting that differs, as a phrase such as `prepare.features.bins is 40 there and 80 here`."""
-        absent = "not set"
+
+        def show(values: Mapping[str, Any], key: str) -> str:
+            return repr(values[key]) if key in values else "not set"
+
         return [
-            f"{key} is {there!r} there and {here!r} here"
+            f"{key} is {show(self.settings, key)} there and {show(settings, key)} here"
             for key in sorted({*self.settings, *settings})
-            if (there := self.settings.get(key, absent)) != (here := settings.get(key, absent))
+            if key not in self.settings or key not in settings or self.settings[key] != settings[key]
         ]
 
     def write(self, folder: Path) -> None:

@@ -167,8 +167,8 @@ def test_a_description_is_read_as_written_and_names_differing_settings(tmp_path:
     assert found == description()
     assert found.differences(found.settings) == []
     assert found.differences({"prepare.features.bins": 80, "corpus.seed": 1}) == [
-        "corpus.seed is 'not set' there and 1 here",
-        "prepare.alignment.method is 'sphinx' there and 'not set' here",
+        "corpus.seed is not set there and 1 here",
+        "prepare.alignment.method is 'sphinx' there and not set here",
         "prepare.features.bins is 40 there and 80 here",
     ]
 
