@@ -22,8 +22,8 @@ from fgcme.evaluation.comparison import compare_variants
 from fgcme.experiment import Experiment, ablation
 from fgcme.files import digest
 from fgcme.report.comparison import to_metrics, to_text
-from fgcme.report.findings import without_speakers
 from fgcme.report.formatting import count
+from fgcme.report.results import without_speakers
 from fgcme.tracking import Tracker
 from pipelines import bundled
 from pipelines.cluster import concurrent_slots, ray_session, writable_folder

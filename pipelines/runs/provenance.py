@@ -43,7 +43,7 @@ def provenance_of(
         # Runs are named by what was run and the verb, such as `ravdess train`.
         title=run.info.run_name.rpartition(" ")[0] or run.info.run_name,
         kind=tags["fgcme.kind"],
-        begun=_date(run.info.start_time),
+        started=_date(run.info.start_time),
         ended=_date(run.info.end_time) if run.info.end_time else f"not yet ({run.info.status.lower()})",
         corpus=tags.get("fgcme.corpus", experiment.corpus.kind),
         corpus_hash=tags.get("fgcme.corpus_hash", "unknown"),

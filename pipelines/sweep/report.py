@@ -73,7 +73,7 @@ def read_sweep(tracker: Tracker, run: Run) -> RecordedSweep:
     title = run.data.tags.get("fgcme.space", run.info.run_name)
     repetition = repeat_sweep(experiment, title.removeprefix(f"{experiment.name}-"), space, best)
     empty = SweepData(
-        origin=provenance_of(run, experiment, [*repetition.commands, "fgcme report latest"]),
+        provenance=provenance_of(run, experiment, [*repetition.commands, "fgcme report latest"]),
         protocol=records.protocol_label(experiment),
         space=space,
         settings=experiment.flat(),

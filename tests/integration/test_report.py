@@ -117,7 +117,7 @@ def test_everything_lies_in_the_folder_and_with_the_run(made: Reported, tmp_path
 def test_the_drawn_answers_are_those_that_were_counted(made: Reported, tmp_path: Path) -> None:
     counted = pq.read_table(made.artifact("predictions", tmp_path) / "dev" / "fgcme.parquet").to_pylist()
     answers = {row["id"]: row for row in counted}
-    captions = re.findall(r"\((s\d-\d\d)\), answered (\w+) with (\d+)\s%", made.text)
+    captions = re.findall(r"\((s\d-\d\d)\), predicted (\w+) with (\d+)\s%", made.text)
     assert len(captions) == 4
     assert [answers[name]["label"] for name, _, _ in captions] == EMOTIONS
     for name, answer, share in captions:
@@ -172,8 +172,8 @@ def test_a_cross_validation_has_a_report_of_its_own_and_needs_no_corpus_for_it(
     )
     assert "Without the speakers the configuration was tuned on" in text
     assert "McNemar" not in text
-    assert "No utterance is drawn: the prepared corpus was not at hand when this page was made." in text
-    assert "answered" not in re.sub(r"<li>.*?</li>", "", text)
+    assert "No examples: the prepared corpus was not available when this page was made." in text
+    assert "predicted" not in re.sub(r"<li>.*?</li>", "", text)
     assert "Learning curves" in text
     assert (page.parent / "figures" / "confusion-small-dev.png").exists()
     assert (page.parent / "results-dev-without-tuned-on.tex").exists()

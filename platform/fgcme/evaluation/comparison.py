@@ -15,6 +15,20 @@ What is independent and what is not:
   that were trained.
 - Folds are not: any two of them share most of their training data. No interval and no p-value accounts for that; only
   other corpora say more.
+
+Intervals are of the cluster bootstrap: whole speakers are drawn with replacement, with all their utterances and seeds,
+the same speakers for all variants; what differs from seed to seed comes on top.
+
+A difference is tested twice, and has to pass both tests. First by swapping the predictions of the two variants, whole
+speakers at a time: if it does not matter which of the two predicted, each of the swapped tables was as likely as the
+real one. All swaps are tried if they are few, otherwise random ones (see `fgcme.evaluation.significance.sign_flips`).
+Second by the t-test of its interval, which accounts for the noise of training. In simulations of 24 speakers in 6
+folds, where trainings moved a fold's UA by 3 to 4 points and no difference was true, swaps alone claimed one in 7 to 12
+of 100 tables of 6 comparisons, and in 50 of 100 where speakers were much alike; both tests together in 4 to 6.
+
+The differences of all variants in UA are one family of Holm (1979), those in WA another, McNemar's tests a third: with
+no true difference in the table, the chance that any `p_holm` of a family is at or below 0.05 is at most 0.05, if the
+family's tests are valid. P speakers can give no p-value below 2^(1 - P) (see `ComparisonTable.smallest_p`).
 """
 
 from __future__ import annotations
@@ -124,22 +138,6 @@ def compare_variants(
     seed: int = 0,
 ) -> ComparisonTable:
     """Estimates of all variants, and comparisons of each with the reference.
-
-    Intervals are of the cluster bootstrap: whole speakers are drawn with replacement, with all their utterances and
-    seeds, the same speakers for all variants; what differs from seed to seed comes on top (see
-    `fgcme.evaluation.intervals.standard_error`).
-
-    A difference is tested twice, and has to pass both tests. First by swapping the predictions of the two variants,
-    whole speakers at a time: if it does not matter which of the two predicted, each of the swapped tables was as likely
-    as the real one. All swaps are tried if there are no more than `swaps`, otherwise that many random ones (see
-    `fgcme.evaluation.significance.sign_flips`). Second by the t-test of its interval, which accounts for the noise of
-    training. In simulations of 24 speakers in 6 folds, where trainings moved a fold's UA by 3 to 4 points and no
-    difference was true, swaps alone claimed one in 7 to 12 of 100 tables of 6 comparisons, and in 50 of 100 where
-    speakers were much alike; both tests together in 4 to 6.
-
-    The differences of all variants in UA are one family of Holm (1979), those in WA another, McNemar's tests a third:
-    with no true difference in the table, the chance that any `p_holm` of a family is at or below 0.05 is at most 0.05,
-    if the family's tests are valid. P speakers can give no p-value below 2^(1 - P) (see `ComparisonTable.smallest_p`).
 
     Args:
         variants: name -> predictions of all folds and seeds, schema `fgcme.evaluation.cross_validation.PREDICTIONS`.

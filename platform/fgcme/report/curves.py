@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from fgcme.report.findings import Curve, Learning
 from fgcme.report.formatting import count, percent
+from fgcme.report.results import Curve, LearningCurves
 from fgcme.report.theme import Theme
 
 if TYPE_CHECKING:
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def learning_figure(
-    learning: Learning,
+    learning: LearningCurves,
     title: str,
     heading: str,
     theme: Theme,
-    reference: Learning | None = None,
+    reference: LearningCurves | None = None,
     limits: tuple[float, float] | None = None,
 ) -> Figure:
     """UA on the dev part above, training loss below: mean over folds and seeds, and one deviation either way.
@@ -63,7 +63,7 @@ def learning_figure(
     return figure
 
 
-def describe_learning(learning: Learning) -> str:
+def describe_learning(learning: LearningCurves) -> str:
     """What can be seen in `learning_figure`."""
     ua, loss = learning.dev_ua, learning.train_loss
     text = f"Of {count(learning.trainings, 'training')}, "
@@ -80,7 +80,7 @@ def describe_learning(learning: Learning) -> str:
     return f"{text}."
 
 
-def ua_limits(learnings: Iterable[Learning]) -> tuple[float, float] | None:
+def ua_limits(learnings: Iterable[LearningCurves]) -> tuple[float, float] | None:
     """The least and the greatest UA that several figures show, with a little room; None if they show none."""
     curves = [learning.dev_ua for learning in learnings if len(learning.dev_ua.epochs)]
     if not curves:

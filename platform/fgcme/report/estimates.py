@@ -9,8 +9,8 @@ import numpy as np
 
 from fgcme.evaluation.comparison import Difference
 from fgcme.report.comparison import stars
-from fgcme.report.findings import ResultSet
 from fgcme.report.formatting import count, listing, percent, points, points_range
+from fgcme.report.results import ResultSet
 from fgcme.report.theme import Theme
 
 if TYPE_CHECKING:
@@ -21,18 +21,18 @@ _ROW = 0.34
 _AROUND = 0.95
 
 
-def estimates_figure(findings: ResultSet, theme: Theme) -> Figure:
+def estimates_figure(results: ResultSet, theme: Theme) -> Figure:
     """UA of every variant with its interval; beside it, its difference from the reference with that one's interval."""
-    names = findings.variants
-    figure = theme.canvas(8.6, _AROUND + _height(findings), findings.standing.label)
+    names = results.variants
+    figure = theme.canvas(8.6, _AROUND + _height(results), results.conditions.label)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1, 1))
     for row, name in enumerate(names):
-        estimate = findings.table.estimates[name]["ua"]
-        is_reference = name == findings.reference
+        estimate = results.table.estimates[name]["ua"]
+        is_reference = name == results.reference
         colour = theme.second if is_reference else theme.first
         _whisker(left, row, estimate.mean, estimate.interval.low, estimate.interval.high, colour, is_reference)
-        if name in findings.table.comparisons:
-            difference = findings.table.comparisons[name].differences["ua"]
+        if name in results.table.comparisons:
+            difference = results.table.comparisons[name].differences["ua"]
             low, high = difference.interval.low, difference.interval.high
             _whisker(right, row, difference.mean, low, high, colour)
             right.annotate(
@@ -43,50 +43,48 @@ def estimates_figure(findings: ResultSet, theme: Theme) -> Figure:
                 color=theme.ink,
                 fontsize=10,
             )
-    left.axvline(100 * findings.ua(findings.reference), color=theme.second, linewidth=0.8, linestyle=(0, (4, 3)))
+    left.axvline(100 * results.ua(results.reference), color=theme.second, linewidth=0.8, linestyle=(0, (4, 3)))
     right.axvline(0, color=theme.second, linewidth=0.8, linestyle=(0, (4, 3)))
-    left.set_yticks(range(len(names)), [findings.title(name) for name in names])
+    left.set_yticks(range(len(names)), [results.title(name) for name in names])
     left.set_ylim(len(names) - 0.5, -0.5)
     left.set_xlabel("UA in per cent")
     right.set_xlabel("difference from the reference in points")
     right.margins(x=0.12)
-    _chance(left, 100 / len(findings.classes), theme)
+    _chance(left, 100 / len(results.classes), theme)
     for axes in (left, right):
         theme.style_rows(axes)
     return figure
 
 
-def describe_estimates(findings: ResultSet) -> str:
+def describe_estimates(results: ResultSet) -> str:
     """What can be seen in `estimates_figure`."""
-    ranked = sorted(findings.variants, key=findings.ua)
+    ranked = sorted(results.variants, key=results.ua)
     text = (
-        f"UA with 95 % intervals of {count(len(ranked), 'variant')}, {findings.standing.rule}: from "
-        f"{percent(findings.ua(ranked[0]))} % ({ranked[0]}) to {percent(findings.ua(ranked[-1]))} % ({ranked[-1]}); "
-        f"the reference, {findings.reference}, has {percent(findings.ua(findings.reference))} %."
+        f"UA with 95 % intervals of {count(len(ranked), 'variant')}, {results.conditions.rule}: from "
+        f"{percent(results.ua(ranked[0]))} % ({ranked[0]}) to {percent(results.ua(ranked[-1]))} % ({ranked[-1]}); "
+        f"the reference, {results.reference}, has {percent(results.ua(results.reference))} %."
     )
-    differing = [name for name in findings.table.comparisons if findings.differs(name)]
+    differing = [name for name in results.table.comparisons if results.differs_significantly(name)]
     if not differing:
         return f"{text} No difference from the reference is significant."
-    differences = {name: findings.table.comparisons[name].differences["ua"] for name in differing}
+    differences = {name: results.table.comparisons[name].differences["ua"] for name in differing}
     told = [f"{name} ({points(differences[name].mean)} points)" for name in differing]
     return f"{text} Significantly different from the reference: {listing(told)}."
 
 
-def gaps_figure(
-    findings: ResultSet, gaps: Mapping[str, Mapping[str, Difference]], heading: str, theme: Theme
-) -> Figure:
+def gaps_figure(results: ResultSet, gaps: Mapping[str, Mapping[str, Difference]], heading: str, theme: Theme) -> Figure:
     """UA of every variant with epochs chosen on dev and on test, joined by a line.
 
     Args:
-        findings: with epochs chosen on dev.
-        gaps: see `fgcme.report.findings.selection_gaps`.
+        results: with epochs chosen on dev.
+        gaps: see `fgcme.report.results.selection_gaps`.
         heading: what has to be said of both.
         theme: its colours.
     """
     names = list(gaps)
-    figure = theme.canvas(7.6, _AROUND + 0.25 + _height(findings), heading)
+    figure = theme.canvas(7.6, _AROUND + 0.25 + _height(results), heading)
     axes = figure.add_subplot()
-    dev = 100 * np.array([findings.ua(name) for name in names])
+    dev = 100 * np.array([results.ua(name) for name in names])
     test = dev + 100 * np.array([gaps[name]["ua"].mean for name in names])
     rows = np.arange(len(names))
     axes.hlines(rows, dev, test, color=theme.muted, linewidth=1.2)
@@ -101,7 +99,7 @@ def gaps_figure(
         markeredgewidth=1.4,
         label="chosen on TEST (optimistic)",
     )
-    axes.set_yticks(rows, [findings.title(name) for name in names])
+    axes.set_yticks(rows, [results.title(name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel("UA in per cent")
     axes.grid(axis="x", color=theme.grid, linewidth=0.5)
@@ -145,9 +143,9 @@ def _chance(axes: Axes, value: float, theme: Theme) -> None:
         )
 
 
-def _height(findings: ResultSet) -> float:
+def _height(results: ResultSet) -> float:
     """Inches that the rows of a figure need: a variant with a remark takes three lines."""
-    return _ROW * len(findings.variants) + 0.2 * len(findings.remarks)
+    return _ROW * len(results.variants) + 0.2 * len(results.remarks)
 
 
 def _whisker(

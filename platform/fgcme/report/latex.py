@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fgcme.evaluation.comparison import Estimate
 from fgcme.report.comparison import stars
-from fgcme.report.findings import ResultSet
 from fgcme.report.formatting import MINUS, count, p_value, percent, points
+from fgcme.report.results import ResultSet
 
 _ESCAPED = {
     "\\": r"\textbackslash{}",
@@ -29,13 +29,13 @@ def escape(text: str) -> str:
     return "".join(_ESCAPED.get(mark, mark) for mark in text)
 
 
-def results_latex(findings: ResultSet) -> str:
+def results_latex(results: ResultSet) -> str:
     r"""A `table` of WA, UA, macro-F1, the difference in UA from the reference, its interval and its corrected p-value.
 
     The caption says protocol, selection rule, seeds, sizes and whatever makes the numbers optimistic; the label is
     `tab:results-dev` or `tab:results-test-optimistic`.
     """
-    table, standing = findings.table, findings.standing
+    table, conditions = results.table, results.conditions
     compared = bool(table.comparisons)
     columns = "lrrr" + "rrr" * compared
     header = ["Variant", "WA", "UA", "Macro-F1"]
@@ -45,15 +45,15 @@ def results_latex(findings: ResultSet) -> str:
         r"% Needs \usepackage{booktabs}",
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{_caption(findings)}}}",
-        rf"  \label{{tab:results-{standing.file_name}}}",
+        rf"  \caption{{{_caption(results)}}}",
+        rf"  \label{{tab:results-{conditions.file_name}}}",
         rf"  \begin{{tabular}}{{{columns}}}",
         r"    \toprule",
         f"    {' & '.join(header)} \\\\",
         r"    \midrule",
     ]
     for name, estimate in table.estimates.items():
-        remark = findings.remarks.get(name)
+        remark = results.remarks.get(name)
         cells = [escape(f"{name} ({remark})" if remark else name)]
         cells += [_metric(estimate[metric], table.seeds > 1) for metric in _METRICS]
         if name in table.comparisons:
@@ -71,18 +71,18 @@ def results_latex(findings: ResultSet) -> str:
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 
 
-def _caption(findings: ResultSet) -> str:
-    table, standing = findings.table, findings.standing
-    seeds = f"{count(table.seeds, 'seed')} ({', '.join(map(str, standing.seeds))})"
+def _caption(results: ResultSet) -> str:
+    table, conditions = results.table, results.conditions
+    seeds = f"{count(table.seeds, 'seed')} ({', '.join(map(str, conditions.seeds))})"
     sentences = [
-        f"Results in per cent on protocol {standing.protocol}, {standing.rule}, {seeds}, "
+        f"Results in per cent on protocol {conditions.protocol}, {conditions.rule}, {seeds}, "
         f"{count(table.utterances, 'utterance')} of {count(table.speakers, 'speaker')}"
         f"{'; mean ± deviation over seeds' if table.seeds > 1 else ''}.",
-        *standing.caveats,
+        *conditions.caveats,
     ]
     if table.comparisons:
         sentences.append(
-            f"Differences in UA are from {findings.reference}, in points; intervals and p-values are over speakers"
+            f"Differences in UA are from {results.reference}, in points; intervals and p-values are over speakers"
             f"{' and seeds' if table.seeds > 1 else ', for the models of this one seed'}, p Holm-corrected over the "
             "variants (* at most 0.05, ** 0.01, *** 0.001)."
         )

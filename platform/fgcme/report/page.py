@@ -6,18 +6,19 @@ from collections.abc import Mapping
 
 from fgcme.report import formatting
 from fgcme.report.comparison import stars
-from fgcme.report.content import Pictures, ReportData
+from fgcme.report.content import ReportData
 from fgcme.report.html import Image, render
-from fgcme.report.summary import summarise_findings, summarise_gaps
+from fgcme.report.pictures import ReportPictures
+from fgcme.report.summary import summarise_gaps, summarise_results
 from fgcme.report.theme import Picture
 
 
-def to_html(content: ReportData, pictures: Pictures, light: Mapping[str, bytes]) -> str:
+def to_html(content: ReportData, pictures: ReportPictures, light: Mapping[str, bytes]) -> str:
     """The page of a report.
 
     Args:
         content: the report.
-        pictures: of it.
+        pictures: its pictures.
         light: name of a picture -> its PNG for a light ground.
     """
 
@@ -41,5 +42,5 @@ def to_html(content: ReportData, pictures: Pictures, light: Mapping[str, bytes])
         content=content,
         main=content.main,
         pictures=pictures,
-        summary=[*summarise_findings(content.main), *summarise_gaps(content.main, content.gaps)],
+        summary=[*summarise_results(content.main), *summarise_gaps(content.main, content.gaps)],
     )

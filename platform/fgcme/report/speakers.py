@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fgcme.report.findings import ResultSet
 from fgcme.report.formatting import count, percent, points
+from fgcme.report.results import ResultSet
 from fgcme.report.theme import Theme
 
 if TYPE_CHECKING:
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 _ROW = 0.38
 
 
-def speakers_figure(findings: ResultSet, theme: Theme) -> Figure:
+def speakers_figure(results: ResultSet, theme: Theme) -> Figure:
     """UA of each speaker under each variant, one dot a speaker, at the same height within every row; a bar at the mean.
 
     The speaker with the lowest UA is named beside its dot.
     """
-    names = findings.variants
-    figure = theme.canvas(7.6, 1.0 + _ROW * len(names) + 0.2 * len(findings.remarks), findings.standing.label)
+    names = results.variants
+    figure = theme.canvas(7.6, 1.0 + _ROW * len(names) + 0.2 * len(results.remarks), results.conditions.label)
     axes = figure.add_subplot()
-    heights = np.linspace(-0.28, 0.28, len(findings.speakers))
+    heights = np.linspace(-0.28, 0.28, len(results.speakers))
     for row, name in enumerate(names):
-        values = 100 * findings.by_speaker[name]["ua"]
-        colour = theme.second if name == findings.reference else theme.first
+        values = 100 * results.by_speaker[name]["ua"]
+        colour = theme.second if name == results.reference else theme.first
         axes.plot(values, row + heights, "o", color=colour, markersize=4.5, alpha=0.75, markeredgewidth=0)
         axes.plot(values.mean(), row, "|", color=theme.ink, markersize=17, markeredgewidth=1.6)
         lowest = int(values.argmin())
         axes.annotate(
-            findings.speakers[lowest],
+            results.speakers[lowest],
             (values[lowest], row + heights[lowest]),
             xytext=(-5, -2.5),
             textcoords="offset points",
@@ -40,9 +40,9 @@ def speakers_figure(findings: ResultSet, theme: Theme) -> Figure:
             fontsize=7,
             color=theme.muted,
         )
-    axes.set_yticks(range(len(names)), [findings.title(name) for name in names])
+    axes.set_yticks(range(len(names)), [results.title(name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
-    every = 100 * np.concatenate([findings.by_speaker[name]["ua"] for name in names])
+    every = 100 * np.concatenate([results.by_speaker[name]["ua"] for name in names])
     width = max(float(np.ptp(every)), 1.0)
     # On the left there must be room for a name.
     axes.set_xlim(every.min() - 0.2 * width, every.max() + 0.06 * width)
@@ -51,17 +51,17 @@ def speakers_figure(findings: ResultSet, theme: Theme) -> Figure:
     return figure
 
 
-def describe_speakers(findings: ResultSet) -> str:
+def describe_speakers(results: ResultSet) -> str:
     """What can be seen in `speakers_figure`."""
-    values = findings.by_speaker[findings.reference]["ua"]
+    values = results.by_speaker[results.reference]["ua"]
     low, high = int(values.argmin()), int(values.argmax())
     text = (
-        f"UA of {count(len(values), 'speaker')} under {findings.reference}: from {percent(float(values[low]))} % "
-        f"({findings.speakers[low]}) to {percent(float(values[high]))} % ({findings.speakers[high]})."
+        f"UA of {count(len(values), 'speaker')} under {results.reference}: from {percent(float(values[low]))} % "
+        f"({results.speakers[low]}) to {percent(float(values[high]))} % ({results.speakers[high]})."
     )
-    others = [name for name in findings.variants if name != findings.reference]
+    others = [name for name in results.variants if name != results.reference]
     if others:
-        spreads = {name: float(np.ptp(findings.by_speaker[name]["ua"])) for name in others}
+        spreads = {name: float(np.ptp(results.by_speaker[name]["ua"])) for name in others}
         widest, narrowest = max(spreads, key=lambda name: spreads[name]), min(spreads, key=lambda name: spreads[name])
         text += (
             f" Of the other variants the range is widest for {widest} ({percent(spreads[widest])} points) and narrowest"
@@ -70,20 +70,20 @@ def describe_speakers(findings: ResultSet) -> str:
     return text
 
 
-def recall_changes(findings: ResultSet) -> np.ndarray:
+def recall_changes(results: ResultSet) -> np.ndarray:
     """[variants but the reference, K] recall of each class less that of the reference."""
-    others = [name for name in findings.variants if name != findings.reference]
-    base = findings.recalls(findings.reference)
-    return np.array([findings.recalls(name) - base for name in others]).reshape(len(others), len(base))
+    others = [name for name in results.variants if name != results.reference]
+    base = results.recalls(results.reference)
+    return np.array([results.recalls(name) - base for name in others]).reshape(len(others), len(base))
 
 
-def recalls_figure(findings: ResultSet, theme: Theme) -> Figure:
+def recalls_figure(results: ResultSet, theme: Theme) -> Figure:
     """The reference's recall of each class in the first row; below, each variant's change against it, as a heat map."""
-    changes = 100 * recall_changes(findings)
-    base = 100 * findings.recalls(findings.reference)
-    names = [findings.reference, *(name for name in findings.variants if name != findings.reference)]
-    width, height = 1.9 + 0.72 * len(base), 1.3 + 0.3 * len(names) + 0.2 * len(findings.remarks)
-    figure = theme.canvas(max(width, 4.4), height, findings.standing.label)
+    changes = 100 * recall_changes(results)
+    base = 100 * results.recalls(results.reference)
+    names = [results.reference, *(name for name in results.variants if name != results.reference)]
+    width, height = 1.9 + 0.72 * len(base), 1.3 + 0.3 * len(names) + 0.2 * len(results.remarks)
+    figure = theme.canvas(max(width, 4.4), height, results.conditions.label)
     axes = figure.add_subplot()
     # What is no number stays without colour.
     cells = np.vstack([np.full(len(base), np.nan), changes])
@@ -104,9 +104,9 @@ def recalls_figure(findings: ResultSet, theme: Theme) -> Figure:
             color=theme.ink,
         )
     axes.axhline(0.5, color=theme.ink, linewidth=0.8)
-    axes.set_xticks(range(len(base)), findings.classes)
+    axes.set_xticks(range(len(base)), results.classes)
     axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
-    axes.set_yticks(range(len(names)), [findings.title(name) for name in names])
+    axes.set_yticks(range(len(names)), [results.title(name) for name in names])
     theme.style_axes(axes)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -114,20 +114,20 @@ def recalls_figure(findings: ResultSet, theme: Theme) -> Figure:
     return figure
 
 
-def describe_recalls(findings: ResultSet) -> str:
+def describe_recalls(results: ResultSet) -> str:
     """What can be seen in `recalls_figure`."""
-    changes = np.nan_to_num(recall_changes(findings))
-    others = [name for name in findings.variants if name != findings.reference]
-    base = findings.recalls(findings.reference)
+    changes = np.nan_to_num(recall_changes(results))
+    others = [name for name in results.variants if name != results.reference]
+    base = results.recalls(results.reference)
     worst, best = int(np.nanargmin(base)), int(np.nanargmax(base))
     text = (
-        f"{findings.reference} has its lowest recall for {findings.classes[worst]} ({percent(float(base[worst]))} %) "
-        f"and its highest for {findings.classes[best]} ({percent(float(base[best]))} %)."
+        f"{results.reference} has its lowest recall for {results.classes[worst]} ({percent(float(base[worst]))} %) "
+        f"and its highest for {results.classes[best]} ({percent(float(base[best]))} %)."
     )
     for extreme, verb in ((changes.argmax(), "rise"), (changes.argmin(), "fall")):
         variant, emotion = np.unravel_index(extreme, changes.shape)
         change = float(changes[variant, emotion])
         if (change > 0) == (verb == "rise") and change:
-            text += f" The largest {verb} is that of {findings.classes[emotion]} under {others[variant]}, "
+            text += f" The largest {verb} is that of {results.classes[emotion]} under {others[variant]}, "
             text += f"{points(change)} points."
     return text

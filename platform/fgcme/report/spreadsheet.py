@@ -1,4 +1,4 @@
-"""Results as CSV, for whoever wants to go on with the numbers: shares between 0 and 1, with all their digits."""
+"""Results as CSV: shares between 0 and 1, with all their digits."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 
-from fgcme.report.findings import ResultSet
+from fgcme.report.results import ResultSet
 
 _METRICS = ("wa", "ua", "macro_f1")
 _TESTED = ("ua", "wa")
 
 
-def results_csv(results: Iterable[ResultSet]) -> str:
-    """One row a variant and selection rule: estimates, and the comparison with the reference, empty for itself."""
+def results_csv(result_sets: Iterable[ResultSet]) -> str:
+    """One row a variant and selection rule: estimates, and the comparison with the reference (empty in its own row)."""
     header = ["protocol", "selection", "caveats", "variant", "reference"]
     for metric in _METRICS:
         header += [metric, f"{metric}_deviation", f"{metric}_low", f"{metric}_high"]
@@ -21,32 +21,32 @@ def results_csv(results: Iterable[ResultSet]) -> str:
         header += [f"{metric}_difference{part}" for part in ("", "_low", "_high", "_p", "_p_holm", "_effect")]
     header += [f"mcnemar_{part}" for part in ("gained", "lost", "p", "p_holm", "odds_ratio")]
     header += ["speakers", "utterances", "seeds"]
-    return written(header, (row for findings in results for row in _results(findings)))
+    return written(header, (row for results in result_sets for row in _results(results)))
 
 
-def speakers_csv(results: Iterable[ResultSet]) -> str:
+def speakers_csv(result_sets: Iterable[ResultSet]) -> str:
     """One row a speaker, variant and selection rule; metrics are means over seeds."""
     header = ["protocol", "selection", "caveats", "variant", "speaker", "utterances", *_METRICS]
-    return written(header, (row for findings in results for row in _speakers(findings)))
+    return written(header, (row for results in result_sets for row in _speakers(results)))
 
 
-def confusions_csv(results: Iterable[ResultSet]) -> str:
-    """One row a true class, variant and selection rule: answers of all seeds, by the class that was answered."""
-    results = list(results)
-    header = ["protocol", "selection", "caveats", "variant", "true", *(f"as_{name}" for name in results[0].classes)]
-    return written(header, (row for findings in results for row in _confusions(findings)))
+def confusions_csv(result_sets: Iterable[ResultSet]) -> str:
+    """One row a true class, variant and selection rule: predictions of all seeds, counted by predicted class."""
+    result_sets = list(result_sets)
+    header = ["protocol", "selection", "caveats", "variant", "true", *(f"as_{name}" for name in result_sets[0].classes)]
+    return written(header, (row for results in result_sets for row in _confusions(results)))
 
 
-def _confusions(findings: ResultSet) -> Iterator[list[object]]:
-    for name in findings.variants:
-        for true, answers in zip(findings.classes, findings.matrices[name].tolist(), strict=True):
-            yield [*_standing(findings, name), name, true, *answers]
+def _confusions(results: ResultSet) -> Iterator[list[object]]:
+    for name in results.variants:
+        for true, counts in zip(results.classes, results.matrices[name].tolist(), strict=True):
+            yield [*_conditions(results, name), name, true, *counts]
 
 
-def _results(findings: ResultSet) -> Iterator[list[object]]:
-    table = findings.table
+def _results(results: ResultSet) -> Iterator[list[object]]:
+    table = results.table
     for name, estimate in table.estimates.items():
-        row: list[object] = [*_standing(findings, name), name, findings.reference]
+        row: list[object] = [*_conditions(results, name), name, results.reference]
         for metric in _METRICS:
             each = estimate[metric]
             row += [each.mean, each.deviation, each.interval.low, each.interval.high]
@@ -63,18 +63,22 @@ def _results(findings: ResultSet) -> Iterator[list[object]]:
         yield [*row, table.speakers, table.utterances, table.seeds]
 
 
-def _speakers(findings: ResultSet) -> Iterator[list[object]]:
-    for name in findings.variants:
-        for position, speaker in enumerate(findings.speakers):
-            metrics = [float(findings.by_speaker[name][metric][position]) for metric in _METRICS]
-            yield [*_standing(findings, name), name, speaker, int(findings.answered[position]), *metrics]
+def _speakers(results: ResultSet) -> Iterator[list[object]]:
+    for name in results.variants:
+        for position, speaker in enumerate(results.speakers):
+            metrics = [float(results.by_speaker[name][metric][position]) for metric in _METRICS]
+            yield [*_conditions(results, name), name, speaker, int(results.utterance_counts[position]), *metrics]
 
 
-def _standing(findings: ResultSet, variant: str) -> list[object]:
-    """Protocol, selection rule, and all that makes the numbers better than honest ones on the whole corpus."""
-    standing = findings.standing
-    remark = findings.remarks.get(variant)
-    return [standing.protocol, standing.selection, " ".join([*standing.caveats, *([f"{remark}."] if remark else [])])]
+def _conditions(results: ResultSet, variant: str) -> list[object]:
+    """Protocol, selection rule, and the caveats."""
+    conditions = results.conditions
+    remark = results.remarks.get(variant)
+    return [
+        conditions.protocol,
+        conditions.selection,
+        " ".join([*conditions.caveats, *([f"{remark}."] if remark else [])]),
+    ]
 
 
 def written(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from fgcme.evaluation.comparison import Difference
-from fgcme.report.findings import ResultSet
 from fgcme.report.formatting import (
     count,
     listing,
@@ -19,18 +18,19 @@ from fgcme.report.formatting import (
     points_range,
     sentence,
 )
+from fgcme.report.results import ResultSet
 
 _NAMED = 4
 
 
-def summarise_findings(findings: ResultSet) -> list[str]:
+def summarise_results(results: ResultSet) -> list[str]:
     """The sentences, most important first."""
-    sentences = [_level(findings)]
-    if findings.table.comparisons:
-        sentences += _comparisons(findings)
+    sentences = [_level(results)]
+    if results.table.comparisons:
+        sentences += _comparisons(results)
     else:
-        sentences.append(_emotions(findings))
-    if findings.table.seeds == 1:
+        sentences.append(_emotions(results))
+    if results.table.seeds == 1:
         sentences.append(
             "With one seed nothing is known of how much training alone makes results vary: intervals and p are of "
             "other speakers for these very trainings."
@@ -38,30 +38,30 @@ def summarise_findings(findings: ResultSet) -> list[str]:
     return sentences
 
 
-def _level(findings: ResultSet) -> str:
-    table, reference = findings.table, findings.reference
+def _level(results: ResultSet) -> str:
+    table, reference = results.table, results.reference
     estimate = table.estimates[reference]["ua"]
     who = f"{reference}, the reference," if table.comparisons else reference
-    opening = "Optimistic: with" if findings.standing.optimistic else "With"
-    remark = findings.remarks.get(reference)
+    opening = "Optimistic: with" if results.conditions.optimistic else "With"
+    remark = results.remarks.get(reference)
     return (
-        f"{opening} {findings.standing.rule_alone}, {who} reaches a UA of "
+        f"{opening} {results.conditions.rule_alone}, {who} reaches a UA of "
         f"{percent(estimate.mean)} % (95 % interval {percent_range(estimate.interval)}) on "
-        f"{findings.standing.protocol}, where chance is {percent(1 / len(findings.classes))} %"
+        f"{results.conditions.protocol}, where chance is {percent(1 / len(results.classes))} %"
         f"{f' ({remark})' if remark else ''}: {count(table.utterances, 'utterance')} of "
         f"{count(table.speakers, 'speaker')}, {count(table.seeds, 'seed')}."
     )
 
 
-def _comparisons(findings: ResultSet) -> list[str]:
-    table = findings.table
+def _comparisons(results: ResultSet) -> list[str]:
+    table = results.table
     differences = {name: each.differences["ua"] for name, each in table.comparisons.items()}
     told = {
         verb: sorted(
             (
                 name
                 for name in differences
-                if findings.differs(name) and (differences[name].mean > 0) == (verb == "above")
+                if results.differs_significantly(name) and (differences[name].mean > 0) == (verb == "above")
             ),
             key=lambda name: -abs(differences[name].mean),
         )
@@ -79,9 +79,9 @@ def _comparisons(findings: ResultSet) -> list[str]:
         if len(names) > _NAMED:
             phrases.append(f"{len(names) - _NAMED} more")
         sentences.append(f"Significantly {verb} it: {listing(phrases)}.")
-    open_ones = [name for name in differences if not findings.differs(name)]
+    open_ones = [name for name in differences if not results.differs_significantly(name)]
     if open_ones:
-        sentences.append(_undecided(findings, open_ones, any(told.values())))
+        sentences.append(_undecided(results, open_ones, any(told.values())))
     if table.smallest_p > 0.05:
         sentences.append(
             "No difference could have been significant here, whatever its size: with "
@@ -91,8 +91,8 @@ def _comparisons(findings: ResultSet) -> list[str]:
     return sentences
 
 
-def _undecided(findings: ResultSet, names: list[str], others_differ: bool) -> str:
-    intervals = [findings.table.comparisons[name].differences["ua"].interval for name in names]
+def _undecided(results: ResultSet, names: list[str], others_differ: bool) -> str:
+    intervals = [results.table.comparisons[name].differences["ua"].interval for name in names]
     low, high = min(each.low for each in intervals), max(each.high for each in intervals)
     if len(names) == 1:
         opening, leave = (
@@ -107,29 +107,29 @@ def _undecided(findings: ResultSet, names: list[str], others_differ: bool) -> st
     return f"{opening}: the {leave} room for differences of {points(low)} to {points(high)} points."
 
 
-def _emotions(findings: ResultSet) -> str:
-    recalls = findings.recalls(findings.reference)
+def _emotions(results: ResultSet) -> str:
+    recalls = results.recalls(results.reference)
     low, high = int(np.nanargmin(recalls)), int(np.nanargmax(recalls))
-    values = findings.by_speaker[findings.reference]["ua"]
+    values = results.by_speaker[results.reference]["ua"]
     return (
-        f"{sentence(findings.classes[high])} is recognised most often ({percent(float(recalls[high]))} %), "
-        f"{findings.classes[low]} least ({percent(float(recalls[low]))} %); by speaker UA goes from "
+        f"{sentence(results.classes[high])} is recognised most often ({percent(float(recalls[high]))} %), "
+        f"{results.classes[low]} least ({percent(float(recalls[low]))} %); by speaker UA goes from "
         f"{percent(float(values.min()))} to {percent(float(values.max()))} %."
     )
 
 
-def summarise_gaps(findings: ResultSet, gaps: Mapping[str, Mapping[str, Difference]]) -> list[str]:
+def summarise_gaps(results: ResultSet, gaps: Mapping[str, Mapping[str, Difference]]) -> list[str]:
     """A sentence on what choosing epochs on the test part would add to the reference; none if that was not tried.
 
     Args:
-        findings: with epochs chosen on dev.
-        gaps: see `fgcme.report.findings.selection_gaps`.
+        results: with epochs chosen on dev.
+        gaps: see `fgcme.report.results.selection_gaps`.
     """
     if not gaps:
         return []
-    gap = gaps[findings.reference]["ua"]
+    gap = gaps[results.reference]["ua"]
     return [
-        f"Choosing epochs on the test part, as the published code does, changes the UA of {findings.reference} by "
+        f"Choosing epochs on the test part, as the published code does, changes the UA of {results.reference} by "
         f"{points(gap.mean)} points (95 % interval {points_range(gap.interval)}); those results are marked as "
         "optimistic below."
     ]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from fgcme.report.comparison import to_metrics
-from tests.fgcme.report.made import findings
+from tests.fgcme.report.sample_report import sample_results
 
 
 def test_every_number_of_the_table_has_a_name_of_its_own() -> None:
-    table = findings().table
+    table = sample_results().table
     numbers = to_metrics(table)
     assert list(numbers) == list(table.estimates)
     for name, estimates in table.estimates.items():
@@ -25,6 +25,6 @@ def test_every_number_of_the_table_has_a_name_of_its_own() -> None:
 
 
 def test_the_reference_differs_from_nothing_and_names_are_such_as_mlflow_takes() -> None:
-    numbers = to_metrics(findings().table)
+    numbers = to_metrics(sample_results().table)
     assert not [name for name in numbers["fgcme"] if "difference" in name or "holm" in name]
     assert all(re.fullmatch(r"[\w.-]+", name) for each in numbers.values() for name in each)

@@ -15,10 +15,10 @@ def test_what_is_honest_needs_no_caveat() -> None:
 
 
 def test_what_the_test_part_had_a_say_in_is_called_optimistic_wherever_it_is_named() -> None:
-    for standing in (SELECTED, TUNED):
-        assert standing.optimistic
-        assert "optimistic" in standing.label
-        assert standing.caveats[0].startswith("Optimistic: ")
+    for conditions in (SELECTED, TUNED):
+        assert conditions.optimistic
+        assert "optimistic" in conditions.label
+        assert conditions.caveats[0].startswith("Optimistic: ")
     assert "optimistic" in SELECTED.rule
     assert "optimistic" in SELECTED.file_name
     assert "s1, s2" in TUNED.caveats[0]
@@ -39,5 +39,5 @@ def test_without_the_speakers_tuned_on_a_result_is_honest_and_says_who_is_left_o
 
 
 def test_no_two_results_of_a_run_share_a_file() -> None:
-    names = {standing.file_name for standing in (HONEST, SELECTED, TUNED.without_tuned_on())}
+    names = {conditions.file_name for conditions in (HONEST, SELECTED, TUNED.without_tuned_on())}
     assert len(names) == 3

@@ -6,12 +6,12 @@ from matplotlib.axes import Axes
 from fgcme.evaluation.intervals import Interval
 from fgcme.report.comparison import stars
 from fgcme.report.estimates import describe_estimates, describe_gaps, estimates_figure, gaps_figure
-from fgcme.report.findings import selection_gaps
 from fgcme.report.formatting import percent, points
+from fgcme.report.results import selection_gaps
 from fgcme.report.theme import LIGHT
-from tests.fgcme.report.made import CLASSES, ON_DEV, ON_TEST, TEST, findings, predictions
+from tests.fgcme.report.sample_report import CLASSES, ON_DEV, ON_TEST, TEST, predictions, sample_results
 
-MADE = findings()
+RESULTS = sample_results()
 
 
 def whiskers(axes: Axes) -> dict[float, tuple[float, float]]:
@@ -28,53 +28,53 @@ def scaled(interval: Interval) -> tuple[float, float]:
 
 
 def test_every_variant_has_its_interval_and_every_difference_its_own() -> None:
-    left, right = estimates_figure(MADE, LIGHT).axes
+    left, right = estimates_figure(RESULTS, LIGHT).axes
     drawn = whiskers(left)
-    for row, name in enumerate(MADE.variants):
-        assert drawn[row] == pytest.approx(scaled(MADE.table.estimates[name]["ua"].interval))
+    for row, name in enumerate(RESULTS.variants):
+        assert drawn[row] == pytest.approx(scaled(RESULTS.table.estimates[name]["ua"].interval))
     drawn = whiskers(right)
     assert set(drawn) == {1, 2}
-    for row, name in enumerate(MADE.variants[1:], start=1):
-        assert drawn[row] == pytest.approx(scaled(MADE.table.comparisons[name].differences["ua"].interval))
+    for row, name in enumerate(RESULTS.variants[1:], start=1):
+        assert drawn[row] == pytest.approx(scaled(RESULTS.table.comparisons[name].differences["ua"].interval))
 
 
 def test_stars_stand_beside_what_is_significant() -> None:
-    right = estimates_figure(MADE, LIGHT).axes[1]
+    right = estimates_figure(RESULTS, LIGHT).axes[1]
     marks = [text.get_text() for text in right.texts]
-    assert marks == [stars(each.differences["ua"].p_holm) for each in MADE.table.comparisons.values()]
+    assert marks == [stars(each.differences["ua"].p_holm) for each in RESULTS.table.comparisons.values()]
     assert marks[0].startswith("*")
 
 
 def test_figures_say_by_what_rule_they_are_made() -> None:
-    assert estimates_figure(MADE, LIGHT).get_suptitle() == "made/3class, epochs chosen on dev"
-    optimistic = estimates_figure(findings(TEST, ON_TEST), LIGHT)
+    assert estimates_figure(RESULTS, LIGHT).get_suptitle() == "made/3class, epochs chosen on dev"
+    optimistic = estimates_figure(sample_results(TEST, ON_TEST), LIGHT)
     assert "TEST (optimistic)" in optimistic.get_suptitle()
     labels = [label.get_text() for label in optimistic.axes[0].get_yticklabels()]
     assert labels[2] == "by_speaker\n(uses unlabelled\ntest audio)"
 
 
 def test_chance_is_drawn_where_it_is_in_sight() -> None:
-    assert "chance" not in [text.get_text() for text in estimates_figure(MADE, LIGHT).axes[0].texts]
-    poor = findings(tables=predictions({"fgcme": 0.5, "mean_max": 1 / 3, "by_speaker": 0.3}))
+    assert "chance" not in [text.get_text() for text in estimates_figure(RESULTS, LIGHT).axes[0].texts]
+    poor = sample_results(tables=predictions({"fgcme": 0.5, "mean_max": 1 / 3, "by_speaker": 0.3}))
     assert "chance" in [text.get_text() for text in estimates_figure(poor, LIGHT).axes[0].texts]
 
 
 def test_the_description_says_who_is_significantly_different() -> None:
-    text = describe_estimates(MADE)
-    difference = MADE.table.comparisons["mean_max"].differences["ua"].mean
+    text = describe_estimates(RESULTS)
+    difference = RESULTS.table.comparisons["mean_max"].differences["ua"].mean
     assert f"Significantly different from the reference: mean_max ({points(difference)} points)." in text
-    assert f"the reference, fgcme, has {percent(MADE.ua('fgcme'))} %" in text
-    same = findings(tables={"fgcme": ON_DEV["fgcme"], "by_speaker": ON_DEV["by_speaker"]})
+    assert f"the reference, fgcme, has {percent(RESULTS.ua('fgcme'))} %" in text
+    same = sample_results(tables={"fgcme": ON_DEV["fgcme"], "by_speaker": ON_DEV["by_speaker"]})
     assert "No difference from the reference is significant." in describe_estimates(same)
 
 
 def test_gaps_lead_from_dev_to_test() -> None:
     gaps = selection_gaps(ON_TEST, ON_DEV, CLASSES)
-    axes = gaps_figure(MADE, gaps, "both", LIGHT).axes[0]
+    axes = gaps_figure(RESULTS, gaps, "both", LIGHT).axes[0]
     dev, test = axes.lines
-    on_test = findings(TEST, ON_TEST)
-    assert list(dev.get_xdata()) == pytest.approx([100 * MADE.ua(name) for name in MADE.variants])
-    assert list(test.get_xdata()) == pytest.approx([100 * on_test.ua(name) for name in MADE.variants])
+    on_test = sample_results(TEST, ON_TEST)
+    assert list(dev.get_xdata()) == pytest.approx([100 * RESULTS.ua(name) for name in RESULTS.variants])
+    assert list(test.get_xdata()) == pytest.approx([100 * on_test.ua(name) for name in RESULTS.variants])
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
         "chosen on dev",
         "chosen on TEST (optimistic)",

@@ -6,9 +6,9 @@ from dataclasses import replace
 from fgcme.report.conditions import Conditions
 from fgcme.report.formatting import MINUS, percent, points
 from fgcme.report.latex import escape, results_latex
-from tests.fgcme.report.made import ON_TEST, TEST, alone, findings
+from tests.fgcme.report.sample_report import ON_TEST, TEST, sample_results, single_model
 
-MADE = findings()
+RESULTS = sample_results()
 OTHER = {r"\ ": "", r"\_": "_"}
 
 
@@ -25,7 +25,7 @@ def test_what_latex_takes_for_its_own_is_escaped() -> None:
 
 
 def test_no_special_character_of_a_name_is_left_bare() -> None:
-    odd = replace(MADE, standing=Conditions("my_corpus/50%&more", "dev", [0, 1], missing="#3 {of} ~5"))
+    odd = replace(RESULTS, conditions=Conditions("my_corpus/50%&more", "dev", [0, 1], missing="#3 {of} ~5"))
     text = results_latex(odd)
     assert r"my\_corpus/50\%\&more" in text
     assert r"\#3 \{of\} \textasciitilde{}5" in text
@@ -37,7 +37,7 @@ def test_no_special_character_of_a_name_is_left_bare() -> None:
 
 
 def test_what_is_begun_is_ended_in_order_and_dollars_come_in_pairs() -> None:
-    for made in (MADE, findings(TEST, ON_TEST), alone()):
+    for made in (RESULTS, sample_results(TEST, ON_TEST), single_model()):
         text = results_latex(made)
         open_ones = []
         for verb, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
@@ -50,20 +50,20 @@ def test_what_is_begun_is_ended_in_order_and_dollars_come_in_pairs() -> None:
 
 
 def test_rows_hold_the_table_s_numbers() -> None:
-    cells = body(results_latex(MADE))
+    cells = body(results_latex(RESULTS))
     assert [row[0] for row in cells] == ["fgcme", r"mean\_max", r"by\_speaker (uses unlabelled test audio)"]
-    for row, name in zip(cells, MADE.variants, strict=True):
+    for row, name in zip(cells, RESULTS.variants, strict=True):
         for cell, metric in zip(row[1:4], ("wa", "ua", "macro_f1"), strict=True):
-            estimate = MADE.table.estimates[name][metric]
+            estimate = RESULTS.table.estimates[name][metric]
             assert cell == rf"${percent(estimate.mean)} \pm {percent(estimate.deviation)}$"
-    difference = MADE.table.comparisons["mean_max"].differences["ua"]
+    difference = RESULTS.table.comparisons["mean_max"].differences["ua"]
     assert cells[1][4].startswith(f"${points(difference.mean)}^{{*")
     assert cells[0][4] == r"\multicolumn{3}{c}{reference}"
-    assert MINUS not in results_latex(MADE)
+    assert MINUS not in results_latex(RESULTS)
 
 
 def test_every_row_has_as_many_cells_as_the_table_columns() -> None:
-    text = results_latex(MADE)
+    text = results_latex(RESULTS)
     columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", text)
     assert columns is not None
     for row in body(text)[1:]:
@@ -71,7 +71,7 @@ def test_every_row_has_as_many_cells_as_the_table_columns() -> None:
 
 
 def test_rules_are_booktabs_and_the_head_says_what_is_needed() -> None:
-    lines = results_latex(MADE).splitlines()
+    lines = results_latex(RESULTS).splitlines()
     assert lines[0] == r"% Needs \usepackage{booktabs}"
     for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
         assert sum(line.strip() == rule for line in lines) == 1
@@ -79,21 +79,21 @@ def test_rules_are_booktabs_and_the_head_says_what_is_needed() -> None:
 
 
 def test_the_caption_names_protocol_selection_and_seeds() -> None:
-    text = results_latex(MADE)
+    text = results_latex(RESULTS)
     assert "on protocol made/3class, epochs chosen on dev, 2 seeds (0, 1), 96 utterances of 8 speakers" in text
     assert "ptimistic" not in text
     assert r"\label{tab:results-dev}" in text
 
 
 def test_an_optimistic_table_says_so_in_its_caption_and_its_label() -> None:
-    text = results_latex(findings(TEST, ON_TEST))
+    text = results_latex(sample_results(TEST, ON_TEST))
     assert "epochs chosen on TEST (optimistic)" in text
     assert "Optimistic: the epoch of each training is chosen on the test part itself" in text
     assert r"\label{tab:results-test-optimistic}" in text
 
 
 def test_a_single_model_is_compared_with_nothing() -> None:
-    text = results_latex(alone())
+    text = results_latex(single_model())
     assert "Delta" not in text
     assert "reference" not in text
     assert [len(row) for row in body(text)] == [4]

@@ -7,37 +7,45 @@ from dataclasses import replace
 import pytest
 
 from fgcme.report.conditions import Conditions
-from fgcme.report.content import ReportData, TrainingCost, pictures
+from fgcme.report.content import ReportData, TrainingCost
 from fgcme.report.formatting import percent, points
 from fgcme.report.page import to_html
+from fgcme.report.pictures import report_pictures
 from fgcme.report.theme import LIGHT, to_png
-from tests.fgcme.report.made import alone, content, findings, learning, origin, spoken
 from tests.fgcme.report.page_text import Page
+from tests.fgcme.report.sample_report import (
+    sample_content,
+    sample_example,
+    sample_learning,
+    sample_provenance,
+    sample_results,
+    single_model,
+)
 
 
 def rendered(made: ReportData) -> Page:
-    drawn = pictures(made)
+    drawn = report_pictures(made)
     return Page(to_html(made, drawn, {picture.name: to_png(picture, LIGHT) for picture in drawn}))
 
 
 @pytest.fixture(scope="module")
 def ablation() -> Page:
-    return rendered(content())
+    return rendered(sample_content())
 
 
 @pytest.fixture(scope="module")
 def training() -> Page:
     """Of a single model, tuned on test speakers, on half a corpus; with words that look like tags."""
-    main = alone()
-    standing = Conditions("<b>made</b>", "dev", [0, 1], ["s0", "s1"], "no utterance of <speaker> & co")
-    main = replace(main, standing=standing)
+    main = single_model()
+    conditions = Conditions("<b>made</b>", "dev", [0, 1], ["s0", "s1"], "no utterance of <speaker> & co")
+    main = replace(main, conditions=conditions)
     return rendered(
         ReportData(
-            origin=origin("cross_validation"),
-            results=[main],
-            efforts={"fgcme": TrainingCost(8, 80.0)},
-            learning={"fgcme": learning()},
-            spoken=[replace(spoken(), id="<script>alert(1)</script>")],
+            provenance=sample_provenance("cross_validation"),
+            result_sets=[main],
+            training_costs={"fgcme": TrainingCost(8, 80.0)},
+            learning={"fgcme": sample_learning()},
+            examples=[replace(sample_example(), id="<script>alert(1)</script>")],
         )
     )
 
@@ -96,7 +104,7 @@ def test_every_picture_has_both_grounds_a_size_and_says_what_it_shows(pages: lis
 
 
 def test_tables_hold_the_numbers_of_both_rules(ablation: Page) -> None:
-    for made in content().results:
+    for made in sample_content().result_sets:
         for name in made.variants:
             assert percent(made.table.estimates[name]["ua"].mean) in ablation.text
         for comparison in made.table.comparisons.values():
@@ -153,14 +161,16 @@ def test_what_repeats_it_and_where_it_comes_from_is_told(ablation: Page) -> None
 
 
 def test_where_no_utterance_can_be_drawn_the_page_says_why() -> None:
-    note = "No utterance is drawn: the prepared corpus was not at hand when this page was made."
-    page = rendered(replace(content(), results=[alone()], gaps={}, learning={}, spoken=[], spoken_note=note))
+    note = "No examples: the prepared corpus was not available when this page was made."
+    page = rendered(
+        replace(sample_content(), result_sets=[single_model()], gaps={}, learning={}, examples=[], examples_note=note)
+    )
     assert note in page.text
     assert "What was answered plays no part" not in page.text
 
 
 def test_of_many_variants_the_page_shows_the_best_and_the_files_all() -> None:
-    main = findings()
+    main = sample_results()
     names = [f"variant{number}" for number in range(12)]
     many = replace(
         main,
@@ -172,23 +182,23 @@ def test_of_many_variants_the_page_shows_the_best_and_the_files_all() -> None:
         matrices=main.matrices | dict.fromkeys(names, main.matrices["by_speaker"]),
         by_speaker=main.by_speaker | dict.fromkeys(names, main.by_speaker["by_speaker"]),
     )
-    made = replace(content(), results=[many])
+    made = replace(sample_content(), result_sets=[many])
     assert made.shown[:2] == ["fgcme", "mean_max"]
     assert len(made.shown) == 6
-    assert len(pictures(made).confusions) == 15
+    assert len(report_pictures(made).confusions) == 15
 
 
 def test_no_two_pictures_share_a_file_and_every_name_can_be_one() -> None:
-    names = [picture.name for picture in pictures(content())]
+    names = [picture.name for picture in report_pictures(sample_content())]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[\w.-]+", name) for name in names)
 
 
 def test_a_description_says_what_the_numbers_owe_to_test_audio() -> None:
-    made = pictures(content())
+    made = report_pictures(sample_content())
     assert "by_speaker uses unlabelled test audio" in made.estimates[0].alternative
     assert "by_speaker uses unlabelled test audio" in made.confusions["by_speaker"].alternative
     assert "unlabelled" not in made.confusions["mean_max"].alternative
-    reference = replace(findings(), remarks={"fgcme": "uses unlabelled test audio"})
-    spoken_by_it = pictures(replace(content(), results=[reference])).spoken[0]
+    reference = replace(sample_results(), remarks={"fgcme": "uses unlabelled test audio"})
+    spoken_by_it = report_pictures(replace(sample_content(), result_sets=[reference])).examples[0]
     assert "fgcme (uses unlabelled test audio), fold 1, seed 0" in spoken_by_it.alternative

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from fgcme.report.spreadsheet import confusions_csv, results_csv, speakers_csv
-from tests.fgcme.report.made import ON_TEST, SPEAKERS, TEST, alone, findings
+from tests.fgcme.report.sample_report import ON_TEST, SPEAKERS, TEST, sample_results, single_model
 
-MADE, OPTIMISTIC = findings(), findings(TEST, ON_TEST)
+RESULTS, OPTIMISTIC = sample_results(), sample_results(TEST, ON_TEST)
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -17,11 +17,11 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_every_number_is_the_table_s_to_the_last_digit() -> None:
-    written = rows(results_csv([MADE, OPTIMISTIC]))
+    written = rows(results_csv([RESULTS, OPTIMISTIC]))
     assert [(row["selection"], row["variant"]) for row in written] == [
-        (selection, name) for selection in ("dev", "test") for name in MADE.variants
+        (selection, name) for selection in ("dev", "test") for name in RESULTS.variants
     ]
-    each = [(result, name) for result in (MADE, OPTIMISTIC) for name in result.variants]
+    each = [(result, name) for result in (RESULTS, OPTIMISTIC) for name in result.variants]
     for row, (made, name) in zip(written, each, strict=True):
         for metric, estimate in made.table.estimates[name].items():
             assert float(row[metric]) == estimate.mean
@@ -48,33 +48,33 @@ def test_every_number_is_the_table_s_to_the_last_digit() -> None:
 
 
 def test_the_reference_is_not_compared_with_itself() -> None:
-    first = rows(results_csv([MADE]))[0]
+    first = rows(results_csv([RESULTS]))[0]
     assert first["variant"] == first["reference"] == "fgcme"
     assert {value for key, value in first.items() if "difference" in key or "mcnemar" in key} == {""}
-    assert [row["variant"] for row in rows(results_csv([alone()]))] == ["fgcme"]
+    assert [row["variant"] for row in rows(results_csv([single_model()]))] == ["fgcme"]
 
 
 @pytest.mark.parametrize("write", [results_csv, speakers_csv, confusions_csv])
 def test_optimistic_numbers_say_so_in_their_own_row(write) -> None:  # type: ignore[no-untyped-def]
-    for row in rows(write([MADE, OPTIMISTIC])):
+    for row in rows(write([RESULTS, OPTIMISTIC])):
         assert ("Optimistic: the epoch" in row["caveats"]) == (row["selection"] == "test")
         assert ("uses unlabelled test audio" in row["caveats"]) == (row["variant"] == "by_speaker")
 
 
 def test_confusions_are_the_answers_of_all_seeds() -> None:
-    written = rows(confusions_csv([MADE]))
+    written = rows(confusions_csv([RESULTS]))
     assert [(row["variant"], row["true"]) for row in written] == [
-        (name, true) for name in MADE.variants for true in MADE.classes
+        (name, true) for name in RESULTS.variants for true in RESULTS.classes
     ]
-    answers = [[int(row[f"as_{name}"]) for name in MADE.classes] for row in written]
-    assert np.array_equal(answers, np.concatenate([MADE.matrices[name] for name in MADE.variants]))
+    answers = [[int(row[f"as_{name}"]) for name in RESULTS.classes] for row in written]
+    assert np.array_equal(answers, np.concatenate([RESULTS.matrices[name] for name in RESULTS.variants]))
 
 
 def test_every_speaker_has_a_row_under_every_variant() -> None:
-    written = rows(speakers_csv([MADE]))
-    assert len(written) == len(SPEAKERS) * len(MADE.variants)
+    written = rows(speakers_csv([RESULTS]))
+    assert len(written) == len(SPEAKERS) * len(RESULTS.variants)
     for row in written:
-        position = MADE.speakers.index(row["speaker"])
-        assert int(row["utterances"]) == MADE.answered[position]
-        for metric, values in MADE.by_speaker[row["variant"]].items():
+        position = RESULTS.speakers.index(row["speaker"])
+        assert int(row["utterances"]) == RESULTS.utterance_counts[position]
+        for metric, values in RESULTS.by_speaker[row["variant"]].items():
             assert float(row[metric]) == values[position]

@@ -4,26 +4,26 @@ from dataclasses import replace
 
 from fgcme.evaluation.comparison import Comparison, Difference
 from fgcme.evaluation.intervals import Interval
-from fgcme.report.findings import ResultSet, selection_gaps
 from fgcme.report.formatting import percent, points
-from fgcme.report.summary import summarise_findings, summarise_gaps
-from tests.fgcme.report.made import CLASSES, ON_DEV, ON_TEST, TEST, alone, findings
+from fgcme.report.results import ResultSet, selection_gaps
+from fgcme.report.summary import summarise_gaps, summarise_results
+from tests.fgcme.report.sample_report import CLASSES, ON_DEV, ON_TEST, TEST, sample_results, single_model
 
-MADE = findings()
+RESULTS = sample_results()
 
 
 def having(p_holm: float, low: float, high: float, smallest_p: float = 0.01) -> ResultSet:
     """Findings of one comparison, with this p-value and interval."""
     mean = (low + high) / 2
     difference = Difference(mean, Interval(low, high), p_holm / 2, p_holm, 1.0)
-    mcnemar = MADE.table.comparisons["mean_max"].mcnemar
+    mcnemar = RESULTS.table.comparisons["mean_max"].mcnemar
     comparison = Comparison({"ua": difference, "wa": difference}, mcnemar)
-    return replace(MADE, table=replace(MADE.table, comparisons={"mean_max": comparison}, smallest_p=smallest_p))
+    return replace(RESULTS, table=replace(RESULTS.table, comparisons={"mean_max": comparison}, smallest_p=smallest_p))
 
 
 def test_it_begins_with_the_reference_its_interval_and_what_it_stands_on() -> None:
-    first = summarise_findings(MADE)[0]
-    estimate = MADE.table.estimates["fgcme"]["ua"]
+    first = summarise_results(RESULTS)[0]
+    estimate = RESULTS.table.estimates["fgcme"]["ua"]
     assert first == (
         f"With epochs chosen on dev, fgcme, the reference, reaches a UA of {percent(estimate.mean)} % (95 % interval "
         f"{percent(estimate.interval.low)} to {percent(estimate.interval.high)}) on made/3class, where chance is "
@@ -32,54 +32,54 @@ def test_it_begins_with_the_reference_its_interval_and_what_it_stands_on() -> No
 
 
 def test_what_is_significant_is_said_with_its_direction_interval_and_p() -> None:
-    above = " ".join(summarise_findings(having(0.03, 0.02, 0.06)))
+    above = " ".join(summarise_results(having(0.03, 0.02, 0.06)))
     assert "Significantly above it: mean_max (+4.0 points, 95 % interval +2.0 to +6.0, corrected p = 0.030)." in above
-    below = " ".join(summarise_findings(having(0.0004, -0.06, -0.02)))
+    below = " ".join(summarise_results(having(0.0004, -0.06, -0.02)))
     assert "Significantly below it: mean_max (−4.0 points, 95 % interval −6.0 to −2.0, corrected p < 0.001)." in below
     assert "not shown" not in above + below
 
 
 def test_nothing_is_claimed_of_a_difference_that_chance_may_have_made() -> None:
-    text = " ".join(summarise_findings(having(0.2, -0.01, 0.09)))
+    text = " ".join(summarise_results(having(0.2, -0.01, 0.09)))
     assert "Significantly" not in text
     assert "It is not shown that mean_max differs from it, nor that the two are equal" in text
     assert "room for differences of −1.0 to +9.0 points" in text
 
 
 def test_too_few_speakers_for_any_claim_are_named() -> None:
-    text = " ".join(summarise_findings(having(0.2, 0.02, 0.06, smallest_p=0.094)))
+    text = " ".join(summarise_results(having(0.2, 0.02, 0.06, smallest_p=0.094)))
     assert "No difference could have been significant here, whatever its size: with 8 speakers and 1 comparison" in text
     assert "0.094" in text
 
 
 def test_what_was_selected_on_test_begins_with_the_word() -> None:
-    assert summarise_findings(findings(TEST, ON_TEST))[0].startswith("Optimistic: with epochs chosen on TEST")
-    tuned = replace(MADE, standing=replace(MADE.standing, tuned_on=["s0"]))
-    assert summarise_findings(tuned)[0].startswith("Optimistic: ")
+    assert summarise_results(sample_results(TEST, ON_TEST))[0].startswith("Optimistic: with epochs chosen on TEST")
+    tuned = replace(RESULTS, conditions=replace(RESULTS.conditions, tuned_on=["s0"]))
+    assert summarise_results(tuned)[0].startswith("Optimistic: ")
 
 
 def test_a_reference_that_hears_test_audio_says_so() -> None:
-    made = replace(MADE, remarks={"fgcme": "uses unlabelled test audio"})
-    assert "(uses unlabelled test audio)" in summarise_findings(made)[0]
+    made = replace(RESULTS, remarks={"fgcme": "uses unlabelled test audio"})
+    assert "(uses unlabelled test audio)" in summarise_results(made)[0]
 
 
 def test_of_a_single_model_emotions_and_speakers_are_told() -> None:
-    made = alone()
-    sentences = summarise_findings(made)
+    made = single_model()
+    sentences = summarise_results(made)
     assert "the reference" not in sentences[0]
     assert "is recognised most often" in sentences[1]
     assert "speaker" in sentences[1]
 
 
 def test_one_seed_is_no_measure_of_training() -> None:
-    one = replace(MADE, table=replace(MADE.table, seeds=1))
-    assert "With one seed" in summarise_findings(one)[-1]
-    assert not any("one seed" in sentence for sentence in summarise_findings(MADE))
+    one = replace(RESULTS, table=replace(RESULTS.table, seeds=1))
+    assert "With one seed" in summarise_results(one)[-1]
+    assert not any("one seed" in sentence for sentence in summarise_results(RESULTS))
 
 
 def test_the_gap_is_told_where_both_rules_were_run() -> None:
     gaps = selection_gaps(ON_TEST, ON_DEV, CLASSES)
-    (sentence,) = summarise_gaps(MADE, gaps)
+    (sentence,) = summarise_gaps(RESULTS, gaps)
     assert f"changes the UA of fgcme by {points(gaps['fgcme']['ua'].mean)} points" in sentence
     assert "optimistic" in sentence
-    assert summarise_gaps(MADE, {}) == []
+    assert summarise_gaps(RESULTS, {}) == []

@@ -154,4 +154,4 @@ def test_a_folder_whose_files_cannot_be_replaced_is_one_line(tracker: Tracker, t
     (folder / "figures").write_text("a file")
     with pytest.raises(UserError) as refused:
         report(run, folder, tracker.uri)
-    assert str(refused.value) == f"{folder}: cannot be written to (File exists); set another with --output"
+    assert str(refused.value) == f"{folder}: cannot be written to (File exists); choose another folder with --output"

@@ -1,4 +1,4 @@
-"""What the good trials have in common, as a picture in parallel coordinates."""
+"""What good trials share, as a picture in parallel coordinates."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from fgcme.experiment import Parameter, Value
 from fgcme.report.formatting import count, percent
@@ -19,9 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ROW = 0.56
-# Where along a row values lie; what was not drawn lies on its left.
+# The ends of the values along a row, and the place of parameters that were not drawn.
 _LEFT, _RIGHT, _ABSENT = 0.08, 0.98, 0.0
-# Trials of one choice are spread by so much of what lies between two of them.
+# The share of the distance between two choices over which trials of one choice are spread.
 _SPREAD = 0.3
 _TICKS = 5
 
@@ -39,44 +37,14 @@ def coordinates_figure(sweep: SweepData, order: Sequence[str], theme: Theme) -> 
     names = [name for name in order if any(name in trial.configuration for trial in sweep.scored)]
     figure = theme.canvas(8.6, 1.2 + _ROW * (len(names) + 1), sweep.label)
     axes = figure.add_subplot()
-    scores = np.array([score_of(trial) for trial in sweep.scored])
-    low, high = float(scores.min()), float(scores.max())
-    last = len(names)
+    low, high = score_of(sweep.ranked[-1]), score_of(sweep.ranked[0])
     for row, name in enumerate(names):
-        parameter = sweep.space.parameters[name]
-        partial = any(name not in trial.configuration for trial in sweep.scored)
-        _axis(axes, row, {_place(parameter, value): value_text(value) for value in _ticks(parameter)}, theme)
-        if partial:
-            _label(axes, _ABSENT, row, "not drawn", theme.muted, theme)
-            axes.plot(_ABSENT, row, "|", color=theme.muted, markersize=5)
+        _parameter_row(axes, row, name, sweep, theme)
     ends = {_LEFT: percent(low), _RIGHT: percent(high)} if high > low else {(_LEFT + _RIGHT) / 2: percent(low)}
-    _axis(axes, last, {place: f"{text} %" for place, text in ends.items()}, theme)
-    leading, best = sweep.leading, sweep.ranked[0]
-    # The best lie on top.
-    for trial in reversed(sweep.ranked):
-        colour, width, alpha = theme.muted, 0.7, 0.35
-        if trial is best:
-            colour, width, alpha = theme.second, 2.2, 1.0
-        elif trial in leading:
-            colour, width, alpha = theme.first, 1.2, 0.8
-        share = (score_of(trial) - low) / (high - low) if high > low else 0.5
-        places = [_shown(sweep.space.parameters[name], trial, name, share) for name in names]
-        axes.plot(
-            [*places, _LEFT + share * (_RIGHT - _LEFT)],
-            range(last + 1),
-            color=colour,
-            linewidth=width,
-            alpha=alpha,
-            solid_capstyle="round",
-        )
-    for colour, width, label in (
-        (theme.second, 2.2, f"best: {best.name}"),
-        (theme.first, 1.2, f"best {len(leading)}"),
-        (theme.muted, 0.7, "other trials"),
-    ):
-        axes.plot([], [], color=colour, linewidth=width, label=label)
-    axes.set_yticks(range(last + 1), [*names, "dev score"])
-    axes.set_ylim(last + 0.5, -0.3)
+    _axis(axes, len(names), {place: f"{text} %" for place, text in ends.items()}, theme)
+    _trial_lines(axes, names, sweep, theme)
+    axes.set_yticks(range(len(names) + 1), [*names, "dev score"])
+    axes.set_ylim(len(names) + 0.5, -0.3)
     axes.set_xlim(-0.06, 1.03)
     axes.set_xticks([])
     axes.legend(
@@ -90,7 +58,7 @@ def coordinates_figure(sweep: SweepData, order: Sequence[str], theme: Theme) -> 
 
 
 def common_values(sweep: SweepData) -> dict[str, str]:
-    """Parameter -> what the best trials have of it, in a few words."""
+    """Parameter -> its values in the best trials, in a few words."""
     return {
         name: _common(
             parameter, [each.configuration[name] for each in sweep.leading if name in each.configuration], sweep
@@ -102,8 +70,8 @@ def common_values(sweep: SweepData) -> dict[str, str]:
 def describe_coordinates(sweep: SweepData, order: Sequence[str]) -> str:
     """What can be seen in `coordinates_figure`."""
     common = common_values(sweep)
-    told = [f"{name}: {common[name]}" for name in order]
-    return f"What the best {len(sweep.leading)} of {count(len(sweep.scored), 'trial')} have: {'; '.join(told)}."
+    described = [f"{name}: {common[name]}" for name in order]
+    return f"Values in the best {len(sweep.leading)} of {count(len(sweep.scored), 'trial')}: {'; '.join(described)}."
 
 
 def _common(parameter: Parameter, values: Sequence[Value], sweep: SweepData) -> str:
@@ -120,6 +88,43 @@ def _common(parameter: Parameter, values: Sequence[Value], sweep: SweepData) -> 
     return f"{text}; not drawn in {left}" if left else text
 
 
+def _parameter_row(axes: Axes, row: int, name: str, sweep: SweepData, theme: Theme) -> None:
+    """A row's line with the values of its parameter, and a place for trials that did not draw it."""
+    parameter = sweep.space.parameters[name]
+    _axis(axes, row, {_place(parameter, value): value_text(value) for value in _ticks(parameter)}, theme)
+    if any(name not in trial.configuration for trial in sweep.scored):
+        _label(axes, _ABSENT, row, "not drawn", theme.muted, theme)
+        axes.plot(_ABSENT, row, "|", color=theme.muted, markersize=5)
+
+
+def _trial_lines(axes: Axes, names: Sequence[str], sweep: SweepData, theme: Theme) -> None:
+    """A line for each trial, the best on top, and the entries of the legend."""
+    leading, best = sweep.leading, sweep.ranked[0]
+    low, high = score_of(sweep.ranked[-1]), score_of(best)
+    for trial in reversed(sweep.ranked):
+        colour, width, alpha = theme.muted, 0.7, 0.35
+        if trial is best:
+            colour, width, alpha = theme.second, 2.2, 1.0
+        elif trial in leading:
+            colour, width, alpha = theme.first, 1.2, 0.8
+        share = (score_of(trial) - low) / (high - low) if high > low else 0.5
+        places = [_shown(sweep.space.parameters[name], trial, name, share) for name in names]
+        axes.plot(
+            [*places, _LEFT + share * (_RIGHT - _LEFT)],
+            range(len(names) + 1),
+            color=colour,
+            linewidth=width,
+            alpha=alpha,
+            solid_capstyle="round",
+        )
+    for colour, width, label in (
+        (theme.second, 2.2, f"best: {best.name}"),
+        (theme.first, 1.2, f"best {len(leading)}"),
+        (theme.muted, 0.7, "other trials"),
+    ):
+        axes.plot([], [], color=colour, linewidth=width, label=label)
+
+
 def _axis(axes: Axes, row: int, ticks: Mapping[float, str], theme: Theme) -> None:
     """A row's line, with ticks and what they say."""
     axes.plot([_LEFT, _RIGHT], [row, row], color=theme.grid, linewidth=1.0, zorder=0)
@@ -129,7 +134,7 @@ def _axis(axes: Axes, row: int, ticks: Mapping[float, str], theme: Theme) -> Non
 
 
 def _label(axes: Axes, place: float, row: int, text: str, colour: str, theme: Theme) -> None:
-    """A text below a place of a row, to be read in front of the lines."""
+    """A text below a place of a row, in front of the lines."""
     behind = {"facecolor": theme.ground, "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
     axes.text(
         place,
@@ -171,7 +176,7 @@ def _place(parameter: Parameter, value: Value) -> float:
 
 
 def _shown(parameter: Parameter, trial: Trial, name: str, share: float) -> float:
-    """Where a trial's line meets a row: those of one choice side by side, the better further to the right."""
+    """Where a trial's line meets a row: trials of one choice side by side, the better further to the right."""
     if name not in trial.configuration:
         return _ABSENT + 0.02 * (share - 0.5)
     place = _place(parameter, trial.configuration[name])

@@ -62,7 +62,7 @@ class SweepData:
     """A sweep, finished or not.
 
     Attributes:
-        origin: where its numbers come from.
+        provenance: where its numbers come from.
         protocol: its name, with whatever it owes to more than the protocol allows.
         space: what varied.
         settings: the experiment's own, flat.
@@ -70,7 +70,7 @@ class SweepData:
         cost: the second objective, `parameters` or `latency`; empty if there is one objective.
     """
 
-    origin: Provenance
+    provenance: Provenance
     protocol: str
     space: Space
     settings: Mapping[str, Any]

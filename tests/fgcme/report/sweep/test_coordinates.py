@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from fgcme.report.sweep.coordinates import common_values, coordinates_figure, describe_coordinates
 from fgcme.report.theme import LIGHT
-from tests.fgcme.report.sweep.made import SPACE, sweep, telling, trial
+from tests.fgcme.report.sweep.sample_sweep import SPACE, sweep, telling, trial
 
 ORDER = list(SPACE.parameters)
 
@@ -57,4 +57,4 @@ def test_what_the_best_have_in_common_is_told() -> None:
         "model.fusion.hidden": "64 to 192",
         "training.gradient_clip": "null",
     }
-    assert describe_coordinates(made, ORDER).startswith("What the best 2 of 4 trials have: model.pooling.kind: lse (1)")
+    assert describe_coordinates(made, ORDER).startswith("Values in the best 2 of 4 trials: model.pooling.kind: lse (1)")

@@ -5,7 +5,7 @@ import pytest
 
 from fgcme.report.sweep.history import describe_history, history_figure
 from fgcme.report.theme import DARK
-from tests.fgcme.report.sweep.made import mixed, sweep, trial
+from tests.fgcme.report.sweep.sample_sweep import mixed, sweep, trial
 
 
 def test_the_line_is_the_best_so_far_and_every_trial_has_its_mark() -> None:

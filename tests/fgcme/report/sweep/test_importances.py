@@ -8,7 +8,7 @@ import pytest
 from fgcme.report.sweep.importances import Importances, describe_importances, importances, importances_figure
 from fgcme.report.sweep.trials import SweepData
 from fgcme.report.theme import LIGHT
-from tests.fgcme.report.sweep.made import sweep, telling, trial
+from tests.fgcme.report.sweep.sample_sweep import sweep, telling, trial
 
 
 @pytest.fixture(scope="module")

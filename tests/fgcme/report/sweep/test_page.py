@@ -11,7 +11,7 @@ from fgcme.report.sweep.page import sweep_html, sweep_pictures
 from fgcme.report.sweep.trials import SweepData
 from fgcme.report.theme import LIGHT, to_png
 from tests.fgcme.report.page_text import Page
-from tests.fgcme.report.sweep.made import mixed, sweep, trial
+from tests.fgcme.report.sweep.sample_sweep import mixed, sweep, trial
 
 
 def rendered(made: SweepData) -> Page:

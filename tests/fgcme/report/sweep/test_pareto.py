@@ -2,15 +2,15 @@ from __future__ import annotations
 
 from fgcme.report.sweep.pareto import describe_pareto, pareto_figure
 from fgcme.report.theme import LIGHT
-from tests.fgcme.report.sweep.made import sweep, trial
+from tests.fgcme.report.sweep.sample_sweep import sweep, trial
 
-MADE = sweep(
+RESULTS = sweep(
     trial(0, 0.5, cost=200.0), trial(1, 0.4, cost=100.0), trial(2, 0.3, cost=150.0), trial(3, 0.9), cost="parameters"
 )
 
 
 def test_the_front_is_joined_and_named_and_the_others_are_there() -> None:
-    axes = pareto_figure(MADE, LIGHT).axes[0]
+    axes = pareto_figure(RESULTS, LIGHT).axes[0]
     lines = {line.get_label(): line for line in axes.get_lines()}
     assert list(lines["Pareto front"].get_xdata()) == [100, 200]
     assert list(lines["Pareto front"].get_ydata()) == [40, 50]
@@ -26,6 +26,6 @@ def test_costs_of_several_powers_of_ten_are_drawn_in_the_logarithm() -> None:
 
 
 def test_the_description_names_the_front_the_cheapest_first() -> None:
-    assert describe_pareto(MADE).endswith(
+    assert describe_pareto(RESULTS).endswith(
         "2 trials that no other beats in both: 40.0 % at 100 (trial 1); 50.0 % at 200 (trial 0)."
     )

@@ -4,7 +4,7 @@ import csv
 import io
 
 from fgcme.report.sweep.spreadsheet import trials_csv
-from tests.fgcme.report.sweep.made import mixed, sweep
+from tests.fgcme.report.sweep.sample_sweep import mixed, sweep
 
 
 def test_every_trial_is_a_row_with_all_its_digits() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from fgcme.report.sweep.importances import importances
 from fgcme.report.sweep.summary import caveats, summarise_sweep
-from tests.fgcme.report.sweep.made import mixed, sweep, telling, trial
+from tests.fgcme.report.sweep.sample_sweep import mixed, sweep, telling, trial
 
 OTHER = {"model.pooling.kind": "mean", "model.fusion.hidden": 64, "training.gradient_clip": None}
 

@@ -6,7 +6,7 @@ import pytest
 
 from fgcme.experiment import apply_configuration
 from fgcme.report.sweep.trials import Trial
-from tests.fgcme.report.sweep.made import EXPERIMENT, mixed, sweep, telling, trial
+from tests.fgcme.report.sweep.sample_sweep import EXPERIMENT, mixed, sweep, telling, trial
 
 
 def names(trials: list[Trial]) -> list[int]:

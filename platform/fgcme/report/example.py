@@ -50,21 +50,21 @@ class UtteranceExample:
         return " ".join(self.prediction.words)
 
 
-def spoken_figure(spoken: UtteranceExample, heading: str, theme: Theme) -> Figure:
+def example_figure(example: UtteranceExample, heading: str, theme: Theme) -> Figure:
     """Above, the features with the span of each word; below, if the model has them, gates and emotions word by word.
 
     Args:
-        spoken: the utterance.
+        example: the utterance.
         heading: what has to be said of the model.
         theme: its colours.
     """
-    prediction = spoken.prediction
+    prediction = example.prediction
     sides = list(dict.fromkeys(itertools.chain.from_iterable(prediction.word_gates)))
     has_emotions = any(prediction.word_probabilities)
     heights = [2.0] + ([1.0] if sides else []) + ([0.3 + 0.2 * len(prediction.probabilities)] if has_emotions else [])
     figure = theme.canvas(8.6, 1.1 + sum(heights), heading)
     rows = list(np.atleast_1d(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)))
-    _frames(rows[0], spoken, theme)
+    _frames(rows[0], example, theme)
     for edge in sorted({*prediction.begin, *prediction.end}):
         rows[0].axvline(edge, color=theme.second, linewidth=1.2)
         for row in rows[1:]:
@@ -72,21 +72,21 @@ def spoken_figure(spoken: UtteranceExample, heading: str, theme: Theme) -> Figur
     if sides:
         _gates(rows[1], prediction, sides, theme)
     if has_emotions:
-        _emotions(rows[-1], prediction, len(spoken.frames) * _SECONDS_A_FRAME, theme)
+        _emotions(rows[-1], prediction, len(example.frames) * _SECONDS_A_FRAME, theme)
     rows[-1].set_xlabel("seconds")
     for row in rows:
         theme.style_axes(row)
     # Audio may have been cut before the last word.
-    rows[0].set_xlim(0, len(spoken.frames) * _SECONDS_A_FRAME)
+    rows[0].set_xlim(0, len(example.frames) * _SECONDS_A_FRAME)
     return figure
 
 
-def describe_spoken(spoken: UtteranceExample) -> str:
-    """What can be seen in `spoken_figure`."""
-    prediction = spoken.prediction
-    verdict = "right" if prediction.label == spoken.label else f"wrong, it is {spoken.label}"
+def describe_example(example: UtteranceExample) -> str:
+    """What can be seen in `example_figure`."""
+    prediction = example.prediction
+    verdict = "right" if prediction.label == example.label else f"wrong, it is {example.label}"
     text = (
-        f"“{spoken.text}”, speaker {spoken.speaker}: answered {prediction.label} with "
+        f"“{example.text}”, speaker {example.speaker}: predicted {prediction.label} with "
         f"{100 * prediction.probabilities[prediction.label]:.0f} % ({verdict})."
     )
     told = []
@@ -106,12 +106,12 @@ def describe_spoken(spoken: UtteranceExample) -> str:
     return f"{text} Words: {listing(told)}."
 
 
-def _frames(axes: Axes, spoken: UtteranceExample, theme: Theme) -> None:
-    prediction = spoken.prediction
-    count, size = spoken.frames.shape
-    low, high = np.percentile(spoken.frames, (2, 99))
+def _frames(axes: Axes, example: UtteranceExample, theme: Theme) -> None:
+    prediction = example.prediction
+    count, size = example.frames.shape
+    low, high = np.percentile(example.frames, (2, 99))
     axes.imshow(
-        spoken.frames.T,
+        example.frames.T,
         origin="lower",
         aspect="auto",
         cmap=theme.greys(),
@@ -120,7 +120,7 @@ def _frames(axes: Axes, spoken: UtteranceExample, theme: Theme) -> None:
         extent=(0, count * _SECONDS_A_FRAME, 0, size),
         interpolation="nearest",
     )
-    axes.set_ylabel(spoken.features)
+    axes.set_ylabel(example.features)
     words = axes.secondary_xaxis("top")
     middles = [(begin + end) / 2 for begin, end in zip(prediction.begin, prediction.end, strict=True)]
     words.set_xticks(middles, prediction.words, rotation=35, ha="left", rotation_mode="anchor")

@@ -1,4 +1,4 @@
-"""What the predictions of several variants say, as numbers; nothing is drawn or written here."""
+"""The results of several variants as numbers, from their predictions; nothing is drawn or written here."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from fgcme.report.conditions import Conditions
 
 History = Sequence[tuple[int, float]]
 
-# Letters of a line of a remark in a figure.
-_REMARK = 20
+# Letters per line of a remark in a figure.
+_REMARK_WIDTH = 20
 
 
 @dataclass(frozen=True)
@@ -27,23 +27,23 @@ class ResultSet:
     """The results of one or more variants by one selection rule.
 
     Attributes:
-        standing: by what rules they were made.
+        conditions: by what rules they were made.
         classes: the K class names.
         table: estimates and comparisons.
-        remarks: variant -> what its numbers owe to more than the protocol allows; only for those that do.
+        remarks: variant -> what it uses beyond what the protocol allows; only for those that do.
         matrices: variant -> [K, K] confusion counts over all seeds.
-        speakers: the S speakers, sorted.
-        answered: [S] utterances of each.
-        by_speaker: variant -> metric -> [S], mean over seeds.
+        speakers: the P speakers, sorted.
+        utterance_counts: [P] utterances of each.
+        by_speaker: variant -> metric -> [P], mean over seeds.
     """
 
-    standing: Conditions
+    conditions: Conditions
     classes: list[str]
     table: ComparisonTable
     remarks: dict[str, str]
     matrices: dict[str, np.ndarray]
     speakers: list[str]
-    answered: np.ndarray
+    utterance_counts: np.ndarray
     by_speaker: dict[str, dict[str, np.ndarray]]
 
     @classmethod
@@ -52,37 +52,37 @@ class ResultSet:
         predictions: Mapping[str, pa.Table],
         reference: str,
         classes: Sequence[str],
-        standing: Conditions,
+        conditions: Conditions,
         remarks: Mapping[str, str] | None = None,
     ) -> ResultSet:
-        """Work the numbers out.
+        """Compute the results from predictions.
 
         Args:
             predictions: variant -> predictions of all folds and seeds, schema `cross_validation.PREDICTIONS`.
             reference: the variant that the others are compared with.
             classes: class names.
-            standing, remarks: kept.
+            conditions, remarks: see the class.
 
         Raises:
             UserError: see `fgcme.evaluation.comparison.compare_variants`.
         """
         table = compare_variants(predictions, reference, classes)
-        answers = {name: PredictionsBySeed.of(name, each, classes) for name, each in predictions.items()}
-        speakers, answered = np.unique(answers[reference].speakers, return_counts=True)
+        by_seed = {name: PredictionsBySeed.of(name, each, classes) for name, each in predictions.items()}
+        speakers, utterance_counts = np.unique(by_seed[reference].speakers, return_counts=True)
         return cls(
-            standing=standing,
+            conditions=conditions,
             classes=list(classes),
             table=table,
             remarks=dict(remarks or {}),
             matrices={name: summarise(each, classes).matrix for name, each in predictions.items()},
             speakers=speakers.tolist(),
-            answered=answered,
+            utterance_counts=utterance_counts,
             by_speaker={
                 name: {
                     metric: values.mean(-1)
                     for metric, values in Counts.by_speaker(each, len(classes)).measure().items()
                 }
-                for name, each in answers.items()
+                for name, each in by_seed.items()
             },
         )
 
@@ -115,17 +115,17 @@ class ResultSet:
         return recalls
 
     def title(self, variant: str) -> str:
-        """A variant's name for a figure, with what has to be said beside it."""
+        """A variant's name for a figure, with its remark."""
         remark = self.remarks.get(variant)
-        return "\n".join([variant, *textwrap.wrap(f"({remark})", _REMARK)]) if remark else variant
+        return "\n".join([variant, *textwrap.wrap(f"({remark})", _REMARK_WIDTH)]) if remark else variant
 
-    def differs(self, variant: str) -> bool:
-        """Whether a variant's UA can be told from the reference's, by its corrected p-value."""
+    def differs_significantly(self, variant: str) -> bool:
+        """Whether a variant's UA differs from the reference's by its corrected p-value."""
         return self.table.comparisons[variant].differences["ua"].p_holm <= 0.05
 
 
 def without_speakers(predictions: Mapping[str, pa.Table], speakers: Sequence[str]) -> dict[str, pa.Table]:
-    """Predictions for everybody but some speakers."""
+    """Predictions of all other speakers."""
     left_out = pa.array(speakers, pa.string())
     return {name: each.filter(pc.invert(pc.is_in(each["speaker"], left_out))) for name, each in predictions.items()}
 
@@ -133,7 +133,15 @@ def without_speakers(predictions: Mapping[str, pa.Table], speakers: Sequence[str
 def selection_gaps(
     on_test: Mapping[str, pa.Table], on_dev: Mapping[str, pa.Table], classes: Sequence[str]
 ) -> dict[str, dict[str, Difference]]:
-    """How much choosing epochs on the test part raises each variant: variant -> metric, `ua` or `wa` -> difference.
+    """How much choosing epochs on the test part raises each variant.
+
+    Args:
+        on_test: variant -> predictions with epochs chosen on the test part.
+        on_dev: variant -> predictions with epochs chosen on the dev part.
+        classes: class names.
+
+    Returns:
+        Variant -> metric, `ua` or `wa` -> difference, test less dev.
 
     Raises:
         UserError: see `fgcme.evaluation.comparison.compare_variants`.
@@ -151,9 +159,9 @@ class Curve:
     """A metric epoch by epoch, over several trainings.
 
     Attributes:
-        epochs: [E] those that all of the trainings have.
-        mean: [E].
-        deviation: [E] sample deviation over trainings, 0 with one.
+        epochs: the epochs that all of the trainings have.
+        mean: of each epoch.
+        deviation: sample deviation over trainings of each epoch, 0 with one training.
     """
 
     epochs: np.ndarray
@@ -162,7 +170,7 @@ class Curve:
 
     @classmethod
     def of(cls, histories: Sequence[History]) -> Curve:
-        """The curve of some trainings; an epoch that was logged twice counts as it was the last time.
+        """The curve of some trainings; of an epoch that was logged twice the last value counts.
 
         >>> Curve.of([[(1, 0.2), (2, 0.4)], [(1, 0.4), (2, 0.6), (3, 0.9)]]).mean.round(2).tolist()
         [0.3, 0.5]
@@ -177,8 +185,8 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Learning:
-    """How a variant learned.
+class LearningCurves:
+    """Learning curves of a variant.
 
     Attributes:
         dev_ua, train_loss: over folds and seeds.

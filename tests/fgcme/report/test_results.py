@@ -9,10 +9,10 @@ import pytest
 from fgcme.evaluation.comparison import ComparisonTable
 from fgcme.evaluation.cross_validation import summarise
 from fgcme.evaluation.intervals import Interval
-from fgcme.report.findings import Curve, selection_gaps, without_speakers
-from tests.fgcme.report.made import CLASSES, ON_DEV, ON_TEST, SPEAKERS, alone, findings
+from fgcme.report.results import Curve, selection_gaps, without_speakers
+from tests.fgcme.report.sample_report import CLASSES, ON_DEV, ON_TEST, SPEAKERS, sample_results, single_model
 
-MADE = findings()
+RESULTS = sample_results()
 
 
 def test_recalls_are_those_of_all_seeds_together() -> None:
@@ -20,35 +20,35 @@ def test_recalls_are_those_of_all_seeds_together() -> None:
     for index, name in enumerate(CLASSES):
         own = [row for row in rows if row["label"] == name]
         expected = sum(row["prediction"] == name for row in own) / len(own)
-        assert MADE.recalls("mean_max")[index] == pytest.approx(expected)
+        assert RESULTS.recalls("mean_max")[index] == pytest.approx(expected)
 
 
 def test_a_class_without_utterances_has_no_recall() -> None:
-    matrix = MADE.matrices["fgcme"].copy()
+    matrix = RESULTS.matrices["fgcme"].copy()
     matrix[1] = 0
-    recalls = replace(MADE, matrices={**MADE.matrices, "fgcme": matrix}).recalls("fgcme")
+    recalls = replace(RESULTS, matrices={**RESULTS.matrices, "fgcme": matrix}).recalls("fgcme")
     assert np.isnan(recalls).tolist() == [False, True, False]
 
 
 def test_metrics_of_a_speaker_are_those_of_a_summary_of_its_utterances() -> None:
-    assert MADE.speakers == SPEAKERS
-    assert MADE.answered.tolist() == [12] * 8
+    assert RESULTS.speakers == SPEAKERS
+    assert RESULTS.utterance_counts.tolist() == [12] * 8
     for position, speaker in enumerate(SPEAKERS):
         own = ON_DEV["fgcme"].filter(pc.equal(ON_DEV["fgcme"]["speaker"], speaker))
         expected = summarise(own, CLASSES).mean
-        found = {metric: values[position] for metric, values in MADE.by_speaker["fgcme"].items()}
+        found = {metric: values[position] for metric, values in RESULTS.by_speaker["fgcme"].items()}
         assert found == pytest.approx(expected)
 
 
 def test_the_reference_comes_first_and_then_the_highest_ua() -> None:
-    assert MADE.ranked == ["fgcme", "mean_max", "by_speaker"]
-    assert MADE.variants == ["fgcme", "mean_max", "by_speaker"]
-    assert alone().ranked == ["fgcme"]
+    assert RESULTS.ranked == ["fgcme", "mean_max", "by_speaker"]
+    assert RESULTS.variants == ["fgcme", "mean_max", "by_speaker"]
+    assert single_model().ranked == ["fgcme"]
 
 
 def changed(p_holm: float, low: float, high: float) -> ComparisonTable:
     """The table, with another p-value and interval of the difference in UA of `mean_max`."""
-    table = MADE.table
+    table = RESULTS.table
     comparison = table.comparisons["mean_max"]
     difference = replace(comparison.differences["ua"], p_holm=p_holm, interval=Interval(low, high))
     comparisons = {"mean_max": replace(comparison, differences={**comparison.differences, "ua": difference})}
@@ -61,12 +61,12 @@ def changed(p_holm: float, low: float, high: float) -> ComparisonTable:
 def test_a_variant_differs_only_if_the_corrected_p_says_so(
     p_holm: float, low: float, high: float, differs: bool
 ) -> None:
-    assert replace(MADE, table=changed(p_holm, low, high)).differs("mean_max") is differs
+    assert replace(RESULTS, table=changed(p_holm, low, high)).differs_significantly("mean_max") is differs
 
 
 def test_a_remark_is_part_of_the_title_in_short_lines() -> None:
-    assert MADE.title("fgcme") == "fgcme"
-    assert MADE.title("by_speaker").splitlines() == ["by_speaker", "(uses unlabelled", "test audio)"]
+    assert RESULTS.title("fgcme") == "fgcme"
+    assert RESULTS.title("by_speaker").splitlines() == ["by_speaker", "(uses unlabelled", "test audio)"]
 
 
 def test_leaving_speakers_out_leaves_the_others_whole() -> None:

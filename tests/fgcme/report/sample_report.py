@@ -11,8 +11,8 @@ import pyarrow as pa
 from fgcme.evaluation.cross_validation import PREDICTIONS
 from fgcme.report.conditions import Conditions
 from fgcme.report.content import Provenance, ReportData, TrainingCost
-from fgcme.report.findings import Curve, Learning, ResultSet, selection_gaps
-from fgcme.report.spoken import UtteranceExample
+from fgcme.report.example import UtteranceExample
+from fgcme.report.results import Curve, LearningCurves, ResultSet, selection_gaps
 from fgcme.serving.fitted import Prediction
 
 CLASSES = ["calm", "happy", "sad"]
@@ -53,23 +53,23 @@ ON_TEST = predictions({"fgcme": 0.7, "mean_max": 0.95, "by_speaker": 0.6}, seed=
 REMARKS = {"by_speaker": "uses unlabelled test audio"}
 
 
-def findings(standing: Conditions = DEV, tables: Mapping[str, pa.Table] = ON_DEV) -> ResultSet:
+def sample_results(conditions: Conditions = DEV, tables: Mapping[str, pa.Table] = ON_DEV) -> ResultSet:
     """The results of three variants, the first of them the reference, the second far better."""
-    return ResultSet.of(tables, next(iter(tables)), CLASSES, standing, REMARKS)
+    return ResultSet.of(tables, next(iter(tables)), CLASSES, conditions, REMARKS)
 
 
-def alone() -> ResultSet:
+def single_model() -> ResultSet:
     """The results of one model."""
     return ResultSet.of({"fgcme": ON_DEV["fgcme"]}, "fgcme", CLASSES, DEV)
 
 
-def learning(top: float = 0.6) -> Learning:
+def sample_learning(top: float = 0.6) -> LearningCurves:
     """How two trainings of three epochs went."""
     ua = Curve.of([[(1, 0.3), (2, top - 0.02), (3, 0.5)], [(1, 0.4), (2, top + 0.02), (3, 0.5)]])
-    return Learning(ua, Curve.of([[(1, 1.1), (2, 0.9), (3, 0.8)]] * 2), 2)
+    return LearningCurves(ua, Curve.of([[(1, 1.1), (2, 0.9), (3, 0.8)]] * 2), 2)
 
 
-def spoken(gates: bool = True, emotions: bool = True) -> UtteranceExample:
+def sample_example(gates: bool = True, emotions: bool = True) -> UtteranceExample:
     """An utterance of two words, answered wrongly."""
     return UtteranceExample(
         id="s0/00",
@@ -94,13 +94,13 @@ def spoken(gates: bool = True, emotions: bool = True) -> UtteranceExample:
     )
 
 
-def origin(kind: str = "ablation") -> Provenance:
+def sample_provenance(kind: str = "ablation") -> Provenance:
     """Where it all comes from."""
     return Provenance(
         run="0123456789abcdef",
         title="made-parts",
         kind=kind,
-        begun="2026-01-02 03:04 UTC",
+        started="2026-01-02 03:04 UTC",
         ended="2026-01-02 05:06 UTC",
         corpus="manifest",
         corpus_hash="c0ffee",
@@ -111,14 +111,14 @@ def origin(kind: str = "ablation") -> Provenance:
 
 
 @functools.cache
-def content() -> ReportData:
+def sample_content() -> ReportData:
     """A report of an ablation by both selection rules."""
-    main = findings()
+    main = sample_results()
     return ReportData(
-        origin=origin(),
-        results=[main, findings(TEST, ON_TEST)],
-        efforts={name: TrainingCost(8, 80.0) for name in main.variants},
+        provenance=sample_provenance(),
+        result_sets=[main, sample_results(TEST, ON_TEST)],
+        training_costs={name: TrainingCost(8, 80.0) for name in main.variants},
         gaps=selection_gaps(ON_TEST, ON_DEV, CLASSES),
-        learning={name: learning() for name in main.variants},
-        spoken=[spoken()],
+        learning={name: sample_learning() for name in main.variants},
+        examples=[sample_example()],
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from fgcme.experiment import Space, parse_experiment
 from fgcme.report.sweep.trials import State, SweepData, Trial
-from tests.fgcme.report.made import origin
+from tests.fgcme.report.sample_report import sample_provenance
 
 EXPERIMENT = parse_experiment(
     {
@@ -47,7 +47,7 @@ def trial(
 
 def sweep(*trials: Trial, cost: str = "") -> SweepData:
     """A sweep of these trials."""
-    return SweepData(origin("sweep"), "demo/4class", SPACE, EXPERIMENT.flat(), trials, cost)
+    return SweepData(sample_provenance("sweep"), "demo/4class", SPACE, EXPERIMENT.flat(), trials, cost)
 
 
 def telling(number: int = 40) -> SweepData:
