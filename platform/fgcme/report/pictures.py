@@ -128,7 +128,7 @@ def _example(results: ResultSet, example: UtteranceExample) -> Picture:
     )
     prediction = example.prediction
     percentage = round(100 * prediction.probabilities[prediction.label])
-    verdict = "rightly" if prediction.label == example.label else f"wrongly: it is {example.label}"
+    verdict = "which is right" if prediction.label == example.label else f"but it is {example.label}"
     return Picture(
         f"spoken-{_file_name(example.id)}-{results.conditions.file_name}",
         partial(example_figure, example, heading),

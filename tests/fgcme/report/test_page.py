@@ -18,7 +18,6 @@ from tests.fgcme.report.sample_report import (
     sample_example,
     sample_learning,
     sample_provenance,
-    sample_results,
     single_model,
 )
 
@@ -167,38 +166,3 @@ def test_where_no_utterance_can_be_drawn_the_page_says_why() -> None:
     )
     assert note in page.text
     assert "What was answered plays no part" not in page.text
-
-
-def test_of_many_variants_the_page_shows_the_best_and_the_files_all() -> None:
-    main = sample_results()
-    names = [f"variant{number}" for number in range(12)]
-    many = replace(
-        main,
-        table=replace(
-            main.table,
-            estimates=main.table.estimates | dict.fromkeys(names, main.table.estimates["by_speaker"]),
-            comparisons=main.table.comparisons | dict.fromkeys(names, main.table.comparisons["by_speaker"]),
-        ),
-        matrices=main.matrices | dict.fromkeys(names, main.matrices["by_speaker"]),
-        by_speaker=main.by_speaker | dict.fromkeys(names, main.by_speaker["by_speaker"]),
-    )
-    made = replace(sample_content(), result_sets=[many])
-    assert made.shown[:2] == ["fgcme", "mean_max"]
-    assert len(made.shown) == 6
-    assert len(report_pictures(made).confusions) == 15
-
-
-def test_no_two_pictures_share_a_file_and_every_name_can_be_one() -> None:
-    names = [picture.name for picture in report_pictures(sample_content())]
-    assert len(set(names)) == len(names)
-    assert all(re.fullmatch(r"[\w.-]+", name) for name in names)
-
-
-def test_a_description_says_what_the_numbers_owe_to_test_audio() -> None:
-    made = report_pictures(sample_content())
-    assert "by_speaker uses unlabelled test audio" in made.estimates[0].alternative
-    assert "by_speaker uses unlabelled test audio" in made.confusions["by_speaker"].alternative
-    assert "unlabelled" not in made.confusions["mean_max"].alternative
-    reference = replace(sample_results(), remarks={"fgcme": "uses unlabelled test audio"})
-    spoken_by_it = report_pictures(replace(sample_content(), result_sets=[reference])).examples[0]
-    assert "fgcme (uses unlabelled test audio), fold 1, seed 0" in spoken_by_it.alternative
