@@ -23,7 +23,7 @@ from tests.fitted_model import save_fitted
 
 @functools.cache
 def _fresh_database() -> Path:
-    # Making the tables takes seconds, copying them nothing.
+    # Creating the tables takes seconds: copy them.
     folder = tempfile.mkdtemp(prefix="fgcme-tests-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = Path(folder) / "mlflow.db"
@@ -47,9 +47,9 @@ def record_cross_validation(
     Returns:
         The ids of the cross-validation and of its folds.
     """
-    study = tracker.get_or_create_experiment("demo")
+    experiment = tracker.get_or_create_experiment("demo")
     parent = tracker.create_run(
-        study,
+        experiment,
         "demo train",
         tags={
             "fgcme.kind": "cross_validation",
@@ -62,7 +62,9 @@ def record_cross_validation(
     )
     folds = []
     for fold, score in enumerate(dev_scores):
-        run = tracker.create_run(study, f"fold {fold}, seed 0", parent, {"fgcme.kind": "fold", "fgcme.fold": str(fold)})
+        run = tracker.create_run(
+            experiment, f"fold {fold}, seed 0", parent, {"fgcme.kind": "fold", "fgcme.fold": str(fold)}
+        )
         tracker.log_metrics(run, {"dev/score": score}, 1)
         tracker.log_metrics(run, {"dev/score": 0.01 * fold}, 2)
         tracker.log_artifact(run, save_fitted(folder / f"fold-{fold}", selection=selection, fold=fold), "model")
@@ -93,17 +95,17 @@ class Server:
         self.address = f"http://127.0.0.1:{self._port}"
         self._log = folder / "server.log"
         self._arguments = ["--backend-store-uri", database, "--artifacts-destination", artifacts]
-        # Its queues for jobs of its own are eight more processes.
+        # MLflow's own job queues would be eight more processes.
         self._environment = {**os.environ, **(environment or {}), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def running(self) -> bool:
-        """Whether it was started, and not stopped since."""
+        """Whether it was started and not stopped."""
         return self._process is not None
 
     def start(self) -> None:
-        """Start it, and wait until it answers as quickly as it ever will."""
+        """Start it, and wait until it answers."""
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "mlflow", "server", *self._arguments, "--port", self._port, "--workers", "1"],
@@ -127,17 +129,17 @@ class Server:
             self._process = None
 
     def pause(self) -> None:
-        """Let it fall silent: connections are taken, nothing is answered."""
+        """Make it hang: it takes connections and does not answer."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGSTOP)
 
-    def go_on(self) -> None:
-        """End what `pause` began; what came in meanwhile is answered now."""
+    def resume(self) -> None:
+        """Undo `pause`; it now answers the requests that came in meanwhile."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGCONT)
 
     def requests(self, path: str) -> int:
-        """How many requests for a path it has answered."""
+        """The number of requests for a path that it has answered."""
         return self._log.read_text().count(f"{path} HTTP")
 
     def _answers(self) -> bool:

