@@ -32,10 +32,10 @@ def run(storage: Path) -> int:
     problems = [sentence for outbox in pending if (sentence := _send(outbox))]
     if problems:
         raise UserError("; ".join(problems))
-    rejected = [outbox.rejected_file for outbox in outboxes if outbox.rejected_file.exists()]
-    for path in rejected:
+    refused = [outbox.refused_file for outbox in outboxes if outbox.refused_file.exists()]
+    for path in refused:
         print(f"MLflow refused some writes: see {path} for the reasons, and delete it when you have dealt with them")
-    return 1 if rejected else 0
+    return 1 if refused else 0
 
 
 def _send(outbox: Outbox) -> str | None:
@@ -44,7 +44,7 @@ def _send(outbox: Outbox) -> str | None:
     if report.writes:
         address = without_passwords(outbox.address)
         print(f"{address}: sent {report.writes} writes of {len(report.runs)} runs", flush=True)
-    for sentence in report.rejected:
+    for sentence in report.refused:
         print(without_passwords(sentence))
     left = outbox.pending_runs()
     if not left:

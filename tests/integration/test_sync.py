@@ -230,9 +230,9 @@ def test_sync_sends_what_was_logged_without_a_server(
     check(tracker, folder, experiment, parent, trials)
     assert tracker.find_run(parent).info.status == "FINISHED"
     assert recorded(folder, experiment)["bad"] == [("a name", 1, 1.0)]
-    assert "no * name" in outbox.rejected_file.read_text()
+    assert "no * name" in outbox.refused_file.read_text()
     capfd.readouterr()
-    outbox.rejected_file.unlink()
+    outbox.refused_file.unlink()
     assert sync(tracker) == 0
     assert "nothing waits" in capfd.readouterr().out
 

@@ -77,9 +77,9 @@ def test_refused_writes_make_it_fail_until_the_user_deletes_them(
     printed = capsys.readouterr().out
     assert "sent 3 writes of 1 runs" in printed
     assert "run local-1: MLflow refuses metrics (Invalid" in printed
-    assert f"see {outbox.rejected_file} for the reasons, and delete it" in printed
+    assert f"see {outbox.refused_file} for the reasons, and delete it" in printed
     assert sync.run(storage) == 1
-    outbox.rejected_file.unlink()
+    outbox.refused_file.unlink()
     assert sync.run(storage) == 0
 
 

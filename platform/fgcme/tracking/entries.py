@@ -88,7 +88,7 @@ def _create_run(client: MlflowClient, local_id: str, entry: Entry, outbox: Outbo
         try:
             tags["mlflow.parentRunId"] = resolve_run_id(client, entry["parent"], outbox)
         except UserError:
-            # The store rejected the parent; its child runs are recorded all the same.
+            # The store refused the parent; its child runs are recorded all the same.
             tags["mlflow.parentRunId"] = entry["parent"]
     created = client.create_run(entry["experiment"], entry["time"], tags, entry["name"])
     return str(created.info.run_id)

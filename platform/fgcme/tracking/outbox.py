@@ -176,11 +176,11 @@ class Outbox:
         return (self.folder / "runs" / local_id).exists()
 
     @property
-    def rejected_file(self) -> Path:
+    def refused_file(self) -> Path:
         """The entries that the store will never accept, each with the reason; missing if there are none."""
         return self.folder / "refused.jsonl"
 
-    def reject(self, run: str, entry: Entry, reason: str) -> None:
+    def set_aside(self, run: str, entry: Entry, reason: str) -> None:
         """Set an entry aside that the store will never accept; only for the holder of the `sending_lock`.
 
         Args:
@@ -193,7 +193,7 @@ class Outbox:
             aside.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):
                 self.copied_file(entry["kept"]).rename(aside)
-        with self.rejected_file.open("a+b", buffering=0) as file:
+        with self.refused_file.open("a+b", buffering=0) as file:
             _append_line(file, json.dumps({"run": run, "reason": reason, **entry}).encode() + b"\n")
 
     def _run_folder(self, run: str) -> Path:

@@ -29,14 +29,14 @@ class SendReport:
 
     Attributes:
         runs, writes: what was sent.
-        rejected: a sentence for each entry that the store will never accept; it is set aside in the outbox.
+        refused: a sentence for each entry that the store will never accept; it is set aside in the outbox.
         stuck: runs whose entries stay pending although the store answers, and why.
         problem: why the store does not answer; None if it does.
     """
 
     runs: set[str] = field(default_factory=set)
     writes: int = 0
-    rejected: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     stuck: dict[str, str] = field(default_factory=dict)
     problem: str | None = None
 
@@ -164,7 +164,7 @@ class OutboxRelay:
                 f"{report.problem}. The work goes on: what cannot be recorded is kept in "
                 f"{self._outbox.folder.parent} and sent later, by `fgcme sync` if need be"
             )
-        for sentence in report.rejected:
+        for sentence in report.refused:
             print_notice(sentence)
 
 
@@ -199,7 +199,7 @@ class _Sender:
                 if not is_permanent(error):
                     raise
                 for entry in group:
-                    self._apply_or_reject(run, entry)
+                    self._apply_or_set_aside(run, entry)
             self._report.runs.add(run)
             self._report.writes += len(group)
 
@@ -226,17 +226,17 @@ class _Sender:
 
         self._outbox.save_run_id(local_id, wait_while_alive(find_or_create, self._ping))
 
-    def _apply_or_reject(self, run: str, entry: Entry) -> None:
+    def _apply_or_set_aside(self, run: str, entry: Entry) -> None:
         try:
             self._apply(run, entry)
         except Exception as error:
             if not is_permanent(error):
                 raise
-            self._outbox.reject(run, entry, mlflow_message(error))
+            self._outbox.set_aside(run, entry, mlflow_message(error))
             self._report.writes -= 1
-            self._report.rejected.append(
+            self._report.refused.append(
                 f"run {run}: MLflow refuses {entry['kind']} ({mlflow_message(error)}); "
-                f"kept in {self._outbox.rejected_file}"
+                f"kept in {self._outbox.refused_file}"
             )
 
 

@@ -159,7 +159,7 @@ class Tracker(RunReader):
         if not outbox.pending_runs():
             return
         report = _relay(self.uri, self.outbox).send_pending(wait=True)
-        for sentence in report.rejected:
+        for sentence in report.refused:
             print_notice(sentence)
         if left := outbox.pending_runs():
             reason = report.problem or f"{self.uri}: {next(iter(report.stuck.values()), 'the store is busy')}"

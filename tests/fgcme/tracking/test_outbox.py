@@ -228,13 +228,13 @@ def test_copied_files_are_deleted_when_their_entry_is_sent(outbox: Outbox, tmp_p
     assert list((outbox.folder / "files").iterdir()) == []
 
 
-def test_a_rejected_entry_is_kept_with_its_reason_and_its_file(outbox: Outbox, tmp_path: Path) -> None:
+def test_a_refused_entry_is_kept_with_its_reason_and_its_file(outbox: Outbox, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("a,b\n")
     entry = {"number": 0, "kept": outbox.copy_file(tmp_path / "table.csv")}
     outbox.append(RUN, entry)
-    outbox.drain(RUN, lambda entries: outbox.reject(RUN, entries[0], "no such run"))
+    outbox.drain(RUN, lambda entries: outbox.set_aside(RUN, entries[0], "no such run"))
     assert not outbox.has_pending(RUN)
-    assert '"reason": "no such run"' in outbox.rejected_file.read_text()
+    assert '"reason": "no such run"' in outbox.refused_file.read_text()
     assert [path.read_text() for path in (outbox.folder / "refused").rglob("table.csv")] == ["a,b\n"]
 
 

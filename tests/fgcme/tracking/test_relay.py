@@ -107,7 +107,7 @@ def test_writes_wait_while_the_store_is_away_and_are_sent_once_in_order(
         assert outbox.count_pending() == 6
     report = relay.send_pending(wait=True)
     wait_until(lambda: not outbox.pending_runs())
-    assert (report.problem, report.stuck, report.rejected) == (None, {}, [])
+    assert (report.problem, report.stuck, report.refused) == (None, {}, [])
     # The request whose sender gave up may have created the run, or the one after it.
     (run,) = tracker.client.search_runs([experiment])
     assert outbox.run_id("local-1") == run.info.run_id
@@ -137,10 +137,10 @@ def test_what_the_store_refuses_later_is_set_aside_and_the_rest_is_sent(
     outbox.append("local-1", metric("ua", 0.5))
     report = OutboxRelay(outbox).send_pending(wait=True)
     assert report.writes == 2
-    (sentence,) = report.rejected
+    (sentence,) = report.refused
     assert sentence.startswith("run local-1: MLflow refuses metrics (Invalid")
-    assert sentence.endswith(f"kept in {outbox.rejected_file}")
-    assert "no:such/name?" in outbox.rejected_file.read_text()
+    assert sentence.endswith(f"kept in {outbox.refused_file}")
+    assert "no:such/name?" in outbox.refused_file.read_text()
     assert tracker.metric_history("local-1", "ua") == [(1, 0.5)]
     assert outbox.pending_runs() == []
 
