@@ -75,7 +75,7 @@ def made(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Reporte
     return Reported(experiment, tracker, run, report.report(run, folder / "report", tracker.uri))
 
 
-def test_numbers_are_those_of_the_predictions_that_the_run_keeps(made: Reported, tmp_path: Path) -> None:
+def test_reported_numbers_agree_with_the_recorded_predictions(made: Reported, tmp_path: Path) -> None:
     kept = made.artifact("predictions", tmp_path)
     with (made.page.parent / "results.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -91,7 +91,7 @@ def test_numbers_are_those_of_the_predictions_that_the_run_keeps(made: Reported,
                 assert points(float(row["ua_difference"])) in made.text
 
 
-def test_everything_lies_in_the_folder_and_with_the_run(made: Reported, tmp_path: Path) -> None:
+def test_the_report_is_in_the_folder_and_among_the_run_s_artifacts(made: Reported, tmp_path: Path) -> None:
     folder = made.page.parent
     expected = {
         "index.html",
@@ -114,7 +114,7 @@ def test_everything_lies_in_the_folder_and_with_the_run(made: Reported, tmp_path
     assert made.page.stat().st_size < 3_000_000
 
 
-def test_the_drawn_answers_are_those_that_were_counted(made: Reported, tmp_path: Path) -> None:
+def test_the_drawn_predictions_are_the_recorded_ones(made: Reported, tmp_path: Path) -> None:
     counted = pq.read_table(made.artifact("predictions", tmp_path) / "dev" / "fgcme.parquet").to_pylist()
     answers = {row["id"]: row for row in counted}
     captions = re.findall(r"\((s\d-\d\d)\), predicted (\w+) with (\d+)\s%", made.text)
@@ -132,7 +132,7 @@ def test_curves_are_over_all_folds_and_epochs(made: Reported) -> None:
     assert "in epoch 2, and is highest" in made.text or "in epoch 2 with" in made.text
 
 
-def test_what_hears_test_audio_is_marked_and_what_is_chosen_on_test_is_called_optimistic(made: Reported) -> None:
+def test_use_of_test_audio_is_marked_and_selection_on_test_is_called_optimistic(made: Reported) -> None:
     assert "uses unlabelled test audio" in made.text
     assert "Optimistic: the epoch of each training is chosen on the test part itself" in made.text
     assert "\\caption{" in (made.page.parent / "results-test-optimistic.tex").read_text()

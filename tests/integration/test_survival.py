@@ -79,7 +79,7 @@ def wait_for_line(lines: Iterable[str], text: str) -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_a_killed_driver_resumed_ends_as_if_nothing_had_happened(
+def test_a_resumed_sweep_ends_like_an_uninterrupted_one(
     slow: Make, tracker: Tracker, space: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tune.run(slow(), space)
@@ -133,7 +133,7 @@ def test_an_interrupted_sweep_leaves_no_run_running(slow: Make, tracker: Tracker
     assert {trial.info.status for trial in tracker.child_runs(run)} == {"KILLED"}
 
 
-def test_a_killed_worker_s_trial_goes_on_from_its_last_epoch(
+def test_the_trial_of_a_killed_worker_resumes_from_its_last_epoch(
     slow: Make, tracker: Tracker, space: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "experiment.yaml"
@@ -152,9 +152,7 @@ def test_a_killed_worker_s_trial_goes_on_from_its_last_epoch(
     assert not states[0].exists()
 
 
-def test_a_sweep_whose_server_is_gone_for_good_goes_on_and_sync_sends_all_of_it(
-    slow: Make, space: str, tmp_path: Path
-) -> None:
+def test_a_sweep_without_its_server_finishes_and_sync_sends_all_of_it(slow: Make, space: str, tmp_path: Path) -> None:
     path, storage = tmp_path / "experiment.yaml", tmp_path / "storage"
     with serving(Server(tmp_path, make_tracker(tmp_path).uri, str(tmp_path / "kept"))) as server:
         path.write_text(slow(tracking={"uri": server.address}).to_yaml())
@@ -192,7 +190,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_sweep_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
+def test_a_sweep_on_a_full_disk_says_so_and_continues_when_there_is_room(
     slow: Make, tracker: Tracker, space: str, small_disk: Path, tmp_path: Path
 ) -> None:
     path, ballast = tmp_path / "experiment.yaml", small_disk / "ballast"
@@ -219,7 +217,7 @@ def test_a_sweep_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_trials_that_cannot_be_trained_are_marked_with_the_reason_and_the_sweep_goes_on(
+def test_trials_that_cannot_be_trained_are_marked_failed_and_the_sweep_continues(
     experiment: Make, tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # A file that nobody writes to: whoever reads it waits for ever.

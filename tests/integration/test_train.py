@@ -189,7 +189,7 @@ def test_a_training_that_fails_is_recorded_as_failed_and_can_be_completed(experi
         ({"gpus_per_worker": 9}, "needs 9 GPUs at once"),
     ],
 )
-def test_what_ray_can_never_give_is_refused_at_once(
+def test_resources_that_ray_lacks_are_refused_at_once(
     experiment: Make, scaling: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises(UserError, match=sentence):
@@ -218,7 +218,7 @@ def test_the_program_trains_and_says_what_to_do_next(
     assert (tmp_path / "storage" / "runs").is_dir()
 
 
-def test_a_program_that_is_told_to_end_leaves_no_run_running(
+def test_a_terminated_program_leaves_no_run_running(
     experiment: Make, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The program joins the Ray that runs here already.

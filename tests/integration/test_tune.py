@@ -106,7 +106,7 @@ def test_a_bad_trial_is_stopped_before_its_last_epoch(sweep: Make, tracker: Trac
         ),
     ],
 )
-def test_what_cannot_work_is_refused_before_any_trial_starts(
+def test_an_impossible_sweep_is_refused_before_any_trial_starts(
     sweep: Make, tracker: Tracker, tmp_path: Path, sections: dict, text: str, sentence: str
 ) -> None:
     path = tmp_path / "space.yaml"

@@ -82,7 +82,7 @@ def test_help_loads_no_engine() -> None:
         (["predict", "models:/nothing@champion", "some.wav", "--text", "hello"], "no MLflow database here"),
     ],
 )
-def test_a_mistake_is_one_line_and_a_status_that_is_not_zero(
+def test_a_user_error_is_one_line_and_a_nonzero_status(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, text = run(capsys, *arguments)
@@ -100,7 +100,7 @@ def test_an_empty_root_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert text.count("\n") == 1
 
 
-def test_overrides_may_stand_before_and_behind_options() -> None:
+def test_overrides_may_come_before_and_after_options() -> None:
     options = cli.parse(["train", "ravdess", "training.epochs=5", "--fold", "0", "training.batch_size=8"])
     assert options.overrides == ["training.epochs=5", "training.batch_size=8"]
     assert options.fold == [0]

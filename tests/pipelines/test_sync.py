@@ -43,7 +43,7 @@ def test_a_folder_that_does_not_exist_is_one_clear_line(tmp_path: Path) -> None:
         sync.run(tmp_path / "nowhere")
 
 
-def test_without_pending_writes_it_says_so(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_pending_writes_sync_says_so(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sync.run(storage) == 0
     assert capsys.readouterr().out == f"{storage}: nothing waits to be sent\n"
     assert list(storage.iterdir()) == []

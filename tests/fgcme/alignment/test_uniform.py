@@ -36,7 +36,7 @@ def test_a_text_without_words_is_refused() -> None:
     assert caught.value.reason == "no_words"
 
 
-def test_an_aligner_is_made_once_and_an_unknown_one_is_refused() -> None:
+def test_an_aligner_is_cached_and_an_unknown_method_is_refused() -> None:
     assert alignment.build("uniform") is alignment.build("uniform")
     with pytest.raises(ValueError, match="guess"):
         alignment.build("guess")

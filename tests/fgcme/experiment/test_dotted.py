@@ -33,7 +33,7 @@ def test_a_value_replaces_a_whole_section() -> None:
     assert content == {"model": {"pooling": {"kind": "max"}}}
 
 
-def test_what_was_set_reads_back_flat() -> None:
+def test_settings_read_back_as_they_were_set() -> None:
     content: dict[str, Any] = {}
     settings = {"a.b.c": 1, "a.b.d": [2], "a.e": None, "f": "x"}
     for dotted, value in settings.items():

@@ -36,7 +36,7 @@ def test_old_names_lead_to_settings_that_there_are() -> None:
     assert all(new in SETTINGS and old not in SETTINGS for old, new in RENAMED.items())
 
 
-def test_a_dotted_key_in_a_file_is_told_how_to_nest() -> None:
+def test_the_error_for_a_dotted_key_in_a_file_shows_how_to_nest_it() -> None:
     assert explain_unknown("model.pooling.kind").endswith("as in `model: {pooling: {kind: ...}}`")
 
 

@@ -8,7 +8,7 @@ from fgcme.report.comparison import to_metrics
 from tests.fgcme.report.sample_report import sample_results
 
 
-def test_every_number_of_the_table_has_a_name_of_its_own() -> None:
+def test_every_number_of_the_table_has_a_distinct_metric_name() -> None:
     table = sample_results().table
     numbers = to_metrics(table)
     assert list(numbers) == list(table.estimates)
@@ -24,7 +24,7 @@ def test_every_number_of_the_table_has_a_name_of_its_own() -> None:
     assert ends == (difference.interval.low, difference.interval.high)
 
 
-def test_the_reference_differs_from_nothing_and_names_are_such_as_mlflow_takes() -> None:
+def test_the_reference_has_no_difference_and_names_are_valid_in_mlflow() -> None:
     numbers = to_metrics(sample_results().table)
     assert not [name for name in numbers["fgcme"] if "difference" in name or "holm" in name]
     assert all(re.fullmatch(r"[\w.-]+", name) for each in numbers.values() for name in each)

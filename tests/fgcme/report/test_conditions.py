@@ -8,13 +8,13 @@ TUNED = Conditions("demo/4class", "dev", [0], tuned_on=["s1", "s2"])
 PARTIAL = Conditions("demo/4class", "dev", [0], missing="no utterance of speaker s9")
 
 
-def test_what_is_honest_needs_no_caveat() -> None:
+def test_an_unbiased_result_has_no_caveat() -> None:
     assert HONEST.label == "demo/4class, epochs chosen on dev"
     assert not HONEST.optimistic
     assert HONEST.caveats == []
 
 
-def test_what_the_test_part_had_a_say_in_is_called_optimistic_wherever_it_is_named() -> None:
+def test_a_result_selected_on_test_is_called_optimistic_in_every_text() -> None:
     for conditions in (SELECTED, TUNED):
         assert conditions.optimistic
         assert "optimistic" in conditions.label
@@ -24,13 +24,13 @@ def test_what_the_test_part_had_a_say_in_is_called_optimistic_wherever_it_is_nam
     assert "s1, s2" in TUNED.caveats[0]
 
 
-def test_an_incomplete_corpus_is_no_optimism_but_is_said() -> None:
+def test_an_incomplete_corpus_is_reported_but_not_called_optimistic() -> None:
     assert not PARTIAL.optimistic
     assert PARTIAL.label.endswith("incomplete corpus")
     assert "no utterance of speaker s9" in PARTIAL.caveats[0]
 
 
-def test_without_the_speakers_tuned_on_a_result_is_honest_and_says_who_is_left_out() -> None:
+def test_a_result_without_the_speakers_tuned_on_names_them_and_is_not_optimistic() -> None:
     left = TUNED.without_tuned_on()
     assert not left.optimistic
     assert "without the speakers tuned on" in left.label

@@ -29,7 +29,7 @@ def test_rows_are_true_classes_with_their_support() -> None:
     assert axes.get_xlabel() == "predicted"
 
 
-def test_it_becomes_a_png_without_a_display_and_leaves_no_open_figure() -> None:
+def test_a_matrix_is_saved_without_a_display_and_its_figure_is_closed() -> None:
     from matplotlib import pyplot
 
     before = pyplot.get_fignums()
@@ -44,7 +44,7 @@ def test_a_matrix_of_other_classes_is_refused() -> None:
         confusion_figure(MATRIX, CLASSES[:2])
 
 
-def test_heading_and_theme_are_the_caller_s() -> None:
+def test_the_caller_chooses_heading_and_theme() -> None:
     figure = confusion_figure(MATRIX, CLASSES, "a title", "demo/4class, epochs chosen on dev", DARK)
     assert figure.get_suptitle() == "demo/4class, epochs chosen on dev"
     assert {text.get_color() for text in figure.axes[0].texts} == {DARK.ink}
@@ -57,5 +57,5 @@ def test_the_description_names_recalls_and_the_most_frequent_confusion() -> None
     )
 
 
-def test_the_description_of_a_perfect_matrix_finds_no_confusion() -> None:
+def test_the_description_of_a_perfect_matrix_has_no_confusion() -> None:
     assert describe_confusion(np.diag([2, 3]), ["calm", "sad"]).endswith("There is no confusion.")

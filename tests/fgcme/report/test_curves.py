@@ -38,7 +38,7 @@ def test_figures_that_are_compared_have_the_same_limits() -> None:
     assert ua_limits([NOTHING]) is None
 
 
-def test_the_description_says_where_the_curve_goes_and_where_it_is_highest() -> None:
+def test_the_description_has_the_ends_and_the_maximum_of_the_curve() -> None:
     text = describe_learning(sample_learning())
     assert "Of 2 trainings" in text
     assert "35.0 % in epoch 1 to 50.0 % in epoch 3" in text

@@ -27,7 +27,7 @@ def scaled(interval: Interval) -> tuple[float, float]:
     return 100 * interval.low, 100 * interval.high
 
 
-def test_every_variant_has_its_interval_and_every_difference_its_own() -> None:
+def test_variants_and_differences_are_drawn_with_their_intervals() -> None:
     left, right = estimates_figure(RESULTS, LIGHT).axes
     drawn = whiskers(left)
     for row, name in enumerate(RESULTS.variants):
@@ -38,14 +38,14 @@ def test_every_variant_has_its_interval_and_every_difference_its_own() -> None:
         assert drawn[row] == pytest.approx(scaled(RESULTS.table.comparisons[name].differences["ua"].interval))
 
 
-def test_stars_stand_beside_what_is_significant() -> None:
+def test_significant_differences_are_marked_by_stars() -> None:
     right = estimates_figure(RESULTS, LIGHT).axes[1]
     marks = [text.get_text() for text in right.texts]
     assert marks == [stars(each.differences["ua"].p_holm) for each in RESULTS.table.comparisons.values()]
     assert marks[0].startswith("*")
 
 
-def test_figures_say_by_what_rule_they_are_made() -> None:
+def test_titles_name_the_selection_rule() -> None:
     assert estimates_figure(RESULTS, LIGHT).get_suptitle() == "made/3class, epochs chosen on dev"
     optimistic = estimates_figure(sample_results(TEST, ON_TEST), LIGHT)
     assert "TEST (optimistic)" in optimistic.get_suptitle()
@@ -53,13 +53,13 @@ def test_figures_say_by_what_rule_they_are_made() -> None:
     assert labels[2] == "by_speaker\n(uses unlabelled\ntest audio)"
 
 
-def test_chance_is_drawn_where_it_is_in_sight() -> None:
+def test_chance_level_is_drawn_if_it_lies_within_the_axes() -> None:
     assert "chance" not in [text.get_text() for text in estimates_figure(RESULTS, LIGHT).axes[0].texts]
     poor = sample_results(tables=predictions({"fgcme": 0.5, "mean_max": 1 / 3, "by_speaker": 0.3}))
     assert "chance" in [text.get_text() for text in estimates_figure(poor, LIGHT).axes[0].texts]
 
 
-def test_the_description_says_who_is_significantly_different() -> None:
+def test_the_description_names_variants_that_differ_significantly() -> None:
     text = describe_estimates(RESULTS)
     difference = RESULTS.table.comparisons["mean_max"].differences["ua"].mean
     assert f"Significantly different from the reference: mean_max ({points(difference)} points)." in text
@@ -68,7 +68,7 @@ def test_the_description_says_who_is_significantly_different() -> None:
     assert "No difference from the reference is significant." in describe_estimates(same)
 
 
-def test_gaps_lead_from_dev_to_test() -> None:
+def test_selection_gaps_are_drawn_from_dev_to_test() -> None:
     gaps = selection_gaps(ON_TEST, ON_DEV, CLASSES)
     axes = gaps_figure(RESULTS, gaps, "both", LIGHT).axes[0]
     dev, test = axes.lines

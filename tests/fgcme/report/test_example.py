@@ -10,7 +10,7 @@ from fgcme.report.theme import DARK, LIGHT, Picture, to_png
 from tests.fgcme.report.sample_report import sample_example
 
 
-def test_words_stand_over_the_middle_of_their_spans() -> None:
+def test_words_are_centred_over_their_spans() -> None:
     axes = example_figure(sample_example(), "a heading", LIGHT).axes
     words = axes[0].child_axes[0]
     assert [label.get_text() for label in words.get_xticklabels()] == ["good", "morning"]
@@ -49,7 +49,7 @@ def test_a_model_without_gates_or_without_words_has_fewer_rows() -> None:
     assert len(example_figure(sample_example(gates=False, emotions=False), "", LIGHT).axes) == 1
 
 
-def test_words_without_frames_and_behind_the_end_do_no_harm() -> None:
+def test_words_without_frames_or_past_the_end_can_be_drawn() -> None:
     made = sample_example()
     cut = replace(made, frames=made.frames[:60], prediction=replace(made.prediction, begin=[0.1, 0.5], end=[0.1, 1.0]))
     figure = example_figure(cut, "", LIGHT)
@@ -58,7 +58,7 @@ def test_words_without_frames_and_behind_the_end_do_no_harm() -> None:
     assert to_png(picture, LIGHT).startswith(b"\x89PNG")
 
 
-def test_the_description_says_what_was_answered_and_what_each_word_tells() -> None:
+def test_the_description_has_the_prediction_and_the_emotion_of_each_word() -> None:
     text = describe_example(sample_example())
     assert "predicted calm with 70 % (wrong, it is happy)" in text
     assert "good (0.10 to 0.50 s, semantic gate 0.40, acoustic gate 0.55, calm 60 %)" in text

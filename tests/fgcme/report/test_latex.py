@@ -18,13 +18,13 @@ def body(text: str) -> list[list[str]]:
     return [line.strip().removesuffix(" \\\\").split(" & ") for line in inside.splitlines()]
 
 
-def test_what_latex_takes_for_its_own_is_escaped() -> None:
+def test_characters_special_in_latex_are_escaped() -> None:
     assert escape(r"a_b & 5% of $x {y} #1 ~^ \z <p>") == (
         r"a\_b \& 5\% of \$x \{y\} \#1 \textasciitilde{}\textasciicircum{} \textbackslash{}z \textless{}p\textgreater{}"
     )
 
 
-def test_no_special_character_of_a_name_is_left_bare() -> None:
+def test_no_special_character_of_a_name_is_left_unescaped() -> None:
     odd = replace(RESULTS, conditions=Conditions("my_corpus/50%&more", "dev", [0, 1], missing="#3 {of} ~5"))
     text = results_latex(odd)
     assert r"my\_corpus/50\%\&more" in text
@@ -36,7 +36,7 @@ def test_no_special_character_of_a_name_is_left_bare() -> None:
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
 
 
-def test_what_is_begun_is_ended_in_order_and_dollars_come_in_pairs() -> None:
+def test_environments_are_nested_and_dollars_are_paired() -> None:
     for made in (RESULTS, sample_results(TEST, ON_TEST), single_model()):
         text = results_latex(made)
         open_ones = []
@@ -70,7 +70,7 @@ def test_every_row_has_as_many_cells_as_the_table_columns() -> None:
         assert len(row) == len(columns[1])
 
 
-def test_rules_are_booktabs_and_the_head_says_what_is_needed() -> None:
+def test_the_table_uses_booktabs_and_names_the_packages_it_needs() -> None:
     lines = results_latex(RESULTS).splitlines()
     assert lines[0] == r"% Needs \usepackage{booktabs}"
     for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
@@ -85,14 +85,14 @@ def test_the_caption_names_protocol_selection_and_seeds() -> None:
     assert r"\label{tab:results-dev}" in text
 
 
-def test_an_optimistic_table_says_so_in_its_caption_and_its_label() -> None:
+def test_an_optimistic_table_is_called_so_in_caption_and_label() -> None:
     text = results_latex(sample_results(TEST, ON_TEST))
     assert "epochs chosen on TEST (optimistic)" in text
     assert "Optimistic: the epoch of each training is chosen on the test part itself" in text
     assert r"\label{tab:results-test-optimistic}" in text
 
 
-def test_a_single_model_is_compared_with_nothing() -> None:
+def test_a_single_model_has_no_comparison() -> None:
     text = results_latex(single_model())
     assert "Delta" not in text
     assert "reference" not in text

@@ -54,7 +54,7 @@ def pages(ablation: Page, training: Page) -> list[Page]:
     return [ablation, training]
 
 
-def test_it_needs_nothing_from_outside(pages: list[Page]) -> None:
+def test_a_page_loads_nothing_from_outside(pages: list[Page]) -> None:
     for page in pages:
         for attributes in page.all("img", "source", "link", "a", "script", "iframe"):
             for key in ("src", "srcset", "href"):
@@ -64,7 +64,7 @@ def test_it_needs_nothing_from_outside(pages: list[Page]) -> None:
         assert "@import" not in page.source
 
 
-def test_links_lead_to_what_is_there(pages: list[Page]) -> None:
+def test_every_link_has_a_target(pages: list[Page]) -> None:
     for page in pages:
         there = {attributes.get("id") for _, attributes in page.elements}
         links = [str(attributes["href"]).removeprefix("#") for attributes in page.all("a")]
@@ -72,7 +72,7 @@ def test_links_lead_to_what_is_there(pages: list[Page]) -> None:
         assert set(links) <= there
 
 
-def test_a_screen_reader_finds_its_way(pages: list[Page]) -> None:
+def test_a_page_has_the_structure_that_screen_readers_need(pages: list[Page]) -> None:
     for page in pages:
         assert page.all("html")[0]["lang"] == "en"
         levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
@@ -89,7 +89,7 @@ def test_a_screen_reader_finds_its_way(pages: list[Page]) -> None:
                 assert attributes["aria-label"]
 
 
-def test_every_picture_has_both_grounds_a_size_and_says_what_it_shows(pages: list[Page]) -> None:
+def test_every_picture_has_both_themes_a_size_and_a_description(pages: list[Page]) -> None:
     for page in pages:
         images, sources = page.all("img"), page.all("source")
         assert len(images) == len(sources) > 2
@@ -123,7 +123,7 @@ def test_optimistic_numbers_are_marked_where_they_stand(ablation: Page) -> None:
     assert "partly optimistic" in ablation.text
 
 
-def test_tuned_on_and_missing_are_told_with_every_result(training: Page) -> None:
+def test_every_result_names_speakers_tuned_on_and_missing_utterances(training: Page) -> None:
     assert "scores on speakers who are test speakers here (s0, s1)" in training.text
     assert "too few are left to say anything" in training.text
     assert "Incomplete corpus: no utterance of <speaker> & co" in training.text
@@ -134,19 +134,19 @@ def test_tuned_on_and_missing_are_told_with_every_result(training: Page) -> None
     assert sum("optimistic" in heading for heading in headings) == 4
 
 
-def test_what_comes_from_outside_is_text_and_never_markup(training: Page) -> None:
+def test_text_of_the_user_is_escaped(training: Page) -> None:
     assert not training.all("b", "script", "speaker")
     assert "<b>made</b>" in training.text
     assert "&lt;script&gt;alert(1)" in training.source
 
 
-def test_a_single_model_is_compared_with_nothing(training: Page) -> None:
+def test_a_single_model_has_no_comparison(training: Page) -> None:
     for word in ("McNemar", "Holm", "Selection gap", "Recall by emotion", "reference"):
         assert word not in training.text
     assert "Cross-validation on" in training.text
 
 
-def test_what_repeats_it_and_where_it_comes_from_is_told(ablation: Page) -> None:
+def test_a_page_has_the_commands_that_repeat_the_run_and_its_provenance(ablation: Page) -> None:
     for fact in (
         "fgcme ablate made --space parts 'training.seeds=[0, 1]'",
         "0123456789abcdef",
@@ -159,7 +159,7 @@ def test_what_repeats_it_and_where_it_comes_from_is_told(ablation: Page) -> None
         assert fact in ablation.text
 
 
-def test_where_no_utterance_can_be_drawn_the_page_says_why() -> None:
+def test_a_page_without_an_example_gives_the_reason() -> None:
     note = "No examples: the prepared corpus was not available when this page was made."
     page = rendered(
         replace(sample_content(), result_sets=[single_model()], gaps={}, learning={}, examples=[], examples_note=note)

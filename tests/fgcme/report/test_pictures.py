@@ -58,7 +58,7 @@ def test_learning_curves_share_the_limits_of_ua_and_show_the_reference() -> None
     assert [len(each.lines) for each in axes] == [1, 2]
 
 
-def test_no_two_pictures_share_a_file_and_every_name_can_be_one() -> None:
+def test_pictures_have_distinct_and_valid_file_names() -> None:
     names = [picture.name for picture in report_pictures(CONTENT)]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[\w.-]+", name) for name in names)

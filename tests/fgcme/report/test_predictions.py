@@ -44,7 +44,7 @@ def test_json_is_one_line_with_everything(answer: Answer) -> None:
     }
 
 
-def test_csv_has_a_line_for_the_utterance_and_one_for_each_word(answer: Answer) -> None:
+def test_csv_has_a_row_for_the_utterance_and_one_for_each_word(answer: Answer) -> None:
     rows = list(csv.DictReader(f"{csv_header(['calm', 'happy'])}\n{to_csv(answer)}".splitlines()))
     assert [row["unit"] for row in rows] == ["utterance", "word", "word"]
     assert [row["text"] for row in rows] == ['the "door"', "the", 'd"oor']
@@ -82,7 +82,7 @@ def test_the_table_ranks_the_emotions_and_times_the_words(answer: Answer) -> Non
     assert lines[4].split() == ["0.50", "-", "1.10", "s", 'd"oor', "happy", "60%"]
 
 
-def test_a_model_that_does_not_go_by_words_leaves_their_emotions_out(answer: Answer) -> None:
+def test_a_model_without_word_logits_has_no_emotions_of_words(answer: Answer) -> None:
     unworded = replace(answer, prediction=replace(answer.prediction, word_probabilities=[{}, {}]))
     assert to_table(unworded).splitlines()[-1].endswith('d"oor')
     utterance, first, _ = csv.reader(to_csv(unworded).splitlines())

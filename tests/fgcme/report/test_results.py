@@ -30,7 +30,7 @@ def test_a_class_without_utterances_has_no_recall() -> None:
     assert np.isnan(recalls).tolist() == [False, True, False]
 
 
-def test_metrics_of_a_speaker_are_those_of_a_summary_of_its_utterances() -> None:
+def test_metrics_of_a_speaker_are_computed_from_the_speaker_s_utterances() -> None:
     assert RESULTS.speakers == SPEAKERS
     assert RESULTS.utterance_counts.tolist() == [12] * 8
     for position, speaker in enumerate(SPEAKERS):
@@ -58,7 +58,7 @@ def changed(p_holm: float, low: float, high: float) -> ComparisonTable:
 @pytest.mark.parametrize(
     ("p_holm", "low", "high", "differs"), [(0.04, 0.01, 0.1, True), (0.06, 0.01, 0.1, False), (0.001, -0.2, -0.1, True)]
 )
-def test_a_variant_differs_only_if_the_corrected_p_says_so(
+def test_a_variant_differs_only_if_its_corrected_p_is_significant(
     p_holm: float, low: float, high: float, differs: bool
 ) -> None:
     assert replace(RESULTS, table=changed(p_holm, low, high)).differs_significantly("mean_max") is differs
@@ -69,7 +69,7 @@ def test_a_remark_is_part_of_the_title_in_short_lines() -> None:
     assert RESULTS.title("by_speaker").splitlines() == ["by_speaker", "(uses unlabelled", "test audio)"]
 
 
-def test_leaving_speakers_out_leaves_the_others_whole() -> None:
+def test_leaving_speakers_out_keeps_all_utterances_of_the_others() -> None:
     left = without_speakers(ON_DEV, ["s0", "s3"])
     assert set(left) == set(ON_DEV)
     assert set(left["fgcme"]["speaker"].to_pylist()) == set(SPEAKERS) - {"s0", "s3"}
@@ -85,14 +85,14 @@ def test_a_selection_gap_is_test_less_dev() -> None:
     assert list(gaps) == list(ON_DEV)
 
 
-def test_a_curve_keeps_the_epochs_that_all_have_and_the_last_word_on_each() -> None:
+def test_a_curve_has_the_epochs_of_all_trainings_and_the_last_value_of_each() -> None:
     curve = Curve.of([[(1, 0.9), (1, 0.1), (2, 0.3)], [(1, 0.3), (2, 0.7), (3, 0.8)]])
     assert curve.epochs.tolist() == [1, 2]
     np.testing.assert_allclose(curve.mean, [0.2, 0.5])
     np.testing.assert_allclose(curve.deviation, np.array([0.2, 0.4]) / np.sqrt(2))
 
 
-def test_one_training_has_no_spread_and_none_no_epoch() -> None:
+def test_a_curve_of_one_training_has_deviation_0_and_of_none_no_epoch() -> None:
     assert Curve.of([[(1, 0.5)]]).deviation.tolist() == [0.0]
     assert Curve.of([]).epochs.size == 0
     assert Curve.of([[(1, 0.5)], []]).mean.size == 0

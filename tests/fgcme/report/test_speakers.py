@@ -17,7 +17,7 @@ from tests.fgcme.report.sample_report import sample_results, single_model
 RESULTS = sample_results()
 
 
-def test_every_speaker_is_a_dot_at_one_height_in_every_row() -> None:
+def test_every_speaker_is_a_dot_at_the_same_height_in_every_row() -> None:
     axes = speakers_figure(RESULTS, LIGHT).axes[0]
     dots = [line for line in axes.lines if line.get_marker() == "o"]
     for row, (name, line) in enumerate(zip(RESULTS.variants, dots, strict=True)):
@@ -44,7 +44,7 @@ def test_the_description_names_the_lowest_and_the_highest_speaker() -> None:
     assert "Of the other variants" not in describe_speakers(single_model())
 
 
-def test_cells_are_changes_of_recall_under_the_reference_s_own() -> None:
+def test_cells_are_changes_of_recall_below_the_reference_s_recall() -> None:
     axes = recalls_figure(RESULTS, LIGHT).axes[0]
     cells = {text.get_position(): text.get_text() for text in axes.texts}
     for column in range(3):
@@ -56,7 +56,7 @@ def test_cells_are_changes_of_recall_under_the_reference_s_own() -> None:
     assert np.isnan(drawn[0]).all()
 
 
-def test_changes_of_one_size_have_one_strength_of_colour_whatever_their_sign() -> None:
+def test_opposite_changes_have_equally_strong_colours() -> None:
     image = recalls_figure(RESULTS, LIGHT).axes[0].images[0]
     assert image.norm.vmin == -image.norm.vmax
 

@@ -16,7 +16,7 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_every_number_is_the_table_s_to_the_last_digit() -> None:
+def test_every_number_of_the_csv_equals_the_table_s() -> None:
     written = rows(results_csv([RESULTS, OPTIMISTIC]))
     assert [(row["selection"], row["variant"]) for row in written] == [
         (selection, name) for selection in ("dev", "test") for name in RESULTS.variants
@@ -55,13 +55,13 @@ def test_the_reference_is_not_compared_with_itself() -> None:
 
 
 @pytest.mark.parametrize("write", [results_csv, speakers_csv, confusions_csv])
-def test_optimistic_numbers_say_so_in_their_own_row(write) -> None:  # type: ignore[no-untyped-def]
+def test_optimistic_numbers_are_marked_in_their_row(write) -> None:  # type: ignore[no-untyped-def]
     for row in rows(write([RESULTS, OPTIMISTIC])):
         assert ("Optimistic: the epoch" in row["caveats"]) == (row["selection"] == "test")
         assert ("uses unlabelled test audio" in row["caveats"]) == (row["variant"] == "by_speaker")
 
 
-def test_confusions_are_the_answers_of_all_seeds() -> None:
+def test_confusions_count_the_predictions_of_all_seeds() -> None:
     written = rows(confusions_csv([RESULTS]))
     assert [(row["variant"], row["true"]) for row in written] == [
         (name, true) for name in RESULTS.variants for true in RESULTS.classes

@@ -24,24 +24,24 @@ def contrast(first: tuple[float, ...], second: tuple[float, ...]) -> float:
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
-def test_text_and_marks_can_be_read_on_the_ground(theme: Theme) -> None:
+def test_text_and_marks_contrast_with_the_background(theme: Theme) -> None:
     for colour in (theme.ink, theme.muted, theme.first, theme.second):
         assert contrast(to_rgb(colour), to_rgb(theme.ground)) >= 4.5
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
-def test_text_can_be_read_on_every_cell(theme: Theme) -> None:
+def test_text_contrasts_with_every_cell(theme: Theme) -> None:
     for shades in (theme.shades(), theme.signed_shades()):
         assert min(contrast(to_rgb(theme.ink), shades(step / 50)) for step in range(51)) >= 4.5
 
 
-def test_a_change_of_nothing_has_the_colour_of_the_ground() -> None:
+def test_a_change_of_zero_has_the_colour_of_the_background() -> None:
     assert np.allclose(DARK.signed_shades()(0.5)[:3], to_rgb(DARK.ground), atol=0.01)
     assert np.allclose(DARK.shades()(0.0)[:3], to_rgb(DARK.ground))
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
-def test_a_picture_has_the_size_and_the_very_ground_that_it_is_made_for(theme: Theme) -> None:
+def test_a_picture_has_the_size_and_background_of_its_theme(theme: Theme) -> None:
     def draw(theme: Theme) -> Figure:
         figure = theme.canvas(2, 1, "a heading")
         figure.add_subplot().imshow(np.random.default_rng(0).random((40, 40, 3)))

@@ -29,7 +29,7 @@ def test_only_tasks_with_a_neural_network_share_a_gpu(task: PrepareTask, gpus: i
     assert gpus_per_task(task, {"CPU": 2}) is None
 
 
-def test_a_user_error_of_a_task_arrives_in_one_line_and_other_errors_stay() -> None:
+def test_a_user_error_of_a_task_is_one_line_and_other_errors_are_raised() -> None:
     def failed(cause: Exception) -> RayTaskError:
         return RayTaskError("prepare_block", "a traceback", cause)
 

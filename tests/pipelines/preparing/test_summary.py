@@ -12,7 +12,7 @@ MISSING = Rejection("c", "c.wav", "read", "missing", "c.wav does not exist")
 VIDEO = Rejection("d.mp4", "d.mp4", "list", "not_of_corpus", "only .wav and .flac files are recordings")
 
 
-def test_a_clean_preparation_is_told_in_three_lines() -> None:
+def test_the_summary_of_a_clean_preparation_has_three_lines() -> None:
     summary = PreparedSummary(Path("prepared/x"), 6, 6, {"sphinx": 6}, [], seconds=1.25)
     assert list(summary.lines()) == [
         "prepared corpus: prepared/x",

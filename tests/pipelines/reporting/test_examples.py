@@ -39,7 +39,7 @@ def test_one_utterance_of_each_emotion_is_chosen_and_folds_take_turns(corpus: Sp
         assert row["id"] == min(candidates, key=lambda name: (abs(lengths[name] - 6), name))
 
 
-def test_predicted_classes_play_no_part_in_the_choice(corpus: SpeechCorpus) -> None:
+def test_the_choice_of_examples_ignores_predictions(corpus: SpeechCorpus) -> None:
     first, second = (
         [row["id"] for row in choose_examples(predict_class(corpus, predicted), corpus, CLASSES)]
         for predicted in (0, 2)

@@ -45,7 +45,7 @@ def test_a_fold_is_refused_with_the_run_that_it_belongs_to(tracker: Tracker, tmp
         read_run(tracker, tracker.find_run(folds[0]))
 
 
-def test_a_run_of_some_folds_is_no_cross_validation(tracker: Tracker) -> None:
+def test_a_run_of_some_folds_is_not_reported_as_a_cross_validation(tracker: Tracker) -> None:
     mlflow_experiment = tracker.get_or_create_experiment("runs")
     run = tracker.create_run(mlflow_experiment, "small train", tags={"fgcme.kind": "cross_validation"})
     tracker.log_text(run, small_corpus.experiment().to_yaml(), "experiment.yaml")

@@ -48,13 +48,13 @@ def test_a_run_is_named_by_what_was_run_with_its_corpus_versions_and_dates(track
 @pytest.mark.parametrize(
     ("commit", "checkout"), [(CLEAN, [f"git checkout {CLEAN}"]), (f"{CLEAN}-dirty", []), ("unknown", [])]
 )
-def test_only_a_clean_known_commit_is_checked_out_to_repeat_a_run(
+def test_a_run_is_repeated_from_its_commit_only_if_that_is_known_and_clean(
     tracker: Tracker, commit: str, checkout: list[str]
 ) -> None:
     assert of(record(tracker, commit=commit)).commands == [*checkout, "fgcme train mine.yaml"]
 
 
-def test_all_commits_that_trained_are_named_and_none_of_several_is_checked_out(tracker: Tracker) -> None:
+def test_a_run_trained_by_several_commits_names_all_and_checks_out_none(tracker: Tracker) -> None:
     run, same, untagged = record(tracker, commit=CLEAN), record(tracker, commit=CLEAN), record(tracker)
     assert of(run, same, untagged).commit == CLEAN
     other, resumed = record(tracker, commit=OTHER), record(tracker, commit=CLEAN, commit_resumed=THIRD)

@@ -59,7 +59,7 @@ def test_another_experiment_becomes_a_file(tmp_path: Path) -> None:
     assert loaded == experiment
 
 
-def test_no_path_or_setting_of_the_machine_is_told() -> None:
+def test_commands_name_no_path_or_setting_of_the_machine() -> None:
     experiment = small_corpus.experiment(
         corpus={"kind": "manifest", "root": "/secret/corpus", "manifest": "/secret/list.csv"},
         protocol={"name": "own", "labels": {"a": "a", "b": "b"}, "folds": 3},
@@ -119,7 +119,7 @@ def test_a_variant_that_changes_nothing_can_be_written(tmp_path: Path) -> None:
     assert ablation.load_ablation(tmp_path / "own.yaml", loaded) == ("as_it_is", {"as_it_is": experiment})
 
 
-def test_a_variant_may_mend_what_its_name_alone_breaks(tmp_path: Path) -> None:
+def test_a_variant_may_need_its_own_settings_to_be_valid(tmp_path: Path) -> None:
     experiment = demo("training.augmentation.mixup_alpha=0.2")
     space = tmp_path / "own.yaml"
     space.write_text("reference: fgcme\nvariants: {fgcme: , late_fusion: {training.augmentation.mixup_alpha: 0.0}}\n")

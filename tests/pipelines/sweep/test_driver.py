@@ -24,7 +24,7 @@ def test_members_of_a_population_take_turns_and_other_trials_wait_for_a_slot(mak
 
 
 @pytest.mark.parametrize(("grace_period", "least"), [(1, 2), (2, 4), (50, 6)])
-def test_a_population_keeps_each_checkpoint_until_whoever_copies_it_has_read_it(
+def test_a_checkpoint_of_a_population_is_kept_until_its_copier_has_read_it(
     make_plan: MakePlan, grace_period: int, least: int
 ) -> None:
     # The copy is up to one interval old, and is read within another; no interval is longer than a training.

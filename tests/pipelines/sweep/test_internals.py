@@ -126,7 +126,7 @@ def test_hyperband_knows_which_trials_it_has_placed() -> None:
         ("The actor is dead because its worker process has died.", False),
     ],
 )
-def test_a_lost_node_is_told_from_a_lost_process(message: str, with_node: bool) -> None:
+def test_a_lost_node_is_distinguished_from_a_lost_process(message: str, with_node: bool) -> None:
     error = ActorDiedError()
     error.error_msg = message
     assert internals.lost_with_node(error) is with_node

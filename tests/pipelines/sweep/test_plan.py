@@ -32,7 +32,7 @@ def test_settings_outside_of_the_space_are_not_tried(make_plan: MakePlan) -> Non
     assert make_plan(f"parameters:\n  {RATE}: {{float: [0.1, 0.2]}}\n").initial_trials == []
 
 
-def test_a_grid_search_tries_the_grid_however_many_trials_are_set(make_plan: MakePlan) -> None:
+def test_a_grid_search_tries_the_whole_grid_whatever_the_number_of_trials(make_plan: MakePlan) -> None:
     plan = make_plan(STEPS, tune={"search": "grid", "trials": 50})
     assert plan.initial_trials == [{RATE: 0.005}, {RATE: 0.01}, {RATE: 0.015}]
     assert plan.total == 3

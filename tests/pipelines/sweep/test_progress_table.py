@@ -47,7 +47,7 @@ def test_the_table_shows_the_trials_that_run_and_the_sweep_below() -> None:
     assert "6 of 6" not in text
 
 
-def test_lines_are_printed_instead_of_a_table_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_lines_are_printed_instead_of_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     table = ProgressTable(epochs=6)
     table.update(SweepProgress(8, TRIALS, seconds=30))
     table.say("trial 0: dev score 0.5")

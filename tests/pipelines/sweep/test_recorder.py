@@ -108,7 +108,7 @@ def test_a_trial_s_run_ends_finished_or_failed_with_the_reason(
     assert failures.stop_all()
 
 
-def test_a_trial_with_the_number_of_a_forgotten_one_gets_a_run_of_its_own(
+def test_a_trial_that_reuses_the_number_of_a_deleted_one_gets_a_new_run(
     recorder: SweepRecorder, tracker: Tracker, folder: TrialFolder
 ) -> None:
     forgotten, proposed = trial(0, rate=0.01), trial(0, rate=0.02)
@@ -123,7 +123,7 @@ def test_a_trial_with_the_number_of_a_forgotten_one_gets_a_run_of_its_own(
     assert len(tracker.metric_history(after, "dev/objective")) == 1
 
 
-def test_a_trial_counts_as_failed_once_even_if_it_reports_that_again(
+def test_a_trial_counts_as_failed_once_even_if_it_reports_the_failure_again(
     recorder: SweepRecorder, failures: FailureLimit
 ) -> None:
     bad = trial(0, **report(1), **{FAILURE: "the loss is not a number"})

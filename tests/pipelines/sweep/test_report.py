@@ -46,7 +46,7 @@ def test_a_sweep_is_read_back_as_it_was_drawn(tracker: Tracker, tmp_path: Path) 
     assert [each.state for each in sweep.trials[:5]] == states
 
 
-def test_a_trial_s_score_is_the_last_one_as_for_whoever_chose_the_best(tracker: Tracker, tmp_path: Path) -> None:
+def test_the_score_of_a_trial_is_its_last_one(tracker: Tracker, tmp_path: Path) -> None:
     # Of another measure than training.score, which chooses the epoch, the score of the best epoch may fall.
     falling = replace(some(0), scores=(0.7, 0.5, math.nan))
     run, _ = record(tracker, tmp_path, [falling])
@@ -88,7 +88,7 @@ def test_pictures_and_the_table_of_trials_are_kept_with_the_sweep(tracker: Track
     ],
     ids=["none", "all failed", "one", "all alike"],
 )
-def test_what_cannot_be_drawn_is_said_and_fails_nothing(
+def test_a_picture_that_cannot_be_drawn_is_printed_and_fails_nothing(
     tracker: Tracker,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -111,7 +111,7 @@ def test_a_sweep_whose_space_is_not_kept_fails_nothing(tracker: Tracker, capsys:
     assert f"make them with `fgcme report {run}`" in capsys.readouterr().out
 
 
-def test_the_report_of_a_finished_sweep_holds_all_that_repeats_it(
+def test_the_report_of_a_finished_sweep_has_the_files_that_repeat_it(
     tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, _ = record(tracker, tmp_path, [some(number) for number in range(12)])
@@ -133,7 +133,7 @@ def test_the_report_of_a_finished_sweep_holds_all_that_repeats_it(
     assert str(tmp_path) not in everything
 
 
-def test_a_running_sweep_has_a_report_of_what_there_is(tracker: Tracker, tmp_path: Path) -> None:
+def test_a_running_sweep_has_a_report_of_its_trials_so_far(tracker: Tracker, tmp_path: Path) -> None:
     run, _ = record(tracker, tmp_path, [some(0), replace(some(1), status="RUNNING")], status="RUNNING")
     text = report(run, tmp_path / "report", tracker.uri).read_text(encoding="utf-8")
     assert "2 trials: 1 stopped early, 1 running" in text
@@ -141,7 +141,7 @@ def test_a_running_sweep_has_a_report_of_what_there_is(tracker: Tracker, tmp_pat
     assert "best.yaml</code> beside this page" not in text
 
 
-def test_a_trial_has_no_report_of_its_own(tracker: Tracker, tmp_path: Path) -> None:
+def test_a_report_of_a_single_trial_is_refused(tracker: Tracker, tmp_path: Path) -> None:
     run, children = record(tracker, tmp_path, [some(0)])
     with pytest.raises(UserError, match=rf"trial\) has nothing to report.*it belongs to run {run}"):
         report(children[0], tmp_path / "report", tracker.uri)

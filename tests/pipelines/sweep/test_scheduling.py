@@ -123,7 +123,7 @@ def test_exploration_follows_from_its_seed_and_continues_after_it_was_pickled() 
     assert half + explored(pickle.loads(pickle.dumps(pickled)), half[-1], 10) == undisturbed
 
 
-def test_whom_a_bad_member_copies_follows_from_the_seed_even_after_the_scheduler_was_pickled(
+def test_the_seed_decides_whom_a_bad_member_copies_even_after_pickling(
     trials: list[Trial],
 ) -> None:
     def donors(scheduler: Any, times: int = 20) -> list[int]:

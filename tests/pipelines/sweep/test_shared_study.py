@@ -80,7 +80,7 @@ def test_a_driver_alone_draws_the_same_from_a_database_as_from_memory(address: s
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_drivers_that_start_at_once_try_the_initial_trials_once_and_draw_differently(address: str, kind: str) -> None:
+def test_drivers_that_start_together_try_the_initial_trials_once_and_draw_differently(address: str, kind: str) -> None:
     storage = joined(address, kind)
     # Both join before either proposes a trial.
     one, two = driver(storage, kind, "one"), driver(joined(address, kind), kind, "two")
@@ -98,7 +98,7 @@ def test_a_driver_that_joins_later_draws_differently_from_those_before(address: 
     assert len(set(rates)) == 18
 
 
-def test_a_restored_search_draws_what_it_would_have_drawn_undisturbed(address: str, tmp_path: Path) -> None:
+def test_a_restored_search_draws_what_an_uninterrupted_one_draws(address: str, tmp_path: Path) -> None:
     undisturbed = driver(None)
     expected = [search.settings_of(propose(undisturbed, str(n))) for n in range(12)]
     killed = driver(joined(address))

@@ -120,7 +120,7 @@ def test_a_trial_resumes_from_its_last_saved_epoch_and_reports_that_again(
     assert reported[2] == reported[1]
 
 
-def test_a_trial_that_has_ended_only_reports_that_again(
+def test_a_trial_that_has_ended_only_repeats_its_last_report(
     folder: TrialFolder, corpus: Path, reported: list[dict[str, Any]]
 ) -> None:
     folder.end({"objective": 0.5, "epoch": 3})
@@ -128,7 +128,7 @@ def test_a_trial_that_has_ended_only_reports_that_again(
     assert reported == [{"objective": 0.5, "epoch": 3}]
 
 
-def test_a_trial_with_a_damaged_state_says_so_once_and_starts_over(
+def test_a_trial_with_a_damaged_state_starts_over_with_one_note(
     folder: TrialFolder, corpus: Path, reported: list[dict[str, Any]]
 ) -> None:
     folder.state.write_bytes(b"torn")
@@ -138,7 +138,7 @@ def test_a_trial_with_a_damaged_state_says_so_once_and_starts_over(
     assert not folder.start_counter.exists()
 
 
-def test_a_trial_trains_on_when_its_state_cannot_be_saved_and_says_so_once(
+def test_a_trial_whose_state_cannot_be_saved_continues_with_one_note(
     folder: TrialFolder, corpus: Path, reported: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: object) -> None:

@@ -43,7 +43,7 @@ def test_an_error_of_ray_is_one_line_for_a_person(error: Exception, said: str) -
     assert "\n" not in failure.failure_reason(error)
 
 
-def test_a_reason_is_recorded_with_the_training_and_its_run_until_it_is_restarted(job: Job) -> None:
+def test_the_reason_of_a_failure_is_recorded_until_the_training_restarts(job: Job) -> None:
     assert failure.recorded_failure(job) is None
     failure.record_failure(job, "a.txt: no such file")
     run = job.tracker.find_run(job.run)
@@ -73,6 +73,6 @@ def test_only_a_failure_that_a_restart_would_repeat_is_permanent(error: Exceptio
     assert found is None if reason is None else str(found).startswith(reason)
 
 
-def test_a_disk_is_full_when_it_or_a_quota_says_so() -> None:
+def test_a_full_disk_and_an_exhausted_quota_are_recognised() -> None:
     assert failure.disk_full(OSError(errno.ENOSPC, "")) and failure.disk_full(OSError(errno.EDQUOT, ""))
     assert not failure.disk_full(OSError(errno.EIO, "")) and not failure.disk_full(ValueError())

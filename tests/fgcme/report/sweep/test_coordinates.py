@@ -18,7 +18,7 @@ def test_every_trial_is_a_line_down_all_rows_to_its_score() -> None:
     assert down[-1].get_linewidth() > down[0].get_linewidth()
 
 
-def test_what_was_not_drawn_lies_left_of_all_values() -> None:
+def test_parameters_that_were_not_drawn_lie_left_of_all_values() -> None:
     made = telling(12)
     lines = coordinates_figure(made, ORDER, LIGHT).axes[0].get_lines()
     down = [line for line in lines if len(line.get_ydata()) == len(ORDER) + 1]
@@ -43,7 +43,7 @@ def test_a_parameter_that_no_trial_drew_has_no_row() -> None:
     ]
 
 
-def test_what_the_best_have_in_common_is_told() -> None:
+def test_the_description_has_the_values_shared_by_the_best_trials() -> None:
     def drawn(kind: str, hidden: int, clip: float | None) -> dict[str, object]:
         return {"model.pooling.kind": kind, "model.fusion.hidden": hidden, "training.gradient_clip": clip}
 

@@ -18,7 +18,7 @@ def found() -> Importances:
     return made
 
 
-def test_what_decides_comes_first_and_goes_beyond_chance_and_nothing_else_does(found: Importances) -> None:
+def test_only_a_parameter_that_decides_the_score_exceeds_chance(found: Importances) -> None:
     assert list(found.shares)[:2] == ["model.pooling.kind", "model.pooling.temperature"]
     assert sum(found.shares.values()) == pytest.approx(1)
     assert "model.pooling.kind" in found.beyond_chance
@@ -48,13 +48,13 @@ def test_trials_without_a_score_take_no_part(found: Importances) -> None:
         (sweep(*(trial(index, index / 100) for index in range(12))), "differ in no parameter"),
     ],
 )
-def test_where_nothing_can_be_said_it_says_why(made: SweepData, sentence: str) -> None:
+def test_importances_that_cannot_be_computed_give_the_reason(made: SweepData, sentence: str) -> None:
     found = importances(made)
     assert isinstance(found, str)
     assert sentence in found
 
 
-def test_a_parameter_that_none_of_the_best_drew_says_nothing() -> None:
+def test_a_parameter_that_no_leading_trial_drew_has_no_importance() -> None:
     lse = {"model.pooling.kind": "mean"}
     trials = [trial(index, 0.9, lse) for index in range(8)]
     trials += [trial(8 + index, 0.1, lse | {"model.pooling.temperature": 1.0 + index}) for index in range(8)]
@@ -72,7 +72,7 @@ def test_the_figure_and_its_description_hold_the_same_shares(found: Importances)
     assert "Beyond chance: model.pooling.kind" in text
 
 
-def test_optuna_s_own_log_is_left_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_level_of_optuna_s_log_is_restored(capfd: pytest.CaptureFixture[str]) -> None:
     before = optuna.logging.get_verbosity()
     importances(telling(12))
     assert optuna.logging.get_verbosity() == before

@@ -24,7 +24,7 @@ def page() -> Page:
     return rendered(mixed())
 
 
-def test_it_needs_nothing_from_outside_and_its_links_lead_somewhere(page: Page) -> None:
+def test_a_page_loads_nothing_from_outside_and_its_links_work(page: Page) -> None:
     there = {attributes.get("id") for _, attributes in page.elements}
     for attributes in page.all("img", "source", "link", "a", "script", "iframe"):
         for key in ("src", "srcset", "href"):
@@ -33,7 +33,7 @@ def test_it_needs_nothing_from_outside_and_its_links_lead_somewhere(page: Page) 
     assert not page.all("script")
 
 
-def test_a_screen_reader_finds_its_way(page: Page) -> None:
+def test_a_page_has_the_structure_that_screen_readers_need(page: Page) -> None:
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
@@ -46,7 +46,7 @@ def test_a_screen_reader_finds_its_way(page: Page) -> None:
             assert attributes["aria-label"]
 
 
-def test_every_picture_says_what_it_shows_and_that_the_best_is_optimistic(page: Page) -> None:
+def test_every_picture_is_described_and_calls_the_best_optimistic(page: Page) -> None:
     images, sources = page.all("img"), page.all("source")
     assert len(images) == len(sources) == 4
     for image, dark in zip(images, sources, strict=True):
@@ -56,7 +56,7 @@ def test_every_picture_says_what_it_shows_and_that_the_best_is_optimistic(page: 
         assert "optimistic by selection" in (image["alt"] or "")
 
 
-def test_every_table_of_scores_says_what_they_are(page: Page) -> None:
+def test_every_table_names_the_folds_of_its_dev_scores(page: Page) -> None:
     captions = re.findall(r"<caption>(.*?)</caption>", page.source, re.DOTALL)
     assert all("dev scores of folds 0 and 2" in caption for caption in captions)
     assert all("optimistic by selection" in caption for caption in captions)
@@ -64,7 +64,7 @@ def test_every_table_of_scores_says_what_they_are(page: Page) -> None:
     assert "The honest number is what fgcme train best.yaml measures" in page.text
 
 
-def test_it_holds_every_trial_with_its_state_and_the_best_configuration(page: Page) -> None:
+def test_a_page_has_every_trial_with_its_state_and_the_best_configuration(page: Page) -> None:
     made = mixed()
     assert made.best is not None
     for each in made.trials:
@@ -77,7 +77,7 @@ def test_it_holds_every_trial_with_its_state_and_the_best_configuration(page: Pa
     assert "0123456789abcdef" in page.text
 
 
-def test_what_comes_from_outside_is_text_and_never_markup(page: Page) -> None:
+def test_text_of_the_user_is_escaped(page: Page) -> None:
     assert not page.all("b")
     assert "<b>out of memory</b>" in page.text
 
@@ -99,12 +99,14 @@ def test_what_comes_from_outside_is_text_and_never_markup(page: Page) -> None:
         ),
     ],
 )
-def test_what_cannot_be_drawn_is_said_in_its_place(made: SweepData, drawn: set[str], sentence: str) -> None:
+def test_a_picture_that_cannot_be_drawn_is_replaced_by_the_reason(
+    made: SweepData, drawn: set[str], sentence: str
+) -> None:
     assert set(sweep_pictures(made).drawn) == drawn
     assert sentence in rendered(made).text
 
 
-def test_more_trials_than_a_page_can_hold_are_left_to_the_file() -> None:
+def test_more_trials_than_fit_a_page_are_in_the_csv_file_only() -> None:
     many = [replace(trial(0, 0.1 + index / 1000), name=f"trial {index}") for index in range(230)]
     page = rendered(sweep(*many))
     assert "The first 200 trials in the order in which they began" in page.text

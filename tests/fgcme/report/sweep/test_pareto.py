@@ -9,7 +9,7 @@ RESULTS = sweep(
 )
 
 
-def test_the_front_is_joined_and_named_and_the_others_are_there() -> None:
+def test_the_front_is_joined_and_labelled_and_other_trials_are_drawn() -> None:
     axes = pareto_figure(RESULTS, LIGHT).axes[0]
     lines = {line.get_label(): line for line in axes.get_lines()}
     assert list(lines["Pareto front"].get_xdata()) == [100, 200]
@@ -20,7 +20,7 @@ def test_the_front_is_joined_and_named_and_the_others_are_there() -> None:
     assert axes.get_xscale() == "linear"
 
 
-def test_costs_of_several_powers_of_ten_are_drawn_in_the_logarithm() -> None:
+def test_costs_over_several_powers_of_ten_have_a_logarithmic_axis() -> None:
     wide = sweep(trial(0, 0.5, cost=1e6), trial(1, 0.4, cost=1e3), cost="parameters")
     assert pareto_figure(wide, LIGHT).axes[0].get_xscale() == "log"
 
