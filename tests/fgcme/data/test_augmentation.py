@@ -1,4 +1,4 @@
-"""What is done to log-mel energies, held against the same done to the waveform."""
+"""Changes of log-mel energies, compared with the same changes of the waveform."""
 
 import functools
 
@@ -30,43 +30,43 @@ Samples = npt.NDArray[np.float32]
 
 @functools.cache
 def recording() -> Samples:
-    """Speech in a room as quiet as 16 bits can say."""
+    """Speech with the noise of 16-bit rounding."""
     samples = 0.3 * say(TEXT)[0] / np.abs(say(TEXT)[0]).max()
     return (samples + np.random.default_rng(0).normal(0, 1 / 32_768, len(samples))).astype(np.float32)
 
 
-def played(samples: Samples, factor: float) -> Samples:
-    """So many times faster, and kept in a 16-bit file."""
+def play(samples: Samples, factor: float) -> Samples:
+    """Samples played `factor` times as fast and rounded to 16 bits."""
     resampled = resample(samples.astype(np.float64), round(len(samples) / factor))
     return (np.round(resampled * 32_768) / 32_768).astype(np.float32)
 
 
 def error(found: npt.NDArray[np.float32], truth: npt.NDArray[np.float32]) -> float:
-    """Mean absolute difference of log energies, over the frames that both have."""
+    """Mean absolute difference of log energies over common frames."""
     count = min(len(found), len(truth))
     return float(np.abs(found[:count] - truth[:count]).mean())
 
 
 def spans(count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Words of all kinds: long, of one frame, empty, at either end, overlapping."""
+    """Long words, words of one frame, empty, overlapping, and at either end."""
     begin = np.array([0, 10, 40, 41, 60, 80, count - 1, count])
     end = np.array([10, 40, 41, 60, 60, 100, count, count])
     return begin, end
 
 
 @pytest.mark.parametrize("factor", [0.8, 0.9, 0.95, 1.05, 1.1, 1.25])
-def test_a_change_of_speed_is_that_of_the_waveform(factor: float) -> None:
+def test_speed_matches_a_change_of_the_waveform(factor: float) -> None:
     frames = log_mel(recording())
-    truth = log_mel(played(recording(), factor))
+    truth = log_mel(play(recording(), factor))
     changed = change_speed(frames, NO_SPANS, NO_SPANS, factor).frames
     assert abs(len(changed) - len(truth)) <= 1
     found = error(changed, truth)
     in_time = np.clip(np.rint(factor * np.arange(len(truth))), 0, len(frames) - 1).astype(int)
-    # Half a neper is 2 dB: narrow bins that hold one harmonic or none cannot be told from their neighbours.
+    # Half a neper is 2 dB: narrow bins hold one harmonic or none, which interpolation cannot know.
     assert found < 0.55
     assert found < 0.15 * error(frames, truth)
     assert found < 0.45 * error(frames[in_time], truth)
-    # No bin is off for the whole recording, save the lowest, which the window leaks into, and the edge of silence.
+    # No bin is wrong throughout, except the lowest, with the window's leakage, and the one at the edge of silence.
     count = min(len(changed), len(truth))
     off = np.abs((changed[:count] - truth[:count]).mean(0))
     assert np.sort(off)[-3] < 0.4
@@ -89,7 +89,7 @@ def test_a_faster_voice_is_a_higher_voice(factor: float, hertz: float) -> None:
     assert abs(height(changed) - height(tone(hertz)) - step) < 0.2
 
 
-def test_the_speed_that_it_has_changes_nothing() -> None:
+def test_a_speed_of_1_changes_nothing() -> None:
     frames = log_mel(recording())
     begin, end = spans(len(frames))
     changed = change_speed(frames, begin, end, 1.0)
@@ -99,7 +99,7 @@ def test_the_speed_that_it_has_changes_nothing() -> None:
 
 @pytest.mark.parametrize("factor", [0.01, 0.5, 0.87, 0.99, 1.01, 1.13, 1.4, 1.99])
 @pytest.mark.parametrize("count", [102, 103, 400])
-def test_words_go_along_with_the_speed_and_none_is_lost(factor: float, count: int) -> None:
+def test_word_spans_scale_with_the_speed_and_none_is_lost(factor: float, count: int) -> None:
     begin, end = spans(count)
     changed = change_speed(np.zeros((count, 23), np.float32), begin, end, factor)
     made = len(changed.frames)
@@ -107,13 +107,13 @@ def test_words_go_along_with_the_speed_and_none_is_lost(factor: float, count: in
     assert (changed.begin >= 0).all() and (changed.end <= made).all()
     assert ((changed.end > changed.begin) == (end > begin)).all()
     assert (changed.end >= changed.begin).all()
-    # Half a frame of rounding, one that keeps a word alive, and the end of the recording.
+    # Rounding, the frame that a short word keeps, and the end of the recording.
     assert (np.abs(changed.begin - begin / factor) <= 1.5 + 3 / factor).all()
     assert (np.abs(changed.end - end / factor) <= 1.5 + 3 / factor).all()
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_the_shortest_recording_has_a_speed_too(count: int) -> None:
+def test_recordings_of_one_or_two_frames_can_change_speed(count: int) -> None:
     for factor in (0.5, 1.9):
         changed = change_speed(np.full((count, 40), 3, np.float32), np.array([0]), np.array([count]), factor)
         assert np.isfinite(changed.frames).all()
@@ -122,7 +122,7 @@ def test_the_shortest_recording_has_a_speed_too(count: int) -> None:
 
 
 @pytest.mark.parametrize("decibels", [-30.0, -6.0, 3.0, 20.0])
-def test_a_change_of_level_is_exactly_that_of_the_waveform(decibels: float) -> None:
+def test_gain_matches_a_change_of_the_waveform_exactly(decibels: float) -> None:
     samples = recording().copy()
     samples[8_000:12_000] = 0
     assert log_mel(samples).min() == np.float32(LOG_ENERGY_FLOOR)
@@ -135,22 +135,22 @@ def test_no_energy_falls_below_the_floor() -> None:
 
 
 @pytest.mark.parametrize("ratio", [0.0, 10.0, 20.0])
-def test_added_noise_is_that_added_to_the_waveform(ratio: float) -> None:
+def test_noise_matches_noise_added_to_the_waveform(ratio: float) -> None:
     samples = recording()
     noise = np.random.default_rng(1).normal(0, 1, len(samples))
     noise *= np.sqrt(np.square(samples).sum() / np.square(noise).sum()) * 10 ** (-ratio / 20)
     frames, truth = log_mel(samples), log_mel((samples + noise).astype(np.float32))
     same = add_noise(frames, log_mel(noise.astype(np.float32)), ratio)
-    # What is left is the two's interference, and half a decibel between the filterbank's ratio and the waveform's.
+    # The rest is the interference of the two, and half a decibel between the two definitions of the ratio.
     assert error(same, truth) < 0.2
     assert error(same, truth) < 0.1 * error(frames, truth)
-    # Other noise is as loud in every bin, though not in every frame.
+    # Other noise is equally loud in every bin, but not in every frame.
     other = add_noise(frames, white_noise(40)[: len(frames)], ratio)
     assert np.abs((other - truth).mean(0)).max() < 0.35
     assert error(other, truth) < 0.3 * error(frames, truth)
 
 
-def test_noise_never_takes_energy_away_and_fills_silence() -> None:
+def test_noise_only_adds_energy_and_fills_silence() -> None:
     frames = np.full((50, 40), LOG_ENERGY_FLOOR, np.float32)
     frames[:25] = 10
     added = add_noise(frames, white_noise(40)[:50], 10)
@@ -159,21 +159,21 @@ def test_noise_never_takes_energy_away_and_fills_silence() -> None:
 
 
 def test_the_noise_is_white_and_always_the_same() -> None:
-    kept = white_noise(23).copy()
+    first = white_noise(23).copy()
     white_noise.cache_clear()
-    np.testing.assert_array_equal(white_noise(23), kept)
+    np.testing.assert_array_equal(white_noise(23), first)
     expected = log_mel(np.random.default_rng(9).normal(0, 0.1, 160_000).astype(np.float32), 23)
-    np.testing.assert_allclose(np.exp(kept).mean(0) / np.exp(expected).mean(0), 1, atol=0.15)
+    np.testing.assert_allclose(np.exp(first).mean(0) / np.exp(expected).mean(0), 1, atol=0.15)
 
 
-def test_a_recording_longer_than_the_noise_is_noisy_to_its_end() -> None:
+def test_noise_is_repeated_for_a_longer_recording() -> None:
     frames = np.full((len(white_noise(23)) + 500, 23), LOG_ENERGY_FLOOR, np.float32)
     frames[:9] = 10
     varied = augment_energies(AugmentationSettings(noise=1), frames, NO_SPANS, NO_SPANS, np.random.default_rng(0))
     assert varied.frames[9:].min() > LOG_ENERGY_FLOOR + 1
 
 
-def test_everything_is_off_by_default_and_takes_nothing_from_the_generator() -> None:
+def test_by_default_nothing_changes_and_no_random_number_is_drawn() -> None:
     settings = AugmentationSettings()
     assert not changes_frames(settings) and not changes_energies(settings)
     frames, generator = log_mel(recording()), np.random.default_rng(0)
@@ -182,7 +182,7 @@ def test_everything_is_off_by_default_and_takes_nothing_from_the_generator() -> 
     assert generator.random() == np.random.default_rng(0).random()
 
 
-def test_how_much_is_drawn_stays_within_the_settings() -> None:
+def test_random_changes_stay_within_the_settings() -> None:
     frames = log_mel(recording())
     generator = np.random.default_rng(0)
 
@@ -199,40 +199,40 @@ def test_how_much_is_drawn_stays_within_the_settings() -> None:
     assert levels[0] < levels[1]
 
 
-def test_blanked_stretches_and_bands_hold_the_mean_and_the_rest_stays() -> None:
+def test_masked_frames_and_bands_hold_the_mean_and_the_rest_stays() -> None:
     frames = np.random.default_rng(0).normal(2, 3, (80, 30)).astype(np.float32)
     settings = AugmentationSettings(time_masks=2, time_width=10, frequency_masks=1, frequency_width=4)
     seen = set()
     for seed in range(50):
-        blanked = spec_augment(settings, frames, 3, np.random.default_rng(seed))
-        changed = blanked != frames
+        masked = spec_augment(settings, frames, 3, np.random.default_rng(seed))
+        changed = masked != frames
         rows, bands = changed.all(1), changed.all(0)
         assert changed[~rows][:, ~bands].sum() == 0
         assert rows.sum() <= 20
-        # The same band of the values, of their deltas, and of these' deltas.
+        # The same band in values, deltas and second deltas.
         blocks = bands.reshape(3, 10)
         assert blocks[0].sum() <= 4
         assert (blocks == blocks[0]).all()
-        np.testing.assert_allclose(blanked[changed], np.broadcast_to(frames.mean(0), frames.shape)[changed], rtol=1e-5)
+        np.testing.assert_allclose(masked[changed], np.broadcast_to(frames.mean(0), frames.shape)[changed], rtol=1e-5)
         seen.add((int(rows.sum()), int(blocks[0].sum())))
     assert len(seen) > 20
     assert (frames == np.random.default_rng(0).normal(2, 3, (80, 30)).astype(np.float32)).all()
 
 
-def test_masks_wider_than_the_utterance_blank_at_most_all_of_it() -> None:
+def test_masks_may_be_wider_than_the_utterance() -> None:
     settings = AugmentationSettings(time_masks=3, time_width=500, frequency_masks=3, frequency_width=500)
     frames = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     for seed in range(20):
         assert np.isfinite(spec_augment(settings, frames, 1, np.random.default_rng(seed))).all()
 
 
-def test_a_mixture_pairs_everyone_once_with_weights_of_their_own() -> None:
+def test_a_mixture_pairs_every_utterance_once_with_its_own_beta_weight() -> None:
     mixed = draw_mixture(0.2, 400, np.random.default_rng(0))
     assert sorted(mixed.partner.tolist()) == list(range(400))
     weights = mixed.weight.numpy()
     assert weights.dtype == np.float32
     assert (weights >= 0).all() and (weights <= 1).all()
     assert abs(weights.mean() - 0.5) < 0.1
-    # Beta(0.2, 0.2) is near either end more often than not; Beta(20, 20) is in the middle.
+    # Beta(0.2, 0.2) is mostly near either end, Beta(20, 20) in the middle.
     assert ((weights < 0.1) | (weights > 0.9)).mean() > 0.6
     assert np.abs(draw_mixture(20, 400, np.random.default_rng(0)).weight.numpy() - 0.5).max() < 0.4

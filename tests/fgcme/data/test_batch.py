@@ -1,4 +1,4 @@
-"""Which frames are read, and how utterances are laid end to end."""
+"""Which frames are read, and how utterances are packed end to end."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ Span = tuple[int, int]
 
 @st.composite
 def utterances(draw: st.DrawFn) -> tuple[list[Span], int, int]:
-    """Spans in any order, overlapping, empty, or past the end; frames of the utterance; reach of the encoder."""
+    """Spans in any order, overlapping, empty, or past the end; frames of the utterance; lookahead of the encoder."""
     frame_count = draw(st.integers(0, 60))
-    # A cut utterance keeps the spans of the words that were cut away.
+    # An utterance cut at the frame limit keeps the spans of all words.
     spans = draw(st.lists(st.tuples(st.integers(0, 70), st.integers(-3, 30)), min_size=1, max_size=8))
     return [(begin, max(begin + length, 0)) for begin, length in spans], frame_count, draw(st.integers(0, 8))
 
 
-def planned(
-    spans: list[Span], frame_count: int, reach: int, segments: Segments = "words", margin: int = 0
+def layout_of(
+    spans: list[Span], frame_count: int, lookahead: int, segments: Segments = "words", margin: int = 0
 ) -> FrameLayout:
     begin, end = np.array(spans, np.int32).T
-    return layout_frames(SegmentScheme(segments, reach, margin), begin, end, frame_count)
+    return layout_frames(SegmentScheme(segments, lookahead, margin), begin, end, frame_count)
 
 
-def inputs_of_outputs(reads: FrameLayout, reach: int) -> dict[int, int]:
+def inputs_of_outputs(layout: FrameLayout, lookahead: int) -> dict[int, int]:
     """For every output of the packed runs whose inputs all lie in one run: the utterance's output that it is."""
-    frames = np.concatenate([np.arange(first, last) for first, last in reads.runs] or [np.zeros(0, int)])
+    frames = np.concatenate([np.arange(first, last) for first, last in layout.runs] or [np.zeros(0, int)])
     return {
         output: int(frames[output])
-        for output in range(len(frames) - reach)
-        if frames[output + reach] - frames[output] == reach
+        for output in range(len(frames) - lookahead)
+        if frames[output + lookahead] - frames[output] == lookahead
     }
 
 
@@ -57,81 +57,81 @@ def inputs_of_outputs(reads: FrameLayout, reach: int) -> dict[int, int]:
 @example(([(25, 30)], 20, 6))  # cut away
 @example(([(3, 9), (12, 15)], 20, 0))  # an encoder that sees one frame at a time
 def test_each_word_reads_exactly_the_outputs_that_see_its_span(case: tuple[list[Span], int, int]) -> None:
-    spans, frame_count, reach = case
-    reads = planned(spans, frame_count, reach)
-    original = inputs_of_outputs(reads, reach)
-    for (begin, end), first, last in zip(spans, reads.begin, reads.end, strict=True):
-        assert [original[output] for output in range(first, last)] == outputs_read(begin, end, frame_count, reach)
+    spans, frame_count, lookahead = case
+    layout = layout_of(spans, frame_count, lookahead)
+    original = inputs_of_outputs(layout, lookahead)
+    for (begin, end), first, last in zip(spans, layout.begin, layout.end, strict=True):
+        assert [original[output] for output in range(first, last)] == outputs_read(begin, end, frame_count, lookahead)
 
 
 @settings(deadline=None, max_examples=300)
 @given(utterances())
-def test_runs_hold_the_frames_that_are_needed_and_little_else(case: tuple[list[Span], int, int]) -> None:
-    spans, frame_count, reach = case
-    reads = planned(spans, frame_count, reach)
+def test_runs_hold_the_frames_that_are_needed_and_no_others(case: tuple[list[Span], int, int]) -> None:
+    spans, frame_count, lookahead = case
+    layout = layout_of(spans, frame_count, lookahead)
     needed = {
         frame
         for begin, end in spans
-        for output in outputs_read(begin, end, frame_count, reach)
-        for frame in range(output, output + reach + 1)
+        for output in outputs_read(begin, end, frame_count, lookahead)
+        for frame in range(output, output + lookahead + 1)
     }
-    kept = [frame for first, last in reads.runs for frame in range(first, last)]
-    # Runs ascend and never share a frame; they hold what is needed and nothing more.
+    kept = [frame for first, last in layout.runs for frame in range(first, last)]
+    # Ascending, and without a frame twice.
     assert kept == sorted(needed)
-    assert reads.length == len(kept)
+    assert layout.length == len(kept)
 
 
 @settings(deadline=None, max_examples=200)
 @given(utterances())
-def test_spans_are_counted_as_the_outputs_are(case: tuple[list[Span], int, int]) -> None:
-    spans, frame_count, reach = case
-    reads = planned(spans, frame_count, reach)
-    frames = np.concatenate([np.arange(first, last) for first, last in reads.runs] or [np.zeros(0, int)])
+def test_spans_count_frames_along_the_runs(case: tuple[list[Span], int, int]) -> None:
+    spans, frame_count, lookahead = case
+    layout = layout_of(spans, frame_count, lookahead)
+    frames = np.concatenate([np.arange(first, last) for first, last in layout.runs] or [np.zeros(0, int)])
     for (begin, end), first, last, read in zip(
-        spans, reads.spans[:, 0], reads.spans[:, 1], reads.end > reads.begin, strict=True
+        spans, layout.spans[:, 0], layout.spans[:, 1], layout.end > layout.begin, strict=True
     ):
-        # A word that reads nothing has no place.
+        # A word that reads nothing has an empty span.
         assert frames[first:last].tolist() == (list(range(begin, min(end, frame_count))) if read else [])
 
 
 @settings(deadline=None, max_examples=200)
 @given(utterances(), st.integers(0, 10))
-def test_a_margin_widens_every_span_but_an_empty_one(case: tuple[list[Span], int, int], margin: int) -> None:
-    spans, frame_count, reach = case
+def test_a_margin_widens_every_span_except_empty_ones(case: tuple[list[Span], int, int], margin: int) -> None:
+    spans, frame_count, lookahead = case
     wider = [(max(begin - margin, 0), end + margin) if begin < end else (begin, begin) for begin, end in spans]
-    ours, theirs = planned(spans, frame_count, reach, margin=margin), planned(wider, frame_count, reach)
+    ours, theirs = layout_of(spans, frame_count, lookahead, margin=margin), layout_of(wider, frame_count, lookahead)
     for name in ("runs", "begin", "end", "spans"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
 
 
 @given(st.integers(1, 12), st.integers(0, 60))
-def test_an_even_split_gives_every_frame_to_one_word_and_about_as_many_to_each(words: int, frame_count: int) -> None:
-    reads = planned([(0, 0)] * words, frame_count, 0, "even")
-    lengths = reads.end - reads.begin
-    assert lengths.sum() == frame_count == reads.length
+def test_an_even_split_gives_each_word_equally_many_frames(words: int, frame_count: int) -> None:
+    layout = layout_of([(0, 0)] * words, frame_count, 0, "even")
+    lengths = layout.end - layout.begin
+    assert lengths.sum() == frame_count == layout.length
     assert set(lengths) <= {frame_count // words, frame_count // words + 1}
-    assert (np.diff(reads.begin[lengths > 0]) > 0).all()
+    assert (np.diff(layout.begin[lengths > 0]) > 0).all()
 
 
 def test_an_utterance_is_one_segment_whatever_its_words() -> None:
-    reads = planned([(3, 5), (5, 5), (30, 40)], 50, 6, "utterance")
-    assert reads.runs.tolist() == [[0, 50]]
-    assert (reads.begin.tolist(), reads.end.tolist(), reads.spans.tolist()) == ([0], [44], [[0, 50]])
+    layout = layout_of([(3, 5), (5, 5), (30, 40)], 50, 6, "utterance")
+    assert layout.runs.tolist() == [[0, 50]]
+    assert (layout.begin.tolist(), layout.end.tolist(), layout.spans.tolist()) == ([0], [44], [[0, 50]])
 
 
 def test_a_model_of_words_alone_reads_no_frame() -> None:
-    reads = planned([(3, 5), (30, 40)], 50, 0, "none")
-    assert (reads.length, len(reads.runs), len(reads.begin), reads.spans.shape) == (0, 0, 0, (0, 2))
+    layout = layout_of([(3, 5), (30, 40)], 50, 0, "none")
+    assert (layout.length, len(layout.runs), len(layout.begin), layout.spans.shape) == (0, 0, 0, (0, 2))
 
 
 def test_words_far_apart_are_two_runs_and_close_ones_are_one() -> None:
-    assert planned([(10, 12), (30, 33)], 50, 6).runs.tolist() == [[4, 18], [24, 39]]
-    assert planned([(10, 12), (20, 23)], 50, 6).runs.tolist() == [[4, 29]]
+    assert layout_of([(10, 12), (30, 33)], 50, 6).runs.tolist() == [[4, 18], [24, 39]]
+    assert layout_of([(10, 12), (20, 23)], 50, 6).runs.tolist() == [[4, 29]]
 
 
 def test_a_word_that_reads_nothing_has_an_empty_range() -> None:
-    reads = planned([(10, 10), (10, 12), (80, 90)], 50, 6)
-    assert (reads.end - reads.begin).tolist() == [0, 8, 0]
+    layout = layout_of([(10, 10), (10, 12), (80, 90)], 50, 6)
+    assert (layout.end - layout.begin).tolist() == [0, 8, 0]
 
 
 WORDS = SegmentScheme("words", lookahead=6)
@@ -161,7 +161,7 @@ def test_a_batch_keeps_words_counts_and_labels_in_the_order_of_its_utterances() 
     assert len(batch) == 2
 
 
-def test_a_batch_in_which_nothing_is_read_still_feeds_the_encoder() -> None:
+def test_a_batch_that_reads_nothing_is_padded_to_the_encoder_s_shortest_signal() -> None:
     batch = ragged_batch([utterance(50, [(10, 10)])], WORDS)
     assert batch.frames.tolist() == torch.zeros(7, 2).tolist()
     assert batch.reads.lengths.tolist() == [0]
@@ -179,7 +179,7 @@ def test_a_batch_of_whole_utterances_has_a_segment_for_each() -> None:
     assert batch.spans.tolist() == [[0, 50], [50, 70]]
 
 
-def test_a_batch_moves_to_a_device_but_for_its_counts() -> None:
+def test_a_batch_moves_to_a_device_except_its_counts() -> None:
     batch = ragged_batch([utterance(50, [(10, 12)])], WORDS)
     mixture = Mixture(torch.tensor([0]), torch.tensor([0.5]))
     moved = dataclasses.replace(batch, mixture=mixture).to("meta")
@@ -190,14 +190,14 @@ def test_a_batch_moves_to_a_device_but_for_its_counts() -> None:
     assert batch.to("meta").mixture is None
 
 
-def test_every_utterance_brings_its_own_reads() -> None:
+def test_a_batch_needs_a_layout_for_each_utterance() -> None:
     one = utterance(50, [(10, 12)])
     with pytest.raises(ValueError, match="shorter"):
-        collate([one.frames, one.frames], [planned([(10, 12)], 50, 6)], [one.words, one.words], [0, 0], 7)
+        collate([one.frames, one.frames], [layout_of([(10, 12)], 50, 6)], [one.words, one.words], [0, 0], 7)
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=6))
-def test_ranges_end_to_end_leave_no_row_out(counts: list[int]) -> None:
+def test_ranges_from_counts_cover_every_row_once(counts: list[int]) -> None:
     ranges = ranges_from_counts(torch.tensor(counts))
     rows = [
         row for begin, end in zip(ranges.begin.tolist(), ranges.end.tolist(), strict=True) for row in range(begin, end)

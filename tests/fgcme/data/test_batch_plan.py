@@ -17,13 +17,13 @@ def shuffled(words: np.ndarray, frames: np.ndarray = NO_FRAMES, seed: int = 0) -
     return [positions.tolist() for positions in plan_shuffled(words, frames, SIZE, np.random.default_rng(seed))]
 
 
-def test_a_plan_in_order_has_every_utterance_in_its_place() -> None:
+def test_a_plan_in_order_keeps_the_order() -> None:
     assert [positions.tolist() for positions in plan_in_order(7, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
     assert [positions.tolist() for positions in plan_in_order(6, 3)] == [[0, 1, 2], [3, 4, 5]]
 
 
 @pytest.mark.parametrize("count", [1, 9, 63, 64, 65, 130])
-def test_a_shuffled_plan_has_every_utterance_once_in_as_few_batches_as_can_be(count: int) -> None:
+def test_a_shuffled_plan_has_every_utterance_once_in_as_few_batches_as_possible(count: int) -> None:
     plan = plan_shuffled(lengths(5)[:count], NO_FRAMES[:count], SIZE, np.random.default_rng(0))
     assert sorted(np.concatenate(plan).tolist()) == list(range(count))
     assert len(plan) == -(-count // SIZE)
@@ -40,7 +40,6 @@ def test_a_shuffled_plan_never_changes_for_a_seed() -> None:
 def test_utterances_are_sorted_by_words_within_stretches_of_16_batches() -> None:
     words = np.arange(COUNT)
     for positions in shuffled(words):
-        # Of 64 utterances drawn at random, four neighbours.
         assert positions == sorted(positions)
     spans = np.array([np.ptp(positions) for positions in shuffled(words)])
     assert 0.5 * 3 * COUNT / 64 < spans.mean() < 2 * 3 * COUNT / 64
@@ -54,15 +53,15 @@ def test_utterances_with_equally_many_words_are_sorted_by_frames() -> None:
     assert np.mean([np.ptp(words[positions]) for positions in shuffled(words, frames)]) < 0.1
 
 
-def test_short_and_long_batches_come_in_no_order() -> None:
+def test_short_and_long_batches_are_shuffled() -> None:
     means = [np.mean(lengths(50)[positions]) for positions in shuffled(lengths(50))]
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.3
-    # Neither within a stretch.
+    # Also within a stretch.
     assert 0.3 < np.mean(np.diff(means) > 0) < 0.7
 
 
-def test_the_company_of_an_utterance_varies_with_the_seed() -> None:
-    def company(seed: int) -> set[int]:
+def test_each_seed_puts_other_utterances_together() -> None:
+    def batch_of_first(seed: int) -> set[int]:
         return next(set(positions) for positions in shuffled(lengths(3), seed=seed) if 0 in positions)
 
-    assert len(set.union(*(company(seed) for seed in range(10)))) > 20
+    assert len(set.union(*(batch_of_first(seed) for seed in range(10)))) > 20

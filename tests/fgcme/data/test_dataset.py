@@ -17,7 +17,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield small_corpus.write(tmp_path_factory.mktemp("prepared") / "corpus")
 
 
-def test_a_corpus_holds_what_the_parquet_files_hold_in_the_order_of_ids(folder: Path) -> None:
+def test_a_corpus_holds_the_rows_of_the_parquet_files_in_the_order_of_ids(folder: Path) -> None:
     corpus = SpeechCorpus(folder)
     rows = [row for part in (folder / "utterances").glob("*.parquet") for row in pq.read_table(part).to_pylist()]
     rows.sort(key=lambda row: row["id"])
@@ -58,7 +58,7 @@ def test_a_corpus_without_utterances_is_refused(tmp_path: Path) -> None:
         SpeechCorpus(folder)
 
 
-def test_words_outside_of_the_vocabulary_share_one_row() -> None:
+def test_words_outside_the_vocabulary_share_one_row() -> None:
     vocabulary = Vocabulary.from_utterances([["b", "a"], ["b"]])
     assert vocabulary.words == ["a", "b"]
     assert len(vocabulary) == 4

@@ -25,42 +25,42 @@ def settings(normalisation: str = "none", model: dict[str, object] | None = None
     return small_corpus.experiment(model={"acoustic": acoustic, **(model or {})}, training=training)
 
 
-def divided(corpus: SpeechCorpus, experiment: Experiment) -> FoldLoaders:
+def fold_loaders(corpus: SpeechCorpus, experiment: Experiment) -> FoldLoaders:
     return make_fold_loaders(
         corpus, assign_folds(PROTOCOL, corpus.table), 0, "dev", experiment.model, experiment.training
     )
 
 
-def test_the_vocabulary_is_the_training_part_s(corpus: SpeechCorpus) -> None:
-    parts = divided(corpus, settings())
+def test_the_vocabulary_comes_from_the_training_part(corpus: SpeechCorpus) -> None:
+    loaders = fold_loaders(corpus, settings())
     expected = {
         word for index in split_fold(assign_folds(PROTOCOL, corpus.table), 0).train for word in corpus.words[index]
     }
-    assert parts.vocabulary.words == sorted(expected)
+    assert loaders.vocabulary.words == sorted(expected)
     assert expected < {word for words in corpus.words for word in words}
 
 
-def test_the_model_s_frames_have_the_front_end_s_size(corpus: SpeechCorpus) -> None:
-    parts = divided(corpus, settings())
-    assert parts.frame_size == 12
-    for loader in (parts.train, parts.dev, parts.test):
+def test_batches_have_the_frame_size_of_the_front_end(corpus: SpeechCorpus) -> None:
+    loaders = fold_loaders(corpus, settings())
+    assert loaders.frame_size == 12
+    for loader in (loaders.train, loaders.dev, loaders.test):
         assert loader.batch(np.array([0])).frames.shape[1] == 12
 
 
-def test_the_statistics_of_training_are_of_the_front_end_s_frames_in_the_training_part(corpus: SpeechCorpus) -> None:
-    parts = divided(corpus, settings("train"))
+def test_mean_and_deviation_are_those_of_the_model_s_frames_in_the_training_part(corpus: SpeechCorpus) -> None:
+    loaders = fold_loaders(corpus, settings("train"))
     front_end = FrontEnd("mfcc", 1)
-    frames = np.concatenate([front_end(corpus.frames(index)) for index in parts.train.utterances])
-    assert parts.mean is not None and parts.deviation is not None
-    np.testing.assert_allclose(parts.mean, frames.mean(0), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(parts.deviation, frames.std(0), rtol=1e-3)
-    assert divided(corpus, settings()).mean is None
+    frames = np.concatenate([front_end(corpus.frames(index)) for index in loaders.train.utterances])
+    assert loaders.mean is not None and loaders.deviation is not None
+    np.testing.assert_allclose(loaders.mean, frames.mean(0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(loaders.deviation, frames.std(0), rtol=1e-3)
+    assert fold_loaders(corpus, settings()).mean is None
 
 
 def test_a_speaker_s_frames_have_mean_0_and_deviation_1_over_all_their_utterances(corpus: SpeechCorpus) -> None:
-    parts = divided(corpus, settings("speaker"))
+    loaders = fold_loaders(corpus, settings("speaker"))
     everyone = np.array(corpus.table.speakers)
-    for loader in (parts.train, parts.dev, parts.test):
+    for loader in (loaders.train, loaders.dev, loaders.test):
         for speaker in set(everyone[loader.utterances]):
             positions = np.flatnonzero(everyone[loader.utterances] == speaker)
             assert len(positions) == (everyone == speaker).sum()
@@ -70,23 +70,23 @@ def test_a_speaker_s_frames_have_mean_0_and_deviation_1_over_all_their_utterance
 
 
 @pytest.mark.parametrize("nobody", [None, ""])
-def test_an_utterance_of_nobody_knows_whom_is_refused_with_a_way_out(corpus: SpeechCorpus, nobody: str | None) -> None:
+def test_normalising_by_speaker_refuses_an_utterance_without_speaker(corpus: SpeechCorpus, nobody: str | None) -> None:
     unknown = copy.copy(corpus)
     speakers = [nobody if index == 5 else speaker for index, speaker in enumerate(corpus.table.speakers)]
     unknown.table = replace(corpus.table, speakers=speakers)  # type: ignore[arg-type]
     front_end = FrontEnd(normalisation="speaker")
     with pytest.raises(UserError, match=rf"utterance {corpus.table.ids[5]} has no speaker; .*normalisation=utterance"):
         speaker_moments(unknown, np.arange(10), front_end)
-    # Someone who takes no part may be nobody.
+    # Utterances outside the fold may lack a speaker.
     assert set(speaker_moments(unknown, np.arange(4), front_end)) == set(speakers[:4])
 
 
-def test_only_training_utterances_with_a_seed_are_varied(corpus: SpeechCorpus) -> None:
-    parts = divided(corpus, settings(augmentation={"gain_db": 6, "mixup_alpha": 0.4}))
+def test_only_training_batches_with_a_seed_are_augmented(corpus: SpeechCorpus) -> None:
+    loaders = fold_loaders(corpus, settings(augmentation={"gain_db": 6, "mixup_alpha": 0.4}))
     positions = np.arange(4)
-    plain, varied = parts.train.batch(positions), parts.train.batch(positions, seed=1)
+    plain, varied = loaders.train.batch(positions), loaders.train.batch(positions, seed=1)
     assert (plain.frames != varied.frames).any() and varied.mixture is not None
-    for loader in (parts.dev, parts.test):
+    for loader in (loaders.dev, loaders.test):
         assert loader.batch(positions, seed=1).frames.equal(loader.batch(positions).frames)
         assert loader.batch(positions, seed=1).mixture is None
 
@@ -94,18 +94,18 @@ def test_only_training_utterances_with_a_seed_are_varied(corpus: SpeechCorpus) -
 def test_a_model_of_words_alone_needs_no_statistics(corpus: SpeechCorpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(SpeechCorpus, "frames")
     for normalisation in ("train", "speaker"):
-        parts = divided(corpus, settings(normalisation, {"modalities": "semantic"}))
-        assert parts.mean is None
-        parts.train.batch(np.arange(4), seed=0)
+        loaders = fold_loaders(corpus, settings(normalisation, {"modalities": "semantic"}))
+        assert loaders.mean is None
+        loaders.train.batch(np.arange(4), seed=0)
 
 
-def test_only_statistics_by_speaker_need_other_audio_of_the_test_part() -> None:
+def test_only_statistics_by_speaker_read_other_test_audio() -> None:
     assert reads_test_audio(settings("speaker").model)
     assert not any(reads_test_audio(settings(kind).model) for kind in ("none", "train", "utterance"))
     assert not reads_test_audio(settings("speaker", {"modalities": "semantic"}).model)
 
 
-def test_a_fold_is_opened_of_the_state_of_the_corpus_that_is_meant_and_of_no_other(corpus: SpeechCorpus) -> None:
+def test_a_fold_is_opened_only_for_the_corpus_that_the_work_began_with(corpus: SpeechCorpus) -> None:
     experiment = settings()
     corpus_hash = corpus.description.corpus_hash
     assignment, loaders = open_fold(corpus, corpus_hash, experiment, 1, "dev", "training")

@@ -18,7 +18,7 @@ def speech(bins: int = 40) -> np.ndarray:
 
 
 @pytest.mark.parametrize("bins", [10, 23, 40])
-def test_the_cepstrum_is_kaldi_s(bins: int) -> None:
+def test_the_cepstrum_matches_kaldi(bins: int) -> None:
     samples = say("The dogs are sitting by the door.")[0]
     expected = kaldi.mfcc(
         torch.from_numpy(samples * np.float32(32_768)).unsqueeze(0),
@@ -32,7 +32,7 @@ def test_the_cepstrum_is_kaldi_s(bins: int) -> None:
     np.testing.assert_allclose(cepstrum(log_mel(samples, bins)), expected.numpy(), atol=2e-3)
 
 
-def test_deltas_are_torchaudio_s() -> None:
+def test_deltas_match_torchaudio() -> None:
     frames = speech()
     signal = torch.from_numpy(frames.T.copy())
     first = functional.compute_deltas(signal, win_length=5)
@@ -41,7 +41,7 @@ def test_deltas_are_torchaudio_s() -> None:
     np.testing.assert_allclose(with_deltas(frames, 2), expected, atol=1e-4)
 
 
-def test_a_delta_is_the_slope_and_the_ends_go_on() -> None:
+def test_a_delta_is_the_slope_with_the_ends_repeated() -> None:
     frames = np.array([[0], [1], [4], [9], [16], [25]], np.float32)
     # (1 (c[t+1] - c[t-1]) + 2 (c[t+2] - c[t-2])) / 10
     expected = [(1 + 2 * 4) / 10, (4 + 2 * 9) / 10, (8 + 2 * 16) / 10, (12 + 2 * 24) / 10]
@@ -51,7 +51,7 @@ def test_a_delta_is_the_slope_and_the_ends_go_on() -> None:
 
 
 @pytest.mark.parametrize(("kind", "deltas", "normalisation"), itertools.product(INPUTS, DELTAS, NORMALISATIONS))
-def test_the_size_is_known_before_a_frame_is_seen(kind: str, deltas: int, normalisation: str) -> None:
+def test_the_frame_size_matches_the_frames(kind: str, deltas: int, normalisation: str) -> None:
     front_end = FrontEnd(kind, deltas, normalisation)  # type: ignore[arg-type]
     for count in (1, 2, 50):
         made = front_end(speech()[:count])
@@ -61,7 +61,7 @@ def test_the_size_is_known_before_a_frame_is_seen(kind: str, deltas: int, normal
 
 
 @pytest.mark.parametrize("normalisation", ["none", "train"])
-def test_what_is_not_changed_is_not_copied(normalisation: str) -> None:
+def test_unchanged_frames_are_not_copied(normalisation: str) -> None:
     frames = speech()
     front_end = FrontEnd(normalisation=normalisation)  # type: ignore[arg-type]
     assert front_end.is_identity
@@ -73,24 +73,24 @@ def test_what_is_not_changed_is_not_copied(normalisation: str) -> None:
     )
 
 
-def test_an_utterance_s_own_statistics_leave_mean_0_and_deviation_1() -> None:
+def test_normalising_by_utterance_gives_mean_0_and_deviation_1() -> None:
     made = FrontEnd("mfcc", 2, "utterance")(speech())
     np.testing.assert_allclose(made.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(made.std(0), 1, atol=1e-3)
 
 
-def test_a_value_that_never_changes_becomes_0() -> None:
+def test_a_constant_value_becomes_0() -> None:
     frames = np.full((30, 4), -15.942385, np.float32)
     assert np.abs(standardise(frames, moments(frames))).max() < 1
     np.testing.assert_allclose(FrontEnd(normalisation="utterance")(np.zeros((30, 4), np.float32)), 0)
 
 
-def test_a_speaker_s_statistics_are_used_where_they_are_known() -> None:
+def test_normalising_by_speaker_uses_the_speaker_s_statistics_if_known() -> None:
     frames, front_end = speech(), FrontEnd("prepared", 1, "speaker")
     known = moments_of_all([with_deltas(frames + 3, 1), with_deltas(frames - 3, 1)])
     expected = (with_deltas(frames, 1) - known.mean) / known.deviation
     np.testing.assert_allclose(front_end(frames, known), expected, rtol=1e-5)
-    # A recording of someone unknown stands for itself.
+    # For an unknown speaker, the utterance's own.
     np.testing.assert_array_equal(front_end(frames), FrontEnd("prepared", 1, "utterance")(frames))
 
 

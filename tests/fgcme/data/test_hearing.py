@@ -26,7 +26,7 @@ def model(**settings: object) -> ModelSettings:
         ({"kind": "acoustic_lstm"}, SegmentScheme("utterance")),
     ],
 )
-def test_settings_say_which_frames_a_model_reads(settings: dict[str, object], scheme: SegmentScheme) -> None:
+def test_settings_decide_which_frames_a_model_reads(settings: dict[str, object], scheme: SegmentScheme) -> None:
     assert scheme_of(model(**settings)) == scheme
 
 
@@ -39,13 +39,13 @@ def test_one_modality_alone_leaves_the_other_out(kind: str, modalities: str, aco
     assert (has_acoustics(settings), has_words(settings)) == (acoustics, words)
 
 
-def test_only_statistics_of_speakers_that_are_heard_use_test_audio() -> None:
+def test_only_normalising_by_speaker_reads_test_audio() -> None:
     by_speaker = {"acoustic": {"normalisation": "speaker"}}
     assert reads_test_audio(model(**by_speaker))
     assert not reads_test_audio(model(**by_speaker, modalities="semantic"))
     assert not any(reads_test_audio(model(acoustic={"normalisation": kind})) for kind in ("none", "train", "utterance"))
 
 
-def test_the_front_end_is_that_of_the_settings() -> None:
+def test_the_front_end_follows_from_the_settings() -> None:
     settings = model(acoustic={"input": "mfcc", "deltas": 2, "normalisation": "utterance"}).acoustic
     assert front_end_of(settings) == FrontEnd("mfcc", 2, "utterance")

@@ -95,7 +95,7 @@ def test_a_shuffled_plan_has_every_utterance_once_and_follows_from_its_seed(fold
     assert len(plan) == len(batches)
 
 
-def test_batches_hold_utterances_of_about_one_number_of_words(folder: Path) -> None:
+def test_batches_hold_utterances_with_similar_numbers_of_words(folder: Path) -> None:
     corpus = SpeechCorpus(folder)
 
     def spread(plan: list[np.ndarray]) -> float:
@@ -119,7 +119,7 @@ def test_audio_is_cut_at_the_frame_limit(folder: Path) -> None:
     limit = int(corpus.spans(0)[1][0])
     batch = loader(corpus, frame_limit=limit).batch(np.array([0]))
     assert len(batch.frames) <= limit
-    # Later words may still read what the first one's last frames reach into.
+    # Later words may still read up to `lookahead` frames before the cut.
     assert batch.reads.lengths[1:].max() <= 6
 
 
@@ -197,10 +197,10 @@ def test_augmented_frames_go_through_the_front_end(folder: Path) -> None:
 
     plain, varied = (first(louder, FrontEnd(), seed) for seed in (None, 1))
     assert np.ptp(varied - plain) < 1e-5 < abs((varied - plain).mean())
-    # What is standardised has no level.
+    # Standardised frames have no gain.
     standardised = [first(louder, FrontEnd(normalisation="utterance"), seed) for seed in (None, 1)]
     np.testing.assert_allclose(*standardised, atol=1e-4)
-    # A louder utterance has another zeroth coefficient and the same others.
+    # Gain changes the zeroth coefficient alone.
     cepstra = [first(louder, FrontEnd("mfcc"), seed) for seed in (None, 1)]
     np.testing.assert_allclose(cepstra[0][:, 1:], cepstra[1][:, 1:], atol=1e-4)
     assert np.abs(cepstra[0][:, 0] - cepstra[1][:, 0]).min() > 0.01

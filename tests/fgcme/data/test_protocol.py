@@ -14,7 +14,7 @@ from fgcme.experiment import ProtocolSettings
 EMOTIONS = ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"]
 
 
-def ravdess(actors: range = range(1, 25)) -> UtteranceTable:
+def ravdess_table(actors: range = range(1, 25)) -> UtteranceTable:
     rows = [
         (f"{actor:02}", emotion, take)
         for actor, emotion in product(actors, EMOTIONS)
@@ -29,8 +29,8 @@ def ravdess(actors: range = range(1, 25)) -> UtteranceTable:
     )
 
 
-def fitting(protocol: Protocol, without: Collection[str] = ()) -> UtteranceTable:
-    """Utterances as many as a protocol expects of each class and each group, but none of some groups."""
+def table_for(protocol: Protocol, without: Collection[str] = ()) -> UtteranceTable:
+    """A table with the utterances that a protocol expects of each class and group, except some groups."""
     raw_labels = {name: [raw for raw, mapped in protocol.labels.items() if mapped == name] for name in protocol.classes}
     expected = protocol.expected or dict.fromkeys(protocol.classes, 40)
     labels = [raw_labels[name][take % len(raw_labels[name])] for name, size in expected.items() for take in range(size)]
@@ -54,40 +54,38 @@ def fitting(protocol: Protocol, without: Collection[str] = ()) -> UtteranceTable
     )
 
 
-def small(folds: int | list[list[str]] = 3, **members: list[str | None]) -> tuple[Protocol, UtteranceTable]:
+def small(folds: int | list[list[str]] = 3, **columns: list[str | None]) -> tuple[Protocol, UtteranceTable]:
     protocol = Protocol(name="small", labels={"a": "A", "b": "B"}, folds=folds)
-    speakers = members.get("speakers", ["s1", "s1", "s2", "s2", "s3", "s3"])
+    speakers = columns.get("speakers", ["s1", "s1", "s2", "s2", "s3", "s3"])
     return protocol, UtteranceTable(
         ids=[str(index) for index in range(len(speakers))],
-        raw_labels=[str(label) for label in members.get("labels", ["a", "b"] * 3)],
+        raw_labels=[str(label) for label in columns.get("labels", ["a", "b"] * 3)],
         speakers=[str(speaker) for speaker in speakers],
-        sessions=members.get("sessions", [None] * len(speakers)),
-        acts=members.get("acts", [None] * len(speakers)),
+        sessions=columns.get("sessions", [None] * len(speakers)),
+        acts=columns.get("acts", [None] * len(speakers)),
     )
 
 
 @pytest.mark.parametrize("name", named_protocols())
 @pytest.mark.parametrize("selection", ["dev", "test"])
-def test_the_parts_of_a_named_protocol_never_share_a_speaker_and_its_tests_cover_everyone_once(
-    name: str, selection: Selection
-) -> None:
-    members = fitting(named_protocols()[name])
-    assignment = assign_folds(named_protocols()[name], members)
-    speakers = np.array(members.speakers)
+def test_parts_never_share_a_speaker_and_every_utterance_is_tested_once(name: str, selection: Selection) -> None:
+    table = table_for(named_protocols()[name])
+    assignment = assign_folds(named_protocols()[name], table)
+    speakers = np.array(table.speakers)
     tested = []
     for fold in range(assignment.fold_count):
-        parts = split_fold(assignment, fold, selection)
-        train, dev, test = (set(speakers[part]) for part in (parts.train, parts.dev, parts.test))
+        split = split_fold(assignment, fold, selection)
+        train, dev, test = (set(speakers[part]) for part in (split.train, split.dev, split.test))
         assert train and dev and test
         assert not train & test
         assert not train & dev
         assert (dev == test) if selection == "test" else not dev & test
-        tested.append(parts.test)
-    assert sorted(np.concatenate(tested)) == list(range(len(members.ids)))
+        tested.append(split.test)
+    assert sorted(np.concatenate(tested)) == list(range(len(table.ids)))
 
 
 @pytest.mark.parametrize("name", named_protocols())
-def test_a_named_protocol_is_consistent_and_says_where_it_comes_from(name: str) -> None:
+def test_a_named_protocol_is_consistent_and_gives_its_source(name: str) -> None:
     protocol = named_protocols()[name]
     assert protocol.source
     assert protocol.corpus == name.partition("/")[0]
@@ -122,44 +120,42 @@ def test_a_named_protocol_expects_the_usual_number_of_utterances(name: str, size
     assert (sum(protocol.expected.values()), len(protocol.folds)) == (size, folds)
 
 
-def test_iemocap_s_usual_set_is_counted_by_class_and_by_session() -> None:
+def test_iemocap_s_usual_set_is_checked_by_class_and_by_session() -> None:
     protocol = named_protocols()["iemocap/4class-session"]
-    members = fitting(protocol)
-    assignment = assign_folds(protocol, members)
+    table = table_for(protocol)
+    assignment = assign_folds(protocol, table)
     assert protocol.labels["exc"] == protocol.labels["hap"] == "happy"
     assert [len(split_fold(assignment, fold).test) for fold in range(5)] == [1085, 1023, 1151, 1031, 1241]
-    moved = replace(
-        members, sessions=["Session2", *members.sessions[1:]], speakers=["Session2_F", *members.speakers[1:]]
-    )
+    moved = replace(table, sessions=["Session2", *table.sessions[1:]], speakers=["Session2_F", *table.speakers[1:]])
     with pytest.raises(UserError) as caught:
         assign_folds(protocol, moved)
     assert "1084 utterances of session Session1 where the protocol has 1085" in str(caught.value)
     assert "1024 utterances of session Session2 where the protocol has 1023" in str(caught.value)
 
 
-def test_an_act_is_filtered_by_the_protocol_and_what_it_leaves_out_is_counted() -> None:
+def test_a_protocol_takes_utterances_of_its_act_and_counts_the_others() -> None:
     impro, script = named_protocols()["iemocap/4class-impro"], named_protocols()["iemocap/4class-script"]
-    both = [fitting(protocol) for protocol in (impro, script)]
-    members = UtteranceTable(
-        *([value for one in both for value in getattr(one, field.name)] for field in fields(UtteranceTable))
+    both = [table_for(protocol) for protocol in (impro, script)]
+    table = UtteranceTable(
+        *([value for table in both for value in getattr(table, field.name)] for field in fields(UtteranceTable))
     )
-    assignment = assign_folds(impro, members)
+    assignment = assign_folds(impro, table)
     assert (assignment.labels >= 0).sum() == 2943
-    assert {members.acts[index] for index in np.flatnonzero(assignment.labels >= 0)} == {"impro"}
+    assert {table.acts[index] for index in np.flatnonzero(assignment.labels >= 0)} == {"impro"}
     assert assignment.left_out == {"act script": 2588}
     with pytest.raises(UserError, match=r"2588 x act script\); the protocol takes the labels ang, .* of act impro"):
         assign_folds(impro, both[1])
 
 
-def test_a_missing_session_is_named_and_with_leave_its_fold_is_left_away() -> None:
+def test_a_missing_session_is_refused_by_name_and_its_fold_left_out_with_allow_missing() -> None:
     protocol = named_protocols()["iemocap/4class-session"]
-    members = fitting(protocol, without=["Session3"])
+    table = table_for(protocol, without=["Session3"])
     with pytest.raises(UserError, match=r"no utterance of session Session3; .*protocol\.allow_missing=true"):
-        assign_folds(protocol, members)
-    assignment = assign_folds(protocol, members, allow_missing=True)
+        assign_folds(protocol, table)
+    assignment = assign_folds(protocol, table, allow_missing=True)
     assert assignment.mismatches[0] == "no utterance of session Session3"
     assert assignment.fold_count == 4
-    sessions = np.array(members.sessions)
+    sessions = np.array(table.sessions)
     assert [set(sessions[split_fold(assignment, fold).test]) for fold in range(4)] == [
         {"Session1"},
         {"Session2"},
@@ -169,11 +165,11 @@ def test_a_missing_session_is_named_and_with_leave_its_fold_is_left_away() -> No
     assert set(sessions[split_fold(assignment, 1).dev]) == {"Session4"}
 
 
-def test_two_sessions_are_too_few_even_with_leave() -> None:
+def test_two_sessions_are_too_few_even_with_allow_missing() -> None:
     protocol = named_protocols()["iemocap/4class-session"]
-    members = fitting(protocol, without=["Session1", "Session3", "Session5"])
+    table = table_for(protocol, without=["Session1", "Session3", "Session5"])
     with pytest.raises(UserError, match="utterances of 2 of its folds; 3 are needed"):
-        assign_folds(protocol, members, allow_missing=True)
+        assign_folds(protocol, table, allow_missing=True)
 
 
 @pytest.mark.parametrize("name", ["cremad/6class-5fold", "emodb/7class-speaker", "ravdess/8class-6fold"])
@@ -186,78 +182,80 @@ def test_a_manifest_of_another_corpus_is_refused_in_one_line_with_its_labels_or_
     with pytest.raises(UserError, match=r"takes part \(left out: 192 x label calm, .*the labels ANG, DIS") as caught:
         assign_folds(
             named_protocols()["cremad/6class-5fold"],
-            replace(ravdess(), raw_labels=["calm"] * 192 + ["joy"] * 1248),
+            replace(ravdess_table(), raw_labels=["calm"] * 192 + ["joy"] * 1248),
             allow_missing,
         )
     assert "\n" not in str(caught.value)
-    strangers = replace(ravdess(), raw_labels=["ANG"] * 1440)
+    strangers = replace(ravdess_table(), raw_labels=["ANG"] * 1440)
     with pytest.raises(UserError, match=r"60 x speaker 01 in no fold, .* and 19 more") as caught:
         assign_folds(named_protocols()["cremad/6class-5fold"], strangers, allow_missing)
     assert len(str(caught.value)) < 400
 
 
-def test_ravdess_six_folds_have_240_utterances_of_four_actors() -> None:
-    assignment = assign_folds(named_protocols()["ravdess/8class-6fold"], ravdess())
+def test_ravdess_six_folds_have_240_utterances_each() -> None:
+    assignment = assign_folds(named_protocols()["ravdess/8class-6fold"], ravdess_table())
     assert [len(split_fold(assignment, fold).test) for fold in range(6)] == [240] * 6
     assert [len(split_fold(assignment, fold).dev) for fold in range(6)] == [120] * 6
     assert len(split_fold(assignment, 0).train) == 1080
 
 
 def test_the_dev_part_is_the_first_speakers_of_the_next_fold() -> None:
-    members = ravdess()
-    assignment = assign_folds(named_protocols()["ravdess/8class-6fold"], members)
-    assert set(np.array(members.speakers)[split_fold(assignment, 2).dev]) == {"03", "24"}
-    assert set(np.array(members.speakers)[split_fold(assignment, 5).dev]) == {"01", "20"}
+    table = ravdess_table()
+    assignment = assign_folds(named_protocols()["ravdess/8class-6fold"], table)
+    assert set(np.array(table.speakers)[split_fold(assignment, 2).dev]) == {"03", "24"}
+    assert set(np.array(table.speakers)[split_fold(assignment, 5).dev]) == {"01", "20"}
 
 
 def test_without_a_number_of_dev_speakers_the_whole_next_fold_is_dev() -> None:
-    protocol, members = small()
-    assignment = assign_folds(protocol, members)
+    protocol, table = small()
+    assignment = assign_folds(protocol, table)
     assert split_fold(assignment, 0).dev.tolist() == split_fold(assignment, 1).test.tolist()
     assert split_fold(assignment, 0, "test").dev.tolist() == split_fold(assignment, 0).test.tolist()
 
 
-def test_ravdess_four_classes_leave_out_the_others_and_say_so() -> None:
-    assignment = assign_folds(named_protocols()["ravdess/4class-5fold"], ravdess())
+def test_ravdess_four_classes_leave_out_the_others_and_count_them() -> None:
+    assignment = assign_folds(named_protocols()["ravdess/4class-5fold"], ravdess_table())
     assert (assignment.labels >= 0).sum() == 672
     assert assignment.left_out == {f"label {name}": 192 for name in ("calm", "fearful", "disgust", "surprised")}
 
 
-def test_missing_recordings_are_an_error_that_gives_both_counts() -> None:
+def test_missing_recordings_are_refused_with_both_counts() -> None:
     with pytest.raises(UserError, match=r"92 utterances of neutral where the protocol has 96.*allow_missing"):
-        assign_folds(named_protocols()["ravdess/8class-6fold"], ravdess(range(1, 24)))
+        assign_folds(named_protocols()["ravdess/8class-6fold"], ravdess_table(range(1, 24)))
 
 
-def test_missing_recordings_can_be_allowed_and_are_remembered() -> None:
-    assignment = assign_folds(named_protocols()["ravdess/8class-6fold"], ravdess(range(1, 24)), allow_missing=True)
+def test_missing_recordings_can_be_allowed_and_are_listed_as_mismatches() -> None:
+    assignment = assign_folds(
+        named_protocols()["ravdess/8class-6fold"], ravdess_table(range(1, 24)), allow_missing=True
+    )
     assert assignment.mismatches[0] == "no utterance of speaker 24"
     assert len(assignment.mismatches) == 1 + 8
     assert assignment.fold_count == 6
 
 
-def test_a_number_of_folds_is_made_from_whole_speakers_of_about_equal_size() -> None:
-    protocol, members = small(speakers=["big"] * 4 + ["s1", "s1", "s2", "s2", "s3", "s3"], labels=["a", "b"] * 5)
-    folds = assign_folds(protocol, members).folds
+def test_folds_made_by_number_hold_whole_speakers_and_have_similar_sizes() -> None:
+    protocol, table = small(speakers=["big"] * 4 + ["s1", "s1", "s2", "s2", "s3", "s3"], labels=["a", "b"] * 5)
+    folds = assign_folds(protocol, table).folds
     sizes = [int((folds == fold).sum()) for fold in range(3)]
     assert sorted(sizes) == [2, 4, 4]
     assert len(set(folds[:4].tolist())) == 1
 
 
 def test_speakers_in_no_fold_are_left_out_by_name() -> None:
-    protocol, members = small(
+    protocol, table = small(
         folds=[["s1"], ["s2"], ["s3"]],
         speakers=["s1", "s1", "s2", "s2", "s3", "s3", "s9"],
         labels=["a", "b"] * 3 + ["a"],
     )
-    assignment = assign_folds(protocol, members)
+    assignment = assign_folds(protocol, table)
     assert assignment.left_out == {"speaker s9 in no fold": 1}
     assert assignment.labels[-1] == -1
 
 
 def test_a_speaker_in_two_sessions_cannot_be_split_over_session_folds() -> None:
-    protocol, members = small(speakers=["x", "x", "x", "y", "z", "z"], sessions=["1", "1", "2", "2", "3", "3"])
+    protocol, table = small(speakers=["x", "x", "x", "y", "z", "z"], sessions=["1", "1", "2", "2", "3", "3"])
     with pytest.raises(UserError, match="speaker x is in folds"):
-        assign_folds(protocol.model_copy(update={"group": "session"}), members)
+        assign_folds(protocol.model_copy(update={"group": "session"}), table)
 
 
 @pytest.mark.parametrize(
@@ -269,20 +267,20 @@ def test_a_speaker_in_two_sessions_cannot_be_split_over_session_folds() -> None:
     ],
 )
 def test_folds_that_the_corpus_cannot_fill_are_refused(folds: int | list[list[str]], sentence: str) -> None:
-    protocol, members = small(folds=folds)
+    protocol, table = small(folds=folds)
     with pytest.raises(UserError, match=sentence):
-        assign_folds(protocol, members)
+        assign_folds(protocol, table)
 
 
 def test_a_class_without_utterances_is_a_mismatch() -> None:
-    protocol, members = small(labels=["a"] * 6)
+    protocol, table = small(labels=["a"] * 6)
     with pytest.raises(UserError, match="no utterance of class B"):
-        assign_folds(protocol, members)
+        assign_folds(protocol, table)
 
 
 def test_a_fold_that_does_not_exist_is_refused() -> None:
     with pytest.raises(UserError, match="folds 0 to 5"):
-        split_fold(assign_folds(named_protocols()["ravdess/8class-6fold"], ravdess()), 6)
+        split_fold(assign_folds(named_protocols()["ravdess/8class-6fold"], ravdess_table()), 6)
 
 
 @pytest.mark.parametrize(

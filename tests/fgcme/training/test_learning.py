@@ -49,7 +49,7 @@ def metrics(epochs: Iterator[Epoch]) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("normalisation", ["none", "train", "utterance"])
-def test_training_learns_what_the_words_frames_tell(corpus: SpeechCorpus, normalisation: str) -> None:
+def test_training_learns_emotions_from_the_words_frames(corpus: SpeechCorpus, normalisation: str) -> None:
     acoustic = {"channels": [8, 8], "kernels": [3, 2], "normalisation": normalisation}
     experiment = small_corpus.experiment(training={"epochs": 12}, model={"acoustic": acoustic})
     training = fit(corpus, experiment)
@@ -59,7 +59,7 @@ def test_training_learns_what_the_words_frames_tell(corpus: SpeechCorpus, normal
     assert training.evaluate(training.loaders.test).metrics()["ua"] > 0.45
 
 
-def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(corpus: SpeechCorpus) -> None:
+def test_metrics_follow_from_the_seed(corpus: SpeechCorpus) -> None:
     experiment = small_corpus.experiment(model={"fusion": {"hidden": 8, "dropout": 0.2}})
     first, again, other = (metrics(fit(corpus, experiment, seed=seed).epochs()) for seed in (0, 0, 1))
     assert first == again
@@ -72,9 +72,9 @@ def test_a_resumed_training_repeats_an_undisturbed_one(corpus: SpeechCorpus) -> 
     )
     undisturbed = fit(corpus, experiment)
     whole = metrics(undisturbed.epochs())
-    begun = fit(corpus, experiment).epochs()
-    next(begun)
-    state = next(begun).state()
+    interrupted = fit(corpus, experiment).epochs()
+    next(interrupted)
+    state = next(interrupted).state()
     resumed = fit(corpus, experiment, state=state)
     assert metrics(resumed.epochs()) == whole[2:]
     assert resumed.restore_best() == undisturbed.restore_best()
@@ -83,7 +83,7 @@ def test_a_resumed_training_repeats_an_undisturbed_one(corpus: SpeechCorpus) -> 
     )
 
 
-def test_a_state_is_not_changed_by_training_on(corpus: SpeechCorpus) -> None:
+def test_a_state_is_not_changed_by_later_epochs(corpus: SpeechCorpus) -> None:
     experiment = small_corpus.experiment()
     epochs = fit(corpus, experiment).epochs()
     state = next(epochs).state()
@@ -160,7 +160,7 @@ Gradients = list[dict[str, Tensor]]
 
 
 def gradients(training: FoldTrainer) -> Gradients:
-    """What one step of each batch would change, [batch][parameter]."""
+    """The gradients of each batch, by name of the parameter."""
     found = []
     for positions in BATCHES:
         training.model.train().zero_grad()
@@ -170,7 +170,7 @@ def gradients(training: FoldTrainer) -> Gradients:
 
 
 def work_together(rank: int, count: int, folder: Path) -> None:
-    """One of several processes that train together, as Ray Train's workers do; what it finds is a file."""
+    """Train as one of several processes, as Ray Train's workers do, and save gradients, metrics and logits."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{folder / 'meeting'}", rank=rank, world_size=count)
 
@@ -193,7 +193,7 @@ def work_together(rank: int, count: int, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two workers found."""
+    """The results of two workers that train together, by rank."""
     folder = tmp_path_factory.mktemp("together")
     small_corpus.write(folder / "corpus", each=16)
     torch.multiprocessing.spawn(work_together, (2, folder), nprocs=2)
@@ -201,16 +201,14 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_workers_together_have_the_gradients_of_one(
-    corpus: SpeechCorpus, together: list[dict[str, Any]], name: str
-) -> None:
+def test_two_workers_have_the_gradients_of_one(corpus: SpeechCorpus, together: list[dict[str, Any]], name: str) -> None:
     alone = gradients(fit(corpus, small_corpus.experiment(**SHARED[name])))
     for worker in together:
         torch.testing.assert_close(worker["gradients"][name], alone, rtol=1e-5, atol=1e-5)
     assert max(float(gradient.abs().max()) for gradient in alone[0].values()) > 1e-2
 
 
-def test_workers_together_learn_what_one_learns_alone(corpus: SpeechCorpus, together: list[dict[str, Any]]) -> None:
+def test_two_workers_learn_the_same_as_one(corpus: SpeechCorpus, together: list[dict[str, Any]]) -> None:
     alone = fit(corpus, small_corpus.experiment(training=TRAINED_TOGETHER))
     expected = metrics(alone.epochs())
     logits = alone.evaluate(alone.loaders.test).logits
@@ -222,7 +220,7 @@ def test_workers_together_learn_what_one_learns_alone(corpus: SpeechCorpus, toge
 
 @pytest.mark.parametrize("name", variants.all_variants())
 def test_every_parameter_of_a_variant_takes_part_in_its_loss(corpus: SpeechCorpus, name: str) -> None:
-    # Workers that average their gradients would wait for one that never comes.
+    # Workers that average gradients would wait forever for a missing one.
     settings: dict[str, Any] = copy.deepcopy(SMALL)
     variants.merge(settings, variants.find_variant(name))
     losses = ["cross_entropy"]
@@ -242,7 +240,7 @@ def test_an_evaluation_keeps_the_order_of_the_part(corpus: SpeechCorpus) -> None
     assert evaluation.labels.tolist() == labels[training.loaders.test.utterances].tolist()
 
 
-def test_a_batch_weighs_each_class_as_torch_does(corpus: SpeechCorpus) -> None:
+def test_class_weights_and_label_smoothing_match_torch(corpus: SpeechCorpus) -> None:
     experiment = small_corpus.experiment(
         protocol=UNBALANCED, training={"class_weights": "balanced", "label_smoothing": 0.1}
     )
@@ -256,22 +254,22 @@ def test_a_batch_weighs_each_class_as_torch_does(corpus: SpeechCorpus) -> None:
     torch.testing.assert_close(training.loss(positions, seed=0), expected)
 
 
-def test_a_training_by_ctc_is_evaluated_on_the_emotions_alone(corpus: SpeechCorpus) -> None:
+def test_a_model_trained_by_ctc_is_evaluated_without_the_blank(corpus: SpeechCorpus) -> None:
     training = fit(corpus, small_corpus.experiment(training={"loss": "ctc", "epochs": 6}))
     losses = [epoch.metrics["train/loss"] for epoch in training.epochs()]
     assert losses[-1] < 0.7 * losses[0]
     assert training.evaluate(training.loaders.test).logits.shape == (32, 4)
 
 
-def test_bfloat16_learns_what_float32_does_and_answers_in_float32(corpus: SpeechCorpus) -> None:
+def test_bfloat16_learns_like_float32_and_evaluates_in_float32(corpus: SpeechCorpus) -> None:
     exact = fit(corpus, small_corpus.experiment(training={"epochs": 2}))
-    rough = fit(corpus, small_corpus.experiment(training={"epochs": 2, "precision": "bfloat16"}))
-    expected, found = ([epoch["train/loss"] for epoch in metrics(one.epochs())] for one in (exact, rough))
+    half = fit(corpus, small_corpus.experiment(training={"epochs": 2, "precision": "bfloat16"}))
+    expected, found = ([epoch["train/loss"] for epoch in metrics(one.epochs())] for one in (exact, half))
     assert found == pytest.approx(expected, rel=0.02)
     assert found != expected
-    assert {parameter.dtype for parameter in rough.model.parameters()} == {torch.float32}
-    exact.model.load_state_dict(rough.model.state_dict())
-    np.testing.assert_array_equal(rough.evaluate(rough.loaders.dev).logits, exact.evaluate(exact.loaders.dev).logits)
+    assert {parameter.dtype for parameter in half.model.parameters()} == {torch.float32}
+    exact.model.load_state_dict(half.model.state_dict())
+    np.testing.assert_array_equal(half.evaluate(half.loaders.dev).logits, exact.evaluate(exact.loaders.dev).logits)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this GPU may have bfloat16")
@@ -292,7 +290,7 @@ def test_frames_are_kept_on_a_device_if_they_take_at_most_a_quarter_of_its_free_
     assert not fits_on_device(byte_count + 1, free_bytes)
 
 
-def test_varied_utterances_are_drawn_anew_in_each_epoch_and_alike_when_resumed(corpus: SpeechCorpus) -> None:
+def test_augmentation_differs_in_each_epoch_and_is_the_same_when_resumed(corpus: SpeechCorpus) -> None:
     augmentation = {
         "speed": 0.1,
         "noise": 0.5,
@@ -303,16 +301,16 @@ def test_varied_utterances_are_drawn_anew_in_each_epoch_and_alike_when_resumed(c
     }
     experiment = small_corpus.experiment(training={"augmentation": augmentation, "learning_rate": 1e-30})
     whole = metrics(fit(corpus, experiment).epochs())
-    # Nothing is learnt: what differs is what was heard.
+    # Nothing is learnt, so only augmentation changes the loss.
     assert len({epoch["train/loss"] for epoch in whole}) == len(whole)
-    begun = fit(corpus, experiment).epochs()
-    resumed = fit(corpus, experiment, state=next(begun).state())
+    interrupted = fit(corpus, experiment).epochs()
+    resumed = fit(corpus, experiment, state=next(interrupted).state())
     assert metrics(resumed.epochs()) == whole[1:]
 
 
 @pytest.mark.parametrize("batch_size", [8, 64])
-def test_a_training_that_diverges_ends_with_the_way_out(corpus: SpeechCorpus, batch_size: int) -> None:
-    # In one batch of the whole part, the loss is a number until after the only step.
+def test_a_diverging_training_ends_with_a_way_out(corpus: SpeechCorpus, batch_size: int) -> None:
+    # With one batch an epoch, the loss is still finite; the weights after the step are not.
     settings = {"learning_rate": 1e30, "batch_size": batch_size}
     training = fit(corpus, small_corpus.experiment(training=settings))
     with pytest.raises(UserError, match=r"not a number after epoch 1: lower training\.learning_rate or set training"):

@@ -1,4 +1,4 @@
-"""What each loss is, beside its own definition, and that it is finite wherever it may be evaluated."""
+"""Each loss, compared with its definition or with torch, and finite for any logits."""
 
 import itertools
 import math
@@ -33,36 +33,36 @@ def batch(mixture: Mixture | None = None) -> Batch:
     )
 
 
-def drawn(*shape: int, seed: int = 0) -> Tensor:
+def random_logits(*shape: int, seed: int = 0) -> Tensor:
     return 3 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weights", [torch.ones(CLASSES), WEIGHTS])
-def test_cross_entropy_is_that_of_torch(weights: Tensor, smoothing: float) -> None:
-    logits = drawn(3, CLASSES)
+def test_cross_entropy_matches_torch(weights: Tensor, smoothing: float) -> None:
+    logits = random_logits(3, CLASSES)
     losses = utterance_losses(Output(logits), batch(), "cross_entropy", weights, smoothing)
     expected = functional.cross_entropy(logits, LABELS, weights, label_smoothing=smoothing)
     torch.testing.assert_close(losses.sum() / weights[LABELS].sum(), expected)
 
 
-def test_a_focal_loss_of_no_focus_is_cross_entropy() -> None:
-    logits = drawn(3, CLASSES)
+def test_a_focal_loss_with_gamma_0_is_cross_entropy() -> None:
+    logits = random_logits(3, CLASSES)
     torch.testing.assert_close(focal(logits, LABELS, 0.0), functional.cross_entropy(logits, LABELS, reduction="none"))
 
 
-def test_a_focal_loss_weighs_cross_entropy_by_what_is_left_to_learn() -> None:
-    # The label's probability is 3/4: what is left is a quarter of the way.
+def test_a_focal_loss_weighs_cross_entropy_by_the_missing_probability() -> None:
+    # The label's probability is 3/4, the missing one 1/4.
     logits = torch.tensor([[3.0, 1.0]]).log()
     expected = -((1 / 4) ** 2) * math.log(3 / 4)
     assert float(focal(logits, torch.tensor([0]), 2.0)) == pytest.approx(expected, rel=1e-5)
-    losses = utterance_losses(Output(drawn(3, CLASSES)), batch(), "focal", WEIGHTS, focal_gamma=2.0)
-    torch.testing.assert_close(losses, WEIGHTS[LABELS] * focal(drawn(3, CLASSES), LABELS, 2.0))
+    losses = utterance_losses(Output(random_logits(3, CLASSES)), batch(), "focal", WEIGHTS, focal_gamma=2.0)
+    torch.testing.assert_close(losses, WEIGHTS[LABELS] * focal(random_logits(3, CLASSES), LABELS, 2.0))
 
 
 @pytest.mark.parametrize("focus", [0.0, 0.5, 2.0])
 @pytest.mark.parametrize("margin", [-200.0, 0.0, 20.0, 200.0])
-def test_a_focal_loss_has_a_gradient_however_sure_the_model_is(focus: float, margin: float) -> None:
+def test_a_focal_loss_has_a_finite_gradient_for_any_logits(focus: float, margin: float) -> None:
     logits = torch.tensor([[margin, 0.0, 0.0]], requires_grad=True)
     loss = focal(logits, torch.tensor([0]), focus).sum()
     loss.backward()
@@ -72,7 +72,7 @@ def test_a_focal_loss_has_a_gradient_however_sure_the_model_is(focus: float, mar
 
 
 def probability_of_labelling(logits: Tensor, labelling: list[int]) -> float:
-    """The probability of all ways through the words that read as the labelling, one by one."""
+    """The probability of a labelling: the sum over all paths through the words that collapse to it."""
     probabilities = logits.double().softmax(1)
     blank = logits.shape[1] - 1
     total = 0.0
@@ -84,7 +84,7 @@ def probability_of_labelling(logits: Tensor, labelling: list[int]) -> float:
 
 @pytest.mark.parametrize(("words", "repeats"), [(1, 1), (2, 1), (4, 1), (5, 1), (9, 1), (10, 2)])
 def test_ctc_is_the_probability_of_the_repeated_label(words: int, repeats: int) -> None:
-    logits = drawn(words, 3)
+    logits = random_logits(words, 3)
     expected = -math.log(probability_of_labelling(logits, repeats * [1])) / repeats
     found = word_ctc(logits, torch.tensor([1]), torch.tensor([words]))
     assert float(found) == pytest.approx(expected, rel=1e-5)
@@ -92,7 +92,7 @@ def test_ctc_is_the_probability_of_the_repeated_label(words: int, repeats: int) 
 
 def test_ctc_is_finite_for_any_number_of_words() -> None:
     counts = torch.arange(1, 41)
-    logits = drawn(int(counts.sum()), CLASSES + 1).requires_grad_()
+    logits = random_logits(int(counts.sum()), CLASSES + 1).requires_grad_()
     losses = word_ctc(logits, torch.arange(40) % CLASSES, counts)
     losses.sum().backward()
     assert logits.grad is not None
@@ -101,8 +101,8 @@ def test_ctc_is_finite_for_any_number_of_words() -> None:
     assert (logits.grad.abs().sum(1) > 0).all()
 
 
-def test_ctc_of_an_utterance_does_not_depend_on_its_company() -> None:
-    logits = drawn(int(COUNTS.sum()), CLASSES + 1)
+def test_ctc_of_an_utterance_does_not_depend_on_the_batch() -> None:
+    logits = random_logits(int(COUNTS.sum()), CLASSES + 1)
     together = word_ctc(logits, LABELS, COUNTS)
     alone = [
         word_ctc(words, LABELS[[index]], COUNTS[[index]]) for index, words in enumerate(logits.split(COUNTS.tolist()))
@@ -110,32 +110,32 @@ def test_ctc_of_an_utterance_does_not_depend_on_its_company() -> None:
     torch.testing.assert_close(together, torch.cat(alone))
 
 
-def test_ctc_goes_by_the_words_alone() -> None:
-    word_logits = drawn(int(COUNTS.sum()), CLASSES + 1)
-    losses = utterance_losses(Output(drawn(3, CLASSES), word_logits), batch(), "ctc", torch.ones(CLASSES))
+def test_ctc_uses_word_logits_alone() -> None:
+    word_logits = random_logits(int(COUNTS.sum()), CLASSES + 1)
+    losses = utterance_losses(Output(random_logits(3, CLASSES), word_logits), batch(), "ctc", torch.ones(CLASSES))
     torch.testing.assert_close(losses, word_ctc(word_logits, LABELS, COUNTS))
     with pytest.raises(ValueError, match="classifies words"):
-        utterance_losses(Output(drawn(3, CLASSES)), batch(), "ctc", torch.ones(CLASSES))
+        utterance_losses(Output(random_logits(3, CLASSES)), batch(), "ctc", torch.ones(CLASSES))
 
 
 @pytest.mark.parametrize("kind", ["cross_entropy", "focal"])
-def test_every_decision_is_trained_by_itself(kind: Any) -> None:
-    decisions = drawn(3, CLASSES, seed=1), drawn(3, CLASSES, seed=2)
-    together = utterance_losses(Output(drawn(3, CLASSES), modality_logits=decisions), batch(), kind, WEIGHTS)
+def test_the_losses_of_several_decisions_are_added(kind: Any) -> None:
+    decisions = random_logits(3, CLASSES, seed=1), random_logits(3, CLASSES, seed=2)
+    together = utterance_losses(Output(random_logits(3, CLASSES), modality_logits=decisions), batch(), kind, WEIGHTS)
     apart = [utterance_losses(Output(logits), batch(), kind, WEIGHTS) for logits in decisions]
     torch.testing.assert_close(together, apart[0] + apart[1])
 
 
-def test_a_loss_of_the_models_own_is_added_with_the_weight_of_the_utterance() -> None:
+def test_an_auxiliary_loss_is_added_with_the_class_weight() -> None:
     own = torch.tensor([1.0, 2.0, 4.0])
-    with_it = utterance_losses(Output(drawn(3, CLASSES), auxiliary_loss=own), batch(), "cross_entropy", WEIGHTS)
-    without = utterance_losses(Output(drawn(3, CLASSES)), batch(), "cross_entropy", WEIGHTS)
+    with_it = utterance_losses(Output(random_logits(3, CLASSES), auxiliary_loss=own), batch(), "cross_entropy", WEIGHTS)
+    without = utterance_losses(Output(random_logits(3, CLASSES)), batch(), "cross_entropy", WEIGHTS)
     torch.testing.assert_close(with_it - without, WEIGHTS[LABELS] * own)
 
 
 @pytest.mark.parametrize("kind", ["cross_entropy", "focal"])
-def test_a_mixed_utterance_has_both_labels_in_their_shares(kind: Any) -> None:
-    logits = drawn(3, CLASSES)
+def test_a_mixed_utterance_has_both_labels_losses_in_their_shares(kind: Any) -> None:
+    logits = random_logits(3, CLASSES)
     mixture = Mixture(partner=torch.tensor([1, 2, 0]), weight=torch.tensor([1.0, 0.7, 0.0]))
     mixed = utterance_losses(Output(logits), batch(mixture), kind, WEIGHTS)
 
@@ -149,19 +149,19 @@ def test_a_mixed_utterance_has_both_labels_in_their_shares(kind: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["cross_entropy", "focal", "ctc"])
 def test_losses_are_float32_whatever_the_model_computes_in(kind: Any) -> None:
-    half = Output(drawn(3, CLASSES).bfloat16(), drawn(int(COUNTS.sum()), CLASSES + 1).bfloat16())
+    half = Output(random_logits(3, CLASSES).bfloat16(), random_logits(int(COUNTS.sum()), CLASSES + 1).bfloat16())
     exact = Output(half.logits.float(), half.word_logits.float() if half.word_logits is not None else None)
     losses = utterance_losses(half, batch(), kind, WEIGHTS)
     assert losses.dtype == torch.float32
     torch.testing.assert_close(losses, utterance_losses(exact, batch(), kind, WEIGHTS), rtol=0, atol=0)
 
 
-def test_balanced_weights_give_every_class_the_same_say() -> None:
+def test_balanced_weights_give_every_class_the_same_total_weight() -> None:
     labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2])
     weights = balanced_class_weights(labels, classes=3)
     np.testing.assert_allclose(np.bincount(labels, weights[labels]), 3.0)
     assert weights[labels].sum() == pytest.approx(len(labels))
 
 
-def test_a_class_without_utterances_weighs_nothing() -> None:
+def test_a_class_without_utterances_has_weight_0() -> None:
     np.testing.assert_allclose(balanced_class_weights(np.array([0, 0, 2, 2]), classes=3), [2 / 3, 0, 2 / 3])
