@@ -71,8 +71,8 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
         print("\n".join(records.describe_participants(experiment, corpus, assignment, plan)))
         with open_run(tracker, request, resumed) as opened:
             jobs = _jobs(experiment, corpus_folder, corpus.description.corpus_hash, assignment, tracker, opened)
-            asked = [Training(job) for job in jobs if job.fold in chosen]
-            run_trainings(asked, opened, slots, f"--resume {opened.run_id}")
+            trainings = [Training(job) for job in jobs if job.fold in chosen]
+            run_trainings(trainings, opened, slots, f"--resume {opened.run_id}")
             # Folds that the resumed run trained earlier count as well.
             trained = [job for job in jobs if read_result(job.folder) is not None]
             predictions = pa.concat_tables(pq.read_table(job.folder / "predictions.parquet") for job in trained)

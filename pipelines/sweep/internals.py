@@ -79,7 +79,7 @@ def asha_state(scheduler: TrialScheduler) -> dict[str, Any] | None:
 
 
 def restore_asha(scheduler: TrialScheduler, state: Mapping[str, Any]) -> None:
-    """Let a new scheduler of successive halving (ASHA) know what an earlier one knew; no other is changed."""
+    """Restore the state of a scheduler of successive halving (ASHA); leave other schedulers unchanged."""
     if isinstance(scheduler, AsyncHyperBandScheduler):
         vars(scheduler).update(state)
 

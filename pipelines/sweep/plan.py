@@ -54,7 +54,7 @@ class SweepPlan:
 
     @property
     def scaling(self) -> ScalingSettings:
-        """What each worker of a trial needs; workers share the GPUs of their trial."""
+        """Resources of each worker of a trial; `gpus_per_trial`, if set, is divided among the workers."""
         scaling = self.experiment.scaling
         if scaling.gpus_per_trial is None:
             return scaling

@@ -39,10 +39,10 @@ class RecordedSweep:
 
 
 def pictures_of_sweep(tracker: Tracker, run: str) -> None:
-    """Keep pictures of a sweep and a table of its trials with its run: `figures/*.png`, `trials.csv`.
+    """Log pictures of a sweep and a table of its trials as artifacts of its run: `figures/*.png`, `trials.csv`.
 
-    What cannot be drawn, for want of trials or of scores, is said in a line each. So it is if the store cannot be read:
-    a sweep does not fail for want of pictures, which `fgcme report` makes at any time.
+    A picture that cannot be drawn, or a store that cannot be read, is one printed line and no error: `fgcme report` can
+    make the pictures at any time.
 
     Args:
         tracker: where the run is recorded.

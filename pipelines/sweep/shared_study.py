@@ -130,7 +130,7 @@ class SharedStudySampler(BaseSampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draw one parameter."""
+        """Draw one parameter by the sampler chosen for this trial."""
         return self._chosen.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(

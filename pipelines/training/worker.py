@@ -33,7 +33,7 @@ NODE, NOTE = "node", "note"
 
 
 def train(job: Job) -> None:
-    """Train, in this process or in Ray Train workers that it starts."""
+    """Train in this process or, if `scaling.workers` is set, in Ray Train workers."""
     if ray.is_initialized():
         write_text(job.folder / NODE, ray.get_runtime_context().get_node_id())
     if not job.experiment.scaling.workers:

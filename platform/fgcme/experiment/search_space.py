@@ -102,10 +102,10 @@ class Space(BaseModel):
         return complete(list(self.parameters), {})
 
     def grid_size(self, settings: Mapping[str, Any]) -> int:
-        """How many configurations `grid` gives, without making them.
+        """Number of configurations in `grid`, without listing them.
 
         Args:
-            settings: the experiment's own, flat, as for `draw`.
+            settings: dotted settings of the experiment, as for `draw`.
 
         Raises:
             UserError: names a parameter that has no grid.
@@ -118,6 +118,7 @@ class Space(BaseModel):
             for position, name in enumerate(names):
                 if not self.parameters[name].is_active(decided):
                     continue
+                # Later parameters may be active for some of its values only.
                 if name in deciding:
                     rest = names[position + 1 :]
                     return product * sum(count(rest, {**decided, name: value}) for value in values[name])

@@ -10,12 +10,17 @@ _NAMED = 3
 
 
 def summarise_sweep(sweep: SweepData, importances: Importances | str) -> list[str]:
-    """The sentences, most important first."""
+    """Summarise a sweep in sentences, most important first.
+
+    Args:
+        sweep: its trials.
+        importances: of the parameters, or why they cannot be computed.
+    """
     return [_best(sweep), *_own(sweep), *_front(sweep), *_states(sweep), _importances(importances)]
 
 
 def caveats(sweep: SweepData) -> list[str]:
-    """What has to be said beside every score."""
+    """Sentences that qualify every score."""
     folds = f"{'fold' if len(sweep.folds) == 1 else 'folds'} {listing([str(fold) for fold in sweep.folds])}"
     seed = sweep.settings["training.seeds"][0]
     return [
