@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
             results = run_trials(plan, tuner, opened.folder, tracker)
             path = _conclude(plan, results, opened.folder, tracker)
             pictures_of_sweep(tracker, opened.run_id)
-    print(f"\nrun {opened.run_id}; next: fgcme train {path}")
+    print(f"\nrun {opened.run_id}; next: {_train_command(path)}")
     return path
 
 
@@ -174,7 +175,10 @@ def _write_best(plan: SweepPlan, drawn: dict[str, Any], score: float, trials: in
     protocol = best.protocol.model_copy(update={"tuned_on": tuned_on})
     best = best.model_copy(update={"name": plan.title, "protocol": protocol})
     path = folder / "best.yaml"
-    write_text(
-        path, f"# The best of {trials} trials, dev score {score:.4f}. Run: fgcme train {path}\n" + best.to_yaml()
-    )
+    header = f"# The best of {trials} trials, dev score {score:.4f}. Run: {_train_command(path)}\n"
+    write_text(path, header + best.to_yaml())
     return path
+
+
+def _train_command(path: Path) -> str:
+    return shlex.join(["fgcme", "train", str(path)])

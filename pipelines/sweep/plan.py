@@ -140,10 +140,10 @@ def preview(experiment: Experiment, space_name: str) -> None:
     # Workers share an epoch's work; the time of their communication is not known here.
     seconds = math.ceil(plan.total / slots) / workers * epoch_seconds
     least = min(experiment.tune.grace_period, epochs)
+    shortest = f"{clock(least * seconds)} if every trial ends after {least} epochs, " if least < epochs else ""
     print(
         f"an epoch of the experiment as it is took {epoch_seconds:.1f} s here on fold(s) {_folds(plan)}: the sweep "
-        f"takes {clock(least * seconds)} if every trial ends after {least} epochs, "
-        f"{clock(epochs * seconds)} if none is stopped before {epochs}"
+        f"takes {shortest}{clock(epochs * seconds)} if none is stopped early"
     )
 
 
