@@ -43,6 +43,11 @@ def process_died(error: Exception) -> bool:
     return isinstance(error, _PROCESS_DIED)
 
 
+def node_died(error: Exception) -> bool:
+    """Whether an error of Ray says that a task's machine is gone."""
+    return isinstance(error, ray.exceptions.NodeDiedError)
+
+
 def permanent_reason(error: Exception) -> str | None:
     """Why a restart would fail as well, in one line; None if it may succeed.
 

@@ -23,6 +23,7 @@ from pipelines.training.failure import (
     clear_failure,
     failure_reason,
     last_line,
+    node_died,
     permanent_reason,
     process_died,
     record_failure,
@@ -185,7 +186,7 @@ class _Runner:
         self._print_note(training)
         reason = permanent_reason(error)
         if reason is None and self._may_restart(training):
-            self._progress.say(f"{training.title} was {_loss(training.job, error)}, and resumes from its last epoch")
+            self._progress.say(f"{training.title} {_loss(training.job, error)}, and resumes from its last saved epoch")
             self._start(training)
             return
         record_failure(training.job, reason or failure_reason(error))
@@ -212,10 +213,11 @@ class _Runner:
 
 
 def _loss(job: Job, error: Exception) -> str:
-    """How a training was lost, for a message."""
-    if _node(job) in _dead_nodes():
-        return "lost with its machine"
-    return "lost with its process" if process_died(error) else f"cut short by {last_line(error)}"
+    """What ended a start of a training, for a message."""
+    # Ray may not have listed the node as dead yet.
+    if node_died(error) or _node(job) in _dead_nodes():
+        return "lost its machine"
+    return "lost its process" if process_died(error) else f"was cut short by {last_line(error)}"
 
 
 def _saved(job: Job) -> tuple[Any, ...]:

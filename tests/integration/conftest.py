@@ -103,7 +103,7 @@ def descendants(process: int, named: str = "") -> list[psutil.Process]:
     """The processes that a process has started, and those that they have, whose command line holds a text."""
     found = []
     for one in psutil.Process(process).children(recursive=True):
-        # It may end while one looks.
+        # It may end meanwhile.
         with contextlib.suppress(psutil.NoSuchProcess):
             if named in " ".join(one.cmdline()):
                 found.append(one)

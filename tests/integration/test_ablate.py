@@ -200,7 +200,7 @@ def test_only_trainings_whose_process_died_are_restarted_and_failed_ones_are_com
         for fold in FOLDS
     }
     printed = capsys.readouterr()
-    assert "fgcme, fold 1, seed 0 was lost with its process, and resumes from its last epoch" in printed.out
+    assert "fgcme, fold 1, seed 0 lost its process, and resumes from its last saved epoch" in printed.out
     assert "Traceback" not in printed.out + printed.err
     (folder,) = runs.glob("*/")
     assert place.tracker.find_run(folder.name).info.status == "FAILED"

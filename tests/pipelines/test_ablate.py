@@ -83,7 +83,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
         ("test", None, ["dev"], ["dev", "test"]),
     ],
 )
-def test_rules_are_those_of_the_command_or_else_the_experiment_s_and_none_is_lost(
+def test_selection_rules_come_from_the_command_or_else_the_experiment_and_recorded_ones_stay(
     own: Selection, asked: list[Selection] | None, recorded: list[Selection], rules: list[str]
 ) -> None:
     assert ablate.selection_rules(own, asked, recorded) == rules
@@ -94,7 +94,7 @@ def test_a_command_that_contradicts_the_experiment_is_refused(place: Place) -> N
         place.ablate(place.experiment({"selection": "test"}), ["dev"])
 
 
-def test_a_run_says_by_which_rules_epochs_were_chosen_and_that_one_is_optimistic(
+def test_a_run_names_its_selection_rules_and_marks_the_optimistic_one(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = place.ablate(place.experiment({"selection": "test"}))
@@ -111,14 +111,14 @@ def test_a_run_says_by_which_rules_epochs_were_chosen_and_that_one_is_optimistic
     assert "  using unlabelled test audio: by_speaker\n" in printed
 
 
-def test_a_resumed_ablation_keeps_its_seeds_and_says_what_else_it_is_told(
+def test_a_resumed_ablation_keeps_its_seeds_and_speakers_tuned_on_and_adds_new_ones(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = place.ablate(place.experiment(seeds=[0, 1]))
     before = {child.info.run_id: child.info.end_time for child in place.tracker.child_runs(run)}
     untold = place.tracker.find_run(run).data.tags
     assert (untold["fgcme.selection"], untold["fgcme.seeds"]) == ("dev", "0, 1") and "fgcme.tuned_on" not in untold
-    # One of them is left as a kill would leave it, and one seed is not named again.
+    # One training is left open, as by a killed driver, and one seed is not named again.
     late, *others = before
     place.tracker.reopen_run(late)
     place.trainings.clear()
@@ -138,13 +138,13 @@ def test_a_resumed_ablation_keeps_its_seeds_and_says_what_else_it_is_told(
     read = report.read(place.tracker, place.tracker.find_run(run))
     assert (read.experiment.training.seeds, read.experiment.protocol.tuned_on) == ([0, 1], ["s0", "s1"])
     assert read.variants["fgcme"] == read.experiment
-    # Whoever resumes it without a word of it does not make it honest.
+    # Resuming it without naming these speakers does not remove them.
     assert place.ablate(place.experiment(seeds=[2]), resume=True) == run
     assert (place.tag(run, "seeds"), place.tag(run, "tuned_on")) == ("0, 1, 2", "s0, s1")
     assert {seed for *_, seed in place.trained} == {2}
 
 
-def test_what_was_killed_before_it_had_said_what_it_is_becomes_what_it_is_resumed_as(place: Place) -> None:
+def test_an_ablation_killed_before_it_recorded_its_settings_takes_those_it_is_resumed_with(place: Place) -> None:
     mlflow_experiment = place.tracker.get_or_create_experiment("small")
     run = place.tracker.create_run(mlflow_experiment, "small-space ablate", tags={"fgcme.commit": "a"})
     (place.folder / "storage" / "ablations" / "small-space" / run).mkdir(parents=True)
@@ -153,7 +153,7 @@ def test_what_was_killed_before_it_had_said_what_it_is_becomes_what_it_is_resume
     assert place.tracker.find_run(run).info.status == "FINISHED"
 
 
-def test_a_training_that_another_commit_goes_on_with_says_so(place: Place) -> None:
+def test_a_resumed_training_names_the_commit_that_resumed_it(place: Place) -> None:
     experiment = place.experiment()
     run = place.ablate(experiment)
     (result,) = (place.folder / "storage").glob("ablations/*/*/fgcme-*/dev/fold-1-seed-0/result.json")

@@ -17,7 +17,7 @@ FOUR = {"CPU": 4.0}
         ([FOUR, {"CPU": 2.0}], 3, 0, 1),
         ([FOUR], 5, 0, 0),
         ([{"CPU": 0.3}], 0.1, 0, 3),
-        # None is on two GPUs, and as many fit on one as on another.
+        # No worker is spread over two GPUs.
         ([{"CPU": 16.0, "GPU": 2.0}], 1, 0.6, 2),
         ([{"CPU": 16.0, "GPU": 2.0}], 1, 0.4, 4),
         ([{"CPU": 16.0, "GPU": 1.0}], 1, 0.125, 8),
@@ -28,7 +28,7 @@ FOUR = {"CPU": 4.0}
         ([], 1, 0, 0),
     ],
 )
-def test_as_many_fit_as_each_node_takes_whole(
+def test_workers_are_counted_node_by_node_and_gpu_by_gpu(
     nodes: list[dict[str, float]], cpus: float, gpus: float, fit: int
 ) -> None:
     assert worker_capacity(nodes, cpus, gpus) == fit

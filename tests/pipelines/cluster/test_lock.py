@@ -38,15 +38,15 @@ def test_a_second_driver_is_refused_and_told_who_the_first_is_until_that_one_is_
         assert (tmp_path / "lock").read_text() == f"process {os.getpid()} on {socket.gethostname()}\n"
 
 
-def test_the_lock_is_given_back_at_the_end_of_the_block_after_an_error_too(tmp_path: Path) -> None:
+def test_the_lock_is_released_at_the_end_of_the_block_even_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(KeyError), driver_lock(tmp_path, "sweep"):
         raise KeyError
     with driver_lock(tmp_path, "sweep"):
         pass
 
 
-def test_a_lock_is_taken_as_nfs_wants_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Linux's NFS client takes an exclusive lock only on what is open for writing.
+def test_the_lock_s_file_is_open_for_writing_as_nfs_requires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Linux's NFS client takes an exclusive lock only on a file that is open for writing.
     flock = fcntl.flock
 
     def nfs_flock(file: object, operation: int) -> None:

@@ -31,9 +31,9 @@ def test_each_step_says_what_is_done_what_runs_and_how_long_the_rest_takes(capsy
 
 
 @pytest.mark.usefixtures("_ten_seconds_between_two_looks_at_the_clock")
-def test_what_takes_longer_counts_for_more_of_the_time_to_go(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_time_left_counts_each_kind_of_work_by_its_own_pace(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress("training", ["short", "short", "long", "long"])
-    # Nothing is known of the long ones yet: they count as the short ones do.
+    # Long ones are not timed yet, and count as the short ones do.
     progress.step("one", "short", 2, others=0)
     progress.step("two", "long", 8, others=0)
     assert capsys.readouterr().out.splitlines() == [
@@ -45,7 +45,7 @@ def test_what_takes_longer_counts_for_more_of_the_time_to_go(capsys: pytest.Capt
 
 
 @pytest.mark.usefixtures("_ten_seconds_between_two_looks_at_the_clock")
-def test_what_failed_is_counted_and_takes_no_time(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_work_is_counted_but_not_timed(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress("training", ["fold"] * 3)
     progress.fail("fold 0 failed: no memory", "fold")
     progress.step("fold 1", "fold", 8, others=0)
@@ -100,7 +100,7 @@ def on_terminal(code: str) -> tuple[str, str, int]:
     )
     os.close(stderr)
     shown = b""
-    # A terminal that nobody writes to any more is an error to read from.
+    # Reading from a terminal that is closed on the other side is an error.
     try:
         while block := os.read(terminal, 65_536):
             shown += block

@@ -30,7 +30,7 @@ def test_a_job_of_installed_code_drops_the_folders_that_ray_adds() -> None:
         assert list(sent.py_driver_sys_path) == folders, FOUND
 
 
-def test_rays_started_in_the_block_alone_get_an_agent_on_any_port() -> None:
+def test_only_a_ray_started_in_the_block_gets_an_agent_on_any_port() -> None:
     before = parameter.RayParams
     with ray_internals.agent_on_any_port():
         assert parameter.RayParams().dashboard_agent_listen_port == 0

@@ -1,4 +1,4 @@
-"""What a session of Ray needs before it starts; what it does is told in `tests/integration/test_session.py`."""
+"""What a session of Ray needs before it starts; with Ray it is tested in `tests/integration/test_session.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 from pipelines.cluster.session import free_port
 
 
-def test_a_free_port_can_be_listened_on_and_is_not_one_that_the_system_gives_away() -> None:
+def test_a_free_port_can_be_bound_and_is_outside_the_range_of_the_system() -> None:
     ports = {free_port() for _ in range(20)}
     assert len(ports) > 1
     for port in ports:

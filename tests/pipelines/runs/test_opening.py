@@ -54,7 +54,7 @@ def test_a_new_run_says_what_it_is_and_ends_with_the_block(tracker: Tracker, req
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
-def test_a_run_whose_work_is_cut_short_is_ended_as_such_and_resumed(
+def test_an_interrupted_run_is_ended_as_failed_or_killed_and_can_be_resumed(
     tracker: Tracker, request_: RunRequest, error: type[BaseException], status: str
 ) -> None:
     with pytest.raises(error), open_run(tracker, request_) as opened:
@@ -118,7 +118,7 @@ def test_the_run_of_a_driver_that_was_killed_before_it_made_its_folder_is_ended_
     assert statuses == ["KILLED", "RUNNING"]
 
 
-def test_a_request_keeps_no_tag_that_every_run_has(tracker: Tracker, request_: RunRequest) -> None:
+def test_a_new_run_has_the_tags_of_every_run(tracker: Tracker, request_: RunRequest) -> None:
     with open_run(tracker, request_) as opened:
         pass
     expected = records.run_tags(request_.experiment, request_.corpus, request_.assignment)

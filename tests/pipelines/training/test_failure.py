@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
+from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
@@ -71,6 +71,12 @@ def test_the_reason_of_a_failure_is_recorded_until_the_training_restarts(job: Jo
 def test_only_a_failure_that_a_restart_would_repeat_is_permanent(error: Exception, reason: str | None) -> None:
     found = failure.permanent_reason(error)
     assert found is None if reason is None else str(found).startswith(reason)
+
+
+def test_a_lost_node_is_told_from_a_lost_process() -> None:
+    assert failure.process_died(NodeDiedError("")) and failure.node_died(NodeDiedError(""))
+    assert failure.process_died(WorkerCrashedError()) and not failure.node_died(WorkerCrashedError())
+    assert not failure.process_died(ValueError("odd"))
 
 
 def test_a_full_disk_and_an_exhausted_quota_are_recognised() -> None:

@@ -17,7 +17,7 @@ def test_a_saved_state_is_read_back(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
 
 
-def test_no_state_and_one_that_cannot_be_read_are_none(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_state_is_none(tmp_path: Path) -> None:
     assert load_state(tmp_path / "state.pt") is None
     save_state({"weights": torch.ones(1000)}, tmp_path / "state.pt")
     whole = (tmp_path / "state.pt").read_bytes()
@@ -26,13 +26,13 @@ def test_no_state_and_one_that_cannot_be_read_are_none(tmp_path: Path) -> None:
         assert load_state(tmp_path / "state.pt") is None
 
 
-def test_a_disk_that_does_not_answer_is_no_missing_state(tmp_path: Path) -> None:
+def test_a_disk_that_cannot_be_read_is_an_error_and_not_a_missing_state(tmp_path: Path) -> None:
     (tmp_path / "state.pt").mkdir()
     with pytest.raises(OSError):
         load_state(tmp_path / "state.pt")
 
 
-def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+def test_a_state_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
     save_state({"epoch": 1}, tmp_path / "state.pt")
     with pytest.raises(Exception, match="pickle"):
         save_state({"epoch": lambda: 2}, tmp_path / "state.pt")
