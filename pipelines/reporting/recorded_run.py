@@ -75,7 +75,11 @@ class RecordedRun:
 
     def main_trainings(self, variant: str) -> list[RecordedTraining]:
         """The trainings of a variant by the main selection rule."""
-        return [each for each in self.trainings if (each.variant, each.selection) == (variant, self.main_selection)]
+        return [
+            training
+            for training in self.trainings
+            if (training.variant, training.selection) == (variant, self.main_selection)
+        ]
 
 
 def read_run(tracker: Tracker, run: Run) -> RecordedRun:

@@ -100,7 +100,7 @@ class _TolerantSearch(OptunaSearch):
 def make_population(
     experiment: Experiment, space: Space, initial_trials: list[dict[str, Value]]
 ) -> BasicVariantGenerator:
-    """What proposes the members of a population, all at once.
+    """Make the searcher that proposes all members of a population at once.
 
     Args:
         experiment: its `tune` section says how many.

@@ -118,7 +118,7 @@ def train_worker(config: dict[str, Any]) -> None:
 
 
 def place(experiment: Experiment) -> Workers:
-    """This process's place among the workers of a training, or alone."""
+    """The workers of a training as this process sees them: its rank, their number, its device and how to gather."""
     if experiment.scaling.workers == 0:
         return Workers(device=torch.device("cuda" if experiment.scaling.gpus_per_worker else "cpu"))
     context = ray.train.get_context()

@@ -46,7 +46,7 @@ class Aligner(Protocol):
     """Finds the frames of the words of a text."""
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
-        """Align a text with the speech that says it; the same answer whatever was aligned before.
+        """Align a text with its speech; the result does not depend on earlier calls.
 
         Args:
             utterance_id: the utterance's id, by which imported alignments are found.

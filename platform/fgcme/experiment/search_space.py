@@ -111,6 +111,7 @@ class Space(BaseModel):
             UserError: names a parameter that has no grid.
         """
         values = self._grids()
+        # Parameters that decide whether others are active.
         deciding = {other for parameter in self.parameters.values() for other in parameter.when}
 
         def count(names: Sequence[str], decided: Mapping[str, Any]) -> int:

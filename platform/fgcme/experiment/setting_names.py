@@ -42,7 +42,7 @@ def setting_type(dotted: str) -> Any:
 
 
 def explain_unknown(dotted: str) -> str:
-    """What to say of a setting that there is not: its new name, or the closest, and what there is beside it.
+    """Explain an unknown setting: its new name, or the closest one and the settings of its section.
 
     >>> explain_unknown("training.focus")
     'training.focus is now called training.focal_gamma'
@@ -56,7 +56,7 @@ def explain_unknown(dotted: str) -> str:
         return f"{dotted}: write it as a key of its section, as in `{_nested(dotted)}`"
     parent = dotted.rpartition(".")[0]
     siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent]
-    # Its own section is close by spelling alone.
+    # Exclude the sections above it: they are always similar.
     hint = did_you_mean(dotted, (name for name in known if not dotted.startswith(f"{name}.")))
     return f"{dotted} is not a setting{hint} (allowed here: {', '.join(siblings) or 'nothing'})"
 

@@ -61,7 +61,7 @@ class Conditions:
 
     @property
     def caveats(self) -> list[str]:
-        """A sentence for each thing that makes the result better, or other, than an honest one on the whole corpus."""
+        """Sentences on what makes the result optimistic, or not comparable with one on the whole corpus."""
         sentences = []
         if self.selection == "test":
             sentences.append(

@@ -20,7 +20,7 @@ _RETRY_SECONDS = 2.0
 
 
 def retry_briefly(call: Callable[[], T]) -> T:
-    """The result of a call, which is repeated for two seconds while it fails.
+    """Return the result of a call; repeat it for up to two seconds while it fails.
 
     Raises:
         Exception: the last one that the call raised; a permanent one at once.
