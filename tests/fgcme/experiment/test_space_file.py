@@ -35,8 +35,8 @@ def test_every_bundled_experiment_accepts_and_builds_what_every_bundled_space_dr
     drawn = [loaded.draw(study.ask(), base.flat()) for _ in range(200)]
     assert len({tuple(row.items()) for row in drawn}) > 150
     accepted = [apply_configuration(base, row) for row in [*loaded.initial_trials, *drawn]]
-    for made in accepted[: len(loaded.initial_trials) + 3]:
-        network = build_model(made.model, frame_size=40, vocabulary_size=10, classes=4)
+    for experiment_of_trial in accepted[: len(loaded.initial_trials) + 3]:
+        network = build_model(experiment_of_trial.model, frame_size=40, vocabulary_size=10, classes=4)
         assert sum(parameter.numel() for parameter in network.parameters()) > 0
 
 
