@@ -54,7 +54,7 @@ def confusion_figure(
     axes.set_xticks(range(count), classes, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(count), [f"{name} ({total})" for name, total in zip(classes, support[:, 0], strict=True)])
     axes.set_xlabel("predicted")
-    axes.set_ylabel("true (answers)")
+    axes.set_ylabel("true (count)")
     axes.set_title(title)
     theme.style_axes(axes)
     return figure

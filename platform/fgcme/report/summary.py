@@ -1,4 +1,4 @@
-"""What a result comes to, in a few sentences that claim no more than its intervals and corrected p-values allow."""
+"""The summary of a report: a few sentences that claim no more than intervals and corrected p-values allow."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def summarise_results(results: ResultSet) -> list[str]:
         sentences.append(_emotions(results))
     if results.table.seeds == 1:
         sentences.append(
-            "With one seed nothing is known of how much training alone makes results vary: intervals and p are of "
-            "other speakers for these very trainings."
+            "With one seed it is unknown how much results vary from training to training: intervals and p-values "
+            "account for other speakers only."
         )
     return sentences
 
@@ -56,7 +56,7 @@ def _level(results: ResultSet) -> str:
 def _comparisons(results: ResultSet) -> list[str]:
     table = results.table
     differences = {name: each.differences["ua"] for name, each in table.comparisons.items()}
-    told = {
+    significant = {
         verb: sorted(
             (
                 name
@@ -68,7 +68,7 @@ def _comparisons(results: ResultSet) -> list[str]:
         for verb in ("above", "below")
     }
     sentences = []
-    for verb, names in told.items():
+    for verb, names in significant.items():
         if not names:
             continue
         phrases = [
@@ -79,9 +79,9 @@ def _comparisons(results: ResultSet) -> list[str]:
         if len(names) > _NAMED:
             phrases.append(f"{len(names) - _NAMED} more")
         sentences.append(f"Significantly {verb} it: {listing(phrases)}.")
-    open_ones = [name for name in differences if not results.differs_significantly(name)]
-    if open_ones:
-        sentences.append(_undecided(results, open_ones, any(told.values())))
+    undecided = [name for name in differences if not results.differs_significantly(name)]
+    if undecided:
+        sentences.append(_undecided(results, undecided, any(significant.values())))
     if table.smallest_p > 0.05:
         sentences.append(
             "No difference could have been significant here, whatever its size: with "

@@ -112,6 +112,11 @@ def test_tables_hold_the_numbers_of_both_rules(ablation: Page) -> None:
     assert len(ablation.all("table")) == 8
 
 
+def test_a_page_says_what_wa_and_ua_are(pages: list[Page]) -> None:
+    for page in pages:
+        assert "WA: accuracy. UA: mean of the classes' recalls, every class counts alike." in page.text
+
+
 def test_optimistic_numbers_are_marked_where_they_stand(ablation: Page) -> None:
     captions = re.findall(r"<caption>(.*?)</caption>", ablation.source, re.DOTALL)
     by_test = [caption for caption in captions if "TEST" in caption or "on test" in caption]
@@ -125,7 +130,7 @@ def test_optimistic_numbers_are_marked_where_they_stand(ablation: Page) -> None:
 
 def test_every_result_names_speakers_tuned_on_and_missing_utterances(training: Page) -> None:
     assert "scores on speakers who are test speakers here (s0, s1)" in training.text
-    assert "too few are left to say anything" in training.text
+    assert "too few speakers remain for statistics" in training.text
     assert "Incomplete corpus: no utterance of <speaker> & co" in training.text
     captions = re.findall(r"<caption>(.*?)</caption>", training.source, re.DOTALL)
     assert sum("tuned on TEST speakers (optimistic), incomplete corpus" in caption for caption in captions) == 2
@@ -165,4 +170,4 @@ def test_a_page_without_an_example_gives_the_reason() -> None:
         replace(sample_content(), result_sets=[single_model()], gaps={}, learning={}, examples=[], examples_note=note)
     )
     assert note in page.text
-    assert "What was answered plays no part" not in page.text
+    assert "The choice does not depend on the prediction" not in page.text

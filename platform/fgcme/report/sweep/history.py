@@ -23,7 +23,7 @@ _MARKS: dict[State, str] = {
 
 
 def history_figure(sweep: SweepData, theme: Theme) -> Figure:
-    """The score of each trial in the order in which they began, and the best so far; what has no score stands below."""
+    """The score of each trial in the order of their start, and the best so far; trials without a score are below."""
     from matplotlib.ticker import MaxNLocator
 
     figure = theme.canvas(7.6, 3.4, sweep.label)
@@ -50,7 +50,7 @@ def history_figure(sweep: SweepData, theme: Theme) -> Figure:
             markeredgewidth=1.2,
             label=state,
         )
-    axes.set_xlabel("trials in the order in which they began")
+    axes.set_xlabel("trials in the order in which they started")
     axes.set_ylabel("dev score, %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(0.5, len(order) + 0.5)
@@ -69,7 +69,7 @@ def describe_history(sweep: SweepData) -> str:
     text = (
         f"{sweep.census}. The first score is {percent(score_of(first))} %, the best "
         f"{percent(score_of(best))} %, by {best.name}, number {list(sweep.trials).index(best) + 1} in the order in "
-        "which trials began"
+        "which trials started"
     )
     if len(sweep.ranked) > 1:
         middle = float(np.median([score_of(trial) for trial in sweep.scored]))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from optuna import Study
 
-# Fewer trials say nothing of a parameter.
+# Fewer trials say nothing about a parameter.
 _LEAST = 10
 _SHUFFLES = 40
 _ROW = 0.3
@@ -32,12 +32,11 @@ _ROW = 0.3
 
 @dataclass(frozen=True)
 class Importances:
-    """How much each parameter decided.
+    """How much each parameter mattered.
 
     Attributes:
         shares: parameter -> its share of 1, the most important first.
-        chance: parameter -> the share that it gets in 19 of 20 cases at most when scores are dealt out to the trials at
-            random; in the same unit.
+        chance: parameter -> the share that it gets at most in 19 of 20 cases when scores are shuffled among the trials.
         drawn: parameter -> trials that drew it.
         trials, best: how many trials were looked at, and how many of them count as the best.
     """
@@ -50,19 +49,19 @@ class Importances:
 
     @property
     def beyond_chance(self) -> list[str]:
-        """The parameters that decided more than dealing scores out would make them seem to."""
+        """The parameters that mattered more than chance explains."""
         return [name for name, share in self.shares.items() if share > self.chance[name]]
 
 
 def importances(sweep: SweepData) -> Importances | str:
-    """Work the importances of the parameters that varied out, or say why there are none."""
+    """Compute the importances of the parameters that varied, or say why there are none."""
     if len(sweep.scored) < _LEAST:
         return (
             f"No importances: {len(sweep.scored)} of {count(len(sweep.trials), 'trial')} "
             f"{'has' if len(sweep.scored) == 1 else 'have'} a score, and fewer than {_LEAST} say nothing."
         )
     scores = np.array([score_of(trial) for trial in sweep.scored])
-    # Those that are as good as the last of them are among them.
+    # Ties with the last of the best count as best.
     best = int((scores >= score_of(sweep.leading[-1])).sum())
     quantile = len(sweep.leading) / len(scores)
     if best == len(scores):
@@ -80,10 +79,10 @@ def importances(sweep: SweepData) -> Importances | str:
     if not total:
         return "No importances: no parameter that varied was drawn by enough of the best trials."
     generator = np.random.default_rng(0)
-    dealt = [_evaluate(study, varied, generator.permutation(scores), quantile) for _ in range(_SHUFFLES)]
+    shuffled = [_evaluate(study, varied, generator.permutation(scores), quantile) for _ in range(_SHUFFLES)]
     return Importances(
         shares={name: value / total for name, value in sorted(raw.items(), key=lambda item: -item[1])},
-        chance={name: float(np.quantile([each[name] for each in dealt], 0.95)) / total for name in raw},
+        chance={name: float(np.quantile([each[name] for each in shuffled], 0.95)) / total for name in raw},
         drawn={name: len(values[name]) for name in varied},
         trials=len(scores),
         best=best,
@@ -91,7 +90,13 @@ def importances(sweep: SweepData) -> Importances | str:
 
 
 def importances_figure(found: Importances, heading: str, theme: Theme) -> Figure:
-    """A bar for each parameter, and a mark where chance ends."""
+    """A bar for each parameter, and a mark at what chance explains.
+
+    Args:
+        found: the importances.
+        heading: written above the figure.
+        theme: its colours.
+    """
     names = list(found.shares)
     figure = theme.canvas(7.6, 1.05 + _ROW * len(names), heading)
     axes = figure.add_subplot()
@@ -116,7 +121,7 @@ def importances_figure(found: Importances, heading: str, theme: Theme) -> Figure
     )
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, 1.15 * max(*shares, *limits, 1))
-    axes.set_xlabel("importance in per cent; orange mark: what chance makes of it in 19 of 20 cases")
+    axes.set_xlabel("importance in per cent; orange mark: what chance explains in 19 of 20 cases")
     theme.style_rows(axes)
     return figure
 
@@ -158,14 +163,14 @@ def _evaluate(study: Study, names: list[str], scores: np.ndarray, quantile: floa
 
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
     with _quiet():
-        # It looks for low values.
+        # The evaluator treats low values as the best.
         found: dict[str, float] = evaluator.evaluate(study, names, target=lambda trial: -float(scores[trial.number]))
     return found
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what Optuna logs of every study and warns of few trials, which a report says in its own words."""
+    """Silence Optuna's log of every study and its warnings of few trials; the report says so itself."""
     import optuna
 
     before = optuna.logging.get_verbosity()

@@ -15,7 +15,7 @@ from fgcme.report.sweep.summary import caveats, summarise_sweep
 from fgcme.report.sweep.trials import SweepData, cost_text, value_text
 from fgcme.report.theme import Picture
 
-# Trials that the page shows at once, and all in all; the file of trials has them all.
+# Trials that the page shows at once and at most; trials.csv has all of them.
 _AT_ONCE = 10
 _ROWS = 200
 
@@ -25,9 +25,9 @@ class SweepPictures:
     """The pictures of a sweep.
 
     Attributes:
-        importances: the numbers of that picture, or why there is none.
-        drawn: name of a picture -> it, of those that there are: `history`, `importances`, `coordinates`, `pareto`.
-        missing: name of a picture -> why there is none, of those that there should be.
+        importances: the importances of the parameters, or why there are none.
+        drawn: name (`history`, `importances`, `coordinates` or `pareto`) -> picture.
+        missing: name of a picture that cannot be drawn -> why.
     """
 
     importances: Importances | str
@@ -40,7 +40,7 @@ class SweepPictures:
 
 
 def sweep_pictures(sweep: SweepData) -> SweepPictures:
-    """Make the pictures of a sweep; nothing is drawn yet. It may be of few trials, or of none that went well."""
+    """The pictures of a sweep, even of few or only failed trials; nothing is drawn yet."""
     found = importances(sweep)
     drawn: dict[str, Picture] = {}
     missing: dict[str, str] = {}
@@ -64,14 +64,16 @@ def sweep_pictures(sweep: SweepData) -> SweepPictures:
     return SweepPictures(found, drawn, missing)
 
 
-def sweep_html(sweep: SweepData, pictures: SweepPictures, light: Mapping[str, bytes], commands_train: bool) -> str:
+def sweep_html(
+    sweep: SweepData, pictures: SweepPictures, light: Mapping[str, bytes], has_best_configuration: bool
+) -> str:
     """The page of a sweep.
 
     Args:
-        sweep: what it is of.
-        pictures: of it.
+        sweep: the sweep.
+        pictures: its pictures.
         light: name of a picture -> its PNG for a light ground.
-        commands_train: whether the best configuration lies beside the page.
+        has_best_configuration: whether the best configuration lies beside the page.
     """
     common = common_values(sweep) if sweep.scored else {}
     return render(
@@ -87,7 +89,7 @@ def sweep_html(sweep: SweepData, pictures: SweepPictures, light: Mapping[str, by
         caveats=caveats(sweep),
         common=common,
         seconds=sum(trial.seconds or 0 for trial in sweep.trials),
-        best_kept=commands_train,
+        has_best_configuration=has_best_configuration,
         at_once=_AT_ONCE,
         rows=_ROWS,
     )
@@ -98,8 +100,8 @@ def _history(sweep: SweepData) -> Picture:
         "history",
         partial(history_figure, sweep),
         f"{describe_history(sweep)} ({sweep.label}.)",
-        "Each trial's dev score, in the order in which they began; the line is the best so far. Trials without a score "
-        "stand at the bottom.",
+        "Each trial's dev score, in the order in which trials started; the line is the best so far. Trials without a "
+        "score are at the bottom.",
     )
 
 
@@ -109,8 +111,7 @@ def _importances(sweep: SweepData, found: Importances) -> Picture:
         partial(importances_figure, found, sweep.label),
         f"{describe_importances(found)} ({sweep.label}.)",
         f"Importance for being among the best {found.best} of {found.trials} trials, by PED-ANOVA. Orange marks: what "
-        "a parameter gets in 19 of 20 cases at most when scores are dealt out to the trials at random; bars that do "
-        "not go beyond it are grey.",
+        "a parameter gets at most in 19 of 20 cases when scores are shuffled among the trials; shorter bars are grey.",
     )
 
 
@@ -120,8 +121,8 @@ def _coordinates(sweep: SweepData, found: Importances | str) -> Picture:
         "coordinates",
         partial(coordinates_figure, sweep, order),
         f"{describe_coordinates(sweep, order)} ({sweep.label}.)",
-        "One line a trial, down to its dev score; where several have one choice, the better ones lie further to the "
-        "right." + (" The most important parameters are at the top." if isinstance(found, Importances) else ""),
+        "Each line is a trial, down to its dev score; among trials with the same choice, the better ones are further "
+        "to the right." + (" The most important parameters are at the top." if isinstance(found, Importances) else ""),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a sweep comes to, in a few sentences, and what its scores are not."""
+"""The summary of a sweep in a few sentences, and the caveats of its scores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def caveats(sweep: SweepData) -> list[str]:
         f"{', averaged' if len(sweep.folds) > 1 else ''}, trained once with seed {seed}. No trial has seen a "
         "test part.",
         "The best of many such scores is optimistic by selection, and small differences between good trials are "
-        "noise. The honest number is what fgcme train best.yaml measures: it tests every fold, and tells the result "
+        "noise. The honest number is what fgcme train best.yaml measures: it tests every fold, and gives the result "
         "with and without the speakers by whose dev scores the configuration was chosen.",
     ]
 
@@ -48,9 +48,9 @@ def _own(sweep: SweepData) -> list[str]:
     if own is None or sweep.best is None:
         return []
     if own is sweep.best:
-        return ["That is the experiment as it was: no trial is better."]
+        return ["It has the experiment's own settings: no other trial is better."]
     return [
-        f"The experiment as it was has {percent(score_of(own))} % ({own.name}), "
+        f"The experiment's own settings reach {percent(score_of(own))} % ({own.name}), "
         f"{percent(score_of(sweep.best) - score_of(own))} points less."
     ]
 
@@ -69,7 +69,7 @@ def _front(sweep: SweepData) -> list[str]:
 def _states(sweep: SweepData) -> list[str]:
     sentences = []
     if (waiting := sweep.planned - len(sweep.trials)) > 0:
-        sentences.append(f"{count(waiting, 'trial')} of {sweep.planned} had not begun.")
+        sentences.append(f"{count(waiting, 'trial')} of {sweep.planned} had not started.")
     failed = [trial for trial in sweep.trials if trial.state == "failed"]
     if failed:
         reasons = sorted({trial.reason for trial in failed if trial.reason})
@@ -83,6 +83,6 @@ def _importances(importances: Importances | str) -> str:
         return importances
     beyond = importances.beyond_chance
     if not beyond:
-        return "No parameter decided more than chance would make it seem to."
-    told = [f"{name} ({percent(importances.shares[name])} %)" for name in beyond]
-    return f"What decided beyond chance which trials were good: {listing(told)}."
+        return "No parameter mattered more than chance explains."
+    described = [f"{name} ({percent(importances.shares[name])} %)" for name in beyond]
+    return f"Parameters that mattered beyond chance: {listing(described)}."

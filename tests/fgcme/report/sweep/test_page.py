@@ -56,6 +56,10 @@ def test_every_picture_is_described_and_calls_the_best_optimistic(page: Page) ->
         assert "optimistic by selection" in (image["alt"] or "")
 
 
+def test_a_page_says_what_wa_and_ua_are(page: Page) -> None:
+    assert "WA: accuracy. UA: mean of the classes' recalls, every class counts alike." in page.text
+
+
 def test_every_table_names_the_folds_of_its_dev_scores(page: Page) -> None:
     captions = re.findall(r"<caption>(.*?)</caption>", page.source, re.DOTALL)
     assert all("dev scores of folds 0 and 2" in caption for caption in captions)
@@ -72,7 +76,7 @@ def test_a_page_has_every_trial_with_its_state_and_the_best_configuration(page: 
         assert each.score is None or percent(each.score) in page.text
     for state in made.states:
         assert state in page.text
-    assert f"What {made.best.name} has, with a dev score of" in page.text
+    assert f"Settings of {made.best.name}, with a dev score of" in page.text
     assert "fgcme ablate made" in page.text  # the commands of its origin
     assert "0123456789abcdef" in page.text
 
@@ -109,6 +113,6 @@ def test_a_picture_that_cannot_be_drawn_is_replaced_by_the_reason(
 def test_more_trials_than_fit_a_page_are_in_the_csv_file_only() -> None:
     many = [replace(trial(0, 0.1 + index / 1000), name=f"trial {index}") for index in range(230)]
     page = rendered(sweep(*many))
-    assert "The first 200 trials in the order in which they began" in page.text
+    assert "The first 200 trials in the order in which they started" in page.text
     assert page.source.count('<th scope="row">') <= 10 + 200
     assert "trials.csv has all of them" in page.text

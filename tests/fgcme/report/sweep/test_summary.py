@@ -15,12 +15,14 @@ def said(*trials: object) -> str:
 def test_the_best_trial_is_reported_with_its_score_beside_the_experiment_s() -> None:
     text = said(trial(0, 0.4), trial(1, 0.5, OTHER))
     assert "The best of 2 trials with a score, trial 1, has a dev score of 50.0 % (0.9 WA + 0.1 UA), optimistic" in text
-    assert "The experiment as it was has 40.0 % (trial 0), 10.0 points less." in text
-    assert "38 trials of 40 had not begun." in text
+    assert "The experiment's own settings reach 40.0 % (trial 0), 10.0 points less." in text
+    assert "38 trials of 40 had not started." in text
 
 
 def test_a_sweep_that_does_not_beat_the_experiment_is_reported_as_such() -> None:
-    assert "That is the experiment as it was: no trial is better." in said(trial(0, 0.5), trial(1, 0.4, OTHER))
+    assert "It has the experiment's own settings: no other trial is better." in said(
+        trial(0, 0.5), trial(1, 0.4, OTHER)
+    )
 
 
 def test_a_sweep_without_a_score_is_reported_as_such() -> None:
@@ -36,7 +38,7 @@ def test_failures_are_reported_with_reasons_and_the_front_with_its_cheapest_tria
 
 def test_the_most_important_parameters_are_reported() -> None:
     made = telling()
-    assert "What decided beyond chance which trials were good: model.pooling.kind (" in " ".join(
+    assert "Parameters that mattered beyond chance: model.pooling.kind (" in " ".join(
         summarise_sweep(made, importances(made))
     )
 
