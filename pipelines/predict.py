@@ -121,7 +121,7 @@ def _match_texts(audio: Sequence[Path], texts: Sequence[str]) -> list[str]:
 def _check_folder(audio: Sequence[Path], output: Format, folder: Path | None) -> None:
     if output != "textgrid":
         if folder is not None:
-            raise UserError(f"--output is for --format textgrid only; write a {output} to a file with `>`")
+            raise UserError(f"--output is for --format textgrid only; to save {output} output, redirect it with `>`")
         return
     if folder is None:
         if len(audio) > 1:
