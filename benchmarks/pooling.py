@@ -1,16 +1,15 @@
 """What the ragged model saves: a training step against the masked form of the same model, in time and in memory.
 
-The masked form (`tests/fgcme/model/masked.py`) does as the published code: it pads a batch to its longest utterance,
-convolves all of it, and multiplies a tensor of utterances x words x frames x channels by a mask. Both start from the
-same weights, get the same batches of 32 utterances drawn at random, and must agree in their logits before they are
-timed. A step is forward, backward and Adam; making the batch is not part of it. Repetitions alternate between the two,
-and the fastest of each counts: what else the machine does can only add to a time. Memory is the most that was allocated
-at once beyond what was there before. The last line is JSON.
+The masked form (`tests/fgcme/model/masked.py`) works like the published code: it pads a batch to its longest utterance,
+convolves all of it, and multiplies a tensor of utterances x words x frames x channels by a mask. Both forms have the
+same weights and get the same random batches of 32 utterances; their logits must agree before they are timed. A step is
+forward, backward and Adam, without making the batch. Repetitions alternate between the two, and the fastest of each
+counts, because other work on the machine only adds to a time. Memory is the peak of what a step allocates. The last
+line is JSON.
 
     python benchmarks/pooling.py [--prepared FOLDER] [--repetitions 6] [--threads N]
 
-On a machine that is busy with other things, take `--threads 1`: threads that wait for one another are paused in turn,
-and a step of milliseconds takes seconds.
+On a busy machine, use `--threads 1`: otherwise threads wait for each other, and a step of milliseconds takes seconds.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ class Comparison:
     """The same work in both forms.
 
     Attributes:
-        ragged, masked: milliseconds a batch, the mean over the batches of the fastest repetition of each.
-        ragged_bytes, masked_bytes: the most that the first batch held at once.
+        ragged, masked: milliseconds a batch: the fastest repetition of each, averaged over the batches.
+        ragged_bytes, masked_bytes: peak of memory of the first batch.
     """
 
     ragged: float
@@ -69,23 +68,23 @@ Work = Callable[[], object]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prepared", type=Path, help="RAVDESS as `fgcme prepare` left it; by default spans are drawn")
-    parser.add_argument("--repetitions", type=int, default=6, help="of a batch; a third for IEMOCAP's shape")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU; by default all")
+    parser.add_argument("--prepared", type=Path, help="folder of a prepared RAVDESS; by default utterances are random")
+    parser.add_argument("--repetitions", type=int, default=6, help="of each batch; a third of them for IEMOCAP's shape")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads; by default all")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     generator = np.random.default_rng(0)
     if arguments.prepared is not None:
         ravdess, vocabulary_size = read(arguments.prepared)
-        origin = f"RAVDESS, {len(ravdess)} utterances, read"
+        origin = f"RAVDESS, {len(ravdess)} utterances"
     else:
         ravdess, vocabulary_size = [draw_like_ravdess(generator) for _ in range(256)], 12
-        origin = "shaped like RAVDESS, drawn"
+        origin = "shaped like RAVDESS, random"
     iemocap = [draw_like_iemocap(generator) for _ in range(256)]
     torch.manual_seed(0)
     corpora = {
         origin: compare(batches(ravdess, 4, generator), vocabulary_size, arguments.repetitions),
-        "shaped like IEMOCAP, drawn": compare(batches(iemocap, 3, generator), 3000, -(-arguments.repetitions // 3)),
+        "shaped like IEMOCAP, random": compare(batches(iemocap, 3, generator), 3000, -(-arguments.repetitions // 3)),
     }
     report(corpora)
 
@@ -103,15 +102,15 @@ def read(folder: Path) -> tuple[list[Utterance], int]:
 
 
 def draw_like_ravdess(generator: np.random.Generator) -> Utterance:
-    """Six words on end within 1.6 to 2 s, and about a second of silence before and after."""
+    """Six words without pauses in 1.6 to 2 s, with about a second of silence before and after."""
     silence, speech = generator.integers(80, 110, 2), generator.integers(160, 200)
     edges = np.concatenate([[0], np.sort(generator.choice(np.arange(10, speech - 10), 5, replace=False)), [speech]])
     return draw(generator, int(silence.sum() + speech), silence[0] + edges[:-1], silence[0] + edges[1:], 12)
 
 
 def draw_like_iemocap(generator: np.random.Generator) -> Utterance:
-    """450 frames on average and 2,000 at most, a word for every 35, a pause at every fourth."""
-    # Log-normal with a deviation of 0.7 means.
+    """450 frames on average and 2,000 at most, a word for every 35 frames, a pause before every fourth word."""
+    # Log-normal, with a deviation of 0.7 times the mean.
     spread = np.sqrt(np.log(1 + 0.7**2))
     frame_count = int(np.clip(generator.lognormal(np.log(450) - spread**2 / 2, spread), 60, 2000))
     words = max(1, round(frame_count / 35))
@@ -124,20 +123,20 @@ def draw_like_iemocap(generator: np.random.Generator) -> Utterance:
 def draw(
     generator: np.random.Generator, frame_count: int, begin: np.ndarray, end: np.ndarray, vocabulary_size: int
 ) -> Utterance:
-    """An utterance of given spans, whatever it says."""
+    """An utterance with given spans, random frames and random words."""
     frames = generator.normal(size=(frame_count, BINS)).astype(np.float32)
     words = generator.integers(2, vocabulary_size, len(begin))
     return Utterance(frames, begin, end, words, int(generator.integers(CLASSES)))
 
 
 def batches(utterances: Sequence[Utterance], count: int, generator: np.random.Generator) -> list[list[Utterance]]:
-    """Some batches of utterances drawn at random."""
+    """`count` random batches."""
     order = generator.permutation(len(utterances))[: count * BATCH_SIZE].reshape(count, BATCH_SIZE)
     return [[utterances[index] for index in rows] for rows in order]
 
 
 def compare(groups: Sequence[Sequence[Utterance]], vocabulary_size: int, repetitions: int) -> dict[str, Comparison]:
-    """The whole step, and two of its parts forward and backward."""
+    """Compare the whole step, and the encoder and the pooling forward and backward."""
     model = build_model(ModelSettings(), BINS, vocabulary_size, CLASSES).to(DEVICE)
     works = [works_of(model, MaskedExcitement(copy.deepcopy(model)), group) for group in groups]
     return {name: measure([batch[name] for batch in works], repetitions) for name in works[0]}
@@ -146,12 +145,12 @@ def compare(groups: Sequence[Sequence[Utterance]], vocabulary_size: int, repetit
 def works_of(
     model: Network, masked_model: MaskedExcitement, group: Sequence[Utterance]
 ) -> dict[str, tuple[Work, Work]]:
-    """What is measured on one batch, ragged and masked."""
+    """The work to measure on one batch, in both forms."""
     listening = cast("SpanPooling", cast("FineGrainedExcitement", model.core).acoustic)
     encoder, pooling = listening.encoder, listening.pooling
     masked_encoder = masked_model.span_pooling.encoder
-    how = scheme_of(ModelSettings())
-    batch, masked_batch = ragged_batch(group, how).to(DEVICE), padded_batch(group, how.lookahead).to(DEVICE)
+    scheme = scheme_of(ModelSettings())
+    batch, masked_batch = ragged_batch(group, scheme).to(DEVICE), padded_batch(group, scheme.lookahead).to(DEVICE)
     with torch.no_grad():
         torch.testing.assert_close(model(batch).logits, masked_model(masked_batch), rtol=1e-3, atol=1e-4)
         hidden, masked_hidden = encoder(batch.frames), masked_model.encode(masked_batch)
@@ -168,12 +167,12 @@ def works_of(
             training_step(masked_model, lambda: masked_model(masked_batch), masked_batch.labels),
         ),
         "encoder": (
-            there_and_back(lambda: encoder(batch.frames), weights),
-            there_and_back(lambda: masked_model.encode(masked_batch), masked_weights),
+            forward_backward(lambda: encoder(batch.frames), weights),
+            forward_backward(lambda: masked_model.encode(masked_batch), masked_weights),
         ),
         "pooling": (
-            there_and_back(lambda: pooling(hidden, batch.reads, batch.spans), [hidden]),
-            there_and_back(pool_masked, [masked_hidden]),
+            forward_backward(lambda: pooling(hidden, batch.reads, batch.spans), [hidden]),
+            forward_backward(pool_masked, [masked_hidden]),
         ),
     }
 
@@ -190,15 +189,15 @@ def training_step(model: nn.Module, logits: Callable[[], Tensor], labels: Tensor
     return step
 
 
-def there_and_back(forward: Callable[[], Tensor], inputs: Sequence[Tensor]) -> Work:
-    """Forward, and backward to some inputs."""
+def forward_backward(forward: Callable[[], Tensor], inputs: Sequence[Tensor]) -> Work:
+    """Forward, and backward to the gradients of some inputs."""
     gradient = torch.ones_like(forward())
     return lambda: torch.autograd.grad(forward(), inputs, gradient)
 
 
 def measure(works: Sequence[tuple[Work, Work]], repetitions: int) -> Comparison:
-    """Time both forms in turn, batch after batch, once they are warm and their memory is known."""
-    ragged_bytes, masked_bytes = (most_allocated(work) for work in works[0])
+    """Measure the memory of both forms, which also warms them up, then their times in turn."""
+    ragged_bytes, masked_bytes = (peak_bytes(work) for work in works[0])
     # [repetitions, batches, 2]
     times = np.array([[[milliseconds(work) for work in pair] for pair in works] for _ in range(repetitions)])
     ragged_ms, masked_ms = times.min(0).mean(0).tolist()
@@ -206,7 +205,7 @@ def measure(works: Sequence[tuple[Work, Work]], repetitions: int) -> Comparison:
 
 
 def milliseconds(work: Work) -> float:
-    """How long some work takes, on the GPU if there is one."""
+    """How long some work takes, until the GPU has finished."""
     wait()
     began = time.perf_counter()
     work()
@@ -219,9 +218,9 @@ def wait() -> None:
         torch.cuda.synchronize()
 
 
-def most_allocated(work: Work) -> int:
-    """Bytes that some work had allocated at once, beyond what was there before."""
-    # The first time, buffers are made that stay: gradients, the optimiser's moments.
+def peak_bytes(work: Work) -> int:
+    """Peak of the bytes that some work allocates."""
+    # The first call also makes lasting buffers: gradients, the optimiser's moments.
     work()
     if DEVICE.type == "cuda":
         before = torch.cuda.memory_allocated()
@@ -237,7 +236,7 @@ def most_allocated(work: Work) -> int:
 
 
 def report(corpora: dict[str, dict[str, Comparison]]) -> None:
-    """Print a table for people, and as the last line JSON for programs."""
+    """Print a table, and JSON as the last line."""
     where = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"{torch.get_num_threads()} CPU thread(s)"
     table = Table(title=f"ragged against masked, batches of {BATCH_SIZE}, {where}")
     headings = ("", "ragged ms", "masked ms", "speed-up", "ragged MB", "masked MB", "memory ratio")
@@ -261,7 +260,6 @@ def report(corpora: dict[str, dict[str, Comparison]]) -> None:
     result = {
         "ravdess_step_speedup": round(ravdess["training step"].speedup, 2),
         "iemocap_step_speedup": round(iemocap["training step"].speedup, 2),
-        # The larger of the two.
         "pooling_memory_ratio": round(
             max(rows["pooling"].ragged_bytes / rows["pooling"].masked_bytes for rows in corpora.values()), 4
         ),

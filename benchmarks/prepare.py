@@ -1,8 +1,8 @@
-"""What Ray Data costs: preparing a corpus through the pipeline against a plain pool of two processes.
+"""What Ray Data costs: preparing a corpus through the pipeline and through a plain pool of two processes.
 
-Both sides list the corpus, run the same function on the same blocks and write the same Parquet, on two CPUs. Ray and
-the pool are started, and their workers have everything imported, before the clock runs. Rounds alternate between the
-two, each into an empty folder; the last line is JSON, with the ratio of the medians.
+Both list the corpus, call the same function on the same blocks and write the same Parquet, on two CPUs. Ray and the
+pool have started, and their workers have imported everything, before the clock runs. Rounds alternate between the two,
+each into an empty folder. The last line is JSON, with the ratio of the medians.
 
     python benchmarks/prepare.py [--root RAVDESS] [--limit 480] [--rounds 3]
 """
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def describe(root: str | None, limit: int | None, work: Path) -> Experiment:
-    """The experiment to prepare: RAVDESS, of which a limit takes every n-th utterance, or the demo corpus."""
+    """The experiment to prepare: RAVDESS, or every n-th utterance of it under a limit, or the demo corpus."""
     corpus: dict[str, object] = {"kind": "demo"} | ({"utterances": limit} if limit else {})
     if root is not None:
         corpus = {"kind": "ravdess", "root": root}
@@ -66,16 +66,16 @@ def describe(root: str | None, limit: int | None, work: Path) -> Experiment:
 
 
 def measure(experiment: Experiment, rounds: int) -> tuple[list[float], list[float], int]:
-    """Seconds of every round, through Ray and through the pool, and how many utterances each round prepared."""
+    """Seconds of every round, through Ray and through the pool, and utterances of a round."""
     with ray_session(), multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         require_capacity(PROCESSES, 0, "this benchmark")
         by_ray, by_pool = [], []
         for number in range(rounds + 1):
             seconds, utterances = prepare_with_ray(experiment)
-            pool_seconds, by_the_pool = prepare_with_pool(experiment, pool)
-            if utterances != by_the_pool:
-                raise SystemExit(f"Ray prepared {utterances} utterances and the pool {by_the_pool}")
-            # The first round starts and warms the workers.
+            pool_seconds, pool_utterances = prepare_with_pool(experiment, pool)
+            if utterances != pool_utterances:
+                raise SystemExit(f"Ray prepared {utterances} utterances and the pool {pool_utterances}")
+            # The first round only warms up the workers.
             if number:
                 by_ray.append(seconds)
                 by_pool.append(pool_seconds)
@@ -83,7 +83,7 @@ def measure(experiment: Experiment, rounds: int) -> tuple[list[float], list[floa
 
 
 def prepare_with_ray(experiment: Experiment) -> tuple[float, int]:
-    """The pipeline, as `fgcme prepare` runs it."""
+    """Seconds and utterances of the pipeline, as `fgcme prepare` runs it."""
     shutil.rmtree(prepared_folder(experiment), ignore_errors=True)
     began = time.perf_counter()
     summary = prepare.run(experiment, verbose=False)
@@ -91,7 +91,7 @@ def prepare_with_ray(experiment: Experiment) -> tuple[float, int]:
 
 
 def prepare_with_pool(experiment: Experiment, pool: Pool) -> tuple[float, int]:
-    """The least that does the same work: list, hand blocks out, write parts."""
+    """Seconds and utterances of the least code that does the same: list, hand blocks out, write parts."""
     folder = Path(experiment.storage.path) / "pool"
     shutil.rmtree(folder, ignore_errors=True)
     began = time.perf_counter()
@@ -105,7 +105,7 @@ def prepare_with_pool(experiment: Experiment, pool: Pool) -> tuple[float, int]:
 
 
 def report(by_ray: list[float], by_pool: list[float], utterances: int) -> None:
-    """Print a table for people, and as the last line JSON for programs."""
+    """Print a table, and JSON as the last line."""
     table = Table(title=f"preparing {utterances} utterances with {PROCESSES} processes, seconds")
     for heading in ("round", "Ray Data", "pool", "ratio"):
         table.add_column(heading, justify="right")

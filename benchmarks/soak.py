@@ -1,10 +1,9 @@
-"""A sweep whose driver is killed at random moments, round after round, and gone on with: what is lost or repeated?
+"""Sweeps whose driver is killed at random moments and resumed: is anything lost or repeated?
 
-Each round starts a small sweep, kills its driver and all that it started with SIGKILL at a random moment after the
-process began, resumes it, kills it again or not, and completes it. A driver that was killed before there was a sweep
-leaves nothing to resume, and is started anew. Then the trials are counted: every one has ended exactly once, MLflow
-shows no run RUNNING, of no sweep, and none twice, every epoch of a trial is there once, and one trial at a time
-proposed what an undisturbed sweep with the same seed proposes. Prints a line for each round; the last line is JSON.
+Each round starts a small sweep, kills its driver with all its processes by SIGKILL at a random moment, resumes it,
+perhaps kills it again, and completes it. A driver that was killed before its sweep began is started anew. The outcome
+must be that of an undisturbed sweep with the same seed: every trial ended once, with the same settings and every epoch
+once, and MLflow shows no run as RUNNING. Prints a line for each round; the last line is JSON.
 
     python benchmarks/soak.py [--rounds 20] [--seed 0]
 """
@@ -53,11 +52,11 @@ def main() -> None:
         undisturbed = outcome()
         passed = kills = 0
         for number in range(arguments.rounds):
-            storage, said = f"round-{number}", []
+            storage, story = f"round-{number}", []
             for resumed in range(moments.randint(1, 2)):
                 killed, after = run(storage, resumed > 0, kill_after=moments.uniform(0, length))
                 kills += killed
-                said.append(f"killed after {after:.1f} s" if killed else f"ended after {after:.1f} s")
+                story.append(f"killed after {after:.1f} s" if killed else f"ended after {after:.1f} s")
                 if not killed:
                     break
             if killed:
@@ -65,13 +64,13 @@ def main() -> None:
             same = outcome() == undisturbed
             passed += same
             verdict = "as undisturbed" if same else f"DIFFERS: {outcome()} instead of {undisturbed}"
-            print(f"round {number}: {', '.join(said)}: {verdict}", flush=True)
+            print(f"round {number}: {', '.join(story)}: {verdict}", flush=True)
     print(json.dumps({"rounds": arguments.rounds, "kills": kills, "passed": passed}))
     sys.exit(passed < arguments.rounds)
 
 
 def corpus(folder: Path) -> None:
-    """A small prepared corpus, and an experiment on it, one trial at a time."""
+    """Write a small prepared corpus, and an experiment on it with one trial at a time."""
     from tests import small_corpus
 
     small_corpus.write(folder, each=16)
@@ -86,7 +85,13 @@ def corpus(folder: Path) -> None:
 
 
 def run(storage: str, resume: bool = False, kill_after: float = math.inf) -> tuple[bool, float]:
-    """A sweep's driver, with a storage folder: whether it was killed, and how many seconds after it was started."""
+    """Run a sweep's driver; returns whether it was killed, and how many seconds it ran.
+
+    Args:
+        storage: its storage folder.
+        resume: whether to resume the sweep there.
+        kill_after: seconds.
+    """
     command = [sys.executable, "-u", "-m", "pipelines.cli", "tune", "small.yaml", "--space", "space.yaml"]
     command += [f"storage.path={storage}", *["--resume"] * resume]
     with Path("driver.log").open("w") as log:
@@ -95,22 +100,22 @@ def run(storage: str, resume: bool = False, kill_after: float = math.inf) -> tup
         try:
             status = driver.wait(timeout=None if math.isinf(kill_after) else kill_after)
         except subprocess.TimeoutExpired:
-            everything = psutil.Process(driver.pid)
-            for process in [*everything.children(recursive=True), everything]:
+            process_of_driver = psutil.Process(driver.pid)
+            for process in [*process_of_driver.children(recursive=True), process_of_driver]:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
             driver.wait()
             return True, kill_after
-    said = Path("driver.log").read_text()
-    if resume and "no sweep to resume" in said:
+    output = Path("driver.log").read_text()
+    if resume and "no sweep to resume" in output:
         return run(storage, kill_after=kill_after)
     if status:
-        sys.exit(said)
+        sys.exit(output)
     return False, time.monotonic() - started
 
 
 def outcome() -> dict[str, Any]:
-    """What the latest sweep and its trials came to, times apart, and how many runs are left RUNNING, of any sweep."""
+    """Status, settings and history of the latest sweep's trials, and the number of RUNNING runs of any sweep."""
     from fgcme.tracking import Tracker
 
     tracker = Tracker(f"sqlite:///{Path('mlflow.db').absolute()}")

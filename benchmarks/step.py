@@ -1,14 +1,13 @@
-"""Where the time of a training step goes, part by part, and how far each part is from what the machine could do.
+"""Where the time of a training step goes, part by part, and how close each part comes to this machine's limits.
 
-Each part of the default model is run by itself, forward and backward, on the same batch as the whole step. Its *floor*
-is what its multiplications would take at the speed of one large matrix product here, or its reads and writes at the
-speed of one large copy, whichever is longer: the same arithmetic can hardly be faster here, but what stays in a cache.
-*Gap* is the time over the floor. What a step takes beyond its parts is the cost of joining them. The fastest of the
-repetitions counts. The last line is JSON.
+Each part of the default model runs by itself, forward and backward, on the same batch as the whole step. Its *floor* is
+the time of its multiplications at the speed of one large matrix product, or of its reads and writes at the speed of one
+large copy, whichever is longer; only what stays in a cache can be faster. *Gap* is the time divided by the floor. The
+time of a step beyond its parts is the cost of joining them. The fastest repetition counts. The last line is JSON.
 
     python benchmarks/step.py [--batch-size 32] [--shape ravdess] [--precision float32] [--repetitions 20] [--threads N]
 
-On a GPU a part that is launched by itself costs at least its launches; the whole step overlaps them.
+On a GPU, a part by itself takes at least the time of its kernel launches; the whole step overlaps them.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pooling import BINS, CLASSES, DEVICE, draw_like_iemocap, draw_like_ravdess, milliseconds, there_and_back
+from pooling import BINS, CLASSES, DEVICE, draw_like_iemocap, draw_like_ravdess, forward_backward, milliseconds
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -39,9 +38,9 @@ class Part:
     """A part of a step.
 
     Attributes:
-        work: does it once.
-        moved: bytes that it must read and write at least.
-        forward: the forward half of it, if it has one.
+        work: runs the part once.
+        moved: bytes that it reads and writes at least.
+        forward: its forward half, if it has one.
     """
 
     work: Callable[[], object]
@@ -55,7 +54,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="ravdess")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--repetitions", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU; by default all")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads; by default all")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     dtype = getattr(torch, arguments.precision)
@@ -67,7 +66,7 @@ def main() -> None:
 
 
 def parts_of_a_step(shape: str, batch_size: int) -> dict[str, Part]:
-    """The whole step first, then what it consists of."""
+    """The whole step, then its parts."""
     draw, vocabulary_size = SHAPES[shape]
     generator = np.random.default_rng(0)
     utterances = [draw(generator) for _ in range(batch_size)]
@@ -75,13 +74,13 @@ def parts_of_a_step(shape: str, batch_size: int) -> dict[str, Part]:
     torch.manual_seed(0)
     network = build_model(settings, BINS, vocabulary_size, CLASSES).to(DEVICE)
     optimiser = torch.optim.Adam(network.parameters(), lr=5e-4, fused=True)
-    read = scheme_of(settings)
-    planned = [layout_frames(read, utterance.begin, utterance.end, len(utterance.frames)) for utterance in utterances]
+    scheme = scheme_of(settings)
+    layouts = [layout_frames(scheme, utterance.begin, utterance.end, len(utterance.frames)) for utterance in utterances]
 
     def make_batch() -> Batch:
         words, labels = [utterance.words for utterance in utterances], [utterance.label for utterance in utterances]
         frames = [utterance.frames for utterance in utterances]
-        return collate(frames, planned, words, labels, read.lookahead + 1).to(DEVICE)
+        return collate(frames, layouts, words, labels, scheme.lookahead + 1).to(DEVICE)
 
     batch, core = make_batch(), network.core
 
@@ -111,26 +110,28 @@ def parts_of_a_step(shape: str, batch_size: int) -> dict[str, Part]:
     def classify() -> Tensor:
         return functional.cross_entropy(core.classify(core.readout(sequence, utterance_ranges)), batch.labels)
 
-    def trained(*modules: torch.nn.Module) -> list[Tensor]:
+    def weights_of(*modules: torch.nn.Module) -> list[Tensor]:
         return [parameter for module in modules for parameter in module.parameters()]
 
     def part(forward: Callable[[], Tensor], weights: Sequence[Tensor], inputs: Sequence[Tensor], reads: Tensor) -> Part:
-        # Read once forward; read again backward, where a gradient of the same size is written.
+        # Weights and inputs are read forward and backward, and their gradients are written.
         moved = 3 * sum(size(tensor) for tensor in (*weights, *inputs)) + size(reads) + 2 * size(forward())
-        return Part(there_and_back(forward, [*weights, *inputs]), moved, forward)
+        return Part(forward_backward(forward, [*weights, *inputs]), moved, forward)
 
     nothing = torch.empty(0)
     weights = sum(size(parameter) for parameter in network.parameters())
     whole = Part(step, 0)
-    excitement = trained(core.excite_semantic, core.excite_acoustic)
+    excitement = weights_of(core.excite_semantic, core.excite_acoustic)
     return {
         "whole step": whole,
-        "acoustic encoder": part(lambda: core.acoustic.encoder(frames), trained(core.acoustic.encoder), [], frames),
+        "acoustic encoder": part(lambda: core.acoustic.encoder(frames), weights_of(core.acoustic.encoder), [], frames),
         "pooling": part(lambda: core.acoustic.pooling(hidden, batch.reads, batch.spans), [], [hidden], nothing),
-        "semantic encoder": part(lambda: core.semantic(batch), trained(core.semantic), [], nothing),
+        "semantic encoder": part(lambda: core.semantic(batch), weights_of(core.semantic), [], nothing),
         "excitement": part(excite, excitement, [words, sounds], nothing),
-        "word LSTM": part(lambda: core.sequence(joined, batch.word_counts), trained(core.sequence), [joined], nothing),
-        "readout, classifier, loss": part(classify, trained(core.classify), [sequence], nothing),
+        "word LSTM": part(
+            lambda: core.sequence(joined, batch.word_counts), weights_of(core.sequence), [joined], nothing
+        ),
+        "readout, classifier, loss": part(classify, weights_of(core.classify), [sequence], nothing),
         # Weight, gradient and two moments are read; weight and moments are written.
         "Adam": Part(optimiser.step, 7 * weights),
         "making the batch (beside the step)": Part(make_batch, 2 * size(batch.frames)),
@@ -143,14 +144,14 @@ def size(tensor: Tensor) -> int:
 
 
 def fastest(work: Callable[[], object], repetitions: int) -> float:
-    """Milliseconds of the fastest of several repetitions, once warm."""
+    """Milliseconds of the fastest repetition, after three to warm up."""
     for _ in range(3):
         work()
     return min(milliseconds(work) for _ in range(repetitions))
 
 
 def floors_of(parts: dict[str, Part], dtype: torch.dtype, repetitions: int) -> dict[str, float]:
-    """Milliseconds that each part takes at least here; the whole step's is the sum of its parts'."""
+    """The floor of each part in milliseconds; the whole step's is the sum of its parts'."""
     order = 4096 if DEVICE.type == "cuda" else 1024
     matrix = torch.randn(order, order, device=DEVICE, dtype=dtype)
     multiplied = 2 * order**3 / fastest(lambda: matrix @ matrix, repetitions)  # a millisecond
@@ -165,8 +166,8 @@ def floors_of(parts: dict[str, Part], dtype: torch.dtype, repetitions: int) -> d
 
 
 def operations(part: Part) -> int:
-    """Floating-point operations of the matrix products of a part, there and back."""
-    # oneDNN runs an LSTM as one operation, in which nothing is counted.
+    """Floating-point operations of the matrix products of a part, forward and backward."""
+    # oneDNN runs an LSTM as one operation, which the counter does not know.
     with FlopCounterMode(display=False) as counter, torch.backends.mkldnn.flags(enabled=False):
         if part.forward is not None:
             torch.autograd.backward(part.forward().sum())
@@ -174,7 +175,7 @@ def operations(part: Part) -> int:
 
 
 def report(times: dict[str, float], floors: dict[str, float], arguments: argparse.Namespace) -> None:
-    """Print a table for people, and as the last line JSON for programs."""
+    """Print a table, and JSON as the last line."""
     where = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"{torch.get_num_threads()} CPU thread(s)"
     table = Table(
         title=f"a training step: {arguments.batch_size} utterances like {arguments.shape}, "

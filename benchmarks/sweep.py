@@ -1,10 +1,10 @@
-"""How busy a sweep keeps its machine: the share of the slots' time that goes into training, not into waiting.
+"""How busy a sweep keeps its machine: the share of its slots' time that is spent in training.
 
-Prepares the demo corpus, then runs a sweep of short trials and, beside it, a plain loop that starts `fgcme train` for
-one fold after the other, as one would without this platform. *Busy* is the time inside training and evaluation, summed
-over the trials, over slots x wall time: of the sweep from when Ray is up to the end of the last trial, of the loop
-from its start to its end. *First step* is the time from the proposal of a configuration to the first step of its
-training, of the trials that found a warm process. The last line is JSON.
+Prepares the demo corpus, runs a sweep of short trials, then a plain loop that starts `fgcme train` for one fold after
+the other, as without a sweep. *Busy* is the time inside training and evaluation, summed over the trials, divided by
+slots x wall time: of the sweep from when Ray is up to the end of the last trial, of the loop from start to end. *First
+step* is the time from the proposal of a configuration to the first step of its training, for trials that found a warm
+process. The last line is JSON.
 
     python benchmarks/sweep.py [--trials 32] [--epochs 8] [--trainings 4]
 """
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--trainings", type=int, default=4, help="of the plain loop")
     arguments = parser.parse_args()
-    # One thread a slot, here and in whatever is started.
+    # One thread a slot, in this process and all others.
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def sweep(trials: int, epochs: int) -> dict[str, float]:
-    """Busy slots and first steps of a sweep in this process."""
+    """The figures of a sweep that this process drives."""
     from fgcme.experiment import load_experiment
     from fgcme.tracking import Tracker
     from pipelines import tune
@@ -65,7 +65,7 @@ def sweep(trials: int, epochs: int) -> dict[str, float]:
     children = tracker.child_runs(run.info.run_id)
     wall = (max(child.info.end_time for child in children) - run.info.start_time) / 1000
     trained = sum(seconds for child in children for _, seconds in tracker.metric_history(child.info.run_id, "seconds"))
-    # In the order in which they began: the first in each slot waited for its process to start.
+    # In the order of their start: the first in each slot waited for its process.
     first_steps = [child.data.metrics["seconds_to_first_step"] for child in children]
     return {
         "slots": slots,
@@ -78,7 +78,7 @@ def sweep(trials: int, epochs: int) -> dict[str, float]:
 
 
 def loop(trainings: int, epochs: int) -> dict[str, float]:
-    """Busy time of one `fgcme train` after the other."""
+    """The figures of one `fgcme train` after the other."""
     from fgcme.tracking import Tracker
 
     started = time.monotonic()
@@ -93,7 +93,7 @@ def loop(trainings: int, epochs: int) -> dict[str, float]:
 
 
 def fgcme(*arguments: str) -> None:
-    """Run the program; what it says is shown if it fails."""
+    """Run `fgcme`; print its output if it fails."""
     done = subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments], capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
