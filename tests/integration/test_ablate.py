@@ -228,7 +228,7 @@ def kill_the_worker(runs: Path, state: str) -> None:
         process.kill()
 
 
-def test_what_cannot_be_resumed_is_refused(place: Place, undisturbed: Undisturbed, tmp_path: Path) -> None:
+def test_an_ablation_that_cannot_be_resumed_is_refused(place: Place, undisturbed: Undisturbed, tmp_path: Path) -> None:
     space = place.space(TWO)
     with pytest.raises(UserError, match="no ablation to resume; start one without --resume"):
         ablate.run(place.experiment("none"), space, resume=True)

@@ -147,7 +147,7 @@ def test_the_files_beside_the_page_repeat_the_ablation(made: Reported) -> None:
     assert made.experiment.storage.path not in (made.page.parent / "experiment.yaml").read_text()
 
 
-def test_a_cross_validation_has_a_report_of_its_own_and_needs_no_corpus_for_it(
+def test_a_cross_validation_is_reported_without_its_corpus(
     made: Reported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     protocol = made.experiment.protocol.model_copy(update={"tuned_on": ["s0", "s1"]})
@@ -180,7 +180,7 @@ def test_a_cross_validation_has_a_report_of_its_own_and_needs_no_corpus_for_it(
 
 
 @pytest.mark.skipif(browser.program() is None, reason="no Chromium here")
-def test_a_browser_shows_pages_whole_on_a_desk_and_on_a_phone(made: Reported, tmp_path: Path) -> None:
+def test_pages_fit_the_browsers_of_a_desktop_and_a_phone(made: Reported, tmp_path: Path) -> None:
     trials = [replace(some(number), cost=float(100 + number)) for number in range(12)]
     sweep, _ = record(made.tracker, tmp_path, trials, cost="parameters")
     of_sweep = report.report(sweep, tmp_path / "report", made.tracker.uri)

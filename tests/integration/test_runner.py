@@ -61,7 +61,7 @@ def test_a_training_that_runs_out_of_memory_is_started_three_times_and_no_more(
 
 
 @on_ray
-def test_a_training_that_loses_its_process_resumes_and_gives_what_it_would_have_given(
+def test_a_training_that_loses_its_process_ends_like_an_uninterrupted_one(
     experiment: Make, tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = train.run(experiment(training=LONG, storage={"path": str(tmp_path / "undisturbed")}), folds=[0])
@@ -124,7 +124,7 @@ def test_a_training_whose_state_cannot_be_read_starts_over_and_says_so(
 
 
 @on_ray
-def test_runs_that_somebody_deletes_stop_no_training(
+def test_a_training_continues_when_its_run_is_deleted(
     experiment: Make, tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ThreadPoolExecutor() as threads:
@@ -143,7 +143,7 @@ def test_runs_that_somebody_deletes_stop_no_training(
 
 
 @on_ray
-def test_what_the_cluster_lacks_is_refused_before_any_run_or_folder_is_made(
+def test_more_than_the_cluster_has_is_refused_before_any_run_or_folder_is_made(
     experiment: Make, tracker: Tracker, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="one training needs 1000 CPUs at once"):

@@ -36,7 +36,7 @@ def test_a_cluster_that_does_not_answer_is_refused_at_once_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_what_the_cluster_can_never_give_is_refused_in_one_line(ray_session: None) -> None:
+def test_more_than_the_cluster_has_is_refused_in_one_line(ray_session: None) -> None:
     cluster.require_capacity(cluster.cluster_resources()["CPU"], 0, "training")
     with pytest.raises(
         UserError, match=r"training with 9 workers needs 10000 CPUs at once and Ray has \d+: ask for less"
@@ -68,7 +68,7 @@ def test_nothing_listens_beyond_this_machine(ray_session: None) -> None:
     assert listening <= {"127.0.0.1", "::1"}
 
 
-def test_another_ray_on_this_machine_need_not_wait_for_a_port_of_ours(ray_session: None) -> None:
+def test_ray_s_agent_listens_on_another_port_than_its_default(ray_session: None) -> None:
     from ray._private import ray_constants
     from ray._private.worker import global_worker
 

@@ -77,7 +77,7 @@ def run_with_file(storage: Path, name: str) -> str | None:
     return found[0].parents[1].name if found else None
 
 
-def test_a_cross_validation_leaves_its_whole_record(tracker: Tracker, undisturbed: str, tmp_path: Path) -> None:
+def test_a_cross_validation_is_recorded_completely(tracker: Tracker, undisturbed: str, tmp_path: Path) -> None:
     run = undisturbed
     parent = tracker.find_run(run)
     children = tracker.child_runs(run)

@@ -34,7 +34,7 @@ def test_frames_are_views_of_one_mapped_file(folder: Path) -> None:
     assert not frames.flags.writeable
 
 
-def test_a_changed_corpus_is_mapped_anew(tmp_path: Path) -> None:
+def test_a_changed_corpus_is_mapped_again(tmp_path: Path) -> None:
     folder = small_corpus.write(tmp_path / "corpus", seed=0)
     before = SpeechCorpus(folder).frames(0).copy()
     for part in (folder / "utterances").iterdir():

@@ -25,5 +25,5 @@ def test_the_published_score_weighs_wa_nine_times() -> None:
     assert score({"wa": 0.5, "ua": 1.0}, "wa") == 0.5
 
 
-def test_no_utterances_measure_zero() -> None:
+def test_metrics_without_utterances_are_zero() -> None:
     assert measure(np.zeros((3, 3), int)) == {"wa": 0.0, "ua": 0.0, "macro_f1": 0.0}

@@ -66,7 +66,7 @@ def test_metrics_follow_from_the_seed(corpus: SpeechCorpus) -> None:
     assert first != other
 
 
-def test_a_resumed_training_repeats_an_undisturbed_one(corpus: SpeechCorpus) -> None:
+def test_a_resumed_training_repeats_an_uninterrupted_one(corpus: SpeechCorpus) -> None:
     experiment = small_corpus.experiment(
         training={"epochs": 4, "schedule": "cosine"}, model={"fusion": {"hidden": 8, "dropout": 0.2}}
     )

@@ -119,7 +119,7 @@ def test_ctc_uses_word_logits_alone() -> None:
 
 
 @pytest.mark.parametrize("kind", ["cross_entropy", "focal"])
-def test_the_losses_of_several_decisions_are_added(kind: Any) -> None:
+def test_the_losses_of_all_modality_logits_are_added(kind: Any) -> None:
     decisions = random_logits(3, CLASSES, seed=1), random_logits(3, CLASSES, seed=2)
     together = utterance_losses(Output(random_logits(3, CLASSES), modality_logits=decisions), batch(), kind, WEIGHTS)
     apart = [utterance_losses(Output(logits), batch(), kind, WEIGHTS) for logits in decisions]

@@ -73,7 +73,7 @@ def test_only_a_failure_that_a_restart_would_repeat_is_permanent(error: Exceptio
     assert found is None if reason is None else str(found).startswith(reason)
 
 
-def test_a_lost_node_is_told_from_a_lost_process() -> None:
+def test_a_lost_node_is_distinguished_from_a_lost_process() -> None:
     assert failure.process_died(NodeDiedError("")) and failure.node_died(NodeDiedError(""))
     assert failure.process_died(WorkerCrashedError()) and not failure.node_died(WorkerCrashedError())
     assert not failure.process_died(ValueError("odd"))
