@@ -31,7 +31,7 @@ class RecordedSweep:
 
     Attributes:
         sweep: its trials.
-        repetition: what repeats it; with its best configuration if that is written already.
+        repetition: the commands and files that repeat it, with its best configuration if there is one already.
     """
 
     sweep: SweepData
@@ -93,7 +93,7 @@ def write_sweep(folder: Path, recorded: RecordedSweep) -> None:
 
 
 def _draw(folder: Path, sweep: SweepData) -> tuple[SweepPictures, dict[str, bytes]]:
-    """Write the table of trials and the figures, and say which of them there are none of."""
+    """Write the table of trials and the figures, and print why a figure cannot be drawn."""
     made = sweep_pictures(sweep)
     light = {picture.name: to_png(picture, LIGHT) for picture in made}
     (folder / "figures").mkdir()
@@ -106,15 +106,15 @@ def _draw(folder: Path, sweep: SweepData) -> tuple[SweepPictures, dict[str, byte
 
 
 def _trials(sweep: SweepData, tracker: Tracker, run: Run) -> list[Trial]:
-    """The trials of a sweep, in the order in which they began."""
+    """The trials of a sweep, in the order in which they started."""
     children = [child for child in tracker.child_runs(run.info.run_id) if child.data.tags.get("fgcme.kind") == "trial"]
-    # A trial that was proposed just before the sweep was killed may have been proposed anew, under the same number.
+    # A trial proposed just before the sweep was killed may have been proposed again with the same number.
     latest = {child.data.tags.get("fgcme.trial", child.info.run_id): child.info.run_id for child in children}
     kept = [child for child in children if child.info.run_id in latest.values()]
     return [_trial(sweep, tracker, child, run.info.status == "RUNNING") for child in kept]
 
 
-def _trial(sweep: SweepData, tracker: Tracker, run: Run, going_on: bool) -> Trial:
+def _trial(sweep: SweepData, tracker: Tracker, run: Run, is_running: bool) -> Trial:
     texts = run.data.params
     history = tracker.metric_history(run.info.run_id, "dev/objective")
     epochs = max((step for step, _ in history), default=0)
@@ -124,14 +124,14 @@ def _trial(sweep: SweepData, tracker: Tracker, run: Run, going_on: bool) -> Tria
         "FAILED": "failed",
         "KILLED": "interrupted",
     }
-    state = states.get(run.info.status, "running" if going_on else "interrupted")
+    state = states.get(run.info.status, "running" if is_running else "interrupted")
     scores = [value for _, value in history if math.isfinite(value)]
     return Trial(
         name=run.info.run_name,
         run=run.info.run_id,
         state=state,
         configuration=sweep.drawn(texts),
-        # That of the epoch which is the best by training.score, so it may have been higher once.
+        # The last value is that of the best epoch by training.score; it may have been higher before.
         score=scores[-1] if scores and state != "failed" else None,
         epochs=epochs,
         seconds=(run.info.end_time - run.info.start_time) / 1000 if run.info.end_time else None,

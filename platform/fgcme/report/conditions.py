@@ -1,4 +1,4 @@
-"""By what rules numbers were made, and what they owe to more than the protocol allows."""
+"""The conditions of a result: protocol, selection rule, seeds, and what makes it optimistic or incomplete."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fgcme.data import Selection
 
 @dataclass(frozen=True)
 class Conditions:
-    """What has to be said beside every number of a result.
+    """The conditions of a result, which are shown beside its numbers.
 
     Attributes:
         protocol: its name.
@@ -30,7 +30,7 @@ class Conditions:
 
     @property
     def optimistic(self) -> bool:
-        """Whether the test part had a say in the result."""
+        """Whether the test part influenced the result."""
         return self.selection == "test" or bool(self.tuned_on)
 
     @property
@@ -40,12 +40,12 @@ class Conditions:
 
     @property
     def rule_alone(self) -> str:
-        """The same where a mark beside it says what is optimistic."""
+        """The rule without the word optimistic, for places with a mark of their own."""
         return self.rule.removesuffix(" (optimistic)")
 
     @property
     def label(self) -> str:
-        """Everything, short enough to stand in a figure.
+        """All conditions, short enough for a figure.
 
         >>> Conditions("demo/4class", "test", [0], missing="no utterance of speaker 03").label
         'demo/4class, epochs chosen on TEST (optimistic), incomplete corpus'
@@ -85,10 +85,10 @@ class Conditions:
 
     @property
     def file_name(self) -> str:
-        """What tells this result's files from another's: `dev`, or `test-optimistic`."""
+        """The part of file names that tells this result from others: `dev` or `test-optimistic`."""
         name = "dev" if self.selection == "dev" else "test-optimistic"
         return f"{name}-without-tuned-on" if self.left_out else name
 
     def without_tuned_on(self) -> Conditions:
-        """That of the same result without the speakers that the configuration was tuned on."""
+        """The conditions of the same result without the speakers that the configuration was tuned on."""
         return replace(self, tuned_on=(), left_out=self.tuned_on)

@@ -1,4 +1,4 @@
-"""Numbers as readers want them: in per cent, with a true minus sign, and no more digits than they are worth."""
+"""Numbers as text: in per cent, with a true minus sign, and only digits that matter."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def effect(size: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time that something took.
+    """A duration in its two largest units.
 
     >>> duration(42.4), duration(605), duration(7380)
     ('42 s', '10 min 5 s', '2 h 3 min')
@@ -90,7 +90,7 @@ def duration(seconds: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """So many of something.
+    """A number with its noun.
 
     >>> count(1, "seed"), count(3, "seed")
     ('1 seed', '3 seeds')

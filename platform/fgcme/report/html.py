@@ -1,4 +1,4 @@
-"""Pages of HTML that need nothing else: pictures are part of them, and there is no script."""
+"""Self-contained HTML pages: pictures are embedded, and there is no script."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import jinja2
 from fgcme.report import formatting
 from fgcme.report.theme import DARK, RESOLUTION, Picture, to_png
 
-# What a browser takes for an inch.
+# Pixels of an inch in a browser.
 _PIXELS_AN_INCH = 96
 
 
@@ -23,8 +23,8 @@ class Image:
     """A picture as a page holds it.
 
     Attributes:
-        light, dark: addresses that are the PNGs themselves.
-        width, height: in the pixels of a page.
+        light, dark: data URLs of the PNGs.
+        width, height: in pixels of the page.
         alternative, caption: of the picture.
     """
 
@@ -37,7 +37,7 @@ class Image:
 
     @classmethod
     def of(cls, picture: Picture, light: bytes) -> Image:
-        """A picture that is drawn for a light ground already, and now for a dark one."""
+        """An image of a picture; `light` is its PNG on the light ground, the dark one is drawn here."""
         width, height = struct.unpack(">II", light[16:24])  # of the PNG's first chunk, IHDR
         return cls(
             light=_address(light),
@@ -54,8 +54,8 @@ def render(template: str, filters: dict[str, Callable[..., Any]], **values: Any)
 
     Args:
         template: its file in this package; it may extend and import others.
-        filters: of its own, beside those that write numbers.
-        values: what it shows. Text is escaped.
+        filters: added to those that format numbers.
+        values: variables of the template. Text is escaped.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fgcme.report", ""),
@@ -73,7 +73,7 @@ def render(template: str, filters: dict[str, Callable[..., Any]], **values: Any)
         **filters,
     )
     page = environment.get_template(template).render(**values)
-    # A line must not end between a number and its sign.
+    # Keep a number and its per cent sign on one line.
     return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)
 
 

@@ -32,8 +32,8 @@ def summarise_results(results: ResultSet) -> list[str]:
         sentences.append(_emotions(results))
     if results.table.seeds == 1:
         sentences.append(
-            "With one seed it is unknown how much results vary from training to training: intervals and p-values "
-            "account for other speakers only."
+            "With one seed it is unknown how much results vary from training to training: intervals"
+            f"{' and p-values' if results.table.comparisons else ''} account for other speakers only."
         )
     return sentences
 

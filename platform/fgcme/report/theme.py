@@ -1,4 +1,4 @@
-"""How figures look on a light and on a dark ground, and how they become pictures."""
+"""Themes of figures, light and dark, and pictures as PNGs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-# A picture shown at 96 pixels an inch has two of its own for each of these.
+# Twice the 96 pixels an inch of a page, for sharp displays.
 RESOLUTION = 192
 _COLOURS = 96
-# Of a colour map, so that what a picture is made of leaves colours for its lines.
+# Few steps of a colour map leave colours for lines and text.
 _STEPS = 24
 _TEXT = 9.0
 _SMALL = 7.5
-# Inches that a letter of a point's height takes, at the mean.
+# Mean width of a letter, in inches per point of its size.
 _LETTER = 0.55 / 72
 
 
@@ -132,8 +132,8 @@ class Picture:
     Attributes:
         name: of its file, without ending.
         draw: makes the figure in a theme.
-        alternative: what the figure shows, and what can be seen in it, for who does not see it.
-        caption: for everybody; none where the figure says all itself.
+        alternative: description of the figure for readers who do not see it.
+        caption: shown below it; may be empty.
     """
 
     name: str
@@ -143,7 +143,7 @@ class Picture:
 
 
 def to_png(picture: Picture, theme: Theme) -> bytes:
-    """A picture on the theme's ground, in so few colours that it takes a third of the room."""
+    """A picture as a PNG on the theme's ground; few colours make it a third of the size."""
     from matplotlib.colors import to_rgb
     from PIL import Image
 
@@ -151,7 +151,7 @@ def to_png(picture: Picture, theme: Theme) -> bytes:
     picture.draw(theme).savefig(drawn, format="png", dpi=RESOLUTION, facecolor=theme.ground)
     with Image.open(drawn) as image:
         few = image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
-    # The ground must be that of the page to the last bit, or the picture's edge shows.
+    # The ground must equal the page's exactly, or the picture's edge shows.
     palette, corner = few.getpalette() or [], int(np.asarray(few)[0, 0])
     palette[3 * corner : 3 * corner + 3] = [round(255 * value) for value in to_rgb(theme.ground)]
     few.putpalette(palette)
