@@ -35,7 +35,7 @@ TINY = [
     "model.acoustic.channels=[16, 16]",
     "model.acoustic.kernels=[5, 2]",
 ]
-# Long enough for four trials to be in the middle at once.
+# Enough epochs for four trials to be half-way at the same time.
 EPOCHS, TRIALS = 160, 6
 
 # Prints what a worker sees of the code that was sent with a working directory that has a folder `platform`.
@@ -236,7 +236,7 @@ def test_a_sweep_that_loses_two_of_four_nodes_finishes_every_trial_once(
             for trial in trials
         }
 
-    def four_in_the_middle() -> bool:
+    def four_half_way() -> bool:
         try:
             reached = [max(steps) for steps in epochs().values() if steps]
         except UserError:
@@ -245,7 +245,7 @@ def test_a_sweep_that_loses_two_of_four_nodes_finishes_every_trial_once(
         return sum(2 < epoch < EPOCHS // 2 for epoch in reached) == 4
 
     with program(tmp_path, "tune", str(experiment), "--space", str(space), "--trials", str(TRIALS)) as sweep:
-        wait_for(four_in_the_middle, 240)
+        wait_for(four_half_way, 240)
         # Each node has room for one trial, so two of these four are lost with their nodes.
         for node in list(cluster.worker_nodes)[:2]:
             cluster.remove_node(node, allow_graceful=False)

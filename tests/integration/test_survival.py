@@ -1,4 +1,4 @@
-"""What befalls a sweep on machines that fail, done for real: nothing is lost, nothing repeated, all of it said."""
+"""Sweeps that lose processes, drivers, servers and disk space while they run: no trial is lost or repeated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NAMES = ("model.pooling.kind", "training.learning_rate")
 
 @pytest.fixture
 def ray_session() -> Iterator[None]:
-    """Ray in this process, for one test: to the others it would be a second one, beside that of their program."""
+    """Ray in this process, for one test; the other tests start a program that has its own."""
     with cluster.ray_session():
         yield
 
@@ -62,7 +62,7 @@ def slow(experiment: Make) -> Make:
 
 
 def outcome(tracker: Tracker, run: str) -> dict[str, tuple[Any, ...]]:
-    """What each trial of a sweep drew and gave, epoch by epoch, by its number."""
+    """The status, settings and objectives, epoch by epoch, of each trial of a sweep, by its number."""
     return {
         trial.data.tags["fgcme.trial"]: (
             trial.info.status,
@@ -102,7 +102,7 @@ def test_a_resumed_sweep_ends_like_an_uninterrupted_one(
     Path(space).write_text(SPACE)
     capsys.readouterr()
     tune.run(slow(), space, resume=True)
-    # It goes on counting where it was; what it proposes, and what comes of it, is what it would have been.
+    # The count continues, and all that is proposed and measured is the same.
     printed = capsys.readouterr().out
     assert "[1/5" not in printed and "[5/5" in printed
     assert tracker.find_run(killed).info.status == "FINISHED"
@@ -114,8 +114,8 @@ def test_an_interrupted_sweep_leaves_no_run_running(slow: Make, tracker: Tracker
     path = tmp_path / "experiment.yaml"
     path.write_text(slow(training={"epochs": 100}, tune={"grace_period": 100}).to_yaml())
 
-    def begun() -> str | None:
-        """The sweep, once a trial of it has logged an epoch."""
+    def sweep_with_an_epoch() -> str | None:
+        """The sweep's run, once one of its trials has logged an epoch."""
         try:
             run = tracker.find_run("latest").info.run_id
         except UserError:
@@ -124,7 +124,7 @@ def test_an_interrupted_sweep_leaves_no_run_running(slow: Make, tracker: Tracker
         return run if any(tracker.metric_history(trial.info.run_id, "dev/objective") for trial in trials) else None
 
     with program(tmp_path, "tune", str(path), "--space", space) as driver:
-        run = wait_for(begun)
+        run = wait_for(sweep_with_an_epoch)
         driver.send_signal(signal.SIGINT)
         assert driver.wait(timeout=60) == 130
         assert driver.stderr is not None
@@ -142,9 +142,9 @@ def test_the_trial_of_a_killed_worker_resumes_from_its_last_epoch(
         states = wait_for(lambda: list((tmp_path / "storage").glob("sweeps/*/*/trials/0/state.pt")), every=0.01)
         [worker] = descendants(driver.pid, "ray::ImplicitFunc")
         worker.kill()
-        said, _ = driver.communicate(timeout=120)
+        printed, _ = driver.communicate(timeout=120)
         assert driver.returncode == 0
-    assert "trial 0 lost its process, and resumes from its last saved epoch" in said
+    assert "trial 0 lost its process, and resumes from its last saved epoch" in printed
     [trial] = tracker.children(tracker.find("latest").info.run_id)
     assert trial.info.status == "FINISHED"
     # No epoch is missing, and none was trained twice.
@@ -160,10 +160,10 @@ def test_a_sweep_without_its_server_finishes_and_sync_sends_all_of_it(slow: Make
             assert driver.stdout is not None
             wait_for_line(driver.stdout, "[1/5")
             server.stop()
-            said, complained = driver.communicate(timeout=120)
-            assert driver.returncode == 0 and "next: fgcme train" in said
-        assert complained.count("The work goes on") == 1
-        assert f"`fgcme sync --storage {storage}`" in complained
+            printed, errors = driver.communicate(timeout=120)
+            assert driver.returncode == 0 and "next: fgcme train" in printed
+        assert errors.count("The work goes on") == 1
+        assert f"`fgcme sync --storage {storage}`" in errors
         server.start()
         with program(tmp_path, "sync", "--storage", str(storage)) as sync:
             assert "writes of" in sync.communicate(timeout=60)[0] and sync.returncode == 0
@@ -201,14 +201,14 @@ def test_a_sweep_on_a_full_disk_says_so_and_continues_when_there_is_room(
         with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
             while True:
                 file.write(bytes(4096))
-        said, complained = driver.communicate(timeout=120)
-        assert driver.returncode == 2, said + complained
-    assert f"the disk is full; make room; resume with `fgcme tune {path} --space {space} --resume`" in complained
-    assert "Traceback" not in said + complained
+        printed, errors = driver.communicate(timeout=120)
+        assert driver.returncode == 2, printed + errors
+    assert f"the disk is full; make room; resume with `fgcme tune {path} --space {space} --resume`" in errors
+    assert "Traceback" not in printed + errors
     ballast.unlink()
     with program(tmp_path, "tune", str(path), "--space", space, "--resume") as driver:
-        said, complained = driver.communicate(timeout=120)
-        assert driver.returncode == 0, said + complained
+        printed, errors = driver.communicate(timeout=120)
+        assert driver.returncode == 0, printed + errors
     sweep = tracker.find_run("latest")
     trials = outcome(tracker, sweep.info.run_id)
     assert sweep.info.status == "FINISHED" and sorted(trials) == ["0", "1", "2", "3", "4"]
@@ -220,7 +220,7 @@ def test_a_sweep_on_a_full_disk_says_so_and_continues_when_there_is_room(
 def test_trials_that_cannot_be_trained_are_marked_failed_and_the_sweep_continues(
     experiment: Make, tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # A file that nobody writes to: whoever reads it waits for ever.
+    # Reading a pipe that nobody writes to never ends.
     hanging = tmp_path / "vectors.txt"
     os.mkfifo(hanging)
     path = tmp_path / "bad.yaml"
@@ -239,7 +239,7 @@ initial_trials:
     def sweep(most: int) -> Experiment:
         return experiment(tune={**settings, "max_failures": most}, scaling={"max_concurrent": 1})
 
-    # Two that fail are too many for somebody who allows one.
+    # One failure is allowed, and two trials fail.
     too_many = r"2 trials failed, more than tune\.max_failures=1"
     with pytest.raises(UserError, match=too_many):
         tune.run(sweep(1), str(path))
@@ -248,7 +248,7 @@ initial_trials:
     assert not {"RUNNING"} & {trial.info.status for trial in tracker.child_runs(found.info.run_id)}
     with pytest.raises(UserError, match=too_many):
         tune.run(sweep(1), str(path), resume=True)
-    # Who allows more goes on with what is left, and what has failed counts.
+    # With more allowed the sweep resumes, and earlier failures count.
     tune.run(sweep(3), str(path), resume=True)
     assert tracker.find_run("latest").info.run_id == found.info.run_id
     trials = tracker.child_runs(found.info.run_id)

@@ -57,7 +57,7 @@ def test_a_sweep_records_every_trial_and_writes_an_experiment_that_trains(
     assert found.data.tags["fgcme.kind"] == "sweep"
     assert len(trials) == 4
     assert all(trial.info.status == "FINISHED" for trial in trials)
-    # What the experiment has already and the configuration to try first are tried, and no trial sees a test part.
+    # The experiment's own settings and the space's initial trial are tried, and no trial sees a test part.
     own = ("mean_max", "0.01")
     assert {own, ("max", "0.01")} <= {
         (trial.data.params["model.pooling.kind"], trial.data.params["training.learning_rate"]) for trial in trials
@@ -67,7 +67,7 @@ def test_a_sweep_records_every_trial_and_writes_an_experiment_that_trains(
         max(value for _, value in tracker.metric_history(trial.info.run_id, "dev/objective")) for trial in trials
     ]
     assert found.data.metrics["dev/best_score"] == pytest.approx(max(objectives))
-    # What was tuned on is remembered: the dev speakers of folds 0 and 2 are test speakers of folds 1 and 3.
+    # The dev speakers of folds 0 and 2 are test speakers of folds 1 and 3.
     tuned = load_experiment(best)
     assert len(tuned.protocol.tuned_on) == 4
     run = train.run(tuned)
@@ -151,7 +151,7 @@ def test_each_way_of_searching_gives_every_trial_an_end(
     drawn = [
         trial.data.params["model.pooling.kind"] + trial.data.params["model.pooling.temperature"] for trial in trials
     ]
-    # The grid holds `mean`, which leaves the temperature as it is, and three kinds of `lse`.
+    # The grid has `mean` without a temperature, and `lse` with three.
     assert len(trials) == 4
     assert search != "grid" or sorted(drawn) == ["lse0.5", "lse1.0", "lse1.5", "mean1.0"]
 
@@ -176,12 +176,12 @@ def test_two_objectives_give_every_trial_a_cost_and_stop_none(
 def test_population_based_training_changes_trials_as_they_run(sweep: Make, tracker: Tracker, tmp_path: Path) -> None:
     path = tmp_path / "rates.yaml"
     path.write_text("parameters:\n  training.learning_rate: {float: [1.0e-6, 3.0e-2], log: true}\n")
-    # Beside the experiment's own rate the seed draws three that are far too low: each of them is left for it.
+    # The seed draws three rates far too low, so those members copy the one with the experiment's own.
     settings = {"trials": 4, "search": "random", "scheduler": "pbt", "grace_period": 2, "folds": [0], "seed": 2}
     best = tune.run(sweep(training={"epochs": 8}, tune=settings), str(path))
     trials = tracker.child_runs(tracker.find_run("latest").info.run_id)
     assert {trial.info.status for trial in trials} == {"FINISHED"} and len(trials) == 4
-    # A bad one went on as a changed copy of a good one; its run says when.
+    # A bad member becomes a varied copy of a good one; its run records both rates.
     rates = [{value for _, value in tracker.metric_history(trial.info.run_id, RATE)} for trial in trials]
     assert any(len(each) > 1 for each in rates)
     assert all(1e-6 <= rate <= 3e-2 for each in rates for rate in each)
@@ -189,7 +189,7 @@ def test_population_based_training_changes_trials_as_they_run(sweep: Make, track
 
 
 def test_trials_of_two_workers_each_train_by_ray_train(sweep: Make, tracker: Tracker, space: str) -> None:
-    # One trial takes all there is; the other one waits for it, and neither for ever.
+    # One trial takes all CPUs, and the other waits for it.
     tune.run(sweep(training={"epochs": 2}, tune={"trials": 2, "folds": [0]}, scaling={"workers": 2}), space)
     trials = tracker.child_runs(tracker.find_run("latest").info.run_id)
     assert {trial.info.status for trial in trials} == {"FINISHED"} and len(trials) == 2
@@ -208,7 +208,7 @@ def test_sweeps_share_a_study_of_the_same_things(sweep: Make, tracker: Tracker, 
     assert (summary.study_name, summary.n_trials) == ("small-small", 4)
     known = optuna.load_study(study_name="small-small", storage=study)
     assert {trial.state for trial in known.trials} == {optuna.trial.TrialState.COMPLETE}
-    # The second driver goes on numbering, and does not try again what the first had tried.
+    # The second driver continues the numbers, and does not repeat the first one's trials.
     assert set(tried(tracker, tracker.find_run("latest").info.run_id)) == {"2", "3"}
     with pytest.raises(UserError, match="has a study small-small of another space, corpus or experiment"):
         tune.run(sweep(**settings(2)), space)
