@@ -144,7 +144,7 @@ def test_a_training_that_loses_its_node_resumes_on_another_and_losses_of_nodes_a
     cluster: Cluster, prepared: Path, tmp_path: Path
 ) -> None:
     tracker = make_tracker(tmp_path)
-    storage, vectors, epochs = tmp_path / "storage", tmp_path / "vectors.txt", 12
+    storage, vectors, epochs = tmp_path / "storage", tmp_path / "vectors.txt", 6
     # Until another process opens this pipe for writing, the training waits before its first epoch.
     os.mkfifo(vectors)
     path = tmp_path / "small.yaml"
@@ -196,7 +196,7 @@ def test_a_training_that_loses_its_node_resumes_on_another_and_losses_of_nodes_a
             lose_node("state.pt")
             reached = len(tracker.metric_history(run_of_training(), "train/loss"))
             add_node(6 + MAX_STARTS)
-            out, errors = driver.communicate(timeout=240)
+            out, errors = driver.communicate(timeout=400)
     assert driver.returncode == 0, out + errors
     assert out.count("fold 0, seed 0 lost its machine, and resumes from its last saved epoch") == MAX_STARTS + 1
     assert 0 < reached < epochs
