@@ -90,7 +90,7 @@ def _digits(digits: str) -> str:
 
 def _spoken(match: re.Match[str]) -> str:
     whole, decimals, ordinal = match.groups()
-    # A leading zero is said: 007 is no seven.
+    # Leading zeros are spoken: 007 is not seven.
     spoken = spell_number(int(whole)) if whole == "0" or int(whole[0]) else _digits(whole)
     if decimals:
         spoken += f" point {_digits(decimals)}"

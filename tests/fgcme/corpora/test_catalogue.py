@@ -29,7 +29,7 @@ def test_listing_the_names_imports_no_corpus() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_root_of_the_settings_wins_over_the_environment_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_root_in_the_settings_overrides_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given, environment = tmp_path / "given", tmp_path / "environment"
     for folder in (given, environment):
         folder.mkdir()
