@@ -72,7 +72,7 @@ def refuse_other_settings(experiment: Experiment, folder: Path) -> None:
     if differences := prepared.read_description(folder).differences(feature_settings(experiment)):
         raise UserError(
             f"{folder}: holds a corpus prepared with other settings: {', '.join(differences)}; use those "
-            "settings, or delete the folder or set prepare.folder to another one, then run `fgcme prepare` with these"
+            "settings; or set prepare.folder to another folder, or delete this one, and run `fgcme prepare` with these"
         )
 
 

@@ -78,7 +78,7 @@ def test_a_named_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UserError,
         match=r"mine: holds a corpus prepared with other settings: prepare\.features\.bins is 40 there and 8 here; "
-        r"use those settings, or .*prepare\.folder",
+        r"use those settings; or set prepare\.folder",
     ):
         locate_prepared(ravdess(tmp_path, prepare={"folder": str(tmp_path / "mine"), "features": {"bins": 8}}))
 
