@@ -216,6 +216,9 @@ def test_masked_frames_and_bands_hold_the_mean_and_the_rest_stays() -> None:
         np.testing.assert_allclose(masked[changed], np.broadcast_to(frames.mean(0), frames.shape)[changed], rtol=1e-5)
         seen.add((int(rows.sum()), int(blocks[0].sum())))
     assert len(seen) > 20
+    # Two masks in time, one band, and every width from 0 to the widest.
+    assert max(rows for rows, _ in seen) > 10
+    assert {band for _, band in seen} == set(range(5))
     assert (frames == np.random.default_rng(0).normal(2, 3, (80, 30)).astype(np.float32)).all()
 
 

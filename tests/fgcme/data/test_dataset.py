@@ -26,6 +26,10 @@ def test_a_corpus_holds_the_rows_of_the_parquet_files_in_the_order_of_ids(folder
         assert corpus.frames(index).ravel().tolist() == row["frames"]
         assert [span.tolist() for span in corpus.spans(index)] == [row["begin"], row["end"]]
         assert corpus.words[index] == row["words"]
+        assert (corpus.texts[index], corpus.alignments[index]) == (row["text"], row["alignment"])
+        assert corpus.table.raw_labels[index] == row["raw_label"]
+        assert corpus.table.speakers[index] == row["speaker"]
+        assert corpus.frame_count(index) == row["frame_count"]
 
 
 def test_frames_are_views_of_one_mapped_file(folder: Path) -> None:

@@ -69,6 +69,24 @@ def test_a_speaker_s_frames_have_mean_0_and_deviation_1_over_all_their_utterance
             np.testing.assert_allclose(frames.std(0), 1, atol=1e-3)
 
 
+def test_the_moments_of_a_speaker_are_those_of_all_their_utterances(corpus: SpeechCorpus) -> None:
+    front_end = FrontEnd(deltas=1)
+    speaker = corpus.table.speakers[9]
+    everything = [index for index, name in enumerate(corpus.table.speakers) if name == speaker]
+    frames = np.concatenate([front_end.features(corpus.frames(index)) for index in everything])
+    (found,) = speaker_moments(corpus, np.array([9]), front_end).items()
+    assert found[0] == speaker
+    np.testing.assert_allclose(found[1].mean, frames.mean(0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found[1].deviation, frames.std(0), rtol=1e-3)
+
+
+def test_loaders_have_the_batch_size_and_the_frame_limit_of_the_settings(corpus: SpeechCorpus) -> None:
+    loaders = fold_loaders(corpus, settings(batch_size=5, frame_limit=40))
+    for loader in (loaders.train, loaders.dev, loaders.test):
+        assert max(len(positions) for positions in loader.plan(seed=None)) == 5
+        assert {len(loader.inputs.frames(position)) for position in range(len(loader.utterances))} == {40}
+
+
 @pytest.mark.parametrize("nobody", [None, ""])
 def test_normalising_by_speaker_refuses_an_utterance_without_speaker(corpus: SpeechCorpus, nobody: str | None) -> None:
     unknown = copy.copy(corpus)
@@ -114,5 +132,7 @@ def test_a_fold_is_opened_only_for_the_corpus_that_the_work_began_with(corpus: S
         split.train.tolist(),
         split.test.tolist(),
     ]
+    _, optimistic = open_fold(corpus, corpus_hash, experiment, 1, "test", "training")
+    assert optimistic.dev.utterances.tolist() == split.test.tolist()
     with pytest.raises(UserError, match=r"corpus: was prepared again while this sweep was under way; start it anew"):
         open_fold(corpus, "another", experiment, 1, "dev", "sweep")

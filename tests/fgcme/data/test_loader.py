@@ -248,3 +248,5 @@ def test_utterances_are_mixed_within_their_batch(folder: Path) -> None:
     assert again is not None and other is not None
     assert torch.equal(batch.mixture.weight, again.weight) and torch.equal(batch.mixture.partner, again.partner)
     assert not torch.equal(batch.mixture.weight, other.weight)
+    with_others = batches.batch(np.array([5, 3, 9, 31]), seed=1).mixture
+    assert with_others is not None and not torch.equal(batch.mixture.weight, with_others.weight)
