@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
+from typing_extensions import override
 
 from fgcme.experiment import apply_configuration
 from fgcme.files import write_text
@@ -40,10 +41,12 @@ class FailureLimit(tune.Stopper):
         self.max_failures = max_failures
         self.failed = set(failed)
 
+    @override
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """No single trial is stopped."""
         return False
 
+    @override
     def stop_all(self) -> bool:
         """Whether too many trials have failed."""
         return len(self.failed) > self.max_failures
@@ -101,6 +104,7 @@ class SweepRecorder(tune.Callback):
         vars(self).update(state)
         self._set_process_attributes()
 
+    @override
     def setup(
         self, stop: Any = None, num_samples: int | None = None, total_num_samples: int | None = None, **info: Any
     ) -> None:
@@ -111,6 +115,7 @@ class SweepRecorder(tune.Callback):
             if folder.run_id_file.exists():
                 self._recorded_epochs[folder.name] = self._last_epoch(folder)
 
+    @override
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Create the trial's run, or reopen it."""
         folder, settings = self._folder(trial), settings_of(trial.config)
@@ -131,6 +136,7 @@ class SweepRecorder(tune.Callback):
             write_text(folder.run_id_file, run_id)
         folder.run_open_marker.touch()
 
+    @override
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
@@ -153,6 +159,7 @@ class SweepRecorder(tune.Callback):
             metrics |= {name: float(value) for name, value in settings.items() if isinstance(value, int | float)}
         self._tracker.log_metrics(folder.run_id(), metrics, result["epoch"])
 
+    @override
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the trial's run, as failed if the trial has reported a failure."""
         folder = self._folder(trial)
@@ -167,6 +174,7 @@ class SweepRecorder(tune.Callback):
         message = f"trial {folder.name}: dev score {objective:.4f} after {epochs} epochs{stopped}"
         self._say(message, trial, trials)
 
+    @override
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Say that a lost trial resumes; the loss of a machine does not count as a start without progress."""
         folder, with_node = self._folder(trial), internals.lost_with_node(internals.last_error(trial))
@@ -175,11 +183,13 @@ class SweepRecorder(tune.Callback):
         what = "machine" if with_node else "process"
         self._table.say(f"trial {folder.name} lost its {what}, and resumes from its last saved epoch")
 
+    @override
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the trial's run as failed; what the trial needs to resume stays, for `--resume`."""
         reason = failure_reason(internals.last_error(trial) or RuntimeError("it was lost"))
         self._fail(self._folder(trial), reason, trial, trials)
 
+    @override
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Update the table, and save a snapshot if Ray Tune has written its records."""
         self._table.update(self._progress(trials))
@@ -191,6 +201,7 @@ class SweepRecorder(tune.Callback):
                 snapshot.save(self._context.trials_folder.parent, staging, self._scheduler)
                 self._snapshot_at = written_at
 
+    @override
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """Remove the table from the terminal."""
         self._table.close()

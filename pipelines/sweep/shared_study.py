@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
+from typing_extensions import override
 
 from fgcme.errors import UserError
 from fgcme.seeds import derive_seed
@@ -105,6 +106,7 @@ class SharedStudySampler(BaseSampler):
         self._initial_trials = initial_trials
         self._sampler: BaseSampler | None = None
 
+    @override
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Find out which of the drivers this is, by its first trial."""
         if trial.number == 0 and self._initial_trials:
@@ -117,22 +119,26 @@ class SharedStudySampler(BaseSampler):
             self._sampler = self._make_sampler(own_seed)
         self._sampler.before_trial(study, trial)
 
+    @override
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Parameters that are drawn together."""
         return self._chosen.infer_relative_search_space(study, trial)
 
+    @override
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Draw parameters together."""
         return self._chosen.sample_relative(study, trial, search_space)
 
+    @override
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Draw one parameter by the sampler chosen for this trial."""
         return self._chosen.sample_independent(study, trial, param_name, param_distribution)
 
+    @override
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:

@@ -60,7 +60,8 @@ def read(source: str | Path | BinaryIO, start: float | None = None, end: float |
 
     Args:
         source: path or binary file of the audio.
-        start, end: the segment to read, in seconds; None for the file's own start and end.
+        start: of the segment to read, in seconds; None for the file's start.
+        end: of the segment, in seconds; None for the file's end.
 
     Returns:
         [samples] float32, full scale is 1.

@@ -200,8 +200,8 @@ class _Measured:
         counts: of each speaker.
         metrics: [R] of all utterances.
         replicates: [resamples] in resamples of the speakers, mean over seeds.
-        by_fold, by_speaker: [folds, R], [P, R] with one group as seed r predicts it, see `Counts.vary_one_group`.
-        of_speakers: [P] of each speaker alone, mean over seeds.
+        by_fold, by_speaker: [folds, R], [S, R] with one group as seed r predicts it, see `Counts.vary_one_group`.
+        of_speakers: [S] of each speaker alone, mean over seeds.
     """
 
     counts: Counts

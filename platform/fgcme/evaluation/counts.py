@@ -26,7 +26,7 @@ class Counts:
 
     @classmethod
     def by_speaker(cls, predictions: PredictionsBySeed, class_count: int) -> Counts:
-        """Counts of each speaker, [P, R, K], speakers sorted."""
+        """Counts of each speaker, [S, R, K], speakers sorted."""
         return cls._by(predictions.speakers, predictions, class_count)
 
     @classmethod

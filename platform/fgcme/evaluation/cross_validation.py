@@ -58,11 +58,13 @@ def predictions_table(
     """Predictions of one fold as a table of schema `PREDICTIONS`.
 
     Args:
-        ids, speakers: of the B utterances.
+        ids: of the B utterances.
+        speakers: of the B utterances.
         labels: [B] class indices.
         logits: [B, K] unnormalised scores; the largest is the prediction.
         classes: class names.
-        fold, seed: of the training.
+        fold: of the training.
+        seed: of the training.
     """
     shifted = np.exp(logits - logits.max(1, keepdims=True))
     probabilities = (shifted / shifted.sum(1, keepdims=True)).astype(np.float32)

@@ -78,7 +78,7 @@ def standard_error(
         replicates: [resamples] the value in resamples of the clusters.
         cluster_count: P, at least two.
         by_fold: [folds, R] the value with one fold as seed r predicts it, see `Counts.vary_one_group`.
-        by_cluster: [P, R] the same with one cluster.
+        by_cluster: [S, R] the same with one cluster.
     """
     over_clusters = float(replicates.var(ddof=1)) * cluster_count / (cluster_count - 1)
     folds, seeds = by_fold.shape

@@ -89,8 +89,10 @@ def require_same_test_data(
     """Check that two variants predict the same utterances with the same seeds, so that they can be paired.
 
     Args:
-        name, reference_name: the variants, for error messages.
-        variant, reference: their predictions.
+        name: of the variant, for error messages.
+        variant: its predictions.
+        reference_name: of the reference, for error messages.
+        reference: its predictions.
 
     Raises:
         UserError: they differ in seeds, utterances, labels, speakers or folds.

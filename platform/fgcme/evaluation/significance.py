@@ -45,7 +45,7 @@ class McNemar:
 
 
 def speaker_contributions(variant: Counts, reference: Counts) -> dict[str, np.ndarray]:
-    """What each speaker adds to the differences in UA and WA of the means over seeds, [P] each.
+    """What each speaker adds to the differences in UA and WA of the means over seeds, [S] each.
 
     They sum to the difference. Both variants have the same labels, so swapping the predictions of a speaker only
     changes the sign of its contribution. (That is not true of macro-F1, so macro-F1 is not tested.)
@@ -57,7 +57,7 @@ def speaker_contributions(variant: Counts, reference: Counts) -> dict[str, np.nd
 
 
 def sign_flips(speakers: int, swaps: int, generator: np.random.Generator) -> np.ndarray:
-    """Ways to swap speakers, [swaps, P] of -1 (swapped) and 1; one of them swaps nobody.
+    """Ways to swap speakers, [swaps, S] of -1 (swapped) and 1; one of them swaps nobody.
 
     All 2^P ways if there are no more than `swaps`; otherwise that many random ones and the one that swaps nobody,
     which keeps a Monte Carlo test valid: its p-value is (hits + 1) / (swaps + 1) (Phipson and Smyth 2010).
@@ -78,7 +78,7 @@ def sign_flips(speakers: int, swaps: int, generator: np.random.Generator) -> np.
 
 
 def permutation_p(contributions: np.ndarray, flips: np.ndarray) -> float:
-    """Two-sided p-value of the sum of contributions [P]: the share of sign flips [swaps, P] whose sum is as far from 0.
+    """Two-sided p-value of the sum of contributions [S]: the share of sign flips [swaps, S] whose sum is as far from 0.
 
     >>> permutation_p(np.array([0.1, 0.2, 0.3]), sign_flips(3, 10, np.random.default_rng()))
     0.25
@@ -88,12 +88,12 @@ def permutation_p(contributions: np.ndarray, flips: np.ndarray) -> float:
 
 
 def smallest_p(flips: np.ndarray) -> float:
-    """The smallest p-value that sign flips [swaps, P] can give: that of speakers who all gain the same."""
+    """The smallest p-value that sign flips [swaps, S] can give: that of speakers who all gain the same."""
     return permutation_p(np.ones(flips.shape[1]), flips)
 
 
 def cohens_dz(differences: np.ndarray) -> float:
-    """Cohen's d_z of paired differences [P]: their mean divided by their sample deviation.
+    """Cohen's d_z of paired differences [S]: their mean divided by their sample deviation.
 
     >>> cohens_dz(np.array([0.0, 0.5, 1.0]))
     1.0

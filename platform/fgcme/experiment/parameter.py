@@ -24,10 +24,26 @@ class OptunaTrial(Protocol):
         """Draw one of the choices."""
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> int:
-        """Draw an integer, both ends included."""
+        """Draw an integer.
+
+        Args:
+            name: of the setting.
+            low: the smallest.
+            high: the largest.
+            step: distance of neighbours.
+            log: draw evenly in the logarithm.
+        """
 
     def suggest_float(self, name: str, low: float, high: float, *, step: float | None, log: bool) -> float:
-        """Draw a number."""
+        """Draw a number.
+
+        Args:
+            name: of the setting.
+            low: the smallest.
+            high: the largest.
+            step: distance of neighbours; None draws any number.
+            log: draw evenly in the logarithm.
+        """
 
 
 class Parameter(BaseModel):

@@ -148,7 +148,8 @@ def _fused(
 
     Args:
         builder: makes the parts.
-        acoustic, semantic: the sides; None leaves one out.
+        acoustic: the acoustic side; None leaves it out.
+        semantic: the semantic side; None leaves it out.
         excited_size: values of a word's feature on both sides, where each excites the other; None for no excitement.
     """
     settings = builder.settings

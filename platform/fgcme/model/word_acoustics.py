@@ -167,7 +167,8 @@ def _alignment_loss(log_probabilities: Tensor, steps: Tensor, position_counts: T
 
     Args:
         log_probabilities: [B, longest, positions + 1], blank first.
-        steps, position_counts: [B] steps and labels of each utterance, on the CPU.
+        steps: [B] of each utterance, on the CPU.
+        position_counts: [B] labels of each utterance, on the CPU.
 
     Returns:
         [B]; 0 for an utterance of more labels than steps.

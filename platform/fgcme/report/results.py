@@ -33,8 +33,8 @@ class ResultSet:
         remarks: variant -> what it uses beyond what the protocol allows; only for those that do.
         matrices: variant -> [K, K] confusion counts over all seeds.
         speakers: the P speakers, sorted.
-        utterance_counts: [P] utterances of each.
-        by_speaker: variant -> metric -> [P], mean over seeds.
+        utterance_counts: [S] utterances of each.
+        by_speaker: variant -> metric -> [S], mean over seeds.
     """
 
     conditions: Conditions
@@ -61,7 +61,8 @@ class ResultSet:
             predictions: variant -> predictions of all folds and seeds, schema `cross_validation.PREDICTIONS`.
             reference: the variant that the others are compared with.
             classes: class names.
-            conditions, remarks: see the class.
+            conditions: see the class.
+            remarks: see the class.
 
         Raises:
             UserError: see `fgcme.evaluation.comparison.compare_variants`.

@@ -52,7 +52,8 @@ class Theme:
         """An empty figure, which belongs to no window and no global state.
 
         Args:
-            width, height: in inches.
+            width: in inches.
+            height: in inches.
             heading: written small above everything, wrapped where it is too long.
         """
         from matplotlib.figure import Figure
