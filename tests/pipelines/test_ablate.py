@@ -13,7 +13,8 @@ from fgcme.data import Selection
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.tracking import Tracker
-from pipelines import ablate, report
+from pipelines import ablate
+from pipelines.reporting import read_run
 from pipelines.training.runner import Training
 from tests import small_corpus
 from tests.in_process import train_in_process
@@ -135,9 +136,9 @@ def test_a_resumed_ablation_keeps_its_seeds_and_speakers_tuned_on_and_adds_new_o
     assert (place.tag(run, "seeds"), place.tag(run, "tuned_on")) == ("0, 1", "s0, s1")
     metrics = place.tracker.find_run(run).data.metrics
     assert {f"test{part}/by_speaker/ua_p_holm" for part in ("", "_untuned")} < set(metrics)
-    read = report.read(place.tracker, place.tracker.find_run(run))
-    assert (read.experiment.training.seeds, read.experiment.protocol.tuned_on) == ([0, 1], ["s0", "s1"])
-    assert read.variants["fgcme"] == read.experiment
+    recorded = read_run(place.tracker, place.tracker.find_run(run))
+    assert (recorded.experiment.training.seeds, recorded.experiment.protocol.tuned_on) == ([0, 1], ["s0", "s1"])
+    assert recorded.variants["fgcme"] == recorded.experiment
     # Resuming it without naming these speakers does not remove them.
     assert place.ablate(place.experiment(seeds=[2]), resume=True) == run
     assert (place.tag(run, "seeds"), place.tag(run, "tuned_on")) == ("0, 1, 2", "s0, s1")
