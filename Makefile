@@ -1,4 +1,4 @@
-# Everything runs in an environment of its own, .venv, made from requirements.lock.
+# Everything runs in .venv, which is made from requirements.lock.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -7,18 +7,18 @@ BIN := .venv/bin
 demo: install
 	$(BIN)/fgcme demo
 
-# The paper's comparison on the embedded corpus, from nothing to its page; its budget stands in the experiment's file.
+# The paper's comparison on the embedded corpus, from nothing to its page; the experiment's file states its budget.
 ablation: install
 	$(BIN)/fgcme prepare demo_ablation
 	$(BIN)/fgcme ablate demo_ablation --space paper_ablation
 	$(BIN)/fgcme report latest --output storage/report
 
 test: install
-	# Two at a time, a module of tests by one process: they wait for Ray more than they compute. On one thread each, lest
-	# the threads of one wait for those of the other. In the order of collection, which begins with what takes long.
+	# Two processes, each takes a module of tests at a time: tests wait for Ray more than they compute. One thread each, so
+	# that they do not wait for each other's. In the order of collection, which begins with what takes long.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not survival"
 
-# Processes, nodes, servers and disks are taken from sweeps that run.
+# Takes processes, nodes, servers and disks away from running sweeps and trainings.
 survival: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m survival tests/integration
 
@@ -29,8 +29,8 @@ check: install
 
 install: .venv/installed
 
-# uv installs the same pinned packages as pip, in a tenth of the time; where it cannot, pip does it. Bytecode is compiled
-# here, because Ray starts many processes, and each would compile all that it imports wherever Python is not to write it.
+# uv installs the same pinned packages as pip in a tenth of the time; where it cannot, pip does. Bytecode is compiled once
+# here: where Python does not write it, each of Ray's many processes would compile all that it imports.
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv==0.13.9
@@ -40,7 +40,7 @@ install: .venv/installed
 		|| $(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
-# Pins every package anew, from pyproject.toml alone, without any address in the file.
+# Pins every package again from pyproject.toml, and writes no address into the file.
 lock:
 	$(BIN)/uv pip compile --quiet --all-extras --no-header --no-annotate --no-emit-index-url \
 		--python-version 3.11 pyproject.toml --output-file requirements.lock

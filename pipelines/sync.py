@@ -18,7 +18,7 @@ def run(storage: Path) -> int:
         storage: the folder of the results (`storage.path`).
 
     Returns:
-        The exit status: 0, or 1 if a store has refused a write, now or before.
+        The exit status: 0, or 1 as long as there is a file of refused writes.
 
     Raises:
         UserError: there is no such folder, or not all could be sent; the rest stays pending.

@@ -1,4 +1,4 @@
-"""Tune: a sweep over a search space, each trial the experiment with a drawn configuration.
+"""Tune: a sweep over a search space; each trial trains the experiment with a drawn configuration.
 
 Optuna proposes configurations (`sweep/search.py`), Ray Tune runs them side by side in processes that are reused
 (`sweep/trial.py`) and stops bad ones early; MLflow gets a run for the sweep and one below it for each trial

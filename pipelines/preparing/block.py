@@ -77,12 +77,15 @@ class PrepareTask:
 
 
 def make_blocks(utterances: Sequence[Utterance], sources: Mapping[str, str], cpus: float) -> list[pa.Table]:
-    """Divide utterances into blocks of even size, enough of them to keep the CPUs busy until the end.
+    """Divide utterances into blocks of equal size, enough of them to keep the CPUs busy until the end.
 
     Args:
         utterances: what is to be prepared.
-        sources: source hash of each utterance, by id.
+        sources: hash of the audio and the labels that each utterance is made from (its source hash), by id.
         cpus: how many tasks run at once.
+
+    Returns:
+        Tables of one row an utterance.
     """
     rows = [{**asdict(utterance), "source_hash": sources[utterance.id]} for utterance in utterances]
     size = max(1, min(_BLOCK_SIZE, math.ceil(len(rows) / (cpus * _BLOCKS_PER_CPU))))

@@ -22,7 +22,7 @@ def prepare_on_ray(
 
     Args:
         utterances: what is to be prepared.
-        sources: source hash of each utterance, by id.
+        sources: hash of the audio and the labels that each utterance is made from (its source hash), by id.
         task: how to prepare, from where and where to.
         progress: shows each finished block.
 

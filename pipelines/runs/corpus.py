@@ -67,7 +67,7 @@ def refuse_other_settings(experiment: Experiment, folder: Path) -> None:
     """Refuse a folder that holds a corpus prepared with other settings than the experiment's.
 
     Raises:
-        UserError: the folder does; names the settings that differ, and the two ways out.
+        UserError: the folder does; the message names the settings that differ, and what to do.
     """
     if differences := prepared.read_description(folder).differences(feature_settings(experiment)):
         raise UserError(

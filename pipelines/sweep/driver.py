@@ -159,10 +159,10 @@ def max_concurrent_trials(plan: SweepPlan, slots: int) -> int | None:
 
 
 def checkpoints_to_keep(plan: SweepPlan) -> int:
-    """How many of Ray Tune's checkpoints each member of a population keeps; other trials have none.
+    """How many of Ray Tune's checkpoints, one an epoch, each member of a population keeps; other trials have none.
 
-    A copied checkpoint is up to one perturbation interval old, and the copied member trains on for another interval
-    before it is read.
+    A copied checkpoint is up to one perturbation interval (`tune.grace_period`) old, and the copied member trains on
+    for another before it is read; a third is margin.
     """
     interval = min(plan.experiment.tune.grace_period, plan.experiment.training.epochs)
     return 3 * (interval + 1)

@@ -207,7 +207,7 @@ def join_study(plan: SweepPlan, resuming: bool) -> BaseStorage | None:
     experiment, address = plan.experiment, plan.experiment.tune.study_storage
     if address is None or experiment.tune.scheduler == "pbt":
         return None
-    storage = shared_study.join(address, plan.title, plan.identity, search.directions(experiment.tune))
+    storage = shared_study.open_study(address, plan.title, plan.identity, search.directions(experiment.tune))
     if experiment.tune.search == "grid" and not resuming and shared_study.has_trials(storage, plan.title):
         raise UserError(
             f"tune.study_storage: {address} has trials of {plan.title}, and drivers cannot share a grid; "

@@ -104,7 +104,7 @@ class ProgressTable:
     """Shows how far a sweep is while it runs.
 
     Args:
-        epochs: that a trial may train.
+        epochs: the most that a trial may train.
     """
 
     def __init__(self, epochs: int) -> None:
@@ -142,7 +142,7 @@ def progress_table(progress: SweepProgress, epochs: int) -> Group:
 
     Args:
         progress: of the sweep.
-        epochs: that a trial may train.
+        epochs: the most that a trial may train.
     """
     table = Table()
     for title in ("trial", "epoch", "objective"):

@@ -64,7 +64,7 @@ class SweepRecorder(tune.Callback):
         parent: id of the sweep's run.
         context: what the trials share.
         total: trials in all.
-        failures: is told of each trial that fails.
+        failures: counts the trials that fail.
         scheduler: of the sweep; its state is saved with each snapshot.
     """
 

@@ -1,4 +1,7 @@
-"""A study in a database, which several drivers may share, and which may know more than a driver that was killed."""
+"""An Optuna study in a database.
+
+Several drivers may share it, and it may hold trials that a killed driver's last snapshot lacks.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ SWEEP = "fgcme.sweep"
 _IDENTITY = "fgcme.identity"
 
 
-def join(address: str, name: str, identity: str, directions: list[Direction]) -> BaseStorage:
-    """The storage of a study, which is created if it does not exist.
+def open_study(address: str, name: str, identity: str, directions: list[Direction]) -> BaseStorage:
+    """Open a study, or create it, and return its storage.
 
     Args:
         address: of the database.
@@ -121,21 +124,21 @@ class SharedStudySampler(BaseSampler):
 
     @override
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Parameters that are drawn together."""
+        """Tell which parameters are drawn jointly."""
         return self._chosen.infer_relative_search_space(study, trial)
 
     @override
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Draw parameters together."""
+        """Draw the parameters that are drawn jointly, by this driver's own sampler."""
         return self._chosen.sample_relative(study, trial, search_space)
 
     @override
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draw one parameter by the sampler chosen for this trial."""
+        """Draw one parameter, by this driver's own sampler."""
         return self._chosen.sample_independent(study, trial, param_name, param_distribution)
 
     @override

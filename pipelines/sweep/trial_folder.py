@@ -117,7 +117,7 @@ class TrialContext:
     """What all trials of a sweep share.
 
     Attributes:
-        experiment: that their configurations vary.
+        experiment: what their configurations vary.
         corpus_folder: of the prepared corpus.
         corpus_hash: content of the corpus for which the sweep was planned.
         trials_folder: holds the trials' folders.
@@ -136,8 +136,9 @@ class TrialContext:
     def folder_of(self, trial_id: str, configuration: Mapping[str, Any]) -> TrialFolder:
         """The folder of a trial.
 
-        It is named after the trial's number, which a resumed search gives out again. Members of a population copy
-        configurations from each other, numbers included, so their folders are named after Ray Tune's id.
+        It is named after the trial's number: a resumed search gives a trial the same number again, and so finds its
+        folder. Members of a population copy each other's configurations, numbers included; their folders are named
+        after Ray Tune's id.
 
         Args:
             trial_id: Ray Tune's id of the trial.

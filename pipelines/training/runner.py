@@ -1,7 +1,7 @@
 """Runs the trainings of `train` and `ablate`, as many at once as fit, and restarts those that lose their process.
 
-Each training is a task of Ray, without Ray's retries: its memory monitor counts apart from them, and would start a task
-more often than was asked for. So restarts are counted here alone.
+Each training is a Ray task without Ray's own retries: Ray restarts a task that its memory monitor killed without
+counting that as a retry, so a task could start more often than asked for. Restarts are counted here alone.
 """
 
 from __future__ import annotations
@@ -139,7 +139,10 @@ class _Runner:
         self._failed: list[Training] = []
 
     def run(self, trainings: Iterable[Training]) -> list[Training]:
-        """Train them; returns those that failed."""
+        """Train them; returns those that failed.
+
+        If it is interrupted, what still runs is cancelled, and its MLflow runs end as KILLED.
+        """
         waiting = deque(trainings)
         try:
             while waiting or self._running:

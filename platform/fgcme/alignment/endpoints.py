@@ -15,9 +15,9 @@ _ROUNDING = 0.01
 
 
 def detect_endpoints(samples: Samples) -> tuple[int, int]:
-    """First frame of the speech in an utterance, and the frame after its last.
+    """First frame (of 10 ms) of the speech in an utterance, and the frame after its last.
 
-    The whole utterance where nothing is louder than the background.
+    The whole utterance if nothing is louder than the background.
 
     Args:
         samples: [samples] mono at 16 kHz, at least one window long.

@@ -113,12 +113,12 @@ def make_fold_loaders(
 
 
 def speaker_moments(corpus: SpeechCorpus, utterances: np.ndarray, front_end: FrontEnd) -> dict[str, Moments]:
-    """Mean and deviation of each speaker's features, over all that the corpus has of the speaker.
+    """Mean and deviation of the features of some utterances' speakers, over all that the corpus has of each speaker.
 
     Args:
         corpus: the prepared corpus.
         utterances: [B] indices of utterances whose speakers are wanted.
-        front_end: its `features` count.
+        front_end: makes the features of the frames.
 
     Returns:
         Moments by speaker.

@@ -99,8 +99,9 @@ def difference_interval(difference: float, error: StandardError) -> Interval:
 def metric_interval(value: float, error: StandardError) -> Interval:
     """Interval of a metric between 0 and 1, made on the logit scale so that it stays between them.
 
-    Near 1 the distribution is skewed: at an accuracy of 0.95 with 10 speakers this covered 93 % in simulation, without
-    the logit 91 %. At 0 and 1 all speakers are alike, and the interval has no width.
+    Near 1 the distribution is skewed: in simulations of an accuracy of 0.95 with 10 speakers, the 95 % interval held
+    the true value in 93 % of cases, without the logit in 91 %. At 0 and 1 all speakers are alike, and the
+    interval has no width.
     """
     if not 0 < value < 1:
         return Interval(value, value)

@@ -78,7 +78,10 @@ def sign_flips(speakers: int, swaps: int, generator: np.random.Generator) -> np.
 
 
 def permutation_p(contributions: np.ndarray, flips: np.ndarray) -> float:
-    """Two-sided p-value of the sum of contributions [S]: the share of sign flips [swaps, S] whose sum is as far from 0.
+    """Two-sided p-value of a difference by swapping speakers.
+
+    The share of `flips` [swaps, S] of signs under which the sum of the speakers' `contributions` [S] is at least as far
+    from 0 as without them.
 
     >>> permutation_p(np.array([0.1, 0.2, 0.3]), sign_flips(3, 10, np.random.default_rng()))
     0.25

@@ -1,7 +1,7 @@
 """One validated description of an experiment, read from YAML and dotted overrides.
 
 An experiment file holds only what differs from the defaults below. Building blocks take plain arguments; only
-`model.build`, `training.learning` and the entry of each stage read settings.
+`model.build`, `training.learning` and the entry function of each verb read settings.
 """
 
 from __future__ import annotations
@@ -344,7 +344,7 @@ class TrackingSettings(Settings):
 
 
 class Experiment(Settings):
-    """Everything that decides a result."""
+    """All settings of an experiment: what decides its result, and how and where it runs."""
 
     name: Name
     corpus: CorpusSettings

@@ -1,4 +1,4 @@
-"""YAML as people write it: read with keys as text and no key twice, and values shown as YAML has them."""
+"""YAML as people write it: read with keys as text and no key twice, and values written as YAML."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The keys and values of a YAML file.
 
     Raises:
-        UserError: the file cannot be read, or holds anything else, or a key twice.
+        UserError: the file cannot be read, is not YAML, holds no keys and values, or has a key twice.
     """
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))

@@ -166,7 +166,7 @@ def source_hashes(folder: Path) -> dict[str, str]:
 
 
 def count_alignments(folder: Path) -> dict[str, int]:
-    """How many utterances each method aligned."""
+    """How many utterances each alignment method aligned, by its name."""
     counts: Counter[str] = Counter()
     for _, table in read_parts(folder, ["alignment"]):
         counts.update(table["alignment"].to_pylist())

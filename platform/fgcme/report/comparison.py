@@ -43,7 +43,11 @@ def _ends(name: str, interval: Interval) -> dict[str, float]:
 
 
 def to_text(table: ComparisonTable) -> str:
-    """One line a variant: WA, UA and macro-F1 in per cent, UA's interval, and its difference from the reference."""
+    """One line a variant, and below how to read them.
+
+    A line has WA, UA with its interval, and macro-F1, in per cent; then the difference in UA from the reference in
+    points, with its interval and p.
+    """
     width = max(len(name) for name in table.estimates)
     lines = [f"  {'':<{width}}  {'WA':>10}  {'UA':>10}  {'UA, 95 %':>12}  {'macro-F1':>10}  difference in UA, 95 %, p"]
     for name, estimate in table.estimates.items():

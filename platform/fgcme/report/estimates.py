@@ -22,7 +22,7 @@ _AROUND = 0.95
 
 
 def estimates_figure(results: ResultSet, theme: Theme) -> Figure:
-    """UA of every variant with its interval; beside it, its difference from the reference with that one's interval."""
+    """Left, UA of every variant with its interval; right, its difference from the reference with interval and stars."""
     names = results.variants
     figure = theme.canvas(8.6, _AROUND + _height(results), results.conditions.label)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1, 1))

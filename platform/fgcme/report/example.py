@@ -55,7 +55,7 @@ def example_figure(example: UtteranceExample, heading: str, theme: Theme) -> Fig
 
     Args:
         example: the utterance.
-        heading: what has to be said of the model.
+        heading: written above the figure: the model and its caveats.
         theme: its colours.
     """
     prediction = example.prediction

@@ -39,7 +39,7 @@ def percent_range(interval: Interval) -> str:
 
 
 def points_range(interval: Interval) -> str:
-    """An interval of a difference, in points.
+    """An interval of a difference, in percentage points.
 
     >>> points_range(Interval(-0.02, 0.013))
     '−2.0 to +1.3'

@@ -45,7 +45,7 @@ class ReportPictures:
 
 
 def report_pictures(content: ReportData) -> ReportPictures:
-    """The pictures of a report; nothing is drawn yet."""
+    """The pictures of a report, of comparisons only where variants are compared; nothing is drawn yet."""
     main = content.main
     compared = bool(main.table.comparisons)
     name = main.conditions.file_name

@@ -171,7 +171,7 @@ class Curve:
 
     @classmethod
     def of(cls, histories: Sequence[History]) -> Curve:
-        """The curve of some trainings; of an epoch that was logged twice the last value counts.
+        """The curve of some trainings. If an epoch was logged twice, its last value counts.
 
         >>> Curve.of([[(1, 0.2), (2, 0.4)], [(1, 0.4), (2, 0.6), (3, 0.9)]]).mean.round(2).tolist()
         [0.3, 0.5]

@@ -71,7 +71,7 @@ def describe_speakers(results: ResultSet) -> str:
 
 
 def recall_changes(results: ResultSet) -> np.ndarray:
-    """[variants but the reference, K] recall of each class less that of the reference."""
+    """[variants but the reference, K] recall of each class minus the reference's, as a fraction."""
     others = [name for name in results.variants if name != results.reference]
     base = results.recalls(results.reference)
     return np.array([results.recalls(name) - base for name in others]).reshape(len(others), len(base))

@@ -144,7 +144,7 @@ class Picture:
 
 
 def to_png(picture: Picture, theme: Theme) -> bytes:
-    """A picture as a PNG on the theme's ground; few colours make it a third of the size."""
+    """A picture as a PNG on the theme's background; a palette of few colours cuts the file to a third."""
     from matplotlib.colors import to_rgb
     from PIL import Image
 

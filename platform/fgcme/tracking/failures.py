@@ -42,7 +42,7 @@ def is_deleted(error: Exception) -> bool:
 
 
 def mlflow_message(error: Exception) -> str:
-    """The cause of an MLflow error, on one line.
+    """The cause of an error, MLflow's or another, on one line.
 
     >>> mlflow_message(
     ...     OSError("HTTPConnectionPool(...): Max retries exceeded (Caused by ...: [Errno 111] Connection refused'))")

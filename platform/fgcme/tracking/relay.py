@@ -104,10 +104,10 @@ class OutboxRelay:
         """Send the pending entries of all processes.
 
         Args:
-            wait: for another process that is sending; if false, leave everything to it.
+            wait: if another process is sending, wait for it; otherwise leave everything to it.
 
         Returns:
-            What was sent, and what was not.
+            What this call sent and could not send; nothing if it left the sending to another process.
         """
         report = SendReport(problem=why_unavailable(self._uri))
         if report.problem is None:

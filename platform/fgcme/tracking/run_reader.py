@@ -128,7 +128,7 @@ class RunReader:
             raise UserError(f"run {run_id}: artifact {path!r} is not YAML ({mlflow_message(error)})") from None
 
     def load_json(self, run_id: str, path: str) -> Any:
-        """The content of a JSON artifact. `load_yaml` would read 1e-05 as text.
+        """The content of a JSON artifact, which `load_yaml` would not do for: to YAML, 1e-05 is text.
 
         Raises:
             UserError: the run has no such artifact, or it is not JSON.

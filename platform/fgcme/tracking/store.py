@@ -170,7 +170,7 @@ def require_store(uri: str) -> None:
 
 
 def call_store(uri: str, call: Callable[[], T]) -> T:
-    """The result of a call to a store, however long it takes while the store answers others.
+    """The result of a call to a store. Waits as long as it takes, provided that the store answers a ping meanwhile.
 
     Raises:
         UserError: the store does not answer.

@@ -37,7 +37,7 @@ def address(tmp_path: Path) -> str:
 
 def joined(address: str, kind: str = "tpe") -> BaseStorage:
     settings = small_corpus.experiment(tune=tuning(kind)).tune
-    return shared_study.join(address, "shared", "identity", search.directions(settings))
+    return shared_study.open_study(address, "shared", "identity", search.directions(settings))
 
 
 def tuning(kind: str) -> dict[str, object]:
@@ -64,10 +64,10 @@ def study_of(storage: BaseStorage) -> optuna.Study:
 
 
 def test_drivers_share_a_study_only_of_the_same_space_corpus_and_experiment(address: str) -> None:
-    shared_study.join(address, "shared", "one", ["maximize"])
-    shared_study.join(address, "shared", "one", ["maximize"])
+    shared_study.open_study(address, "shared", "one", ["maximize"])
+    shared_study.open_study(address, "shared", "one", ["maximize"])
     with pytest.raises(UserError, match="of another space, corpus or experiment"):
-        shared_study.join(address, "shared", "another", ["maximize"])
+        shared_study.open_study(address, "shared", "another", ["maximize"])
     assert optuna.load_study(study_name="shared", storage=address).user_attrs["fgcme.identity"] == "one"
 
 

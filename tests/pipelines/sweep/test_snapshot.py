@@ -122,7 +122,9 @@ def test_a_snapshot_of_this_version_of_the_code_is_not_refused(
     experiment = small_corpus.experiment(tune={"search": kind, "cost": "parameters" if kind == "nsga2" else "none"})
     storage = None
     if shared:
-        storage = shared_study.join(f"sqlite:///{database}", "study", "identity", search.directions(experiment.tune))
+        storage = shared_study.open_study(
+            f"sqlite:///{database}", "study", "identity", search.directions(experiment.tune)
+        )
     searcher = search.make_searcher(experiment, SPACE, [], "sweep", "study", storage)
     for number in range(12):
         searcher.suggest(str(number))

@@ -1,9 +1,9 @@
 """Which parameters decided whether a trial was a good one, as numbers and as a picture.
 
 The method is PED-ANOVA (Watanabe, Bansal and Hutter 2023, arXiv 2304.10255) in its form for conditional parameters, as
-Optuna has it: how far the values of the best trials are distributed otherwise than those of all trials. A conditional
-parameter is judged within the trials that drew it, and counts by how many of the best ones are among them. A trial that
-was stopped early takes part with the score that it had: it is only asked whether it is one of the best.
+Optuna has it: it measures how much a parameter's distribution over the best trials differs from that over all trials.
+A conditional parameter is judged among the trials that drew it, weighted by the share of the best ones among them. A
+trial that was stopped early takes part with its last score: all that matters is whether it is one of the best.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def importances(sweep: SweepData) -> Importances | str:
 
 
 def importances_figure(found: Importances, heading: str, theme: Theme) -> Figure:
-    """A bar for each parameter, and a mark at what chance explains.
+    """A bar for each parameter, muted if chance can explain it, and a mark at what chance reaches in 19 of 20 cases.
 
     Args:
         found: the importances.
@@ -121,13 +121,13 @@ def importances_figure(found: Importances, heading: str, theme: Theme) -> Figure
     )
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, 1.15 * max(*shares, *limits, 1))
-    axes.set_xlabel("importance in per cent; orange mark: what chance explains in 19 of 20 cases")
+    axes.set_xlabel("importance in per cent; mark: what chance explains in 19 of 20 cases")
     theme.style_rows(axes)
     return figure
 
 
 def describe_importances(found: Importances) -> str:
-    """What can be seen in `importances_figure`."""
+    """`importances_figure` in words, as its alternative text."""
     text = (
         f"Importance of {count(len(found.shares), 'parameter')} for being among the best {found.best} of "
         f"{count(found.trials, 'trial')}: "

@@ -1,4 +1,4 @@
-"""A sweep's trials as CSV, for whoever wants to go on with the numbers: scores between 0 and 1, with all digits."""
+"""A sweep's trials as CSV for further work: scores between 0 and 1, with all digits."""
 
 from __future__ import annotations
 

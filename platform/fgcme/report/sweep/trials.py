@@ -98,7 +98,7 @@ class SweepData:
 
     @property
     def label(self) -> str:
-        """What has to be said beside every score, short enough to stand in a figure."""
+        """Protocol, folds and caveat of every score, short enough for a figure."""
         folds = f"{'fold' if len(self.folds) == 1 else 'folds'} {listing([str(fold) for fold in self.folds])}"
         return f"{self.protocol}, dev scores of {folds} ({self.measure}); the best is optimistic by selection"
 
@@ -136,9 +136,10 @@ class SweepData:
 
     @cached_property
     def front(self) -> list[Trial]:
-        """The trials that no other beats in score and cost at once, the cheapest first; none of a sweep without cost.
+        """The Pareto front of score (higher is better) and cost (lower is better), the cheapest first.
 
-        Of several that are alike in both the first is taken.
+        No trial of it is matched or beaten by another in both; of trials alike in both, the first is taken. Empty if
+        the sweep has no cost.
         """
         chosen: list[Trial] = []
         both = [trial for trial in self.scored if trial.cost is not None and math.isfinite(trial.cost)]
