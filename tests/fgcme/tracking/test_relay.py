@@ -164,6 +164,18 @@ def test_a_child_waits_behind_its_pending_parent(experiment: str, outbox: Outbox
     assert outbox.pending_runs() == []
 
 
+def test_a_write_waits_behind_pending_ones_of_a_run_that_is_already_created(
+    tracker: Tracker, experiment: str, outbox: Outbox
+) -> None:
+    relay = OutboxRelay(outbox)
+    outbox.save_run_id("local-1", relay.write("local-1", start(experiment)))
+    outbox.append("local-1", {"kind": "tags", "tags": {"fgcme.note": "first"}})
+    assert relay.write("local-1", {"kind": "tags", "tags": {"fgcme.note": "last"}}) == "local-1"
+    assert outbox.count_pending() == 2
+    relay.send_pending(wait=True)
+    assert tracker.find_run("local-1").data.tags["fgcme.note"] == "last"
+
+
 def test_a_run_that_was_created_before_its_reply_was_lost_is_not_created_again(
     tracker: Tracker, experiment: str, outbox: Outbox
 ) -> None:
