@@ -169,7 +169,9 @@ def checkpoints_to_keep(plan: SweepPlan) -> int:
 
 
 def restore_tuner(plan: SweepPlan, folder: Path, slots: int) -> tune.Tuner:
-    """A tuner that resumes from Ray Tune's records, and is otherwise as the last one made for this folder.
+    """A tuner that resumes a sweep from Ray Tune's records.
+
+    It is as the last tuner made for this folder, but with this number of slots, and without the recorded stopper.
 
     Args:
         plan: of the sweep.
@@ -219,7 +221,7 @@ def end_open_runs(tracker: Tracker, trials: Path) -> int:
 
 
 def failure_reasons(results: tune.ResultGrid, trials: Path) -> list[str]:
-    """Why trials failed: those that reported a failure, then those that Ray Tune gave up.
+    """The reasons of all failed trials: of those that reported a failure, then of those that Ray Tune gave up on.
 
     Args:
         results: of Ray Tune.
@@ -229,7 +231,7 @@ def failure_reasons(results: tune.ResultGrid, trials: Path) -> list[str]:
 
 
 def reported_failures(trials: Path) -> dict[str, str]:
-    """Why trials cannot be trained, by trial, as they have reported it themselves.
+    """The failures that trials reported themselves: name of the trial's folder -> why it cannot be trained.
 
     Args:
         trials: the folder of the trials' folders.

@@ -34,6 +34,7 @@ def load_state(path: Path) -> dict[str, Any] | None:
 
     Raises:
         OSError: the disk cannot be read.
+        Exception: decoding failed for a lasting reason (`permanent_reason`), not because the file is damaged.
     """
     try:
         # Read before decoding: PyTorch raises OSError for a damaged file as well.

@@ -118,7 +118,8 @@ def read_alignment(path: Path, samples: Samples) -> Alignment:
     The score is the file's mean acoustic score per frame (`.wdseg`), or NaN (`.TextGrid`).
 
     Raises:
-        AlignmentError: `bad_alignment`, the file is damaged or does not go with the samples, or `no_words`.
+        AlignmentError: `bad_alignment` if the file cannot be read, is damaged or does not go with the samples;
+            `no_words` if it has no words.
     """
     try:
         intervals, score = _READERS[path.suffix](_text(path))

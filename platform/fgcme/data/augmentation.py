@@ -57,10 +57,10 @@ def changes_frames(settings: AugmentationSettings) -> bool:
 def augment_energies(
     settings: AugmentationSettings, frames: Frames, begin: Indices, end: Indices, generator: np.random.Generator
 ) -> AlignedFrames:
-    """Change speed, then gain, then add noise, each by a random amount within the settings.
+    """Change speed, then gain, by random amounts within the settings; then, with some probability, add noise.
 
     Args:
-        settings: the largest change of each kind.
+        settings: the largest changes of speed and gain, the probability of noise, and the range of its SNR.
         frames: [A, bins] log-mel energies.
         begin: [W] first frame of each word.
         end: [W] frame after the last of each word.

@@ -44,9 +44,9 @@ class FrameLayout:
 
     Attributes:
         runs: [runs, 2] begin and end (exclusive) of each run of input frames.
-        begin, end: [S] outputs that each segment reads, counted along the packed runs, end exclusive. An empty range
+        begin, end: [G] outputs that each segment reads, counted along the packed runs, end exclusive. An empty range
             where the segment reads nothing.
-        spans: [S, 2] begin and end (exclusive) of the segment's own frames, counted the same way.
+        spans: [G, 2] begin and end (exclusive) of the segment's own frames, counted the same way.
         length: number of frames in all runs together.
     """
 
@@ -87,8 +87,8 @@ def layout_spans(begin: np.ndarray, end: np.ndarray, frame_count: int, lookahead
     """Find the frames that the segments of one utterance read.
 
     Args:
-        begin: [S] first frame of each segment.
-        end: [S] frame after the last of each segment.
+        begin: [G] first frame of each segment.
+        end: [G] frame after the last of each segment.
         frame_count: frames of the utterance, A.
         lookahead: how many frames past its own an output of the encoder sees, A - A'.
 
@@ -138,8 +138,8 @@ class Ranges(NamedTuple):
     """Ranges of rows of one long signal, which may overlap and may be empty.
 
     Attributes:
-        begin, end: [S] first row of each range, and the row after its last.
-        lengths: [S] end - begin, on the CPU, so that nothing waits for a device to learn them.
+        begin, end: [G] first row of each range, and the row after its last.
+        lengths: [G] end - begin, on the CPU, so that nothing waits for a device to learn them.
     """
 
     begin: Tensor
@@ -179,8 +179,8 @@ class Batch:
 
     Attributes:
         frames: [N, F] float32, the frames that segments read.
-        reads: [S] the encoder's outputs that each segment reads.
-        spans: [S, 2] each segment's own frames, counted in the same way, end exclusive.
+        reads: [G] the encoder's outputs that each segment reads.
+        spans: [G, 2] each segment's own frames, counted in the same way, end exclusive.
         words: [W] vocabulary indices of all words.
         word_counts: [B] words of each utterance, at least one each, on the CPU.
         labels: [B] class indices, or -1 where unknown.

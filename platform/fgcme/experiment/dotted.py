@@ -35,10 +35,10 @@ def set_dotted(content: dict[str, Any], dotted: str, value: Any) -> None:
     Args:
         content: nested sections.
         dotted: the setting's name.
-        value: its new value, which replaces a whole section too.
+        value: its new value; if the name is that of a section, it replaces the whole section.
 
     Raises:
-        UserError: what should be a section on the way is a value.
+        UserError: a name on the way holds a value where there should be a section.
     """
     *sections, last = dotted.split(".")
     for depth, section in enumerate(sections, 1):

@@ -41,9 +41,9 @@ class Bags(NamedTuple):
 
     Attributes:
         rows: [rows read] the rows of each range, one range after another.
-        starts: [S] where each range starts in `rows`.
-        lengths: [S] rows of each range.
-        empty: [S, 1] whether a range has no rows.
+        starts: [G] where each range starts in `rows`.
+        lengths: [G] rows of each range.
+        empty: [G, 1] whether a range has no rows.
     """
 
     rows: Tensor
@@ -61,11 +61,11 @@ class Bags(NamedTuple):
         return cls(first + torch.arange(count, device=first.device), starts, lengths, (lengths == 0).unsqueeze(1))
 
     def repeat(self, values: Tensor) -> Tensor:
-        """Repeat the value of each range for each of its rows, [S, ...] -> [rows read, ...]."""
+        """Repeat the value of each range for each of its rows, [G, ...] -> [rows read, ...]."""
         return torch.repeat_interleave(values, self.lengths, dim=0, output_size=len(self.rows))
 
     def mean(self, values: Tensor) -> Tensor:
-        """Average values of the rows over each range, [rows read, C] -> [S, C], 0 for an empty one."""
+        """Average values of the rows over each range, [rows read, C] -> [G, C], 0 for an empty one."""
         positions = torch.arange(len(values), device=values.device)
         return functional.embedding_bag(positions, values, self.starts, mode="mean")
 
@@ -99,11 +99,11 @@ class Pooling(nn.Module):
 
         Args:
             hidden: [N, C] rows.
-            reads: [S] range of rows that each segment reads.
-            spans: [S, 2] begin and end of each segment's frames, counted along the same packed signal (kind: softmax).
+            reads: [G] range of rows that each segment reads.
+            spans: [G, 2] begin and end of each segment's frames, counted along the same packed signal (kind: softmax).
 
         Returns:
-            [S, self.size]. A segment without rows gives zeros (published code: mean 0, maximum -1e6).
+            [G, self.size]. A segment without rows gives zeros (published code: mean 0, maximum -1e6).
 
         Raises:
             ValueError: softmax pooling gets no spans.
@@ -137,11 +137,11 @@ def pool(hidden: Tensor, reads: Ranges, kind: Literal["mean_max", "mean", "max"]
 
     Args:
         hidden: [N, C] rows.
-        reads: [S] ranges of rows.
+        reads: [G] ranges of rows.
         kind: of reduction.
 
     Returns:
-        [S, C], or [S, 2 C] for `mean_max`. An empty range gives zeros.
+        [G, C], or [G, 2 C] for `mean_max`. An empty range gives zeros.
 
     >>> hidden = torch.tensor([[1.0], [3.0], [8.0]])
     >>> reads = Ranges(torch.tensor([0, 1]), torch.tensor([2, 3]), torch.tensor([2, 2]))
@@ -158,7 +158,7 @@ def pool(hidden: Tensor, reads: Ranges, kind: Literal["mean_max", "mean", "max"]
 
 
 def _maxima(hidden: Tensor, bags: Bags) -> Tensor:
-    """[S, C] maximum of each range; some finite value for an empty one.
+    """[G, C] maximum of each range; some finite value for an empty one.
 
     Located without a gradient, then gathered: PyTorch's gradient of an embedding bag's maximum loops over the bags.
     """
@@ -176,7 +176,7 @@ def softmax_weighted_mean(hidden: Tensor, bags: Bags, scores: Tensor) -> Tensor:
         scores: [rows read], in the order of `bags.rows`.
 
     Returns:
-        [S, C], 0 for an empty range.
+        [G, C], 0 for an empty range.
     """
     highest = torch.segment_reduce(scores.detach(), "max", lengths=bags.lengths, unsafe=True)
     weights = torch.exp(scores - bags.repeat(highest))
@@ -195,7 +195,7 @@ def log_mean_exp(hidden: Tensor, bags: Bags, temperature: float) -> Tensor:
         temperature: t.
 
     Returns:
-        [S, C], 0 for an empty range.
+        [G, C], 0 for an empty range.
 
     >>> pair = Bags.from_ranges(Ranges(torch.tensor([0]), torch.tensor([2]), torch.tensor([2])))
     >>> [round(log_mean_exp(torch.tensor([[0.0], [1.0]]), pair, t).item(), 3) for t in (0.01, 1, 100)]
@@ -209,7 +209,7 @@ def log_mean_exp(hidden: Tensor, bags: Bags, temperature: float) -> Tensor:
 
 
 def mean_and_deviation(hidden: Tensor, bags: Bags) -> Tensor:
-    """Reduce each range of [N, C] rows to [S, 2 C]: mean, and sqrt(v + 1e-8) with v the biased variance."""
+    """Reduce each range of [N, C] rows to [G, 2 C]: mean, and sqrt(v + 1e-8) with v the biased variance."""
     mean = functional.embedding_bag(bags.rows, hidden, bags.starts, mode="mean")
     # The gradient that the mean would get through the deviations is zero: they sum to zero.
     deviations = _gather(hidden, bags) - bags.repeat(mean.detach())
@@ -230,7 +230,7 @@ def span_coverage(cumulative: Tensor, bags: Bags, spans: Tensor) -> Tensor:
     Args:
         cumulative: [lookahead + 2] from `cumulative_coverage`.
         bags: rows of each segment.
-        spans: [S, 2] begin and end of each segment's frames, counted along the same packed signal.
+        spans: [G, 2] begin and end of each segment's frames, counted along the same packed signal.
 
     Returns:
         [rows read] shares in [0, 1].

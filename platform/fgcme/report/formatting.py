@@ -20,7 +20,7 @@ def percent(share: float) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of shares in points, always with its sign.
+    """A difference of shares in percentage points, with its sign unless it is rounded to zero.
 
     >>> points(-0.0123), points(0.05), points(0.0001)
     ('−1.2', '+5.0', '0.0')

@@ -17,9 +17,9 @@ _ROW = 0.38
 
 
 def speakers_figure(results: ResultSet, theme: Theme) -> Figure:
-    """UA of each speaker under each variant, one dot a speaker, at the same height within every row; a bar at the mean.
+    """UA of each speaker under each variant: a row for each variant, with a dot for each speaker and a bar at the mean.
 
-    The speaker with the lowest UA is named beside its dot.
+    A speaker's dot is at the same height within every row. In each row, the speaker with the lowest UA is named.
     """
     names = results.variants
     figure = theme.canvas(7.6, 1.0 + _ROW * len(names) + 0.2 * len(results.remarks), results.conditions.label)

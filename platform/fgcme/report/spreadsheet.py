@@ -13,7 +13,10 @@ _TESTED = ("ua", "wa")
 
 
 def results_csv(result_sets: Iterable[ResultSet]) -> str:
-    """One row a variant and selection rule: estimates, and the comparison with the reference (empty in its own row)."""
+    """A row for each variant of each result set: its estimates, and how it compares with the reference.
+
+    In the row of the reference itself, the comparison is empty.
+    """
     header = ["protocol", "selection", "caveats", "variant", "reference"]
     for metric in _METRICS:
         header += [metric, f"{metric}_deviation", f"{metric}_low", f"{metric}_high"]

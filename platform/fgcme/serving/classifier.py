@@ -160,7 +160,7 @@ def package_model(folder: Path, destination: Path, description: Model | None = N
 
     Args:
         folder: of the fitted model.
-        destination: folder to write into; created, and must be empty.
+        destination: folder to write into; created if it is missing, and must be empty if it is not.
         description: says which run and which logged model the package belongs to.
 
     Raises:

@@ -51,7 +51,7 @@ def resolve_run_id(client: MlflowClient, run: str, outbox: Outbox | None = None)
     Args:
         client: of the store.
         run: the store's id, which is returned as it is, or a local id.
-        outbox: saves an id that was found.
+        outbox: remembers the ids that a search of the store has found.
 
     Raises:
         UserError: the store has no run with this local id.

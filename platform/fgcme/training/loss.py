@@ -1,8 +1,8 @@
 """Losses of single utterances.
 
 The loss of a batch is a weighted mean: the sum of its utterances' losses, each times its weight, over the sum of the
-weights. These functions return losses times weights, so that workers that share a batch can divide by the weights of
-the whole batch.
+weights. `utterance_losses` returns losses times weights, so that workers that share a batch can divide by the weights
+of the whole batch; `focal` and `word_ctc` return plain losses.
 """
 
 from __future__ import annotations
