@@ -101,6 +101,19 @@ class Epoch:
     state: Callable[[], dict[str, Any]]
 
 
+def supports_bfloat16(device: torch.device) -> bool:
+    """Whether a device trains in bfloat16 without emulating it, which is slower than float32 and no more exact."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        # PyTorch has no public question for CPUs. One without bfloat16 has no LSTM for it.
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            torch.nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
+    except RuntimeError:
+        return False
+    return True
+
+
 class FoldTrainer:
     """Trains one model on one fold, and keeps the weights of its best epoch.
 
@@ -135,10 +148,9 @@ class FoldTrainer:
         self.seed = seed
         self.workers = workers or Workers()
         device = self.workers.device
-        # Emulated bfloat16 is slower than float32 and no more exact.
-        lacks_bfloat16 = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
-        if training.precision == "bfloat16" and lacks_bfloat16:
-            raise UserError("training.precision: this GPU has no bfloat16; set it to float32")
+        if training.precision == "bfloat16" and not supports_bfloat16(device):
+            kind = "GPU" if device.type == "cuda" else "CPU"
+            raise UserError(f"training.precision: this {kind} has no bfloat16; set it to float32")
         torch.manual_seed(seed)
         self.model: Network = build_model(
             model, loaders.frame_size, len(loaders.vocabulary), len(loaders.classes), blank=training.loss == "ctc"

@@ -19,7 +19,7 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment, variants
 from fgcme.model import WordEmbedding
 from fgcme.seeds import derive_seed
-from fgcme.training.learning import Epoch, Evaluation, FoldTrainer, Workers, fits_on_device
+from fgcme.training.learning import Epoch, Evaluation, FoldTrainer, Workers, fits_on_device, supports_bfloat16
 from tests import small_corpus
 
 
@@ -261,6 +261,7 @@ def test_a_model_trained_by_ctc_is_evaluated_without_the_blank(corpus: SpeechCor
     assert training.evaluate(training.loaders.test).logits.shape == (32, 4)
 
 
+@pytest.mark.skipif(not supports_bfloat16(torch.device("cpu")), reason="this CPU has no bfloat16")
 def test_bfloat16_learns_like_float32_and_evaluates_in_float32(corpus: SpeechCorpus) -> None:
     exact = fit(corpus, small_corpus.experiment(training={"epochs": 2}))
     half = fit(corpus, small_corpus.experiment(training={"epochs": 2, "precision": "bfloat16"}))
@@ -280,6 +281,12 @@ def test_bfloat16_is_refused_where_a_gpu_lacks_it(corpus: SpeechCorpus) -> None:
             small_corpus.experiment(training={"precision": "bfloat16"}),
             workers=Workers(device=torch.device("cuda")),
         )
+
+
+@pytest.mark.skipif(supports_bfloat16(torch.device("cpu")), reason="this CPU has bfloat16")
+def test_bfloat16_is_refused_where_a_cpu_lacks_it(corpus: SpeechCorpus) -> None:
+    with pytest.raises(UserError, match=r"training\.precision: this CPU has no bfloat16; set it to float32"):
+        fit(corpus, small_corpus.experiment(training={"precision": "bfloat16"}))
 
 
 @pytest.mark.parametrize(("byte_count", "free_bytes"), [(0, 0), (1, 4), (10**9, 4 * 10**9)])
