@@ -145,7 +145,7 @@ def test_the_trial_of_a_killed_worker_resumes_from_its_last_epoch(
         printed, _ = driver.communicate(timeout=120)
         assert driver.returncode == 0
     assert "trial 0 lost its process, and resumes from its last saved epoch" in printed
-    [trial] = tracker.children(tracker.find("latest").info.run_id)
+    [trial] = tracker.child_runs(tracker.find_run("latest").info.run_id)
     assert trial.info.status == "FINISHED"
     # No epoch is missing, and none was trained twice.
     assert [epoch for epoch, _ in tracker.metric_history(trial.info.run_id, "dev/objective")] == list(range(1, 16))
