@@ -104,7 +104,7 @@ class Epoch:
 def supports_bfloat16(device: torch.device) -> bool:
     """Whether a device trains in bfloat16 without emulating it, which is slower than float32 and no more exact."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     try:
         # PyTorch has no public question for CPUs. One without bfloat16 has no LSTM for it.
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
