@@ -201,13 +201,13 @@ def test_a_sweep_on_a_full_disk_says_so_and_continues_when_there_is_room(
         with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
             while True:
                 file.write(bytes(4096))
-        printed, errors = driver.communicate(timeout=120)
+        printed, errors = driver.communicate(timeout=300)
         assert driver.returncode == 2, printed + errors
     assert f"the disk is full; make room; resume with `fgcme tune {path} --space {space} --resume`" in errors
     assert "Traceback" not in printed + errors
     ballast.unlink()
     with program(tmp_path, "tune", str(path), "--space", space, "--resume") as driver:
-        printed, errors = driver.communicate(timeout=120)
+        printed, errors = driver.communicate(timeout=300)
         assert driver.returncode == 0, printed + errors
     sweep = tracker.find_run("latest")
     trials = outcome(tracker, sweep.info.run_id)
