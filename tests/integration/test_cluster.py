@@ -245,15 +245,14 @@ def test_a_sweep_that_loses_two_of_four_nodes_finishes_every_trial_once(
         return sum(2 < epoch < EPOCHS // 2 for epoch in reached) == 4
 
     with program(tmp_path, "tune", str(experiment), "--space", str(space), "--trials", str(TRIALS)) as sweep:
-        wait_for(four_half_way, 480)
+        wait_for(four_half_way, 240)
         # Each node has room for one trial, so two of these four are lost with their nodes.
         for node in list(cluster.worker_nodes)[:2]:
             cluster.remove_node(node, allow_graceful=False)
-        out, errors = sweep.communicate(timeout=480)
+        out, errors = sweep.communicate(timeout=240)
     assert sweep.returncode == 0, out + errors
     assert f"best of {TRIALS} trials" in out
-    # A busy machine may lose a trial once more: Ray takes a node that is not heard of in time for lost.
-    assert out.count("resumes from its last saved epoch") >= 2
+    assert out.count("resumes from its last saved epoch") == 2
     run = tracker.find_run("small-rates tune")
     assert run.info.status == "FINISHED"
     assert [trial.info.status for trial in tracker.child_runs(run.info.run_id)] == ["FINISHED"] * TRIALS
