@@ -177,26 +177,32 @@ def test_a_training_that_loses_its_node_resumes_on_another_and_losses_of_nodes_a
         (child,) = tracker.child_runs(tracker.find_run("small train").info.run_id)
         return child.info.run_id
 
+    before = set(cluster.worker_nodes)
     add_node(5)
-    with program(tmp_path, "train", str(path), "--fold", "0") as driver:
-        # Each time another node comes only when the last one is gone.
-        for last in range(6, 6 + MAX_STARTS):
-            lose_node("node")
-            add_node(last)
+    try:
+        with program(tmp_path, "train", str(path), "--fold", "0") as driver:
+            # Each time another node comes only when the last one is gone.
+            for last in range(6, 6 + MAX_STARTS):
+                lose_node("node")
+                add_node(last)
 
-        def open_pipe() -> None:
-            while driver.poll() is None:
-                # Refused while nobody reads.
-                with contextlib.suppress(OSError):
-                    os.close(os.open(vectors, os.O_WRONLY | os.O_NONBLOCK))
-                time.sleep(0.05)
+            def open_pipe() -> None:
+                while driver.poll() is None:
+                    # Refused while nobody reads.
+                    with contextlib.suppress(OSError):
+                        os.close(os.open(vectors, os.O_WRONLY | os.O_NONBLOCK))
+                    time.sleep(0.05)
 
-        with ThreadPoolExecutor() as threads:
-            threads.submit(open_pipe)
-            lose_node("state.pt")
-            reached = len(tracker.metric_history(run_of_training(), "train/loss"))
-            add_node(6 + MAX_STARTS)
-            out, errors = driver.communicate(timeout=400)
+            with ThreadPoolExecutor() as threads:
+                threads.submit(open_pipe)
+                lose_node("state.pt")
+                reached = len(tracker.metric_history(run_of_training(), "train/loss"))
+                add_node(6 + MAX_STARTS)
+                out, errors = driver.communicate(timeout=400)
+    finally:
+        # The next test counts on nodes of one CPU each.
+        for node in set(cluster.worker_nodes) - before:
+            cluster.remove_node(node, allow_graceful=False)
     assert driver.returncode == 0, out + errors
     assert out.count("fold 0, seed 0 lost its machine, and resumes from its last saved epoch") == MAX_STARTS + 1
     assert 0 < reached < epochs
@@ -249,7 +255,8 @@ def test_a_sweep_that_loses_two_of_four_nodes_finishes_every_trial_once(
         # Each node has room for one trial, so two of these four are lost with their nodes.
         for node in list(cluster.worker_nodes)[:2]:
             cluster.remove_node(node, allow_graceful=False)
-        out, errors = sweep.communicate(timeout=240)
+        # Two nodes are left for what four began.
+        out, errors = sweep.communicate(timeout=400)
     assert sweep.returncode == 0, out + errors
     assert f"best of {TRIALS} trials" in out
     assert out.count("resumes from its last saved epoch") == 2
