@@ -251,12 +251,12 @@ def test_a_sweep_that_loses_two_of_four_nodes_finishes_every_trial_once(
         return sum(2 < epoch < EPOCHS // 2 for epoch in reached) == 4
 
     with program(tmp_path, "tune", str(experiment), "--space", str(space), "--trials", str(TRIALS)) as sweep:
-        wait_for(four_half_way, 240)
+        wait_for(four_half_way, 480)
         # Each node has room for one trial, so two of these four are lost with their nodes.
         for node in list(cluster.worker_nodes)[:2]:
             cluster.remove_node(node, allow_graceful=False)
         # Two nodes are left for what four began.
-        out, errors = sweep.communicate(timeout=400)
+        out, errors = sweep.communicate(timeout=480)
     assert sweep.returncode == 0, out + errors
     assert f"best of {TRIALS} trials" in out
     assert out.count("resumes from its last saved epoch") == 2
