@@ -169,19 +169,14 @@ def _ablation_yaml(experiment: Experiment, reference: str, compared: Mapping[str
 
 def _own_settings(experiment: Experiment, name: str, variant: Experiment) -> dict[str, Any] | None:
     """The settings that a variant changes beyond those of the named variant; None if there are none."""
-    content = experiment.model_dump(mode="json")
-    known = name in variants.all_variants()
-    if known:
-        variants.merge(content["model"], variants.find_variant(name))
-    # Not validated: without its own settings, a named variant may contradict the experiment.
-    base = flatten(content)
+    base = flatten(ablation.variant_content(experiment, name))
     settings = variant.flat()
     own = {
         key: value
         for key, value in settings.items()
         if key.startswith(("model.", "training.")) and key != "training.seeds" and value != base[key]
     }
-    if own or known:
+    if own or name in variants.all_variants():
         return own or None
     # A variant that is not a named one needs a setting, even one that changes nothing.
     return {"model.kind": settings["model.kind"]}

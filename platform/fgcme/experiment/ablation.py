@@ -92,12 +92,21 @@ def _explain_unknown_key(key: str) -> str:
     return f"{key}: no such key{did_you_mean(key, allowed)} (allowed here: {', '.join(allowed)})"
 
 
-def _make_variant(experiment: Experiment, name: str, settings: Mapping[str, Any]) -> Experiment:
+def variant_content(experiment: Experiment, name: str) -> dict[str, Any]:
+    """An experiment's sections with the settings of the named variant, if there is one of this name.
+
+    Not validated: a named variant may need settings of its own to go with the experiment.
+    """
     content = experiment.model_dump(mode="json")
     if name in variants.all_variants():
         variants.merge(content["model"], variants.find_variant(name))
-    else:
+    return content
+
+
+def _make_variant(experiment: Experiment, name: str, settings: Mapping[str, Any]) -> Experiment:
+    if name not in variants.all_variants():
         _check_own_name(name, settings)
+    content = variant_content(experiment, name)
     for dotted, value in settings.items():
         setting_type(dotted)
         if not dotted.startswith(("model.", "training.")) or dotted == "training.seeds":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,10 +123,7 @@ class RunReader:
         Raises:
             UserError: the run has no such artifact, or it is not YAML.
         """
-        try:
-            return yaml.safe_load(self._load_text(run_id, path))
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"run {run_id}: artifact {path!r} is not YAML ({mlflow_message(error)})") from None
+        return self._load(run_id, path, yaml.safe_load, "YAML")
 
     def load_json(self, run_id: str, path: str) -> Any:
         """The content of a JSON artifact, which `load_yaml` would not do for: to YAML, 1e-05 is text.
@@ -133,14 +131,17 @@ class RunReader:
         Raises:
             UserError: the run has no such artifact, or it is not JSON.
         """
-        try:
-            return json.loads(self._load_text(run_id, path))
-        except ValueError as error:
-            raise UserError(f"run {run_id}: artifact {path!r} is not JSON ({mlflow_message(error)})") from None
+        return self._load(run_id, path, json.loads, "JSON")
 
-    def _load_text(self, run_id: str, path: str) -> str:
+    def _load(self, run_id: str, path: str, parse: Callable[[str], Any], language: str) -> Any:
         with tempfile.TemporaryDirectory() as folder:
-            return self.download_artifact(run_id, path, Path(folder)).read_text(encoding="utf-8")
+            file = self.download_artifact(run_id, path, Path(folder))
+            try:
+                return parse(file.read_text(encoding="utf-8"))
+            # PyYAML lets a ValueError through for a date such as 2024-13-01.
+            except (ValueError, yaml.YAMLError) as error:
+                message = f"run {run_id}: artifact {path!r} is not {language} ({mlflow_message(error)})"
+                raise UserError(message) from None
 
     def _resolve(self, run_id: str) -> str:
         """The id by which the store knows a run."""

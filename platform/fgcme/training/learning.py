@@ -106,7 +106,7 @@ def supports_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     try:
-        # PyTorch has no public question for CPUs. One without bfloat16 has no LSTM for it.
+        # PyTorch has no public test for CPUs: try an LSTM, which a CPU without bfloat16 refuses.
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             torch.nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
     except RuntimeError:

@@ -113,6 +113,9 @@ def test_yaml_and_json_artifacts_are_parsed(tracker: Tracker, reader: RunReader,
         reader.load_json(run, "experiment.yaml")
     with pytest.raises(UserError, match=rf"run {run}: artifact 'broken\.yaml' is not YAML"):
         reader.load_yaml(run, "broken.yaml")
+    tracker.log_text(run, "day: 2024-13-01", "date.yaml")
+    with pytest.raises(UserError, match=rf"run {run}: artifact 'date\.yaml' is not YAML"):
+        reader.load_yaml(run, "date.yaml")
     with pytest.raises(UserError, match="has no artifact"):
         reader.load_yaml(run, "nothing.yaml")
 
