@@ -19,7 +19,6 @@ from fgcme.experiment import Experiment
 from fgcme.tracking import Tracker
 from pipelines import cluster
 from tests import small_corpus
-from tests.store import make_tracker
 
 Found = TypeVar("Found")
 Make = Callable[..., Experiment]
@@ -48,12 +47,6 @@ def ray_session() -> Iterator[None]:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small prepared corpus of 128 utterances."""
     return small_corpus.write(tmp_path_factory.mktemp("prepared") / "corpus", each=16)
-
-
-@pytest.fixture
-def tracker(tmp_path: Path) -> Tracker:
-    """A fresh MLflow store."""
-    return make_tracker(tmp_path)
 
 
 @pytest.fixture

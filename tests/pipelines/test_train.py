@@ -15,7 +15,6 @@ from pipelines import train
 from pipelines.training.runner import Training
 from tests import small_corpus
 from tests.in_process import train_in_process
-from tests.store import make_tracker
 
 # Of 8, in 4 folds of 2.
 SPEAKERS = [f"s{number}" for number in range(8)]
@@ -24,11 +23,6 @@ SPEAKERS = [f"s{number}" for number in range(8)]
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[Training]:
     return train_in_process(train, monkeypatch)
-
-
-@pytest.fixture
-def tracker(tmp_path: Path) -> Tracker:
-    return make_tracker(tmp_path)
 
 
 @pytest.fixture

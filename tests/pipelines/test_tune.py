@@ -16,12 +16,6 @@ from fgcme.tracking import Tracker
 from pipelines import cli, tune
 from pipelines.sweep.plan import plan_sweep
 from tests import small_corpus
-from tests.store import make_tracker
-
-
-@pytest.fixture
-def tracker(tmp_path: Path) -> Tracker:
-    return make_tracker(tmp_path)
 
 
 @pytest.fixture

@@ -13,12 +13,6 @@ from fgcme.tracking import Tracker
 from pipelines.runs import records
 from pipelines.runs.opening import RunRequest, latest_run, open_run
 from tests import small_corpus
-from tests.store import make_tracker
-
-
-@pytest.fixture
-def tracker(tmp_path: Path) -> Tracker:
-    return make_tracker(tmp_path)
 
 
 @pytest.fixture

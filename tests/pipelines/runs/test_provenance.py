@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +10,8 @@ from fgcme.report.content import Provenance
 from fgcme.tracking import Tracker
 from pipelines.runs.provenance import provenance_of
 from tests import small_corpus
-from tests.store import make_tracker
 
 CLEAN, OTHER, THIRD = "a" * 40, "b" * 40, "c" * 40
-
-
-@pytest.fixture
-def tracker(tmp_path: Path) -> Tracker:
-    return make_tracker(tmp_path)
 
 
 def record(tracker: Tracker, name: str = "mine train", **tags: str) -> Any:

@@ -17,14 +17,8 @@ from fgcme.tracking import Tracker
 from pipelines.sweep.recorder import FailureLimit, SweepRecorder
 from pipelines.sweep.trial_folder import FAILURE, NOTE, TrialContext, TrialFolder
 from tests import small_corpus
-from tests.store import make_tracker
 
 EPOCHS = 3
-
-
-@pytest.fixture
-def tracker(tmp_path: Path) -> Tracker:
-    return make_tracker(tmp_path)
 
 
 @pytest.fixture

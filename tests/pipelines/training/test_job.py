@@ -20,14 +20,8 @@ from pipelines.training.job import (
     with_run,
 )
 from tests import small_corpus
-from tests.store import make_tracker
 
 RESULT = Result(1, 0, best_epoch=2, epochs=3, dev={"ua": 0.5}, test={"ua": 0.25, "wa": 0.375}, seconds=1.5)
-
-
-@pytest.fixture
-def tracker(tmp_path: Path) -> Tracker:
-    return make_tracker(tmp_path)
 
 
 @pytest.fixture

@@ -15,12 +15,6 @@ from pipelines.training import failure
 from pipelines.training.job import Job, Result
 from pipelines.training.runner import Training, run_trainings, start_training
 from tests import small_corpus
-from tests.store import make_tracker
-
-
-@pytest.fixture
-def tracker(tmp_path: Path) -> Tracker:
-    return make_tracker(tmp_path)
 
 
 @pytest.fixture
