@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from rich import box
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fgcme import prepared
 from fgcme.alignment.words import normalise
-from fgcme.data import Assignment, Selection, SpeechCorpus, assign_folds, resolve_protocol, split_fold
+from fgcme.data import Assignment, Selection, SpeechCorpus, assign_folds, encode, resolve_protocol, split_fold
 from fgcme.experiment import Experiment
 from pipelines.runs.corpus import locate_prepared
 
@@ -105,15 +105,15 @@ def _folds(corpus: SpeechCorpus, assignment: Assignment, selection: Selection) -
     for column in ("speakers shared", "dev texts in train", "test texts in train", "test texts in dev"):
         table.add_column(column, justify="right", width=len("speakers"))
     table.add_column("tested")
-    speakers = np.array(corpus.table.speakers)
-    texts = np.array([" ".join(normalise(text)) for text in corpus.texts])
+    speakers, names = encode(corpus.table.speakers)
+    texts = _number_texts(corpus.texts)
     for fold in range(assignment.fold_count):
         parts = split_fold(assignment, fold, selection)
         train, dev, test = parts.train, parts.dev, parts.test
-        tested = sorted(set(speakers[test]))
+        tested = sorted([*names, "unknown"][number] for number in np.unique(speakers[test]))
         # With selection `test`, dev is the test part itself.
         distinct = [train, test] if selection == "test" else [train, dev, test]
-        shared = Counter(speaker for part in distinct for speaker in set(speakers[part]))
+        shared = Counter(speaker for part in distinct for speaker in np.unique(speakers[part]).tolist())
         table.add_row(
             str(fold),
             *(str(len(part)) for part in (train, dev, test)),
@@ -123,6 +123,12 @@ def _folds(corpus: SpeechCorpus, assignment: Assignment, selection: Selection) -
             + (f" and {len(tested) - _NAMED_SPEAKERS} more" if len(tested) > _NAMED_SPEAKERS else ""),
         )
     return table
+
+
+def _number_texts(texts: Iterable[str]) -> np.ndarray:
+    """Number the texts [B]: those have the same number that differ in case and punctuation alone."""
+    number_of: dict[str, int] = {}
+    return np.fromiter((number_of.setdefault(" ".join(normalise(text)), len(number_of)) for text in texts), np.int64)
 
 
 def _seen(texts: np.ndarray, part: np.ndarray, there: np.ndarray) -> float:

@@ -67,10 +67,12 @@ def choose_examples(predictions: pa.Table, corpus: SpeechCorpus, classes: Sequen
         corpus: the prepared corpus, for the number of words.
         classes: class names.
     """
-    lengths = dict(zip(corpus.table.ids, map(len, corpus.words), strict=True))
     rows = predictions.to_pylist()
     seed = min(row["seed"] for row in rows)
     rows = [row for row in rows if row["seed"] == seed]
+    tested = {row["id"] for row in rows}
+    counted = zip(corpus.table.ids, corpus.word_counts.tolist(), strict=True)
+    lengths = {name: count for name, count in counted if name in tested}
     chosen = []
     for number, name in enumerate(classes[:_UTTERANCES]):
         folds = sorted({row["fold"] for row in rows if row["label"] == name})

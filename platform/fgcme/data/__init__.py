@@ -1,6 +1,7 @@
 """From a prepared corpus to batches: protocol, folds, what a model hears, augmentation."""
 
 from fgcme.data.batch import Batch, Mixture, Ranges, collate, layout_frames, lookahead, ranges_from_counts
+from fgcme.data.columns import encode
 from fgcme.data.dataset import SpeechCorpus, Vocabulary
 from fgcme.data.fold import FoldLoaders, make_fold_loaders, open_fold
 from fgcme.data.hearing import has_acoustics, has_words, reads_test_audio, scheme_of
@@ -29,6 +30,7 @@ __all__ = [
     "apply_protocol",
     "assign_folds",
     "collate",
+    "encode",
     "has_acoustics",
     "has_words",
     "layout_frames",

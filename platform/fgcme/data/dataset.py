@@ -1,26 +1,27 @@
-"""A prepared corpus in memory, and the vocabulary of its words.
+"""A prepared corpus, mapped into memory, and the vocabulary of its words.
 
-The Parquet files are turned once into an Arrow file that every process maps into memory: frames are views of it, and
-several trainings on one node share its pages.
+The Parquet files are turned once into files that every process maps: several trainings on one node share their pages,
+and a process has only what it asks for.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
+from fgcme.data.columns import Column
+from fgcme.data.frame_table import FrameTable, concatenated_ranges
+from fgcme.data.front_end import FrontEnd
+from fgcme.data.mapping import map_corpus, map_features
 from fgcme.data.protocol import UtteranceTable
-from fgcme.errors import UserError
-from fgcme.files import atomic_write
-from fgcme.prepared.corpus import UTTERANCES, read_description, read_parts
+from fgcme.prepared.corpus import read_description
 
 # Row 0 is for padding: ragged batches need none, but pretrained word tables have it.
 UNKNOWN = 1
+# Utterances whose words are looked at together.
+_AT_ONCE = 65_536
 
 
 class SpeechCorpus:
@@ -30,7 +31,10 @@ class SpeechCorpus:
         description: what `corpus.json` says.
         table: ids, raw labels, speakers, sessions and acts.
         words, texts: each utterance's words, and its transcript.
+        word_counts: [B] words of each utterance.
+        distinct_words: the words that occur.
         alignments: the method that aligned each utterance's words with its frames.
+        prepared: the prepared frames of all utterances.
         frame_size: values of a prepared frame.
     """
 
@@ -42,42 +46,59 @@ class SpeechCorpus:
         """
         self.folder = folder
         self.description = read_description(folder)
-        rows = _map_rows(folder, self.description.corpus_hash)
-        if not rows.num_rows:
-            raise UserError(f"{folder}: the prepared corpus holds no utterance")
-        order = sorted(range(rows.num_rows), key=rows["id"].to_pylist().__getitem__)
-
-        def column(name: str) -> list[Any]:
-            values = rows[name].to_pylist()
-            return [values[row] for row in order]
-
-        def arrays(name: str) -> list[np.ndarray]:
-            values = _row_views(rows[name])
-            return [values[row] for row in order]
-
-        self.table = UtteranceTable(
-            column("id"), column("raw_label"), column("speaker"), column("session"), column("act")
-        )
-        self.words: list[list[str]] = column("words")
-        self.texts: list[str] = column("text")
-        self.alignments: list[str] = column("alignment")
-        self.frame_size = int(rows["frame_size"][0].as_py())
-        self._begin, self._end, self._frames = arrays("begin"), arrays("end"), arrays("frames")
+        rows, self.prepared = map_corpus(folder, self.description.corpus_hash)
+        ids: Column[str] = Column(rows["id"])
+        self.table = UtteranceTable(ids, *(Column(rows[name]) for name in ("raw_label", "speaker", "session", "act")))
+        self.words: Column[list[str]] = Column(rows["words"])
+        self.texts: Column[str] = Column(rows["text"])
+        self.alignments: Column[str] = Column(rows["alignment"])
+        self.frame_size = self.prepared.values.shape[1]
+        words = rows["words"]
+        self.distinct_words: Column[str] = Column(words.values.dictionary)
+        self._word_numbers = words.values.indices.to_numpy()
+        self._first_word = words.offsets.to_numpy()
+        self._begin, self._end = (rows[name].values.to_numpy() for name in ("begin", "end"))
+        self.word_counts = np.diff(self._first_word)
 
     def __len__(self) -> int:
-        return len(self.words)
+        return len(self.word_counts)
 
     def frames(self, utterance: int) -> np.ndarray:
         """Prepared frames of one utterance, [A, F] float32, a read-only view of the file."""
-        return self._frames[utterance].reshape(-1, self.frame_size)
+        return self.prepared[utterance]
 
     def frame_count(self, utterance: int) -> int:
         """Frames of one utterance, A."""
-        return len(self._frames[utterance]) // self.frame_size
+        return int(self.prepared.counts[utterance])
 
     def spans(self, utterance: int) -> tuple[np.ndarray, np.ndarray]:
         """First frame of each word, and the frame after its last, both [W]."""
-        return self._begin[utterance], self._end[utterance]
+        words = self._words_of(utterance)
+        return self._begin[words], self._end[words]
+
+    def word_numbers(self, utterance: int) -> np.ndarray:
+        """Position of each word of one utterance in `distinct_words`, [W]."""
+        return np.asarray(self._word_numbers[self._words_of(utterance)])
+
+    def words_of(self, utterances: np.ndarray) -> list[str]:
+        """The words that some utterances [B] say, each once, in alphabetical order."""
+        said = np.zeros(len(self.distinct_words), bool)
+        for first in range(0, len(utterances), _AT_ONCE):
+            chosen = utterances[first : first + _AT_ONCE]
+            said[self._word_numbers[concatenated_ranges(self._first_word[chosen], self.word_counts[chosen])]] = True
+        return sorted(self.distinct_words[number] for number in np.flatnonzero(said).tolist())
+
+    def features(self, front_end: FrontEnd, limit: int) -> FrameTable | None:
+        """What a front end makes of all utterances, see `map_features`.
+
+        Args:
+            front_end: makes the features.
+            limit: audio is cut after this many frames.
+        """
+        return map_features(self.folder, self.description.corpus_hash, self.prepared, front_end, limit)
+
+    def _words_of(self, utterance: int) -> slice:
+        return slice(self._first_word[utterance], self._first_word[utterance + 1])
 
 
 class Vocabulary:
@@ -93,7 +114,7 @@ class Vocabulary:
         self._index = {word: index for index, word in enumerate(self.words, start=UNKNOWN + 1)}
 
     @classmethod
-    def from_utterances(cls, utterances: Sequence[Sequence[str]]) -> Vocabulary:
+    def from_utterances(cls, utterances: Iterable[Sequence[str]]) -> Vocabulary:
         """The vocabulary of some utterances, in alphabetical order."""
         return cls(sorted({word for words in utterances for word in words}))
 
@@ -101,33 +122,6 @@ class Vocabulary:
         """Rows of a table over this vocabulary, padding and unknown included."""
         return len(self.words) + UNKNOWN + 1
 
-    def index(self, words: Sequence[str]) -> np.ndarray:
+    def index(self, words: Iterable[str]) -> np.ndarray:
         """Row of each word, [W] int64."""
         return np.array([self._index.get(word, UNKNOWN) for word in words], np.int64)
-
-
-def _row_views(column: pa.ChunkedArray) -> list[np.ndarray]:
-    """Each row of a list column as a NumPy view."""
-    rows: list[np.ndarray] = []
-    for chunk in column.chunks:
-        values = chunk.values.to_numpy(zero_copy_only=True)
-        offsets = chunk.offsets.to_numpy()
-        rows += [values[first:last] for first, last in itertools.pairwise(offsets)]
-    return rows
-
-
-def _map_rows(folder: Path, corpus_hash: str) -> pa.Table:
-    """The rows of a prepared corpus, from its Arrow file, which is written where it is missing."""
-    path = folder / f"corpus-{corpus_hash}.arrow"
-    if not path.exists():
-        with (
-            atomic_write(path) as partial,
-            pa.OSFile(str(partial), "wb") as sink,
-            pa.ipc.new_file(sink, UTTERANCES) as writer,
-        ):
-            for _, rows in read_parts(folder):
-                writer.write_table(rows.cast(UTTERANCES))
-        for other in folder.glob("corpus-*.arrow"):
-            if other != path:
-                other.unlink(missing_ok=True)
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()

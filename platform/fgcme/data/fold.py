@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fgcme.data.columns import encode
 from fgcme.data.dataset import SpeechCorpus, Vocabulary
 from fgcme.data.front_end import FrontEnd, Moments, moments_of_all
 from fgcme.data.hearing import front_end_of, scheme_of
@@ -86,15 +87,15 @@ def make_fold_loaders(
         UserError: there is no such fold, or frames are normalised by speaker and someone in the fold has none.
     """
     split = split_fold(assignment, fold, selection)
-    front_end = front_end_of(model.acoustic)
-    scheme, vocabulary = scheme_of(model), Vocabulary.from_utterances([corpus.words[index] for index in split.train])
-    model_input = ModelInput(scheme, vocabulary, training.frame_limit, front_end)
+    front_end, limit = front_end_of(model.acoustic), training.frame_limit
+    scheme, vocabulary = scheme_of(model), Vocabulary(corpus.words_of(split.train))
+    model_input = ModelInput(scheme, vocabulary, limit, front_end)
     if model_input.reads_frames and front_end.normalisation == "speaker":
         utterances = np.concatenate([split.train, split.dev, split.test])
-        model_input = replace(model_input, speakers=speaker_moments(corpus, utterances, front_end))
+        model_input = replace(model_input, speakers=speaker_moments(corpus, utterances, front_end, limit))
     mean = deviation = None
     if model_input.reads_frames and front_end.normalisation == "train":
-        mean, deviation = moments_of_all(front_end.features(corpus.frames(index)) for index in split.train)
+        mean, deviation = moments_of_all(feature_blocks(corpus, split.train, front_end, limit))
 
     def loader(utterances: np.ndarray, augmentation: AugmentationSettings | None = None) -> RaggedLoader:
         inputs = PartInputs(corpus, utterances, assignment.labels, model_input)
@@ -112,13 +113,16 @@ def make_fold_loaders(
     )
 
 
-def speaker_moments(corpus: SpeechCorpus, utterances: np.ndarray, front_end: FrontEnd) -> dict[str, Moments]:
+def speaker_moments(
+    corpus: SpeechCorpus, utterances: np.ndarray, front_end: FrontEnd, limit: int
+) -> dict[str, Moments]:
     """Mean and deviation of the features of some utterances' speakers, over all that the corpus has of each speaker.
 
     Args:
         corpus: the prepared corpus.
         utterances: [B] indices of utterances whose speakers are wanted.
         front_end: makes the features of the frames.
+        limit: audio is cut after this many frames.
 
     Returns:
         Moments by speaker.
@@ -126,20 +130,37 @@ def speaker_moments(corpus: SpeechCorpus, utterances: np.ndarray, front_end: Fro
     Raises:
         UserError: one of the utterances has no speaker.
     """
-    wanted = set()
-    for utterance in utterances:
-        speaker = corpus.table.speakers[utterance]
-        if not speaker:
-            raise UserError(
-                f"model.acoustic.normalisation speaker: utterance {corpus.table.ids[utterance]} has no speaker; "
-                "name its speaker in the corpus, or set model.acoustic.normalisation=utterance"
-            )
-        wanted.add(speaker)
-    by_speaker = defaultdict(list)
-    for utterance, speaker in enumerate(corpus.table.speakers):
-        if speaker in wanted:
-            by_speaker[speaker].append(utterance)
+    numbers, names = encode(corpus.table.speakers)
+    nameless = {-1} | {number for number, name in enumerate(names) if not name}
+    if without := np.flatnonzero(np.isin(numbers[utterances], list(nameless))).tolist():
+        raise UserError(
+            f"model.acoustic.normalisation speaker: utterance {corpus.table.ids[utterances[without[0]]]} has no "
+            "speaker; name its speaker in the corpus, or set model.acoustic.normalisation=utterance"
+        )
+    # Sorted by speaker, and so in as many stretches as there are speakers.
+    order = np.argsort(numbers, kind="stable")
+    wanted = np.unique(numbers[utterances])
+    edges = np.searchsorted(numbers[order], [wanted, wanted + 1])
     return {
-        speaker: moments_of_all(front_end.features(corpus.frames(index)) for index in indices)
-        for speaker, indices in by_speaker.items()
+        names[number]: moments_of_all(feature_blocks(corpus, order[first:last], front_end, limit))
+        for number, first, last in zip(wanted, *edges, strict=True)
     }
+
+
+def feature_blocks(
+    corpus: SpeechCorpus, utterances: np.ndarray, front_end: FrontEnd, limit: int
+) -> Iterator[np.ndarray]:
+    """The features of some utterances, in blocks of frames, [A, F] each.
+
+    Args:
+        corpus: the prepared corpus.
+        utterances: [B] their indices.
+        front_end: makes the features of the frames.
+        limit: audio is cut after this many frames.
+    """
+    features = corpus.features(front_end, limit)
+    if features is not None:
+        yield from features.blocks(utterances)
+    else:
+        for index in utterances:
+            yield front_end.without_speaker(corpus.frames(index)[:limit])

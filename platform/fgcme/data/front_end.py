@@ -53,9 +53,9 @@ class FrontEnd:
     normalisation: Normalisation = "none"
 
     @property
-    def is_identity(self) -> bool:
-        """Whether frames pass unchanged."""
-        return self.input == "prepared" and not self.deltas and self.normalisation in ("none", "train")
+    def keeps_prepared_frames(self) -> bool:
+        """Whether `without_speaker` leaves frames as they are."""
+        return self.input == "prepared" and not self.deltas and self.normalisation != "utterance"
 
     def size(self, frame_size: int) -> int:
         """Values of a frame, from those of a prepared frame.
@@ -69,6 +69,17 @@ class FrontEnd:
         """Everything but the normalisation: [A, prepared] -> [A, self.size(prepared)]."""
         return with_deltas(cepstrum(frames) if self.input == "mfcc" else frames, self.deltas)
 
+    def without_speaker(self, frames: Frames) -> Frames:
+        """Everything that needs the utterance alone, [A, prepared] -> [A, self.size(prepared)]."""
+        features = self.features(frames)
+        return standardise(features, moments(features)) if self.normalisation == "utterance" else features
+
+    def with_speaker(self, features: Frames, speaker: Moments | None) -> Frames:
+        """The rest: normalisation by speaker, of what `without_speaker` gave; see `__call__`."""
+        if self.normalisation != "speaker":
+            return features
+        return standardise(features, moments(features) if speaker is None else speaker)
+
     def __call__(self, frames: Frames, speaker: Moments | None = None) -> Frames:
         """Prepared frames as the model reads them, [A, prepared] -> [A, self.size(prepared)].
 
@@ -77,12 +88,7 @@ class FrontEnd:
             speaker: moments of the speaker's `features` (normalisation: speaker). For an unknown speaker, the
                 utterance's own moments are used.
         """
-        features = self.features(frames)
-        if self.normalisation == "utterance" or (self.normalisation == "speaker" and speaker is None):
-            return standardise(features, moments(features))
-        if self.normalisation == "speaker" and speaker is not None:
-            return standardise(features, speaker)
-        return features
+        return self.with_speaker(self.without_speaker(frames), speaker)
 
 
 def cepstrum(frames: Frames) -> Frames:
@@ -149,13 +155,13 @@ def moments(frames: Frames) -> Moments:
     return Moments(frames.mean(0), frames.std(0) + np.float32(_MIN_DEVIATION))
 
 
-def moments_of_all(utterances: Iterable[Frames]) -> Moments:
-    """Mean and deviation of each value over all frames of several utterances, [A, F] each; at least one frame."""
+def moments_of_all(blocks: Iterable[Frames]) -> Moments:
+    """Mean and deviation of each value over all frames of several blocks, [A, F] each; at least one frame."""
     count, total, squares = 0, np.zeros(1), np.zeros(1)
-    for utterance in utterances:
-        frames = utterance.astype(np.float64)
+    for block in blocks:
+        frames = block.astype(np.float64)
         total = total + frames.sum(0)
-        squares = squares + np.square(frames).sum(0)
+        squares = squares + np.einsum("af,af->f", frames, frames)
         count += len(frames)
     mean = total / count
     deviation = np.sqrt(np.maximum(squares / count - mean**2, _MIN_DEVIATION**2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +12,11 @@ from torch import Tensor
 
 from fgcme.data.batch import FrameLayout, SegmentScheme, layout_frames
 from fgcme.data.dataset import SpeechCorpus, Vocabulary
+from fgcme.data.frame_table import FrameTable
 from fgcme.data.front_end import FrontEnd, Moments
+
+# Layouts of so many utterances stay in memory, about a kilobyte each.
+_LAYOUTS_KEPT = 50_000
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,11 @@ class ModelInput:
         """Whether the model reads frames at all."""
         return self.scheme.segments != "none"
 
-    def frames_of(self, prepared: np.ndarray, speaker: str) -> np.ndarray:
-        """Cut prepared frames at the limit and put them through the front end, [A, prepared] -> [A, F]."""
-        return self.front_end(prepared[: self.frame_limit], self.speakers.get(speaker))
-
 
 class PartInputs:
-    """The inputs of one part, by position in the part. Frames are computed once, or are views of the mapped corpus.
+    """The inputs of one part, by position in the part.
+
+    Frames are views of files that all processes share; an utterance's layout is found when it is asked for.
 
     Args:
         corpus: where the utterances are.
@@ -52,10 +55,11 @@ class PartInputs:
         model_input: how the model takes in an utterance.
 
     Attributes:
+        model_input: as given.
         utterances: [B] as given.
         labels: [B] class indices of the part's utterances.
-        layouts: which frames the segments of each utterance read.
-        words: vocabulary indices of each utterance's words, [W] each.
+        word_counts: [B] words of each utterance.
+        frame_counts: [B] frames of each utterance, cut at the limit.
         frame_size: values of a frame as the model reads it, F.
     """
 
@@ -65,31 +69,29 @@ class PartInputs:
         self.model_input = model_input
         self.utterances = utterances
         self.labels = labels[utterances]
-        self.words = [model_input.vocabulary.index(corpus.words[index]) for index in utterances]
-        self.layouts: list[FrameLayout] = [
-            layout_frames(
-                model_input.scheme, *corpus.spans(index), min(corpus.frame_count(index), model_input.frame_limit)
-            )
-            for index in utterances
-        ]
+        self.word_counts = corpus.word_counts[utterances]
+        self.frame_counts = np.minimum(corpus.prepared.counts[utterances], model_input.frame_limit)
         self.frame_size = model_input.front_end.size(corpus.frame_size)
+        self.layout = functools.lru_cache(_LAYOUTS_KEPT)(self._layout)
         self._corpus = corpus
-        self._frames: list[np.ndarray | None] = [None] * len(utterances)
-        self._on_device: tuple[Tensor, ...] | None = None
+        self._vocabulary_rows = model_input.vocabulary.index(corpus.distinct_words)
+        self._on_device: tuple[Tensor, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.utterances)
 
+    def words(self, position: int) -> np.ndarray:
+        """Vocabulary indices of one utterance's words, [W]."""
+        return np.asarray(self._vocabulary_rows[self._corpus.word_numbers(self.utterances[position])])
+
     def frames(self, position: int) -> np.ndarray:
         """Frames of one utterance as the model may read them, [A, F] float32; none where it reads no frames."""
-        frames = self._frames[position]
-        if frames is None:
-            if self.model_input.reads_frames:
-                frames = self.through_front_end(self.prepared_frames(position), position)
-            else:
-                frames = np.zeros((0, self.frame_size), np.float32)
-            self._frames[position] = frames
-        return frames
+        if not self.model_input.reads_frames:
+            return np.zeros((0, self.frame_size), np.float32)
+        if self._features is None:
+            return self.through_front_end(self.prepared_frames(position), position)
+        features = self._features[self.utterances[position]]
+        return self.model_input.front_end.with_speaker(features, self._speaker_moments(position))
 
     def prepared_frames(self, position: int) -> np.ndarray:
         """Frames of one utterance as prepared, uncut, [A, prepared] float32."""
@@ -101,23 +103,43 @@ class PartInputs:
 
     def through_front_end(self, frames: np.ndarray, position: int) -> np.ndarray:
         """Frames of one utterance, augmented or not, as the model reads them, [A, prepared] -> [A, F]."""
-        return self.model_input.frames_of(frames, self._corpus.table.speakers[self.utterances[position]])
+        limit = self.model_input.frame_limit
+        return self.model_input.front_end(frames[:limit], self._speaker_moments(position))
 
     @property
     def device_bytes(self) -> int:
         """Bytes that `keep_on` takes on a device."""
-        return sum(layout.length for layout in self.layouts) * self.frame_size * np.dtype(np.float32).itemsize
+        return int(self._lengths().sum()) * self.frame_size * np.dtype(np.float32).itemsize
 
     def keep_on(self, device: torch.device | str) -> None:
         """Copy the frames that segments read to a device, for `frames_on_device`."""
-        pieces = [np.zeros((0, self.frame_size), np.float32)]
-        for position, layout in enumerate(self.layouts):
-            pieces += [self.frames(position)[first:last] for first, last in layout.runs.tolist()]
-        lengths = [layout.length for layout in self.layouts]
-        self._on_device = torch.split(torch.from_numpy(np.concatenate(pieces)).to(device), lengths)
+        starts = np.cumsum([0, *self._lengths()])
+        frames = torch.empty((int(starts[-1]), self.frame_size), device=device)
+        for position, first in enumerate(starts[:-1].tolist()):
+            own = self.frames(position)
+            for begin, end in self.layout(position).runs.tolist():
+                frames[first : first + end - begin] = torch.tensor(own[begin:end])
+                first += end - begin
+        self._on_device = frames, starts
 
     def frames_on_device(self, positions: np.ndarray) -> Tensor | None:
         """The frames that some utterances' segments read, end to end, [N, F]; None before `keep_on`."""
         if self._on_device is None:
             return None
-        return torch.cat([self._on_device[position] for position in positions])
+        frames, starts = self._on_device
+        return torch.cat([frames[starts[position] : starts[position + 1]] for position in positions])
+
+    @functools.cached_property
+    def _features(self) -> FrameTable | None:
+        return self._corpus.features(self.model_input.front_end, self.model_input.frame_limit)
+
+    def _speaker_moments(self, position: int) -> Moments | None:
+        speakers = self.model_input.speakers
+        return speakers.get(self._corpus.table.speakers[self.utterances[position]]) if speakers else None
+
+    def _layout(self, position: int) -> FrameLayout:
+        """Which frames the segments of one utterance read."""
+        return layout_frames(self.model_input.scheme, *self.spans(position), int(self.frame_counts[position]))
+
+    def _lengths(self) -> np.ndarray:
+        return np.array([self.layout(position).length for position in range(len(self))], np.int64)

@@ -53,10 +53,10 @@ class RaggedLoader:
         """
         if seed is None:
             return plan_in_order(len(self.inputs), self.batch_size)
-        whole = self.inputs.model_input.scheme.segments == "utterance"
-        word_counts = np.array([len(words) for words in self.inputs.words])
-        frame_counts = np.array([layout.length if whole else 0 for layout in self.inputs.layouts])
-        return plan_shuffled(word_counts, frame_counts, self.batch_size, np.random.default_rng(seed))
+        frame_counts = self.inputs.frame_counts
+        if self.inputs.model_input.scheme.segments != "utterance":
+            frame_counts = np.zeros_like(frame_counts)
+        return plan_shuffled(self.inputs.word_counts, frame_counts, self.batch_size, np.random.default_rng(seed))
 
     def batch(self, positions: np.ndarray, seed: int | None = None) -> Batch:
         """Make a batch.
@@ -88,11 +88,11 @@ class RaggedLoader:
             self.inputs.keep_on(device)
 
     def _unchanged(self, positions: np.ndarray) -> Batch:
-        layouts = [self.inputs.layouts[position] for position in positions]
+        layouts = [self.inputs.layout(position) for position in positions]
         frames = self.inputs.frames_on_device(positions)
         if frames is None:
             return self._collate([self.inputs.frames(position) for position in positions], layouts, positions)
-        words = [self.inputs.words[position] for position in positions]
+        words = [self.inputs.words(position) for position in positions]
         return pack(frames, layouts, words, self.labels[positions], self._min_length)
 
     def _augmented(self, positions: np.ndarray, seed: int) -> Batch:
@@ -111,13 +111,13 @@ class RaggedLoader:
             frames = inputs.through_front_end(augmented.frames, position)
             layout = layout_frames(inputs.model_input.scheme, augmented.begin, augmented.end, len(frames))
         else:
-            frames, layout = inputs.frames(position), inputs.layouts[position]
+            frames, layout = inputs.frames(position), inputs.layout(position)
         if settings.time_masks or settings.frequency_masks:
             frames = spec_augment(settings, frames, 1 + inputs.model_input.front_end.deltas, generator)
         return frames, layout
 
     def _collate(self, frames: Sequence[np.ndarray], layouts: Sequence[FrameLayout], positions: np.ndarray) -> Batch:
-        words = [self.inputs.words[position] for position in positions]
+        words = [self.inputs.words(position) for position in positions]
         return collate(frames, layouts, words, self.labels[positions], self._min_length)
 
     @property

@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from fgcme.data.columns import encode
 from fgcme.errors import UserError
 from fgcme.experiment import ProtocolSettings
 
@@ -187,28 +188,18 @@ def assign_folds(protocol: Protocol, table: UtteranceTable, allow_missing: bool 
         UserError: no utterance takes part; there are fewer groups than folds, or fewer than three folds; or a speaker
             is in two folds.
     """
-    left_out: Counter[str] = Counter()
-    classes = {name: index for index, name in enumerate(protocol.classes)}
-    groups = table.speakers if protocol.group == "speaker" else table.sessions
-    labels = np.full(len(table.ids), -1, np.int64)
-    for index, (raw_label, act) in enumerate(zip(table.raw_labels, table.acts, strict=True)):
-        if protocol.act not in (None, act):
-            left_out[f"act {act}"] += 1
-        elif raw_label not in protocol.labels:
-            left_out[f"label {raw_label}"] += 1
-        else:
-            labels[index] = classes[protocol.labels[raw_label]]
+    labels, left_out = _label(protocol, table)
     _require_participants(protocol, labels, left_out)
-    sizes = Counter(group or "" for group, label in zip(groups, labels.tolist(), strict=True) if label >= 0)
+    numbers, names = encode(table.speakers if protocol.group == "speaker" else table.sessions)
+    sizes = _count(numbers[labels >= 0], names)
     fold_of_group, fold_count = _fold_of_each_group(protocol, sizes)
-    folds = np.full(len(labels), -1, np.int64)
-    for index in np.flatnonzero(labels >= 0).tolist():
-        group = groups[index]
-        if group in fold_of_group:
-            folds[index] = fold_of_group[group]
-        else:
-            left_out[f"{protocol.group} {group} in no fold"] += 1
-            labels[index] = -1
+    # The last entry is for None, whose number is -1.
+    fold_of_number = np.array([fold_of_group.get(name, -1) for name in [*names, ""]], np.int64)
+    folds = np.where(labels >= 0, fold_of_number[numbers], -1)
+    in_no_fold = (labels >= 0) & (folds < 0)
+    for group, count in _count(numbers[in_no_fold], names).items():
+        left_out[f"{protocol.group} {group or None} in no fold"] = count
+    labels[in_no_fold] = -1
     _require_participants(protocol, labels, left_out)
     mismatches = _mismatches(protocol, labels, sizes)
     if mismatches and not allow_missing:
@@ -222,8 +213,8 @@ def assign_folds(protocol: Protocol, table: UtteranceTable, allow_missing: bool 
         )
     _check_speakers(protocol, table.speakers, folds)
     dev_groups = _dev_groups(protocol, fold_of_group, fold_count)
-    dev = np.array([fold >= 0 and group in dev_groups for group, fold in zip(groups, folds, strict=True)])
-    return Assignment(protocol, labels, folds, dev, fold_count, dict(left_out), mismatches)
+    dev = (folds >= 0) & np.array([name in dev_groups for name in [*names, ""]])[numbers]
+    return Assignment(protocol, labels, folds, dev, fold_count, left_out, mismatches)
 
 
 def split_fold(assignment: Assignment, fold: int, selection: Selection = "dev") -> Split:
@@ -244,6 +235,37 @@ def split_fold(assignment: Assignment, fold: int, selection: Selection = "dev") 
     dev = test if selection == "test" else (assignment.folds == (fold + 1) % assignment.fold_count) & assignment.dev
     train = (assignment.folds >= 0) & ~test & ~dev
     return Split(*(np.flatnonzero(part) for part in (train, dev, test)))
+
+
+def _label(protocol: Protocol, table: UtteranceTable) -> tuple[np.ndarray, dict[str, int]]:
+    """The class of each utterance [B], -1 for those of another act or label; and how many these are, by reason."""
+    acts, act_names = encode(table.acts)
+    raw_labels, raw_names = encode(table.raw_labels)
+    other_act = np.zeros(len(acts), bool)
+    if protocol.act is not None:
+        other_act = np.array([name != protocol.act for name in [*act_names, None]])[acts]
+    classes = {name: index for index, name in enumerate(protocol.classes)}
+    class_of_label = np.array([classes.get(protocol.labels.get(name, ""), -1) for name in [*raw_names, ""]], np.int64)
+    labels = np.where(other_act, -1, class_of_label[raw_labels])
+    left_out = {f"act {act or None}": count for act, count in _count(acts[other_act], act_names).items()}
+    other_label = ~other_act & (labels < 0)
+    left_out |= {f"label {label}": count for label, count in _count(raw_labels[other_label], raw_names).items()}
+    return labels, left_out
+
+
+def _count(numbers: np.ndarray, names: Sequence[str]) -> Counter[str]:
+    """How often each name occurs, in the order in which they first do; None, whose number is -1, as an empty name.
+
+    Args:
+        numbers: [B] as `encode` gives them.
+        names: the distinct names.
+    """
+    found, first, counts = np.unique(numbers, return_index=True, return_counts=True)
+    order = np.argsort(first)
+    sizes: Counter[str] = Counter()
+    for number, count in zip(found[order].tolist(), counts[order].tolist(), strict=True):
+        sizes[names[number] if number >= 0 else ""] += count
+    return sizes
 
 
 def _fold_of_each_group(protocol: Protocol, sizes: Mapping[str, int]) -> tuple[dict[str, int], int]:
@@ -323,8 +345,12 @@ def _abbreviate(names: Sequence[str], shown: int = 5) -> str:
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
-def _check_speakers(protocol: Protocol, speakers: Sequence[str], folds: np.ndarray) -> None:
-    fold_of_speaker: dict[str, int] = {}
-    for speaker, fold in zip(speakers, folds.tolist(), strict=True):
-        if fold >= 0 and fold_of_speaker.setdefault(speaker, fold) != fold:
-            raise UserError(f"{protocol.name}: speaker {speaker} is in folds {fold_of_speaker[speaker]} and {fold}")
+def _check_speakers(protocol: Protocol, speakers: Sequence[str | None], folds: np.ndarray) -> None:
+    numbers, names = encode(speakers)
+    numbers, folds = numbers[folds >= 0], folds[folds >= 0]
+    _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
+    first_folds = folds[first][which]
+    if (elsewhere := np.flatnonzero(first_folds != folds)).size:
+        index = elsewhere[0]
+        name = names[numbers[index]] if numbers[index] >= 0 else None
+        raise UserError(f"{protocol.name}: speaker {name} is in folds {first_folds[index]} and {folds[index]}")

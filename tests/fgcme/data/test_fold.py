@@ -74,7 +74,7 @@ def test_the_moments_of_a_speaker_are_those_of_all_their_utterances(corpus: Spee
     speaker = corpus.table.speakers[9]
     everything = [index for index, name in enumerate(corpus.table.speakers) if name == speaker]
     frames = np.concatenate([front_end.features(corpus.frames(index)) for index in everything])
-    (found,) = speaker_moments(corpus, np.array([9]), front_end).items()
+    (found,) = speaker_moments(corpus, np.array([9]), front_end, 3000).items()
     assert found[0] == speaker
     np.testing.assert_allclose(found[1].mean, frames.mean(0), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(found[1].deviation, frames.std(0), rtol=1e-3)
@@ -94,9 +94,9 @@ def test_normalising_by_speaker_refuses_an_utterance_without_speaker(corpus: Spe
     unknown.table = replace(corpus.table, speakers=speakers)  # type: ignore[arg-type]
     front_end = FrontEnd(normalisation="speaker")
     with pytest.raises(UserError, match=rf"utterance {corpus.table.ids[5]} has no speaker; .*normalisation=utterance"):
-        speaker_moments(unknown, np.arange(10), front_end)
+        speaker_moments(unknown, np.arange(10), front_end, 3000)
     # Utterances outside the fold may lack a speaker.
-    assert set(speaker_moments(unknown, np.arange(4), front_end)) == set(speakers[:4])
+    assert set(speaker_moments(unknown, np.arange(4), front_end, 3000)) == set(speakers[:4])
 
 
 def test_only_training_batches_with_a_seed_are_augmented(corpus: SpeechCorpus) -> None:

@@ -64,13 +64,18 @@ def test_the_frame_size_matches_the_frames(kind: str, deltas: int, normalisation
 def test_unchanged_frames_are_not_copied(normalisation: str) -> None:
     frames = speech()
     front_end = FrontEnd(normalisation=normalisation)  # type: ignore[arg-type]
-    assert front_end.is_identity
+    assert front_end.keeps_prepared_frames
     assert front_end(frames) is frames
-    assert (
-        not FrontEnd(deltas=1).is_identity
-        and not FrontEnd(input="mfcc").is_identity
-        and not FrontEnd("prepared", 0, "speaker").is_identity
-    )
+
+
+@pytest.mark.parametrize(("kind", "deltas", "normalisation"), itertools.product(INPUTS, DELTAS, NORMALISATIONS))
+def test_a_front_end_keeps_prepared_frames_if_only_normalisation_by_speaker_is_left(
+    kind: str, deltas: int, normalisation: str
+) -> None:
+    frames, front_end = speech(), FrontEnd(kind, deltas, normalisation)  # type: ignore[arg-type]
+    without = front_end.without_speaker(frames)
+    assert front_end.keeps_prepared_frames == (without is frames)
+    np.testing.assert_array_equal(front_end.with_speaker(without, None), front_end(frames))
 
 
 def test_normalising_by_utterance_gives_mean_0_and_deviation_1() -> None:

@@ -1,0 +1,171 @@
+"""Files that every process of a training maps into memory: a prepared corpus, and what a front end makes of it.
+
+    mapped-<corpus hash>.arrow            one row an utterance, in the order of their ids, schema `ROWS`
+    mapped-<corpus hash>.frames           float32: the prepared frames of all utterances, end to end
+    mapped-<corpus hash>-<key>.frames     float32: the same through a front end, see `map_features`
+
+They lie in the folder of the prepared corpus, and are written where they are missing, by one process at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fgcme.data.frame_table import FrameTable
+from fgcme.data.front_end import FrontEnd
+from fgcme.errors import UserError
+from fgcme.files import atomic_write, digest
+from fgcme.prepared.corpus import read_parts
+
+# Texts that repeat are stored once.
+_REPEATED = pa.dictionary(pa.int32(), pa.string())
+ROWS = pa.schema(
+    [("id", pa.large_string()), ("text", pa.large_string())]
+    + [(name, _REPEATED) for name in ("raw_label", "speaker", "session", "act", "alignment")]
+    + [("words", pa.list_(_REPEATED)), ("begin", pa.list_(pa.int32())), ("end", pa.list_(pa.int32()))]
+    # Where the utterance's first frame is among all frames, and how many it has.
+    + [("first_frame", pa.int64()), ("frame_count", pa.int32()), ("frame_size", pa.int32())]
+)
+_COLUMNS = [name for name in ROWS.names if name != "first_frame"]
+
+
+def map_corpus(folder: Path, corpus_hash: str) -> tuple[pa.RecordBatch, FrameTable]:
+    """Map the rows and the frames of a prepared corpus.
+
+    Args:
+        folder: of the prepared corpus.
+        corpus_hash: names its content; files of another content are deleted.
+
+    Raises:
+        UserError: it holds no utterance, its rows do not fit together, or its folder cannot be written to.
+    """
+    rows_path, frames_path = folder / f"mapped-{corpus_hash}.arrow", folder / f"mapped-{corpus_hash}.frames"
+    # The rows are written last: where they are, the frames are.
+    if not rows_path.exists():
+        with _writing(folder):
+            if not rows_path.exists():
+                _write_corpus(folder, rows_path, frames_path)
+                for other in [*folder.glob("corpus-*.arrow"), *folder.glob("mapped-*")]:
+                    if not other.name.startswith(rows_path.stem):
+                        other.unlink(missing_ok=True)
+    rows = pa.ipc.open_file(pa.memory_map(str(rows_path))).get_batch(0)
+    values = _map_frames(frames_path, rows["frame_size"][0].as_py())
+    return rows, FrameTable(values, rows["first_frame"].to_numpy(), rows["frame_count"].to_numpy())
+
+
+def map_features(
+    folder: Path, corpus_hash: str, frames: FrameTable, front_end: FrontEnd, limit: int
+) -> FrameTable | None:
+    """Map what a front end makes of all utterances, each cut at the frame limit; computed once for all processes.
+
+    Args:
+        folder: of the prepared corpus.
+        corpus_hash: names its content.
+        frames: the prepared frames of all utterances.
+        front_end: makes the features; of its normalisations only that by utterance is among them.
+        limit: audio is cut after this many frames.
+
+    Returns:
+        The features, or None where they are not there yet and the folder cannot be written to.
+    """
+    cut = frames.cut(limit)
+    if front_end.keeps_prepared_frames:
+        return cut
+    # Limits that no utterance exceeds share a file.
+    longest = min(limit, int(frames.counts.max()))
+    key = digest([front_end.input, front_end.deltas, front_end.normalisation == "utterance", longest])
+    path = folder / f"mapped-{corpus_hash}-{key}.frames"
+    if not path.exists():
+        if not os.access(folder, os.W_OK):
+            return None
+        with _writing(folder):
+            if not path.exists():
+                _write_frames(path, (front_end.without_speaker(cut[index]) for index in range(len(cut.counts))))
+    values = _map_frames(path, front_end.size(frames.values.shape[1]))
+    return FrameTable(values, _starts(cut.counts), cut.counts)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Let one process at a time write, so that the others find what the first has written.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    try:
+        lock = (folder / "mapping").open("a")
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written to ({error.strerror}); whoever may write there trains on it once, then its "
+            "frames are mapped for all"
+        ) from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write_corpus(folder: Path, rows_path: Path, frames_path: Path) -> None:
+    parts: list[pa.Table] = []
+    frame_sizes: set[int] = set()
+    first = 0
+    with atomic_write(frames_path) as partial, partial.open("wb") as file:
+        for path, part in read_parts(folder, [*_COLUMNS, "frames"]):
+            for frames in part["frames"].chunks:
+                file.write(frames.flatten().to_numpy().data)
+            counts = part["frame_count"].to_numpy()
+            parts.append(part.drop_columns("frames").append_column("first_frame", pa.array(_starts(counts) + first)))
+            first += int(counts.sum())
+            frame_sizes.update(part["frame_size"].unique().to_pylist())
+            if len(frame_sizes) > 1 or file.tell() != first * sum(frame_sizes) * np.dtype(np.float32).itemsize:
+                raise UserError(f"{path}: damaged (its frames are not as many as it says); delete it and prepare again")
+        if not first:
+            raise UserError(f"{folder}: the prepared corpus holds no utterance")
+    rows = pa.concat_tables(parts)
+    del parts
+    order = pc.sort_indices(rows["id"])
+    columns = []
+    for field in ROWS:
+        columns.append(_stored(rows[field.name].take(order).combine_chunks(), field.type))
+        # Columns are not in memory twice.
+        rows = rows.drop_columns(field.name)
+    with (
+        atomic_write(rows_path) as partial,
+        pa.OSFile(str(partial), "wb") as sink,
+        pa.ipc.new_file(sink, ROWS) as writer,
+    ):
+        # One batch, so that each column is one array of the mapped file.
+        writer.write_batch(pa.record_batch(columns, ROWS))
+
+
+def _stored(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """A column in the type in which it is stored."""
+    if pa.types.is_dictionary(kind):
+        return column.dictionary_encode()
+    if pa.types.is_list(kind) and pa.types.is_dictionary(kind.value_type):
+        return pa.ListArray.from_arrays(column.offsets, column.values.dictionary_encode())
+    return column.cast(kind)
+
+
+def _starts(counts: np.ndarray) -> np.ndarray:
+    """Where each of several ranges of so many rows begins, end to end."""
+    return np.asarray(np.cumsum(counts, dtype=np.int64) - counts)
+
+
+def _write_frames(path: Path, frames: Iterable[npt.NDArray[np.float32]]) -> None:
+    with atomic_write(path) as partial, partial.open("wb") as file:
+        for each in frames:
+            file.write(np.ascontiguousarray(each, np.float32).data)
+
+
+def _map_frames(path: Path, frame_size: int) -> npt.NDArray[np.float32]:
+    """The frames of a file, [A, F], read-only."""
+    return np.frombuffer(pa.memory_map(str(path)).read_buffer(), np.float32).reshape(-1, frame_size)

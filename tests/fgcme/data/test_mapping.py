@@ -1,0 +1,116 @@
+"""The files that processes map: written once, whole, and of the right content."""
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fgcme.data import SpeechCorpus
+from fgcme.data.front_end import FrontEnd
+from fgcme.errors import UserError
+from tests import small_corpus
+
+DELTAS = FrontEnd("mfcc", 2, "utterance")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return small_corpus.write(tmp_path / "corpus")
+
+
+def change_part(folder: Path, **columns: object) -> None:
+    """Change values of all rows of one part."""
+    part = min((folder / "utterances").iterdir())
+    rows = [{**row, **columns} for row in pq.read_table(part).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(part)), part)
+
+
+def mapped(folder: Path) -> dict[str, float]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("mapped-*")}
+
+
+def test_a_corpus_is_mapped_once(folder: Path) -> None:
+    first = SpeechCorpus(folder)
+    written = mapped(folder)
+    assert len(written) == 2
+    second = SpeechCorpus(folder)
+    assert mapped(folder) == written
+    np.testing.assert_array_equal(first.prepared.values, second.prepared.values)
+
+
+def test_features_are_those_of_the_front_end_and_written_once(folder: Path) -> None:
+    corpus = SpeechCorpus(folder)
+    features = corpus.features(DELTAS, 50)
+    written = mapped(folder)
+    assert features is not None and len(written) == 3
+    for utterance in range(len(corpus)):
+        np.testing.assert_array_equal(features[utterance], DELTAS(corpus.frames(utterance)[:50]))
+    again = SpeechCorpus(folder).features(DELTAS, 50)
+    assert again is not None and mapped(folder) == written
+    np.testing.assert_array_equal(again.values, features.values)
+    assert not features.values.flags.owndata and not features.values.flags.writeable
+
+
+def test_front_ends_and_limits_share_features_only_where_these_are_the_same(folder: Path) -> None:
+    corpus = SpeechCorpus(folder)
+    of_an_utterance = {
+        (deltas, normalisation, limit): corpus.features(FrontEnd("prepared", deltas, normalisation), limit)[3]  # type: ignore[arg-type,index]
+        for deltas in (0, 1, 2)
+        for normalisation in ("none", "train", "speaker", "utterance")
+        for limit in (60, 100, 3000)
+    }
+    for (deltas, normalisation, limit), frames in of_an_utterance.items():
+        front_end = FrontEnd("prepared", deltas, normalisation)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(frames, front_end.without_speaker(corpus.frames(3)[:limit]))
+    # Of deltas 0 only normalisation by utterance needs files; no utterance is longer than 100 frames.
+    assert len(mapped(folder)) == 2 + 2 * (1 + 2 + 2)
+
+
+def test_a_changed_corpus_leaves_no_file_of_the_old_one(folder: Path) -> None:
+    SpeechCorpus(folder).features(DELTAS, 50)
+    (folder / "corpus-0123.arrow").touch()
+    before = set(mapped(folder))
+    for part in (folder / "utterances").iterdir():
+        part.unlink()
+    (folder / "utterances").rmdir()
+    small_corpus.write(folder, seed=1)
+    SpeechCorpus(folder)
+    assert len(mapped(folder)) == 2 and not before & set(mapped(folder))
+    # Which older versions wrote.
+    assert not (folder / "corpus-0123.arrow").exists()
+
+
+@pytest.mark.parametrize("columns", [{"frame_count": 99}, {"frame_size": 5}], ids=str)
+def test_a_part_whose_frames_do_not_fit_its_counts_is_refused(folder: Path, columns: dict[str, object]) -> None:
+    change_part(folder, **columns)
+    with pytest.raises(UserError, match=r"\.parquet: damaged .*delete it and prepare again"):
+        SpeechCorpus(folder)
+    assert not mapped(folder)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_to_is_refused_or_done_without(folder: Path) -> None:
+    folder.chmod(0o555)
+    with pytest.raises(UserError, match="cannot be written to"):
+        SpeechCorpus(folder)
+    folder.chmod(0o755)
+    corpus = SpeechCorpus(folder)
+    folder.chmod(0o555)
+    assert corpus.features(DELTAS, 50) is None
+    folder.chmod(0o755)
+
+
+def open_features(folder: Path) -> float:
+    features = SpeechCorpus(folder).features(DELTAS, 50)
+    assert features is not None
+    return float(features.values.sum())
+
+
+def test_processes_that_begin_together_read_the_same_files(folder: Path) -> None:
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        sums = pool.map(open_features, [folder] * 8)
+    assert len(set(sums)) == 1 and len(mapped(folder)) == 3
