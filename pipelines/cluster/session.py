@@ -35,7 +35,7 @@ def ray_session() -> Iterator[None]:
     own warnings, stay in Ray's logs.
 
     Raises:
-        UserError: the cluster of `RAY_ADDRESS` cannot be reached.
+        UserError: the cluster of `RAY_ADDRESS` cannot be reached, or Ray does not start.
     """
     _set_environment()
     import ray
@@ -86,18 +86,27 @@ def _start(folder: Path) -> None:
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         # Otherwise Ray writes a token into the home folder. Never unset: Ray reads it only once.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    with _environment_of_child_processes(), ray_internals.agent_on_any_port():
-        ray.init(
-            address="local",
-            # Ray Train asks the dashboard which stopped trials have left resources behind.
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            _node_ip_address="127.0.0.1",
-            _temp_dir=str(folder),
-            job_config=ray_internals.job_of_installed_code(),
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+    try:
+        with _environment_of_child_processes(), ray_internals.agent_on_any_port():
+            ray.init(
+                address="local",
+                # Ray Train asks the dashboard which stopped trials have left resources behind.
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(folder),
+                job_config=ray_internals.job_of_installed_code(),
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
+    except Exception as error:
+        # Ray has no class of its own for a node that does not come up in the 30 seconds it waits.
+        if type(error) is not Exception:
+            raise
+        raise UserError(
+            f"Ray did not start on this machine within 30 seconds ({str(error).partition('. ')[0]}): wait until it is "
+            "less busy, then run again"
+        ) from None
 
 
 @contextmanager

@@ -128,3 +128,21 @@ def test_ray_leaves_no_file_behind(tmp_path: Path) -> None:
     # On a busy machine Ray's core may log warnings, in its own format.
     assert [line for line in done.stderr.splitlines() if not re.match(r"\[.+ [IWE] \d+ \d+\] \S+\.cc:\d+", line)] == []
     assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.survival
+def test_a_ray_that_does_not_start_in_time_is_an_error_in_one_line(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    # Ray's own switch for tests: its node registers ten seconds later than Ray waits.
+    environment["RAY_testing_asio_delay_us"] = "NodeInfoGcsService.grpc_server.RegisterNode=40000000:40000000"
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "prepare", "demo", f"storage.path={tmp_path}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 2
+    assert "fgcme: Ray did not start on this machine within 30 seconds" in done.stderr
+    assert "Traceback" not in done.stderr
