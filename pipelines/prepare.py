@@ -8,7 +8,8 @@ So features never pass through the driver, and a killed preparation keeps every 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.files import digest
-from pipelines.cluster import Progress, driver_lock, storage_folder, writable_folder
+from pipelines.cluster import Progress, changing, driver_lock, storage_folder, writable_folder
 from pipelines.preparing import PreparedSummary, PrepareTask, prepare_on_ray, select_alignments, source_hash
 from pipelines.runs.corpus import feature_settings, prepared_folder, refuse_other_settings
 
@@ -34,16 +35,21 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
         next_command: what to suggest to the user at the end.
 
     Raises:
-        UserError: the corpus is not found; the folder holds a corpus prepared with other settings; no utterance can be
-            prepared, or more than `prepare.max_rejected` are rejected (prepared utterances stay).
+        UserError: the corpus is not found; the folder holds a corpus prepared with other settings; another driver
+            prepares it, or uses it and it would change; no utterance can be prepared, or more than
+            `prepare.max_rejected` are rejected (prepared utterances stay).
     """
     folder = prepared_folder(experiment)
     _refuse_folder(experiment, folder)
     root, listing = catalogue.find_corpus(experiment.corpus, storage_folder(experiment))
     utterances = select_alignments(experiment, listing.utterances)
     _create_folder(experiment, folder)
-    with driver_lock(folder, f"prepared corpus {folder.name}"):
-        summary = _update(experiment, folder, root, utterances, listing.rejections, verbose)
+    what = f"prepared corpus {folder.name}"
+    with driver_lock(folder, what):
+        sources = {utterance.id: source_hash(utterance, root) for utterance in utterances}
+        # A corpus that stays as it is may be in use.
+        with nullcontext() if _is_current(folder, sources) else changing(folder, what):
+            summary = _update(experiment, folder, root, utterances, sources, listing.rejections, verbose)
     if verbose:
         print("\n".join(summary.lines()), flush=True)
     _refuse_unusable(summary, experiment.prepare.max_rejected)
@@ -57,6 +63,7 @@ def _update(
     folder: Path,
     root: Path,
     utterances: Sequence[Utterance],
+    sources: Mapping[str, str],
     not_listed: Sequence[Rejection],
     verbose: bool,
 ) -> PreparedSummary:
@@ -67,11 +74,11 @@ def _update(
         folder: of the prepared corpus.
         root: folder of the corpus.
         utterances: all that the corpus lists.
+        sources: source hash of each, by id.
         not_listed: rejections of the listing.
         verbose: show progress on standard error.
     """
     began = time.monotonic()
-    sources = {utterance.id: source_hash(utterance, root) for utterance in utterances}
     up_to_date = prepared.prune(folder, sources)
     missing = [utterance for utterance in utterances if utterance.id not in up_to_date]
     _write_description(experiment, folder, utterances=len(up_to_date), rejected=0, pending=len(missing))
@@ -98,6 +105,13 @@ def _update(
     pending = rejected if summary.rejected_share > experiment.prepare.max_rejected else 0
     _write_description(experiment, folder, len(present), rejected, pending)
     return summary
+
+
+def _is_current(folder: Path, sources: Mapping[str, str]) -> bool:
+    """Whether a corpus is prepared completely, so that preparing it again changes no row."""
+    if not (folder / "corpus.json").exists() or "pending" in prepared.read_description(folder).counts:
+        return False
+    return prepared.source_hashes(folder) == sources
 
 
 def _refuse_folder(experiment: Experiment, folder: Path) -> None:
