@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -80,9 +80,8 @@ def reading(folder: Path, what: str) -> Iterator[None]:
             if time.monotonic() > deadline:
                 raise UserError(f"{what} is being changed by {_drivers(file)}")
             time.sleep(0.05)
-        if file.writable():
-            _sign(file)
-        yield
+        with _signed(file) if file.writable() else nullcontext():
+            yield
 
 
 @contextmanager
@@ -126,14 +125,32 @@ def _acquire(file: TextIO, operation: int) -> bool:
 def _sign(file: TextIO) -> None:
     # On a full disk the lock holds, without a name.
     with suppress(OSError):
-        os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        os.write(file.fileno(), _own_line())
+
+
+@contextmanager
+def _signed(file: TextIO) -> Iterator[None]:
+    """Name this process in a lock's file, besides others, for the length of a `with` block."""
+    _sign(file)
+    try:
+        yield
+    finally:
+        # Overwritten and not deleted: other processes' lines stay where they are.
+        with suppress(OSError), Path(file.name).open("r+b") as lines:
+            if (start := lines.read().find(_own_line())) >= 0:
+                lines.seek(start)
+                lines.write(b" " * (len(_own_line()) - 1))
+
+
+def _own_line() -> bytes:
+    return f"process {os.getpid()} on {socket.gethostname()}\n".encode()
 
 
 def _drivers(file: TextIO) -> str:
     """Who holds a lock, and what to do about it."""
     file.seek(0)
-    names = list(dict.fromkeys(file.read().split("\n")[:-1]))
+    names = list(dict.fromkeys(line.strip() for line in file if line.strip()))
     if len(names) > 1:
-        # Those that ended before the last one began are not told from the others.
+        # Those that were killed are still named.
         return f"other drivers (at least one of {', '.join(names)}): wait until they have ended, or end them"
     return f"another driver ({''.join(names) or 'unknown'}): wait until it has ended, or end it"

@@ -24,7 +24,7 @@ from tests.store import make_tracker
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
 
-UTTERANCES = 64
+UTTERANCES = 32
 SPACES = {
     "small_ablation": "reference: fgcme\nvariants:\n  fgcme:\n  mean:\n",
     "small_space": "parameters:\n  training.learning_rate: {float: [1.0e-3, 3.0e-2], log: true}\n",
@@ -35,6 +35,8 @@ VERBS = {
     "ablate": (["--space", "small_ablation.yaml"], ["--space", "small_ablation.yaml", "--resume"], "ablation"),
     "tune": (["--space", "small_space.yaml"], ["--space", "small_space.yaml", "--resume"], "sweep"),
 }
+# A file below the storage folder that is there once the first training or trial has its run.
+TRAINING_BEGAN = {"train": "runs/*/*/run", "ablate": "ablations/*/*/*/*/*/run", "tune": "sweeps/*/*/trials/*/run"}
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,14 @@ class Place:
         """The ids of all prepared rows."""
         return [name for _, table in prepared.read_parts(self.prepared, ["id"]) for name in table["id"].to_pylist()]
 
-    def change_the_corpus(self) -> None:
-        """Record the first utterance anew, so that its row is out of date."""
-        first, second = sorted(self.folder.glob("storage/corpora/*/audio/*.wav"))[:2]
-        first.write_bytes(second.read_bytes())
-        second.write_bytes(second.read_bytes()[:-2000])
+    @contextmanager
+    def changed_corpus(self) -> Iterator[None]:
+        """For the length of a block an utterance has another recording, so that its row is out of date."""
+        one, other = sorted(self.folder.glob("storage/corpora/*/audio/*.wav"))[:2]
+        recording = one.read_bytes()
+        one.write_bytes(other.read_bytes())
+        yield
+        one.write_bytes(recording)
 
     def runs(self) -> dict[str, tuple[str, dict[str, str]]]:
         """Status and tags of all runs."""
@@ -77,9 +82,35 @@ class Place:
             driver.send_signal(signal.SIGSTOP)
             yield driver
 
+    @contextmanager
+    def two_at_once(self, moment: str, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+        """Of two drivers that start at the same moment, the one that comes first, and what the other is refused with.
+
+        The first stands still during the block, from when a file is there and it holds its lock; then it ends well.
+        """
+
+        def reached() -> subprocess.Popen[str] | None:
+            locks = "".join(path.read_text() for path in self.folder.glob("storage/*/*/lock"))
+            there = any(self.folder.glob(f"storage/{moment}"))
+            return next((driver for driver in both if there and f"process {driver.pid} on" in locks), None)
+
+        with program(self.folder, *words) as one, program(self.folder, *words) as other:
+            both = (one, other)
+            first = wait_for(reached, every=0.01)
+            first.send_signal(signal.SIGSTOP)
+            second = other if first is one else one
+            printed, errors = second.communicate(timeout=120)
+            assert (second.returncode, printed) == (2, ""), errors
+            [line] = errors.splitlines()
+            yield first, line
+            first.send_signal(signal.SIGCONT)
+            _, errors = first.communicate(timeout=120)
+            assert first.returncode == 0, errors
+
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A fresh folder, in which the corpus is not prepared yet."""
     tracker = make_tracker(tmp_path)
     experiment = small_corpus.experiment(
         corpus={"kind": "demo", "utterances": UTTERANCES},
@@ -123,15 +154,14 @@ def named(driver: subprocess.Popen[str]) -> str:
     return f"another driver (process {driver.pid} on {socket.gethostname()}): wait until it has ended, or end it"
 
 
-def test_while_a_corpus_is_prepared_nobody_prepares_or_uses_it(place: Place, refusal: Refuse) -> None:
-    with place.standing_still("prepared/*/corpus.json", "prepare", "small.yaml") as driver:
+def test_of_two_preparations_that_begin_together_one_is_refused_and_nobody_uses_the_corpus_meanwhile(
+    place: Place, refusal: Refuse
+) -> None:
+    with place.two_at_once("prepared/*/corpus.json", "prepare", "small.yaml") as (first, line):
         what = f"fgcme: prepared corpus {place.prepared.name} is being"
-        assert refusal("prepare", "small.yaml") == f"{what} run by {named(driver)}"
+        assert line == f"{what} run by {named(first)}"
         for verb, (words, _, _) in VERBS.items():
-            assert refusal(verb, "small.yaml", *words) == f"{what} changed by {named(driver)}"
-        driver.send_signal(signal.SIGCONT)
-        driver.communicate(timeout=120)
-        assert driver.returncode == 0
+            assert refusal(verb, "small.yaml", *words) == f"{what} changed by {named(first)}"
     assert place.runs() == {}
     assert len(place.rows()) == len(set(place.rows())) == UTTERANCES
 
@@ -142,26 +172,29 @@ def test_while_a_driver_works_nobody_resumes_its_run_or_changes_its_corpus(
 ) -> None:
     assert cli.main(["prepare", "small.yaml"]) == 0
     words, resuming, run_name = VERBS[verb]
-    folders = {"train": "runs/*/*/run", "ablate": "ablations/*/*/*/*/*/run", "tune": "sweeps/*/*/trials/*/run"}
-    with place.standing_still(folders[verb], verb, "small.yaml", *words) as driver:
+    with place.standing_still(TRAINING_BEGAN[verb], verb, "small.yaml", *words) as driver:
         [run] = [run for run, (_, tags) in place.runs().items() if "mlflow.parentRunId" not in tags]
         assert refusal(verb, "small.yaml", *resuming) == f"fgcme: {run_name} {run} is being run by {named(driver)}"
         # As long as nothing has changed, preparing changes nothing.
         assert cli.main(["prepare", "small.yaml"]) == 0
-        place.change_the_corpus()
-        rows, corpus = place.rows(), (place.prepared / "corpus.json").read_bytes()
-        assert refusal("prepare", "small.yaml") == (
-            f"fgcme: prepared corpus {place.prepared.name} is in use by {named(driver)}"
-        )
-        assert (place.rows(), (place.prepared / "corpus.json").read_bytes()) == (rows, corpus)
-        driver.send_signal(signal.SIGCONT)
-        _, errors = driver.communicate(timeout=120)
-        assert driver.returncode == 0, errors
-    runs = place.runs()
-    assert {status for status, _ in runs.values()} == {"FINISHED"}
-    expected = {"train": 1, "ablate": 2 * 4, "tune": 2}
-    assert len(runs) == 1 + expected[verb]
-    for child in place.tracker.child_runs(run):
-        assert [epoch for epoch, _ in place.tracker.metric_history(child.info.run_id, "train/loss")] == [1, 2]
-    assert cli.main(["prepare", "small.yaml"]) == 0
-    assert sorted(place.rows()) == sorted(rows) and place.rows() != []
+        rows, description = place.rows(), (place.prepared / "corpus.json").read_bytes()
+        with place.changed_corpus():
+            assert refusal("prepare", "small.yaml") == (
+                f"fgcme: prepared corpus {place.prepared.name} is in use by {named(driver)}"
+            )
+        assert (place.rows(), (place.prepared / "corpus.json").read_bytes()) == (rows, description)
+    if verb == "train":
+        resume_twice_at_once(place, run)
+
+
+def resume_twice_at_once(place: Place, run: str) -> None:
+    """Two drivers resume a killed cross-validation at the same moment: one is refused, and no epoch is there twice."""
+    words = ["train", "small.yaml", *VERBS["train"][1]]
+    with place.two_at_once(f"runs/{run}/lock", *words) as (first, line):
+        assert line == f"fgcme: cross-validation {run} is being run by {named(first)}"
+    [child] = place.tracker.child_runs(run)
+    assert {name: status for name, (status, _) in place.runs().items()} == {
+        run: "FINISHED",
+        child.info.run_id: "FINISHED",
+    }
+    assert [epoch for epoch, _ in place.tracker.metric_history(child.info.run_id, "train/loss")] == [1, 2]

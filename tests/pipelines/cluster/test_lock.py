@@ -63,12 +63,13 @@ def test_what_a_driver_reads_is_not_changed_until_that_driver_is_killed(tmp_path
         assert refused(changing(tmp_path, "corpus 1")) == (
             f"corpus 1 is in use by another driver (process {reader.pid} on {socket.gethostname()}): {END}"
         )
-        # More may read it, and whoever ended before the last one began cannot be told from the others.
-        with reading(tmp_path, "corpus 1"):
+        # More may read it; who was killed meanwhile cannot be told from the others, and who has ended can.
+        with reading(tmp_path, "corpus 1"), held("reading", tmp_path) as killed:
             pass
+        names = [f"process {process.pid} on {socket.gethostname()}" for process in (reader, killed)]
         assert refused(changing(tmp_path, "corpus 1")) == (
-            f"corpus 1 is in use by other drivers (at least one of process {reader.pid} on {socket.gethostname()}, "
-            f"{OURS}): wait until they have ended, or end them"
+            f"corpus 1 is in use by other drivers (at least one of {', '.join(names)}): "
+            "wait until they have ended, or end them"
         )
     with changing(tmp_path, "corpus 1"):
         pass
