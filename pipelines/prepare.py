@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fgcme import prepared
 from fgcme.corpora import catalogue
-from fgcme.corpora.contract import Rejection, Utterance
+from fgcme.corpora.contract import Listing, Rejection, Utterance
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.files import digest
@@ -41,10 +41,10 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
     """
     folder = prepared_folder(experiment)
     _refuse_folder(experiment, folder)
-    root, listing = catalogue.find_corpus(experiment.corpus, storage_folder(experiment))
+    what = f"prepared corpus {folder.name}"
+    root, listing = _find_corpus(experiment, folder, what)
     utterances = select_alignments(experiment, listing.utterances)
     _create_folder(experiment, folder)
-    what = f"prepared corpus {folder.name}"
     with driver_lock(folder, what):
         sources = {utterance.id: source_hash(utterance, root) for utterance in utterances}
         # A corpus that stays as it is may be in use.
@@ -120,6 +120,23 @@ def _refuse_folder(experiment: Experiment, folder: Path) -> None:
         refuse_other_settings(experiment, folder)
     elif any(folder.glob("utterances/*.parquet")):
         raise UserError(f"{folder}: holds a prepared corpus without its corpus.json; delete this folder")
+
+
+def _find_corpus(experiment: Experiment, folder: Path, what: str) -> tuple[Path, Listing]:
+    """The corpus's root and listing.
+
+    Args:
+        experiment: its sections `corpus` and `storage` count.
+        folder: of the prepared corpus.
+        what: is in it, for messages.
+    """
+    storage = storage_folder(experiment)
+    if experiment.corpus.kind != "demo":
+        return catalogue.find_corpus(experiment.corpus, storage)
+    # It is synthesised meanwhile, which takes seconds: whoever began is not refused after it.
+    _create_folder(experiment, folder)
+    with driver_lock(folder, what):
+        return catalogue.find_corpus(experiment.corpus, storage)
 
 
 def _create_folder(experiment: Experiment, folder: Path) -> None:
