@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,30 +82,10 @@ class Place:
             driver.send_signal(signal.SIGSTOP)
             yield driver
 
-    @contextmanager
-    def two_at_once(self, moment: str, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-        """Of two drivers that start at the same moment, the one that comes first, and what the other is refused with.
-
-        The first stands still during the block, from when a file is there and it holds its lock; then it ends well.
-        """
-
-        def reached() -> subprocess.Popen[str] | None:
-            locks = "".join(path.read_text() for path in self.folder.glob("storage/*/*/lock"))
-            there = any(self.folder.glob(f"storage/{moment}"))
-            return next((driver for driver in both if there and f"process {driver.pid} on" in locks), None)
-
-        with program(self.folder, *words) as one, program(self.folder, *words) as other:
-            both = (one, other)
-            first = wait_for(reached, every=0.01)
-            first.send_signal(signal.SIGSTOP)
-            second = other if first is one else one
-            printed, errors = second.communicate(timeout=120)
-            assert (second.returncode, printed) == (2, ""), errors
-            [line] = errors.splitlines()
-            yield first, line
-            first.send_signal(signal.SIGCONT)
-            _, errors = first.communicate(timeout=120)
-            assert first.returncode == 0, errors
+    def preparing(self, drivers: Sequence[subprocess.Popen[str]]) -> subprocess.Popen[str] | None:
+        """Which of some drivers has begun to change the prepared corpus."""
+        locks = "".join(path.read_text() for path in self.folder.glob("storage/prepared/*/readers"))
+        return next((driver for driver in drivers if f"process {driver.pid} on" in locks), None)
 
 
 @pytest.fixture
@@ -157,11 +137,20 @@ def named(driver: subprocess.Popen[str]) -> str:
 def test_of_two_preparations_that_begin_together_one_is_refused_and_nobody_uses_the_corpus_meanwhile(
     place: Place, refusal: Refuse
 ) -> None:
-    with place.two_at_once("prepared/*/corpus.json", "prepare", "small.yaml") as (first, line):
+    words = ("prepare", "small.yaml")
+    with program(place.folder, *words) as one, program(place.folder, *words) as other:
+        first = wait_for(lambda: place.preparing((one, other)), every=0.01)
+        wait_for(place.prepared.joinpath("corpus.json").exists, every=0.01)
+        first.send_signal(signal.SIGSTOP)
+        second = other if first is one else one
         what = f"fgcme: prepared corpus {place.prepared.name} is being"
-        assert line == f"{what} run by {named(first)}"
-        for verb, (words, _, _) in VERBS.items():
-            assert refusal(verb, "small.yaml", *words) == f"{what} changed by {named(first)}"
+        assert second.communicate(timeout=120) == ("", f"{what} run by {named(first)}\n")
+        assert second.returncode == 2
+        for verb, (options, _, _) in VERBS.items():
+            assert refusal(verb, "small.yaml", *options) == f"{what} changed by {named(first)}"
+        first.send_signal(signal.SIGCONT)
+        first.communicate(timeout=120)
+        assert first.returncode == 0
     assert place.runs() == {}
     assert len(place.rows()) == len(set(place.rows())) == UTTERANCES
 
@@ -171,8 +160,8 @@ def test_while_a_driver_works_nobody_resumes_its_run_or_changes_its_corpus(
     place: Place, refusal: Refuse, verb: str
 ) -> None:
     assert cli.main(["prepare", "small.yaml"]) == 0
-    words, resuming, run_name = VERBS[verb]
-    with place.standing_still(TRAINING_BEGAN[verb], verb, "small.yaml", *words) as driver:
+    options, resuming, run_name = VERBS[verb]
+    with place.standing_still(TRAINING_BEGAN[verb], verb, "small.yaml", *options) as driver:
         [run] = [run for run, (_, tags) in place.runs().items() if "mlflow.parentRunId" not in tags]
         assert refusal(verb, "small.yaml", *resuming) == f"fgcme: {run_name} {run} is being run by {named(driver)}"
         # As long as nothing has changed, preparing changes nothing.
@@ -184,17 +173,17 @@ def test_while_a_driver_works_nobody_resumes_its_run_or_changes_its_corpus(
             )
         assert (place.rows(), (place.prepared / "corpus.json").read_bytes()) == (rows, description)
     if verb == "train":
-        resume_twice_at_once(place, run)
+        resume_after_the_kill(place, run)
 
 
-def resume_twice_at_once(place: Place, run: str) -> None:
-    """Two drivers resume a killed cross-validation at the same moment: one is refused, and no epoch is there twice."""
-    words = ["train", "small.yaml", *VERBS["train"][1]]
-    with place.two_at_once(f"runs/{run}/lock", *words) as (first, line):
-        assert line == f"fgcme: cross-validation {run} is being run by {named(first)}"
+def resume_after_the_kill(place: Place, run: str) -> None:
+    """A killed driver is in nobody's way, and what it had done is not done twice."""
+    assert cli.main(["train", "small.yaml", *VERBS["train"][1]]) == 0
     [child] = place.tracker.child_runs(run)
-    assert {name: status for name, (status, _) in place.runs().items()} == {
-        run: "FINISHED",
-        child.info.run_id: "FINISHED",
-    }
+    assert {name: status for name, (status, _) in place.runs().items()} == dict.fromkeys(
+        (run, child.info.run_id), "FINISHED"
+    )
     assert [epoch for epoch, _ in place.tracker.metric_history(child.info.run_id, "train/loss")] == [1, 2]
+    with place.changed_corpus():
+        assert cli.main(["prepare", "small.yaml"]) == 0
+    assert len(place.rows()) == len(set(place.rows())) == UTTERANCES
