@@ -48,7 +48,7 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
     with driver_lock(folder, what):
         sources = {utterance.id: source_hash(utterance, root) for utterance in utterances}
         # A corpus that stays as it is may be in use.
-        with nullcontext() if _is_current(folder, sources) else changing(folder, what):
+        with nullcontext() if _is_current(folder, utterances, sources) else changing(folder, what):
             summary = _update(experiment, folder, root, utterances, sources, listing.rejections, verbose)
     if verbose:
         print("\n".join(summary.lines()), flush=True)
@@ -107,11 +107,12 @@ def _update(
     return summary
 
 
-def _is_current(folder: Path, sources: Mapping[str, str]) -> bool:
+def _is_current(folder: Path, utterances: Sequence[Utterance], sources: Mapping[str, str]) -> bool:
     """Whether a corpus is prepared completely, so that preparing it again changes no row."""
     if not (folder / "corpus.json").exists() or "pending" in prepared.read_description(folder).counts:
         return False
-    return prepared.source_hashes(folder) == sources
+    stored = prepared.source_hashes(folder)
+    return stored.keys() == {utterance.id for utterance in utterances} and sources.items() <= stored.items()
 
 
 def _refuse_folder(experiment: Experiment, folder: Path) -> None:
