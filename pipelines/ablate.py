@@ -28,7 +28,7 @@ from fgcme.tracking import Tracker
 from pipelines import bundled
 from pipelines.cluster import concurrent_slots, ray_session, writable_folder
 from pipelines.runs import records
-from pipelines.runs.corpus import load_assigned_corpus
+from pipelines.runs.corpus import corpus_in_use, load_assigned_corpus
 from pipelines.runs.opening import OpenRun, RunRequest, latest_run, open_run
 from pipelines.training.job import Job, read_result, recorded_run
 from pipelines.training.runner import Training, run_trainings
@@ -61,30 +61,32 @@ def run(
 
     Raises:
         UserError: the corpus is not prepared, the ablation does not fit the experiment, the rules contradict the
-            experiment's, Ray has less than one training needs, another driver works on it, or trainings failed.
+            experiment's, Ray has less than one training needs, another driver works on it or prepares the corpus, or
+            trainings failed.
     """
     path = bundled.space_file(space_name, "ablation")
     ablation.load_ablation(path, experiment)
-    corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
     title = f"{experiment.name}-{path.stem}"
-    with ray_session():
-        slots = concurrent_slots(experiment.scaling, "one training")
-        storage = writable_folder(experiment)
-        tracker = records.open_store(experiment, storage)
-        folder = storage / "ablations" / title
-        resumed = latest_run(folder, "ablation") if resume else None
-        recorded = _recorded(tracker, resumed) if resumed is not None else None
-        plan = _plan(path, experiment, selections, recorded)
-        if resumed is not None and recorded is not None:
-            records.require_unchanged(tracker, resumed, plan.experiment, corpus, ignoring=tuple(CHANGEABLE))
-        request = _request(plan, title, folder, corpus, assignment)
-        with open_run(tracker, request, resumed) as opened:
-            trainings = _trainings(plan, corpus_folder, corpus.description.corpus_hash, assignment, tracker, opened)
-            size = plan.size(assignment.fold_count)
-            lines = records.describe_participants(plan.experiment, corpus, assignment, size)
-            print(f"{title} on " + "\n".join(lines))
-            run_trainings(trainings, opened, slots, "--resume")
-            _conclude(tracker, opened.run_id, plan, trainings, assignment.protocol.classes)
+    with corpus_in_use(experiment):
+        corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
+        with ray_session():
+            slots = concurrent_slots(experiment.scaling, "one training")
+            storage = writable_folder(experiment)
+            tracker = records.open_store(experiment, storage)
+            folder = storage / "ablations" / title
+            resumed = latest_run(folder, "ablation") if resume else None
+            recorded = _recorded(tracker, resumed) if resumed is not None else None
+            plan = _plan(path, experiment, selections, recorded)
+            if resumed is not None and recorded is not None:
+                records.require_unchanged(tracker, resumed, plan.experiment, corpus, ignoring=tuple(CHANGEABLE))
+            request = _request(plan, title, folder, corpus, assignment)
+            with open_run(tracker, request, resumed) as opened:
+                trainings = _trainings(plan, corpus_folder, corpus.description.corpus_hash, assignment, tracker, opened)
+                size = plan.size(assignment.fold_count)
+                lines = records.describe_participants(plan.experiment, corpus, assignment, size)
+                print(f"{title} on " + "\n".join(lines))
+                run_trainings(trainings, opened, slots, "--resume")
+                _conclude(tracker, opened.run_id, plan, trainings, assignment.protocol.classes)
     print(f"\nrun {opened.run_id}; next: fgcme report {opened.run_id}")
     return opened.run_id
 

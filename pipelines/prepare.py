@@ -8,17 +8,18 @@ So features never pass through the driver, and a killed preparation keeps every 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
 from fgcme import prepared
 from fgcme.corpora import catalogue
-from fgcme.corpora.contract import Rejection, Utterance
+from fgcme.corpora.contract import Listing, Rejection, Utterance
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.files import digest
-from pipelines.cluster import Progress, driver_lock, storage_folder, writable_folder
+from pipelines.cluster import Progress, changing, driver_lock, storage_folder, writable_folder
 from pipelines.preparing import PreparedSummary, PrepareTask, prepare_on_ray, select_alignments, source_hash
 from pipelines.runs.corpus import feature_settings, prepared_folder, refuse_other_settings
 
@@ -34,16 +35,21 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
         next_command: what to suggest to the user at the end.
 
     Raises:
-        UserError: the corpus is not found; the folder holds a corpus prepared with other settings; no utterance can be
-            prepared, or more than `prepare.max_rejected` are rejected (prepared utterances stay).
+        UserError: the corpus is not found; the folder holds a corpus prepared with other settings; another driver
+            prepares it, or uses it and it would change; no utterance can be prepared, or more than
+            `prepare.max_rejected` are rejected (prepared utterances stay).
     """
     folder = prepared_folder(experiment)
     _refuse_folder(experiment, folder)
-    root, listing = catalogue.find_corpus(experiment.corpus, storage_folder(experiment))
+    what = f"prepared corpus {folder.name}"
+    root, listing = _find_corpus(experiment, folder, what)
     utterances = select_alignments(experiment, listing.utterances)
     _create_folder(experiment, folder)
-    with driver_lock(folder, f"prepared corpus {folder.name}"):
-        summary = _update(experiment, folder, root, utterances, listing.rejections, verbose)
+    with driver_lock(folder, what):
+        sources = {utterance.id: source_hash(utterance, root) for utterance in utterances}
+        # A corpus that stays as it is may be in use.
+        with nullcontext() if _is_current(folder, utterances, sources) else changing(folder, what):
+            summary = _update(experiment, folder, root, utterances, sources, listing.rejections, verbose)
     if verbose:
         print("\n".join(summary.lines()), flush=True)
     _refuse_unusable(summary, experiment.prepare.max_rejected)
@@ -57,6 +63,7 @@ def _update(
     folder: Path,
     root: Path,
     utterances: Sequence[Utterance],
+    sources: Mapping[str, str],
     not_listed: Sequence[Rejection],
     verbose: bool,
 ) -> PreparedSummary:
@@ -67,11 +74,11 @@ def _update(
         folder: of the prepared corpus.
         root: folder of the corpus.
         utterances: all that the corpus lists.
+        sources: source hash of each, by id.
         not_listed: rejections of the listing.
         verbose: show progress on standard error.
     """
     began = time.monotonic()
-    sources = {utterance.id: source_hash(utterance, root) for utterance in utterances}
     up_to_date = prepared.prune(folder, sources)
     missing = [utterance for utterance in utterances if utterance.id not in up_to_date]
     _write_description(experiment, folder, utterances=len(up_to_date), rejected=0, pending=len(missing))
@@ -100,12 +107,37 @@ def _update(
     return summary
 
 
+def _is_current(folder: Path, utterances: Sequence[Utterance], sources: Mapping[str, str]) -> bool:
+    """Whether a corpus is prepared completely, so that preparing it again changes no row."""
+    if not (folder / "corpus.json").exists() or "pending" in prepared.read_description(folder).counts:
+        return False
+    stored = prepared.source_hashes(folder)
+    return stored.keys() == {utterance.id for utterance in utterances} and sources.items() <= stored.items()
+
+
 def _refuse_folder(experiment: Experiment, folder: Path) -> None:
     """Refuse a folder with a corpus prepared with other settings, or without its description."""
     if (folder / "corpus.json").exists():
         refuse_other_settings(experiment, folder)
     elif any(folder.glob("utterances/*.parquet")):
         raise UserError(f"{folder}: holds a prepared corpus without its corpus.json; delete this folder")
+
+
+def _find_corpus(experiment: Experiment, folder: Path, what: str) -> tuple[Path, Listing]:
+    """The corpus's root and listing.
+
+    Args:
+        experiment: its sections `corpus` and `storage` count.
+        folder: of the prepared corpus.
+        what: is in it, for messages.
+    """
+    storage = storage_folder(experiment)
+    if experiment.corpus.kind != "demo":
+        return catalogue.find_corpus(experiment.corpus, storage)
+    # It is synthesised meanwhile, which takes seconds: whoever began is not refused after it.
+    _create_folder(experiment, folder)
+    with driver_lock(folder, what):
+        return catalogue.find_corpus(experiment.corpus, storage)
 
 
 def _create_folder(experiment: Experiment, folder: Path) -> None:

@@ -21,15 +21,16 @@ from fgcme.evaluation.cross_validation import CrossValidationSummary, summarise
 from fgcme.experiment import Experiment
 from fgcme.report.confusion import confusion_figure
 from fgcme.report.formatting import count
-from fgcme.tracking import Tracker
-from pipelines.cluster import concurrent_slots, ray_session, writable_folder
+from fgcme.tracking import LOCAL_ID_TAG, Tracker
+from pipelines.cluster import LOCK, concurrent_slots, ray_session, writable_folder
 from pipelines.runs import records
-from pipelines.runs.corpus import load_assigned_corpus
+from pipelines.runs.corpus import corpus_in_use, load_assigned_corpus
 from pipelines.runs.opening import OpenRun, RunRequest, open_run
 from pipelines.training.job import Job, Result, read_result
 from pipelines.training.runner import Training, run_trainings
 
 KIND = "cross_validation"
+_FOLDER = "runs"
 
 
 def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str | None = None) -> str:
@@ -45,39 +46,40 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
 
     Raises:
         UserError: the corpus is not prepared or does not fit the protocol, Ray has less than one training needs,
-            another driver works on the run, or trainings failed.
+            another driver works on the run or prepares the corpus, or trainings failed.
     """
-    corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
-    chosen = sorted(set(range(assignment.fold_count) if folds is None else folds))
-    for fold in chosen:
-        split_fold(assignment, fold)
-    with ray_session():
-        slots = concurrent_slots(experiment.scaling, "one training")
-        storage = writable_folder(experiment)
-        tracker = records.open_store(experiment, storage)
-        resumed = None if resume is None else _interrupted(tracker, resume)
-        if resumed is not None:
-            records.require_unchanged(tracker, resumed, experiment, corpus)
-        request = RunRequest(
-            kind=KIND,
-            title=f"{experiment.name} train",
-            folder=storage / "runs",
-            experiment=experiment,
-            corpus=corpus,
-            assignment=assignment,
-            documents={"experiment.yaml": experiment.to_yaml()},
-        )
-        plan = f"{count(len(chosen), 'fold')} x {count(len(experiment.training.seeds), 'seed')}"
-        print("\n".join(records.describe_participants(experiment, corpus, assignment, plan)))
-        with open_run(tracker, request, resumed) as opened:
-            jobs = _jobs(experiment, corpus_folder, corpus.description.corpus_hash, assignment, tracker, opened)
-            trainings = [Training(job) for job in jobs if job.fold in chosen]
-            run_trainings(trainings, opened, slots, f"--resume {opened.run_id}")
-            # Folds that the resumed run trained earlier count as well.
-            trained = [job for job in jobs if read_result(job.folder) is not None]
-            predictions = pa.concat_tables(pq.read_table(job.folder / "predictions.parquet") for job in trained)
-            outcome = Outcome(experiment, assignment, predictions, complete=len(trained) == len(jobs))
-            _record(tracker, opened.run_id, outcome)
+    with corpus_in_use(experiment):
+        corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
+        chosen = sorted(set(range(assignment.fold_count) if folds is None else folds))
+        for fold in chosen:
+            split_fold(assignment, fold)
+        with ray_session():
+            slots = concurrent_slots(experiment.scaling, "one training")
+            storage = writable_folder(experiment)
+            tracker = records.open_store(experiment, storage)
+            resumed = None if resume is None else _interrupted(tracker, resume, storage / _FOLDER)
+            if resumed is not None:
+                records.require_unchanged(tracker, resumed, experiment, corpus)
+            request = RunRequest(
+                kind=KIND,
+                title=f"{experiment.name} train",
+                folder=storage / _FOLDER,
+                experiment=experiment,
+                corpus=corpus,
+                assignment=assignment,
+                documents={"experiment.yaml": experiment.to_yaml()},
+            )
+            plan = f"{count(len(chosen), 'fold')} x {count(len(experiment.training.seeds), 'seed')}"
+            with open_run(tracker, request, resumed) as opened:
+                print("\n".join(records.describe_participants(experiment, corpus, assignment, plan)))
+                jobs = _jobs(experiment, corpus_folder, corpus.description.corpus_hash, assignment, tracker, opened)
+                trainings = [Training(job) for job in jobs if job.fold in chosen]
+                run_trainings(trainings, opened, slots, f"--resume {opened.run_id}")
+                # Folds that the resumed run trained earlier count as well.
+                trained = [job for job in jobs if read_result(job.folder) is not None]
+                predictions = pa.concat_tables(pq.read_table(job.folder / "predictions.parquet") for job in trained)
+                outcome = Outcome(experiment, assignment, predictions, complete=len(trained) == len(jobs))
+                _record(tracker, opened.run_id, outcome)
     results = [result for job in trained if (result := read_result(job.folder)) is not None]
     _print_result(outcome, results, opened.run_id)
     return opened.run_id
@@ -117,12 +119,13 @@ class Outcome:
         return summary if tuned_on and summary.utterances else None
 
 
-def _interrupted(tracker: Tracker, resume: str) -> str:
-    """The id of the run to resume.
+def _interrupted(tracker: Tracker, resume: str, folder: Path) -> str:
+    """The id of the run to resume, the one after which its folder is named.
 
     Args:
         tracker: where it is recorded.
         resume: its id, its name or `latest`.
+        folder: parent of the run folders.
 
     Raises:
         UserError: there is no such run, or it is of another verb.
@@ -130,7 +133,9 @@ def _interrupted(tracker: Tracker, resume: str) -> str:
     found = tracker.find_run(resume)
     if found.data.tags.get("fgcme.kind") != KIND:
         raise UserError(f"--resume {resume}: not a run of `fgcme train`; give the id of one")
-    return str(found.info.run_id)
+    # A run that began while the server was away has its local id there.
+    local_id = found.data.tags.get(LOCAL_ID_TAG, "")
+    return local_id if (folder / local_id / LOCK).exists() else str(found.info.run_id)
 
 
 def _jobs(

@@ -22,6 +22,7 @@ from fgcme.files import write_text
 from fgcme.tracking import Tracker
 from pipelines.cluster import concurrent_slots, ray_session, writable_folder
 from pipelines.runs import records
+from pipelines.runs.corpus import corpus_in_use
 from pipelines.runs.opening import RunRequest, latest_run, open_run
 from pipelines.sweep import search, snapshot
 from pipelines.sweep.driver import (
@@ -59,30 +60,31 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
 
     Raises:
         UserError: the corpus is not prepared, the space does not fit the experiment, the sweep cannot be resumed or is
-            being run by another driver, too many trials failed, or none ended well.
+            being run by another driver, the corpus is being prepared, too many trials failed, or none ended well.
     """
-    plan = plan_sweep(experiment, space_name)
-    with ray_session():
-        slots = concurrent_slots(plan.scaling, "one trial")
-        tracker = records.open_store(experiment, writable_folder(experiment))
-        sweeps = writable_folder(experiment, "sweeps", plan.title)
-        resumed = latest_run(sweeps, "sweep") if resume else None
-        if resumed is not None:
-            _require_resumable(plan, tracker, resumed, sweeps / resumed)
-        shared = join_study(plan, resuming=resume)
-        with open_run(tracker, _request(plan, sweeps), resumed) as opened:
-            print(describe_plan(plan))
-            failures = FailureLimit(experiment.tune.max_failures, reported_failures(opened.folder / "trials"))
-            restored = opened.resumed and snapshot.restore(opened.folder)
-            if shared is not None and opened.resumed:
-                discard_orphans(plan, opened.folder, tracker, shared)
-            proposer = make_proposer(plan, opened.folder, shared)
-            tuner = make_tuner(plan, opened.folder, tracker, slots, proposer, failures)
-            if restored:
-                tuner = restore_tuner(plan, opened.folder, slots)
-            results = run_trials(plan, tuner, opened.folder, tracker)
-            path = _conclude(plan, results, opened.folder, tracker)
-            pictures_of_sweep(tracker, opened.run_id)
+    with corpus_in_use(experiment):
+        plan = plan_sweep(experiment, space_name)
+        with ray_session():
+            slots = concurrent_slots(plan.scaling, "one trial")
+            tracker = records.open_store(experiment, writable_folder(experiment))
+            sweeps = writable_folder(experiment, "sweeps", plan.title)
+            resumed = latest_run(sweeps, "sweep") if resume else None
+            if resumed is not None:
+                _require_resumable(plan, tracker, resumed, sweeps / resumed)
+            shared = join_study(plan, resuming=resume)
+            with open_run(tracker, _request(plan, sweeps), resumed) as opened:
+                print(describe_plan(plan))
+                failures = FailureLimit(experiment.tune.max_failures, reported_failures(opened.folder / "trials"))
+                restored = opened.resumed and snapshot.restore(opened.folder)
+                if shared is not None and opened.resumed:
+                    discard_orphans(plan, opened.folder, tracker, shared)
+                proposer = make_proposer(plan, opened.folder, shared)
+                tuner = make_tuner(plan, opened.folder, tracker, slots, proposer, failures)
+                if restored:
+                    tuner = restore_tuner(plan, opened.folder, slots)
+                results = run_trials(plan, tuner, opened.folder, tracker)
+                path = _conclude(plan, results, opened.folder, tracker)
+                pictures_of_sweep(tracker, opened.run_id)
     print(f"\nrun {opened.run_id}; next: {_train_command(path)}")
     return path
 

@@ -6,7 +6,7 @@ from pipelines.cluster.capacity import (
     concurrent_slots,
     require_capacity,
 )
-from pipelines.cluster.lock import LOCK, driver_lock
+from pipelines.cluster.lock import LOCK, changing, driver_lock, reading
 from pipelines.cluster.progress import Progress, clock
 from pipelines.cluster.session import ray_session
 from pipelines.cluster.storage import storage_folder, writable_folder
@@ -15,11 +15,13 @@ __all__ = [
     "LOCK",
     "Progress",
     "capacity",
+    "changing",
     "clock",
     "cluster_resources",
     "concurrent_slots",
     "driver_lock",
     "ray_session",
+    "reading",
     "require_capacity",
     "storage_folder",
     "writable_folder",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,23 @@ from fgcme.data import Assignment, MismatchError, SpeechCorpus, apply_protocol
 from fgcme.errors import NotPreparedError, UserError
 from fgcme.experiment import Experiment
 from fgcme.files import digest
-from pipelines.cluster import storage_folder
+from pipelines.cluster import reading, storage_folder
+
+
+@contextmanager
+def corpus_in_use(experiment: Experiment) -> Iterator[None]:
+    """Keep an experiment's prepared corpus as it is for the length of a `with` block.
+
+    Raises:
+        UserError: another driver is preparing it.
+    """
+    folder = prepared_folder(experiment)
+    if not (folder / "corpus.json").exists():
+        # Whoever loads it is refused; a folder without a prepared corpus gets no file for its lock.
+        yield
+        return
+    with reading(folder, f"prepared corpus {folder.name}"):
+        yield
 
 
 def load_assigned_corpus(experiment: Experiment) -> tuple[Path, SpeechCorpus, Assignment]:

@@ -10,7 +10,7 @@ import pytest
 
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
-from fgcme.tracking import Tracker
+from fgcme.tracking import LOCAL_ID_TAG, Tracker
 from pipelines import train
 from pipelines.training.runner import Training
 from tests import small_corpus
@@ -54,6 +54,18 @@ def test_the_mean_of_some_folds_is_not_recorded_as_a_cross_validation(
     assert "2 of 4 trainings are there already" in printed and "(32 utterances a seed)" in printed
     assert f"next: fgcme register {run} --name fgcme-small --alias champion" in printed
     assert "test/ua" in tracker.find_run(run).data.metrics
+
+
+def test_a_run_that_began_while_the_server_was_away_is_resumed_in_its_own_folder(
+    experiment: Experiment, tracker: Tracker, trained: list[Training], tmp_path: Path
+) -> None:
+    run = train.run(experiment, folds=[1])
+    local_id = tracker.find_run(run).data.tags[LOCAL_ID_TAG]
+    # As if MLflow had learned of it later.
+    (tmp_path / "storage" / "runs" / run).rename(tmp_path / "storage" / "runs" / local_id)
+    assert train.run(experiment, resume="latest") == local_id
+    assert [training.job.fold for training in trained] == [1, 0, 2, 3]
+    assert len(tracker.child_runs(run)) == 4
 
 
 @pytest.mark.parametrize(

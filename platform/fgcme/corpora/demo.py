@@ -44,6 +44,7 @@ onsets, a logistic regression on each noun's pitch, energy and duration reaches 
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import itertools
 import math
@@ -206,7 +207,7 @@ def synthesise(folder: Path, utterances: int, seed: int) -> Path:
     """Synthesise the corpus, unless it is there: `audio/*.wav`, `words.parquet` (the true onsets) and `manifest.csv`.
 
     The same arguments give the same bytes. The manifest is written last and in one step: a folder with a manifest is
-    complete, and one without it is synthesised again.
+    complete, and one without it is synthesised again, by one process at a time.
 
     Args:
         folder: of the corpus; created if missing.
@@ -222,20 +223,16 @@ def synthesise(folder: Path, utterances: int, seed: int) -> Path:
     lines = script(utterances, seed)
     manifest = folder / "manifest.csv"
     listing = _listing(lines)
-    if manifest.exists():
-        if manifest.read_bytes() == listing:
-            return manifest
+    if not manifest.exists():
+        try:
+            _synthesise_once(folder, lines, seed, listing)
+        except OSError as error:
+            raise UserError(f"{folder}: the demo corpus cannot be written there ({error.strerror or error})") from None
+    if manifest.read_bytes() != listing:
         raise UserError(
             f"{manifest}: not the demo corpus of {utterances} utterances from seed {seed}; "
             "delete its folder to synthesise it again, or set storage.path to another folder"
         )
-    try:
-        _start_over(folder)
-        _write_audio(folder, lines, seed)
-        with atomic_write(manifest) as partial:
-            partial.write_bytes(listing)
-    except OSError as error:
-        raise UserError(f"{folder}: the demo corpus cannot be written there ({error.strerror or error})") from None
     return manifest
 
 
@@ -298,6 +295,20 @@ def _listing(lines: list[Line]) -> bytes:
     writer.writerow(_COLUMNS)
     writer.writerows((line.id, line.audio, line.text, line.label, line.speaker) for line in lines)
     return text.getvalue().encode()
+
+
+def _synthesise_once(folder: Path, lines: list[Line], seed: int, listing: bytes) -> None:
+    """Write the files of the corpus; waits while another process does, and then leaves them as they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = folder / "manifest.csv"
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if manifest.exists():
+            return
+        _start_over(folder)
+        _write_audio(folder, lines, seed)
+        with atomic_write(manifest) as partial:
+            partial.write_bytes(listing)
 
 
 def _start_over(folder: Path) -> None:

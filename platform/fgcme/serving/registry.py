@@ -103,8 +103,12 @@ def create_model_version(
 
     client = tracker.client
     try:
-        if not client.search_registered_models(f"name = '{name}'"):
+        try:
             client.create_registered_model(name)
+        except MlflowException as error:
+            # It is there already, perhaps since a moment ago.
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
         version = client.create_model_version(
             name,
             # MLflow would look `models:/<id>` up in the process's default store.

@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+import time
 import wave
 from collections import Counter
 from dataclasses import dataclass
@@ -248,6 +249,21 @@ def test_an_interrupted_synthesis_is_repeated(tmp_path: Path) -> None:
     (tmp_path / "audio" / "male1-0999-sad.wav").write_bytes(b"of a larger corpus")
     synthesise(tmp_path, 4, seed=0)
     assert {path: path.read_bytes() for path in tmp_path.glob("**/*.*")} == complete
+
+
+def test_a_second_process_waits_until_the_first_has_synthesised_the_corpus(tmp_path: Path) -> None:
+    count, audio = 64, tmp_path / "audio"
+    command = (
+        "import sys, pathlib; from fgcme.corpora.demo import synthesise; folder = pathlib.Path(sys.argv[1])\n"
+        f"synthesise(folder, {count}, 0); print(len(list(folder.glob('audio/*.wav'))))"
+    )
+    with subprocess.Popen([sys.executable, "-c", command, str(tmp_path)], stdout=subprocess.PIPE, text=True) as first:
+        while first.poll() is None and not list(audio.glob("*.wav")):
+            time.sleep(0.01)
+        synthesise(tmp_path, count, seed=0)
+        assert len(list(audio.glob("*.wav"))) == count
+        # Nobody has deleted any of its files.
+        assert first.communicate(timeout=60)[0] == f"{count}\n"
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +75,17 @@ def test_names_that_no_address_can_hold_are_refused(name: str, alias: str | None
 @pytest.mark.parametrize(("name", "alias"), [("fgcme-ravdess", None), ("a.b_c-1", "champion"), ("1", "best_2")])
 def test_names_that_an_address_can_hold_are_accepted(name: str, alias: str | None) -> None:
     check_names(name, alias)
+
+
+def test_registrations_under_a_new_name_at_the_same_moment_all_become_versions(registry: Registry) -> None:
+    together = threading.Barrier(3)
+
+    def register(_: int) -> int:
+        together.wait()
+        return create_model_version(registry.tracker, "together", None, registry.model, {}, "")
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sorted(pool.map(register, range(3))) == [1, 2, 3]
 
 
 def test_a_logged_model_is_an_output_of_its_run(registry: Registry) -> None:

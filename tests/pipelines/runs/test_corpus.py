@@ -11,8 +11,9 @@ from fgcme import prepared
 from fgcme.corpora.contract import Rejection
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, parse_experiment
+from pipelines.cluster import changing
 from pipelines.runs import records
-from pipelines.runs.corpus import load_assigned_corpus, locate_prepared, prepared_folder
+from pipelines.runs.corpus import corpus_in_use, load_assigned_corpus, locate_prepared, prepared_folder
 from tests import small_corpus
 
 
@@ -132,3 +133,20 @@ def test_a_protocol_of_another_corpus_shows_in_what_is_left_out_and_allowed(tmp_
         "  allowed: no utterance of speaker absent",
         "  allowed: no utterance of class bored",
     ]
+
+
+def test_a_prepared_corpus_in_use_is_not_changed(tmp_path: Path) -> None:
+    wanted = experiment(small_corpus.write(tmp_path / "corpus", each=4))
+    refusal = pytest.raises(UserError, match="it is in use by another driver")
+    with corpus_in_use(wanted), refusal, changing(tmp_path / "corpus", "it"):
+        pass
+    refusal = pytest.raises(UserError, match="prepared corpus corpus is being changed by another driver")
+    with changing(tmp_path / "corpus", "it"), refusal, corpus_in_use(wanted):
+        pass
+
+
+def test_a_folder_without_a_prepared_corpus_stays_as_it_is_when_it_is_to_be_used(tmp_path: Path) -> None:
+    refusal = pytest.raises(UserError, match="is not prepared yet")
+    with refusal, corpus_in_use(experiment(tmp_path)):
+        load_assigned_corpus(experiment(tmp_path))
+    assert list(tmp_path.iterdir()) == []
