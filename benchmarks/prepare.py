@@ -27,7 +27,7 @@ from fgcme.corpora import catalogue
 from fgcme.experiment import Experiment, parse_experiment
 from pipelines import prepare
 from pipelines.cluster import ray_session, require_capacity
-from pipelines.preparing import PrepareTask, make_blocks, prepare_block, source_hash
+from pipelines.preparing import PrepareTask, hash_sources, make_blocks, prepare_block
 from pipelines.runs.corpus import prepared_folder
 
 PROCESSES = 2
@@ -96,7 +96,7 @@ def prepare_with_pool(experiment: Experiment, pool: Pool) -> tuple[float, int]:
     shutil.rmtree(folder, ignore_errors=True)
     began = time.perf_counter()
     root, listing = catalogue.find_corpus(experiment.corpus, Path(experiment.storage.path))
-    sources = {utterance.id: source_hash(utterance, root) for utterance in listing.utterances}
+    sources = hash_sources(listing.utterances, root, {})
     task = PrepareTask.from_experiment(experiment, root, folder)
     tasks = [(block, task) for block in make_blocks(listing.utterances, sources, PROCESSES)]
     outcomes = pool.starmap(prepare_block, tasks, chunksize=1)

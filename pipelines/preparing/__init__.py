@@ -2,15 +2,17 @@
 
 from pipelines.preparing.block import PrepareTask, make_blocks, prepare_block
 from pipelines.preparing.runner import prepare_on_ray
-from pipelines.preparing.sources import select_alignments, source_hash
+from pipelines.preparing.sources import find_alignments, find_unreachable, hash_sources, select_alignments
 from pipelines.preparing.summary import PreparedSummary
 
 __all__ = [
     "PrepareTask",
     "PreparedSummary",
+    "find_alignments",
+    "find_unreachable",
+    "hash_sources",
     "make_blocks",
     "prepare_block",
     "prepare_on_ray",
     "select_alignments",
-    "source_hash",
 ]

@@ -81,13 +81,13 @@ def make_blocks(utterances: Sequence[Utterance], sources: Mapping[str, str], cpu
 
     Args:
         utterances: what is to be prepared.
-        sources: hash of the audio and the labels that each utterance is made from (its source hash), by id.
+        sources: hash of what each utterance is made from (its source hash), by id; none where its audio is away.
         cpus: how many tasks run at once.
 
     Returns:
         Tables of one row an utterance.
     """
-    rows = [{**asdict(utterance), "source_hash": sources[utterance.id]} for utterance in utterances]
+    rows = [{**asdict(utterance), "source_hash": sources.get(utterance.id, "")} for utterance in utterances]
     size = max(1, min(_BLOCK_SIZE, math.ceil(len(rows) / (cpus * _BLOCKS_PER_CPU))))
     return [pa.Table.from_pylist(rows[first : first + size], schema=_BLOCK) for first in range(0, len(rows), size)]
 

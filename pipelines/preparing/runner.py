@@ -22,7 +22,7 @@ def prepare_on_ray(
 
     Args:
         utterances: what is to be prepared.
-        sources: hash of the audio and the labels that each utterance is made from (its source hash), by id.
+        sources: hash of what each utterance is made from (its source hash), by id; none where its audio is away.
         task: how to prepare, from where and where to.
         progress: shows each finished block.
 

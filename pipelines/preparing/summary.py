@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class PreparedSummary:
         aligned: number of utterances by the method that really aligned them.
         rejections: everything that could not become a prepared utterance.
         seconds: wall time.
+        unreachable: audio of utterances that keep the row of an earlier preparation, because it cannot be read now.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class PreparedSummary:
     aligned: dict[str, int]
     rejections: list[Rejection] = field(repr=False)
     seconds: float
+    unreachable: Sequence[str] = ()
 
     @property
     def rejected(self) -> list[Rejection]:
@@ -50,12 +52,20 @@ class PreparedSummary:
         """Share of the corpus's utterances that was rejected, 0 to 1."""
         return len(self.rejected) / max(1, self.utterances + len(self.rejected))
 
+    @property
+    def kept(self) -> str:
+        """How many utterances keep the row of an earlier preparation, and why, as a phrase."""
+        count = len(self.unreachable)
+        return f"{count} utterance{'s' if count != 1 else ''} kept whose audio cannot be reached"
+
     def lines(self) -> Iterator[str]:
         """The summary as lines for a person."""
         yield f"prepared corpus: {self.folder}"
         before = self.utterances - self.newly_prepared
         counts = f"{self.newly_prepared} prepared now" + (f", {before} before" if before else "")
         yield f"utterances: {self.utterances} ({counts}; {self.seconds:.1f} s)"
+        if self.unreachable:
+            yield f"{self.kept}: {', '.join(self.unreachable[:_EXAMPLES])}"
         yield f"aligned: {', '.join(f'{count} {method}' for method, count in self.aligned.items()) or 'none'}"
         if self.rejected:
             share, folder = f"{self.rejected_share:.1%}", self.folder / "rejected"

@@ -63,9 +63,14 @@ class ImportedAligner:
         Raises:
             AlignmentError: `missing_alignment`, `bad_alignment` or `no_words`.
         """
-        return read_alignment(self._file_of(utterance_id), samples)
+        return read_alignment(self.find_file(utterance_id), samples)
 
-    def _file_of(self, utterance_id: str) -> Path:
+    def find_file(self, utterance_id: str) -> Path:
+        """The file with the alignment of an utterance.
+
+        Raises:
+            AlignmentError: `missing_alignment`, or `bad_alignment` where several files have its name.
+        """
         # Folders in an id, as in audio paths, tell files of the same name apart.
         *folders, name = utterance_id.split("/")
         found = self._files.get(name, [])

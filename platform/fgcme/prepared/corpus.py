@@ -9,13 +9,15 @@ Label maps and folds belong to the protocol, so one prepared corpus serves all p
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -51,10 +53,14 @@ UTTERANCES = pa.schema(
         ("frame_size", pa.int32()),
         # Hash of what the row was made from; a row whose hash changed is prepared again.
         ("source_hash", pa.string()),
+        # Hash of what the row holds; see `content_hashes`.
+        ("content_hash", pa.string()),
     ]
 )
 
 _RATINGS = ("valence", "arousal", "dominance")
+# Where a row's audio lay and what it was made from do not change what it holds.
+_NOT_CONTENT = frozenset({"audio", "source_hash", "content_hash"})
 
 REJECTED = pa.schema(
     [(name, pa.string()) for name in ("id", "audio", "stage", "reason", "message")],
@@ -115,24 +121,47 @@ def read_description(folder: Path) -> CorpusDescription:
 
 
 def corpus_hash(folder: Path, settings_hash: str) -> str:
-    """Hash of a prepared corpus's content: the settings, and every utterance's audio, words, spans and labels.
+    """Hash of a prepared corpus's content: the settings, and all that the rows hold.
 
-    The order of utterances, their files, and where and when the corpus was prepared do not count.
+    The order of utterances, their files, and where and when the corpus was prepared do not count. Rows of older
+    versions have no `content_hash`; it is computed from the whole row then.
     """
-    columns = ["id", "audio_sha256", "speaker", "session", "act", "raw_label", "words", "begin", "end"]
-    rows = [list(row.values()) for _, table in read_parts(folder, columns) for row in table.to_pylist()]
-    return digest([settings_hash, sorted(rows, key=lambda row: row[0])])
+    rows: list[tuple[str, str]] = []
+    for _, table in read_parts(folder, ["id", "content_hash"]):
+        rows += zip(table["id"].to_pylist(), table["content_hash"].to_pylist(), strict=True)
+    return digest([settings_hash, sorted(rows)])
+
+
+def content_hashes(table: pa.Table) -> pa.Array:
+    """Hash of what each row holds: frames, words and their spans, text, labels, ratings, speaker, session and the rest.
+
+    Only `audio` (the path) and `source_hash` do not count.
+
+    Args:
+        table: rows with the columns of `UTTERANCES`; `content_hash` may be missing.
+    """
+    names = [name for name in UTTERANCES.names if name not in _NOT_CONTENT and name != "frames"]
+    # Frames are hashed as bytes: as Python numbers they would take longer than preparing them.
+    return pa.array(
+        [
+            digest([row, hashlib.sha256(np.asarray(frames.values, dtype="<f4").tobytes()).hexdigest()])
+            for row, frames in zip(table.select(names).to_pylist(), table["frames"], strict=True)
+        ],
+        pa.string(),
+    )
 
 
 def utterance_table(rows: Iterable[Mapping[str, object]]) -> pa.Table:
-    """Rows of prepared utterances as a table with the schema `UTTERANCES`.
+    """Rows of prepared utterances as a table with the schema `UTTERANCES`; adds their `content_hash`.
 
     Values may be NumPy arrays; they are not copied value by value.
     """
     rows = list(rows)
-    return pa.table(
-        [pa.array([row[field.name] for row in rows], field.type) for field in UTTERANCES], schema=UTTERANCES
+    fields = [field for field in UTTERANCES if field.name != "content_hash"]
+    table = pa.table(
+        [pa.array([row[field.name] for row in rows], field.type) for field in fields], schema=pa.schema(fields)
     )
+    return _completed(table)
 
 
 def rejected_table(rejections: Iterable[Rejection]) -> pa.Table:
@@ -173,6 +202,12 @@ def count_alignments(folder: Path) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+def count_older_rows(folder: Path) -> int:
+    """How many rows an older version made, which stored no `content_hash`."""
+    parts = map(pq.read_metadata, (folder / "utterances").glob("*.parquet"))
+    return sum(part.num_rows for part in parts if "content_hash" not in part.schema.to_arrow_schema().names)
+
+
 def count_rejections(folder: Path) -> dict[str, int]:
     """How many rejections there are for each reason, most frequent first."""
     counts: Counter[str] = Counter()
@@ -190,28 +225,73 @@ def rejection_lines(folder: Path) -> Iterator[str]:
         yield f"not prepared: {count} x {reason}, such as {first['id']}: {first['message']}"
 
 
-def prune(folder: Path, sources: Mapping[str, str]) -> set[str]:
+def up_to_date(folder: Path, sources: Mapping[str, str]) -> set[str]:
+    """The ids of the utterances with a row that was made from what the corpus has now.
+
+    Args:
+        folder: of the prepared corpus.
+        sources: source hash of each utterance that the corpus has now, by id.
+    """
+    return {
+        row["id"]
+        for _, table in read_parts(folder, ["id", "source_hash"])
+        for row in table.to_pylist()
+        if sources.get(row["id"]) == row["source_hash"]
+    }
+
+
+def copy_rows(other: Path, folder: Path, sources: Mapping[str, str]) -> int:
+    """Copy the rows of another prepared corpus that were made from the same sources and are not here yet.
+
+    Args:
+        other: folder of the other corpus, prepared with the same settings but for places.
+        folder: of the prepared corpus.
+        sources: source hash of each utterance that the corpus has now, by id.
+
+    Returns:
+        The number of rows.
+    """
+    present = up_to_date(folder, sources)
+    count = 0
+    for path, table in read_parts(other, ["id", "source_hash"]):
+        wanted = []
+        for row in table.to_pylist():
+            same = sources.get(row["id"]) == row["source_hash"]
+            wanted.append(same and row["id"] not in present)
+            if wanted[-1]:
+                present.add(row["id"])
+        if any(wanted):
+            rows = _read(path).filter(pa.array(wanted))
+            name = "part-" + digest([rows["id"].to_pylist(), rows["source_hash"].to_pylist()])
+            write_part(folder, "utterances", name, rows)
+            count += rows.num_rows
+    return count
+
+
+def prune(folder: Path, sources: Mapping[str, str], kept: Collection[str] = ()) -> set[str]:
     """Delete prepared rows that are out of date or there twice; rewrite only the parts that hold such rows.
 
     Args:
         folder: of the prepared corpus.
         sources: source hash of each utterance that the corpus has now, by id.
+        kept: ids of utterances whose row stays, whatever it was made from.
 
     Returns:
-        The ids of the rows that stay: these utterances are up to date.
+        The ids of the rows that stay.
     """
-    up_to_date: set[str] = set()
+    present: set[str] = set()
     for path, table in read_parts(folder, ["id", "source_hash"]):
         stays = []
         for row in table.to_pylist():
-            stays.append(sources.get(row["id"]) == row["source_hash"] and row["id"] not in up_to_date)
+            wanted = row["id"] in kept or sources.get(row["id"]) == row["source_hash"]
+            stays.append(wanted and row["id"] not in present)
             if stays[-1]:
-                up_to_date.add(row["id"])
+                present.add(row["id"])
         if not any(stays):
             path.unlink()
         elif not all(stays):
             write_part(folder, "utterances", path.stem, _read(path).filter(pa.array(stays)))
-    return up_to_date
+    return present
 
 
 def delete_rejected(folder: Path) -> None:
@@ -238,15 +318,20 @@ def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         # `read_table` would read a folder called `a=b` as a column.
         with pq.ParquetFile(path) as file:
-            table = file.read(columns)
+            stored = columns is not None and set(columns) <= set(file.schema_arrow.names)
+            table = file.read(columns if stored else None)
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path}: damaged ({' '.join(str(error).split())}); delete it and prepare again") from None
-    return table if columns is not None else _with_ratings(table)
+    if stored:
+        return table
+    return _completed(table).select(columns or UTTERANCES.names)
 
 
-def _with_ratings(table: pa.Table) -> pa.Table:
-    """The rows with columns of ratings, which corpora prepared by older versions lack."""
+def _completed(table: pa.Table) -> pa.Table:
+    """The rows with ratings and content hashes, which corpora prepared by older versions lack."""
     for name in _RATINGS:
         if name not in table.column_names:
             table = table.append_column(UTTERANCES.field(name), pa.nulls(table.num_rows, pa.float32()))
+    if "content_hash" not in table.column_names:
+        table = table.append_column(UTTERANCES.field("content_hash"), content_hashes(table))
     return table.select(UTTERANCES.names)
