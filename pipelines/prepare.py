@@ -8,30 +8,36 @@ the end, when their replacements are there; the row of an utterance whose audio 
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import compress, islice
 from pathlib import Path
 
 from fgcme import prepared
 from fgcme.corpora import catalogue
-from fgcme.corpora.contract import Rejection, Utterance
+from fgcme.corpora.contract import Listing, Rejection
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.files import digest
 from pipelines.cluster import Progress, driver_lock, storage_folder, writable_folder
 from pipelines.preparing import (
+    FileHashes,
     PreparedSummary,
     PrepareTask,
-    find_alignments,
-    find_unreachable,
+    alignment_finder,
     hash_sources,
+    make_blocks,
     prepare_on_ray,
-    select_alignments,
 )
 from pipelines.runs.corpus import feature_settings, prepared_elsewhere, prepared_folder, refuse_other_settings
 
 _LIBRARIES = ("fgcme", "numpy", "pocketsphinx", "pyarrow", "ray", "soundfile", "torch", "torchaudio", "transformers")
+# In the folder of the prepared corpus.
+_FILE_HASHES = "file-hashes.npy"
+# Of what cannot be reached, in the summary.
+_EXAMPLES = 3
 
 
 def run(experiment: Experiment, verbose: bool = True, next_command: str | None = None) -> PreparedSummary:
@@ -50,13 +56,13 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
     folder = prepared_folder(experiment)
     _refuse_folder(experiment, folder)
     root, listing = catalogue.find_corpus(experiment.corpus, storage_folder(experiment))
-    utterances = select_alignments(experiment, listing.utterances)
-    alignments = find_alignments(experiment, utterances, root)
+    find_alignment = alignment_finder(experiment, listing.utterances, root)
     _create_folder(experiment, folder)
     with driver_lock(folder, f"prepared corpus {folder.name}"):
-        sources = hash_sources(utterances, root, alignments)
+        with FileHashes(folder / _FILE_HASHES) as files:
+            sources = prepared.Sources(hash_sources(listing.utterances, root, find_alignment, files))
         _copy_from_elsewhere(experiment, folder, sources, verbose)
-        summary = _update(experiment, folder, root, utterances, sources, listing.rejections, verbose)
+        summary = _update(experiment, folder, root, listing, sources, verbose)
     if verbose:
         print("\n".join(summary.lines()), flush=True)
     _refuse_unreachable(summary)
@@ -67,13 +73,7 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
 
 
 def _update(
-    experiment: Experiment,
-    folder: Path,
-    root: Path,
-    utterances: Sequence[Utterance],
-    sources: Mapping[str, str],
-    not_listed: Sequence[Rejection],
-    verbose: bool,
+    experiment: Experiment, folder: Path, root: Path, listing: Listing, sources: prepared.Sources, verbose: bool
 ) -> PreparedSummary:
     """Prepare what is missing, delete rows that are out of date, and write the description of the corpus anew.
 
@@ -81,63 +81,77 @@ def _update(
         experiment: its sections `corpus` and `prepare` count.
         folder: of the prepared corpus.
         root: folder of the corpus.
-        utterances: all that the corpus lists.
-        sources: see `hash_sources`.
-        not_listed: rejections of the listing.
+        listing: what the corpus lists.
+        sources: what its utterances are made from now.
         verbose: show progress on standard error.
     """
     began = time.monotonic()
-    stored, up_to_date = prepared.source_hashes(folder).keys(), prepared.up_to_date(folder, sources)
+    stored, up_to_date = prepared.compare_rows(folder, sources)
     if verbose and (older := prepared.count_older_rows(folder)):
         print(f"{older} utterances are prepared again: an older version did not compare contents", flush=True)
-    missing = [
-        utterance
-        for utterance in utterances
-        if utterance.id not in up_to_date and (utterance.id in sources or utterance.id not in stored)
-    ]
-    if missing:
-        _write_description(experiment, folder, utterances=len(up_to_date), rejected=0, pending=len(missing))
+    missing = ~up_to_date & (sources.reachable | ~stored)
+    pending = int(missing.sum())
+    if pending:
+        _write_description(experiment, folder, utterances=int(up_to_date.sum()), rejected=0, pending=pending)
     prepared.delete_rejected(folder)
-    prepared.write_part(folder, "rejected", "listing", prepared.rejected_table(not_listed))
-    rejections = list(not_listed)
-    if missing:
+    prepared.write_part(folder, "rejected", "listing", prepared.rejected_table(listing.rejections))
+    rejections = list(listing.rejections)
+    kept = stored & ~sources.reachable
+    if pending:
         task = PrepareTask.from_experiment(experiment, root, folder)
-        with Progress("utterance", {"utterance": len(missing)}, failed_word="rejected", verbose=verbose) as progress:
-            rejections += prepare_on_ray(missing, sources, task, progress)
+        make = functools.partial(make_blocks, listing.utterances, sources, missing)
+        with Progress("utterance", {"utterance": pending}, failed_word="rejected", verbose=verbose) as progress:
+            rejected = prepare_on_ray(make, task, progress)
+        rejections += rejected
+        lost = sources.find(_lost(rejected, root, folder))
+        kept[lost] |= stored[lost]
 
-    unreachable = find_unreachable(utterances, sources, rejections, root)
-    kept = {name: audio for name, audio in unreachable.items() if name in stored}
     # Also deletes what a worker that outlived a killed driver has written twice.
     present = prepared.prune(folder, sources, kept)
+    prepared.merge_parts(folder)
     summary = PreparedSummary(
         folder=folder,
-        utterances=len(present),
-        newly_prepared=len(present - up_to_date - kept.keys()),
+        utterances=int(present.sum()),
+        newly_prepared=int((present & ~up_to_date & ~kept).sum()),
         aligned=prepared.count_alignments(folder),
         rejections=rejections,
         seconds=time.monotonic() - began,
-        unreachable=list(kept.values()),
+        kept=int(kept.sum()),
+        kept_examples=[each.audio for each in islice(compress(listing.utterances, kept), _EXAMPLES)],
     )
-    rejected = len(summary.rejected)
     # With too many rejections the corpus stays marked as incomplete, so that no training uses it.
-    pending = rejected if summary.rejected_share > experiment.prepare.max_rejected else 0
-    _write_description(experiment, folder, len(present), rejected, pending)
+    pending = len(summary.rejected) if summary.rejected_share > experiment.prepare.max_rejected else 0
+    _write_description(experiment, folder, summary.utterances, len(summary.rejected), pending)
     return summary
 
 
-def _copy_from_elsewhere(experiment: Experiment, folder: Path, sources: Mapping[str, str], verbose: bool) -> None:
+def _lost(rejections: Sequence[Rejection], root: Path, folder: Path) -> list[str]:
+    """Ids of rejected utterances whose audio or alignment went away during the preparation, as a disk may."""
+    with FileHashes(folder / _FILE_HASHES) as files:
+        found = files.hash(root / rejection.audio for rejection in rejections)
+    return [
+        rejection.id
+        for rejection in rejections
+        if rejection.reason == "missing_alignment" or found[root / rejection.audio] is None
+    ]
+
+
+def _copy_from_elsewhere(experiment: Experiment, folder: Path, sources: prepared.Sources, verbose: bool) -> None:
     """Copy rows that were prepared when the corpus or its alignments lay elsewhere.
 
     Args:
         experiment: see `run`.
         folder: of the prepared corpus.
-        sources: see `hash_sources`.
+        sources: what the corpus's utterances are made from now.
         verbose: say from where rows are copied.
     """
-    others, up_to_date = prepared_elsewhere(experiment), prepared.up_to_date(folder, sources)
-    if not others or len(up_to_date) == len(sources):
+    others = prepared_elsewhere(experiment)
+    if not others:
         return
-    _write_description(experiment, folder, len(up_to_date), rejected=0, pending=len(sources) - len(up_to_date))
+    _, up_to_date = prepared.compare_rows(folder, sources)
+    if not (pending := int((sources.reachable & ~up_to_date).sum())):
+        return
+    _write_description(experiment, folder, int(up_to_date.sum()), rejected=0, pending=pending)
     for other in others:
         if (count := prepared.copy_rows(other, folder, sources)) and verbose:
             print(f"{count} utterances are the same as in {other}: their rows are copied", flush=True)
@@ -162,10 +176,10 @@ def _create_folder(experiment: Experiment, folder: Path) -> None:
 
 def _refuse_unreachable(summary: PreparedSummary) -> None:
     """End with an error where audio of prepared utterances cannot be reached, although their rows stay."""
-    if summary.unreachable:
+    if summary.kept:
         raise UserError(
-            f"{summary.kept}, such as {summary.unreachable[0]}: mount its disk, name its folder with corpus.root, or "
-            "take the utterances out of the corpus's list, then prepare again"
+            f"{summary.kept_line}, such as {summary.kept_examples[0]}: mount its disk, name its folder with "
+            "corpus.root or prepare.alignment.folder, or take the utterances off the corpus's list, then prepare again"
         )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.experiment import Experiment
 from fgcme.files import digest
 
-# Utterances at most. A kill loses unfinished blocks; much smaller blocks would add overhead of Ray.
-_BLOCK_SIZE = 32
-# Several blocks per CPU, so that all CPUs stay busy until the end.
-_BLOCKS_PER_CPU = 4
+# Utterances of a block. Fewer would be little work beside Ray's for a block (9 ms); a kill loses the unfinished blocks.
+_SMALLEST, _LARGEST = 8, 256
+# At least, so that all CPUs stay busy until the end; and at most, because Ray's driver remembers something of each.
+_BLOCKS_PER_CPU, _BLOCKS = 4, 4096
 
 # The columns of a block: an utterance's own fields and its source hash.
 _BLOCK = pa.schema(
@@ -37,12 +38,14 @@ class PrepareTask:
         prepared_folder: where the parts of the prepared corpus are written.
         aligner: arguments of `fgcme.alignment.build`, for utterances without an alignment of the corpus's own.
         features: arguments of `fgcme.features.build_extractor`.
+        corpus_alignments: whether the corpus's own alignments are used.
     """
 
     corpus_root: Path
     prepared_folder: Path
     aligner: dict[str, Any]
     features: dict[str, Any]
+    corpus_alignments: bool = False
 
     @classmethod
     def from_experiment(cls, experiment: Experiment, corpus_root: Path, prepared_folder: Path) -> PrepareTask:
@@ -68,6 +71,7 @@ class PrepareTask:
                 "checkpoint": _absolute(features.checkpoint),
                 "layer": features.layer,
             },
+            corpus_alignments=alignment.method == "corpus",
         )
 
     @property
@@ -76,20 +80,42 @@ class PrepareTask:
         return bool(self.aligner["method"] == "ctc" or self.features["kind"] == "speech_encoder")
 
 
-def make_blocks(utterances: Sequence[Utterance], sources: Mapping[str, str], cpus: float) -> list[pa.Table]:
-    """Divide utterances into blocks of equal size, enough of them to keep the CPUs busy until the end.
+def make_blocks(
+    utterances: Iterable[Utterance], sources: prepared.Sources, missing: prepared.Mask, cpus: float
+) -> Iterator[pa.Table]:
+    """Divide utterances into blocks, one after the other, so that never all of them are in memory.
 
     Args:
-        utterances: what is to be prepared.
-        sources: hash of what each utterance is made from (its source hash), by id; none where its audio is away.
+        utterances: all that the corpus lists.
+        sources: what they are made from.
+        missing: which of them are to be prepared.
         cpus: how many tasks run at once.
 
     Returns:
         Tables of one row an utterance.
     """
-    rows = [{**asdict(utterance), "source_hash": sources.get(utterance.id, "")} for utterance in utterances]
-    size = max(1, min(_BLOCK_SIZE, math.ceil(len(rows) / (cpus * _BLOCKS_PER_CPU))))
-    return [pa.Table.from_pylist(rows[first : first + size], schema=_BLOCK) for first in range(0, len(rows), size)]
+    size = block_size(int(missing.sum()), cpus)
+    rows = (
+        {**vars(utterance), "source_hash": str(source, "ascii")}
+        for utterance, source in itertools.compress(zip(utterances, sources.hashes, strict=True), missing)
+    )
+    while block := list(itertools.islice(rows, size)):
+        yield pa.Table.from_pylist(block, schema=_BLOCK)
+
+
+def block_size(count: int, cpus: float) -> int:
+    """How many utterances a block has.
+
+    As many as there are CPUs, so that the driver hands blocks out faster than they are worked on; fewer where the CPUs
+    would get too few blocks, and more where the driver would get too many.
+
+    >>> block_size(1440, cpus=2), block_size(1440, cpus=1000), block_size(1_000_000, cpus=1000)
+    (8, 8, 250)
+    """
+    wanted = max(min(cpus, count / (cpus * _BLOCKS_PER_CPU)), count / _BLOCKS, _SMALLEST)
+    # No block of what is left over.
+    blocks = max(int(count / wanted), math.ceil(count / _LARGEST), 1)
+    return math.ceil(count / blocks)
 
 
 def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
@@ -112,9 +138,9 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
     torch.set_num_threads(1)
     aligner, extract_features = alignment.build(**task.aligner), features.build_extractor(**task.features)
     utterances = block.to_pylist()
-    corpus_alignments = {row["id"]: task.corpus_root / row["alignment"] for row in utterances if row["alignment"]}
-    if corpus_alignments:
-        aligner = FileAligner(corpus_alignments, fallback=aligner)
+    if task.corpus_alignments:
+        files = {row["id"]: task.corpus_root / row["alignment"] for row in utterances if row["alignment"]}
+        aligner = FileAligner(files, fallback=aligner)
     rows: list[dict[str, object]] = []
     rejections: list[Rejection] = []
     for values in utterances:

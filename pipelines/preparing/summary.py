@@ -26,7 +26,9 @@ class PreparedSummary:
         aligned: number of utterances by the method that really aligned them.
         rejections: everything that could not become a prepared utterance.
         seconds: wall time.
-        unreachable: audio of utterances that keep the row of an earlier preparation, because it cannot be read now.
+        kept: number of utterances that keep the row of an earlier preparation, because what they are made from cannot
+            be reached now.
+        kept_examples: audio of some of them.
     """
 
     folder: Path
@@ -35,7 +37,8 @@ class PreparedSummary:
     aligned: dict[str, int]
     rejections: list[Rejection] = field(repr=False)
     seconds: float
-    unreachable: Sequence[str] = ()
+    kept: int = 0
+    kept_examples: Sequence[str] = ()
 
     @property
     def rejected(self) -> list[Rejection]:
@@ -53,10 +56,10 @@ class PreparedSummary:
         return len(self.rejected) / max(1, self.utterances + len(self.rejected))
 
     @property
-    def kept(self) -> str:
+    def kept_line(self) -> str:
         """How many utterances keep the row of an earlier preparation, and why, as a phrase."""
-        count = len(self.unreachable)
-        return f"{count} utterance{'s' if count != 1 else ''} kept whose audio cannot be reached"
+        utterances = "utterance" if self.kept == 1 else "utterances"
+        return f"{self.kept} {utterances} kept whose audio or imported alignment cannot be reached"
 
     def lines(self) -> Iterator[str]:
         """The summary as lines for a person."""
@@ -64,8 +67,8 @@ class PreparedSummary:
         before = self.utterances - self.newly_prepared
         counts = f"{self.newly_prepared} prepared now" + (f", {before} before" if before else "")
         yield f"utterances: {self.utterances} ({counts}; {self.seconds:.1f} s)"
-        if self.unreachable:
-            yield f"{self.kept}: {', '.join(self.unreachable[:_EXAMPLES])}"
+        if self.kept:
+            yield f"{self.kept_line}: {', '.join(self.kept_examples)}"
         yield f"aligned: {', '.join(f'{count} {method}' for method, count in self.aligned.items()) or 'none'}"
         if self.rejected:
             share, folder = f"{self.rejected_share:.1%}", self.folder / "rejected"

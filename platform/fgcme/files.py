@@ -61,12 +61,12 @@ def digest_folder(folder: Path) -> str:
     for path, name in zip(files, names, strict=True):
         if not any(part.startswith(".") for part in name.split("/")):
             status = path.stat()
-            contents.append([name, _sha256(path, status.st_size, status.st_mtime_ns)])
+            contents.append([name, _sha256(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)])
     return digest(contents)
 
 
 @functools.lru_cache(maxsize=256)
-def _sha256(path: Path, size: int, modified: int) -> str:
+def _sha256(path: Path, size: int, modified: int, changed: int) -> str:
     # A checkpoint may have gigabytes, and a verb asks for its hash several times.
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -205,8 +205,9 @@ def script(utterances: int, seed: int) -> list[Line]:
 def synthesise(folder: Path, utterances: int, seed: int) -> Path:
     """Synthesise the corpus, unless it is there: `audio/*.wav`, `words.parquet` (the true onsets) and `manifest.csv`.
 
-    The same arguments give the same bytes. The manifest is written last and in one step: a folder with a manifest is
-    complete, and one without it is synthesised again.
+    The same arguments give the same bytes, and each file is written in one step, so processes that synthesise it at
+    once do not disturb each other. The manifest is written last: a folder with a manifest is complete, and one without
+    it is synthesised again.
 
     Args:
         folder: of the corpus; created if missing.
@@ -230,7 +231,7 @@ def synthesise(folder: Path, utterances: int, seed: int) -> Path:
             "delete its folder to synthesise it again, or set storage.path to another folder"
         )
     try:
-        _start_over(folder)
+        (folder / "audio").mkdir(parents=True, exist_ok=True)
         _write_audio(folder, lines, seed)
         with atomic_write(manifest) as partial:
             partial.write_bytes(listing)
@@ -300,15 +301,6 @@ def _listing(lines: list[Line]) -> bytes:
     return text.getvalue().encode()
 
 
-def _start_over(folder: Path) -> None:
-    """Create the folders, and delete only what an interrupted synthesis left."""
-    audio = folder / "audio"
-    audio.mkdir(parents=True, exist_ok=True)
-    for speaker in SPEAKERS:
-        for path in audio.glob(f"{speaker}-*.wav"):
-            path.unlink()
-
-
 def _write_audio(folder: Path, lines: list[Line], seed: int) -> None:
     """Write the audio files and the true onsets of the words."""
     import pyarrow as pa
@@ -332,7 +324,8 @@ def _write_audio(folder: Path, lines: list[Line], seed: int) -> None:
             "onset": pa.array([onsets[line.id] for line in lines], pa.list_(pa.float64())),
         }
     )
-    parquet.write_table(table, folder / "words.parquet")
+    with atomic_write(folder / "words.parquet") as partial:
+        parquet.write_table(table, partial)
 
 
 def _record_in_room(speech: SynthesisedSpeech, generator: np.random.Generator) -> tuple[npt.NDArray[np.int16], float]:
@@ -370,7 +363,7 @@ def _room_noise(generator: np.random.Generator, length: int) -> npt.NDArray[np.f
 
 
 def _write_wav(path: Path, samples: npt.NDArray[np.int16]) -> None:
-    with wave.open(os.fspath(path), "wb") as file:
+    with atomic_write(path) as partial, wave.open(os.fspath(partial), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)

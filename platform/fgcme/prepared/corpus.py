@@ -12,12 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,6 +28,7 @@ from fgcme.errors import UserError
 from fgcme.files import atomic_write, digest, write_text
 
 Kind = Literal["utterances", "rejected"]
+HashArray = npt.NDArray[np.bytes_]
 
 UTTERANCES = pa.schema(
     [
@@ -126,10 +129,14 @@ def corpus_hash(folder: Path, settings_hash: str) -> str:
     The order of utterances, their files, and where and when the corpus was prepared do not count. Rows of older
     versions have no `content_hash`; it is computed from the whole row then.
     """
-    rows: list[tuple[str, str]] = []
-    for _, table in read_parts(folder, ["id", "content_hash"]):
-        rows += zip(table["id"].to_pylist(), table["content_hash"].to_pylist(), strict=True)
-    return digest([settings_hash, sorted(rows)])
+    parts = [hash_array(table["content_hash"]) for _, table in read_parts(folder, ["content_hash"])]
+    rows = np.sort(np.concatenate([hash_array(pa.array([], pa.string())), *parts]))
+    return hashlib.sha256(f"{settings_hash}\n".encode() + rows.tobytes()).hexdigest()[:16]
+
+
+def hash_array(column: pa.Array | pa.ChunkedArray) -> HashArray:
+    """Hashes of 16 digits in 16 bytes each: as Python strings they would take five times as much memory."""
+    return np.array(column.to_pylist(), "S16")
 
 
 def content_hashes(table: pa.Table) -> pa.Array:
@@ -185,15 +192,6 @@ def write_part(folder: Path, kind: Kind, name: str, table: pa.Table) -> None:
         pq.write_table(table, partial)
 
 
-def source_hashes(folder: Path) -> dict[str, str]:
-    """The source hash of every prepared utterance, by id."""
-    return {
-        row["id"]: row["source_hash"]
-        for _, table in read_parts(folder, ["id", "source_hash"])
-        for row in table.to_pylist()
-    }
-
-
 def count_alignments(folder: Path) -> dict[str, int]:
     """How many utterances each alignment method aligned, by its name."""
     counts: Counter[str] = Counter()
@@ -211,93 +209,28 @@ def count_older_rows(folder: Path) -> int:
 def count_rejections(folder: Path) -> dict[str, int]:
     """How many rejections there are for each reason, most frequent first."""
     counts: Counter[str] = Counter()
-    for path in sorted((folder / "rejected").glob("*.parquet")):
-        counts.update(_read(path, ["reason"])["reason"].to_pylist())
+    for path in sorted(folder.glob("rejected/*.parquet")):
+        table = read_part(path, ["reason"])
+        counts.update(table["reason"].to_pylist())
     return dict(counts.most_common())
 
 
 def rejection_lines(folder: Path) -> Iterator[str]:
     """The rejections for a person: a line for each reason, most frequent first, with an example."""
-    tables = (_read(path, list(REJECTED.names)) for path in sorted((folder / "rejected").glob("*.parquet")))
-    rows = [row for table in tables for row in table.to_pylist()]
+    examples: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("rejected/*.parquet")):
+        for row in read_part(path, list(REJECTED.names)).to_pylist():
+            examples.setdefault(row["reason"], row)
     for reason, count in count_rejections(folder).items():
-        first = next(row for row in rows if row["reason"] == reason)
-        yield f"not prepared: {count} x {reason}, such as {first['id']}: {first['message']}"
-
-
-def up_to_date(folder: Path, sources: Mapping[str, str]) -> set[str]:
-    """The ids of the utterances with a row that was made from what the corpus has now.
-
-    Args:
-        folder: of the prepared corpus.
-        sources: source hash of each utterance that the corpus has now, by id.
-    """
-    return {
-        row["id"]
-        for _, table in read_parts(folder, ["id", "source_hash"])
-        for row in table.to_pylist()
-        if sources.get(row["id"]) == row["source_hash"]
-    }
-
-
-def copy_rows(other: Path, folder: Path, sources: Mapping[str, str]) -> int:
-    """Copy the rows of another prepared corpus that were made from the same sources and are not here yet.
-
-    Args:
-        other: folder of the other corpus, prepared with the same settings but for places.
-        folder: of the prepared corpus.
-        sources: source hash of each utterance that the corpus has now, by id.
-
-    Returns:
-        The number of rows.
-    """
-    present = up_to_date(folder, sources)
-    count = 0
-    for path, table in read_parts(other, ["id", "source_hash"]):
-        wanted = []
-        for row in table.to_pylist():
-            same = sources.get(row["id"]) == row["source_hash"]
-            wanted.append(same and row["id"] not in present)
-            if wanted[-1]:
-                present.add(row["id"])
-        if any(wanted):
-            rows = _read(path).filter(pa.array(wanted))
-            name = "part-" + digest([rows["id"].to_pylist(), rows["source_hash"].to_pylist()])
-            write_part(folder, "utterances", name, rows)
-            count += rows.num_rows
-    return count
-
-
-def prune(folder: Path, sources: Mapping[str, str], kept: Collection[str] = ()) -> set[str]:
-    """Delete prepared rows that are out of date or there twice; rewrite only the parts that hold such rows.
-
-    Args:
-        folder: of the prepared corpus.
-        sources: source hash of each utterance that the corpus has now, by id.
-        kept: ids of utterances whose row stays, whatever it was made from.
-
-    Returns:
-        The ids of the rows that stay.
-    """
-    present: set[str] = set()
-    for path, table in read_parts(folder, ["id", "source_hash"]):
-        stays = []
-        for row in table.to_pylist():
-            wanted = row["id"] in kept or sources.get(row["id"]) == row["source_hash"]
-            stays.append(wanted and row["id"] not in present)
-            if stays[-1]:
-                present.add(row["id"])
-        if not any(stays):
-            path.unlink()
-        elif not all(stays):
-            write_part(folder, "utterances", path.stem, _read(path).filter(pa.array(stays)))
-    return present
+        yield f"not prepared: {count} x {reason}, such as {examples[reason]['id']}: {examples[reason]['message']}"
 
 
 def delete_rejected(folder: Path) -> None:
     """Delete the rejections of an earlier preparation, and half-written parts of a killed one."""
-    for path in [*folder.glob("rejected/*.parquet"), *folder.rglob("*.partial")]:
-        path.unlink(missing_ok=True)
+    # A training may be writing to the folder itself.
+    for pattern in ("rejected/*.parquet", "rejected/*.partial", "utterances/*.partial"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def read_parts(folder: Path, columns: list[str] | None = None) -> Iterator[tuple[Path, pa.Table]]:
@@ -305,26 +238,45 @@ def read_parts(folder: Path, columns: list[str] | None = None) -> Iterator[tuple
 
     Args:
         folder: of the prepared corpus.
-        columns: read only these; None for all.
+        columns: read only these; None for all, which may be 256 MB a part (see `read_row_groups`).
 
     Raises:
         UserError: a part is damaged.
     """
     for path in sorted((folder / "utterances").glob("*.parquet")):
-        yield path, _read(path, columns)
+        yield path, read_part(path, columns)
 
 
-def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
+def read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """The rows of one part, with some of their columns or all.
+
+    Raises:
+        UserError: the part is damaged.
+    """
+    # `read_table` would read a folder called `a=b` as a column.
+    with _refuse_damaged(path), pq.ParquetFile(path) as file:
+        stored = columns is not None and set(columns) <= set(file.schema_arrow.names)
+        table = file.read(columns if stored else None)
+    return table if stored else _completed(table).select(columns or UTTERANCES.names)
+
+
+def read_row_groups(path: Path) -> Iterator[pa.Table]:
+    """The rows of a part, some megabytes at a time.
+
+    Raises:
+        UserError: the part is damaged.
+    """
+    with _refuse_damaged(path), pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            yield _completed(file.read_row_group(number))
+
+
+@contextmanager
+def _refuse_damaged(path: Path) -> Iterator[None]:
     try:
-        # `read_table` would read a folder called `a=b` as a column.
-        with pq.ParquetFile(path) as file:
-            stored = columns is not None and set(columns) <= set(file.schema_arrow.names)
-            table = file.read(columns if stored else None)
+        yield
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path}: damaged ({' '.join(str(error).split())}); delete it and prepare again") from None
-    if stored:
-        return table
-    return _completed(table).select(columns or UTTERANCES.names)
 
 
 def _completed(table: pa.Table) -> pa.Table:

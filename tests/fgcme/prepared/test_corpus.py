@@ -1,4 +1,4 @@
-"""The prepared corpus: whole parts, pruning by source hash, the content hash, and the description."""
+"""The prepared corpus: whole parts, the content hash, rejections, and the description."""
 
 from __future__ import annotations
 
@@ -75,8 +75,6 @@ def test_a_part_without_columns_of_ratings_is_read_with_null_ratings(tmp_path: P
     ((_, table),) = prepared.read_parts(tmp_path)
     assert table.schema.equals(prepared.UTTERANCES)
     assert table["arousal"].null_count == 2
-    prepared.prune(tmp_path, {"one": "old"})
-    assert pq.read_schema(path).equals(prepared.UTTERANCES)
 
 
 def test_rejections_are_counted_by_reason(tmp_path: Path) -> None:
@@ -92,57 +90,13 @@ def test_a_part_is_written_in_one_step(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_unchanged_rows_stay_and_their_parts_are_not_touched(tmp_path: Path) -> None:
-    path = write(tmp_path, "a", row("one"), row("two"))
-    before = path.stat()
-    sources = {"one": "old", "two": "old", "three": "new"}
-    assert prepared.up_to_date(tmp_path, sources) == prepared.prune(tmp_path, sources) == {"one", "two"}
-    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-
-
-def test_changed_removed_and_duplicate_rows_are_deleted(tmp_path: Path) -> None:
-    untouched = write(tmp_path, "a", row("one")).stat().st_ino
-    write(tmp_path, "b", row("one"), row("changed"), row("two"), row("removed"))
-    emptied = write(tmp_path, "c", row("removed"))
-    assert prepared.prune(tmp_path, {"one": "old", "two": "old", "changed": "new"}) == {"one", "two"}
-    assert prepared.source_hashes(tmp_path) == {"one": "old", "two": "old"}
-    assert (tmp_path / "utterances" / "a.parquet").stat().st_ino == untouched
-    assert pq.ParquetFile(tmp_path / "utterances" / "b.parquet").read()["id"].to_pylist() == ["two"]
-    assert not emptied.exists()
-
-
-def test_a_row_without_a_replacement_is_kept_once_whatever_it_was_made_from(tmp_path: Path) -> None:
-    write(tmp_path, "a", row("one"), row("two"))
-    write(tmp_path, "b", row("two", "older"), row("removed"))
-    assert prepared.up_to_date(tmp_path, {"one": "new"}) == set()
-    assert prepared.prune(tmp_path, {"one": "new"}, kept={"one", "two"}) == {"one", "two"}
-    assert prepared.source_hashes(tmp_path) == {"one": "old", "two": "old"}
-
-
-def test_rows_made_from_the_same_sources_are_copied_once(tmp_path: Path) -> None:
-    other, folder = tmp_path / "other", tmp_path / "mine"
-    write(other, "a", row("one"), row("two"), row("three", "other"))
-    write(other, "b", row("one"), row("four"))
-    write(folder, "a", row("two"))
-    sources = {"one": "old", "two": "old", "three": "new"}
-    assert prepared.copy_rows(other, folder, sources) == 1
-    assert prepared.source_hashes(folder) == {"one": "old", "two": "old"}
-    assert prepared.copy_rows(other, folder, sources) == 0
-    assert prepared.source_hashes(other).keys() == {"one", "two", "three", "four"}
-
-
-def test_a_folder_called_like_a_partition_adds_no_column(tmp_path: Path) -> None:
-    folder = tmp_path / "kind=demo"
-    path = write(folder, "a", row("one"), row("two"))
-    prepared.prune(folder, {"one": "old"})
-    assert pq.read_schema(path).equals(prepared.UTTERANCES)
-
-
 def test_a_damaged_part_is_named_with_the_way_out(tmp_path: Path) -> None:
     path = write(tmp_path, "a", row("one"))
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError, match=r"a\.parquet: damaged .*; delete it and prepare again"):
-        prepared.source_hashes(tmp_path)
+        list(prepared.read_parts(tmp_path, ["id"]))
+    with pytest.raises(UserError, match=r"a\.parquet: damaged"):
+        list(prepared.read_row_groups(path))
 
 
 def test_utterances_are_counted_by_alignment_method(tmp_path: Path) -> None:
@@ -170,6 +124,8 @@ CHANGES: tuple[dict[str, object], ...] = (
     {"text": "Hello their"},
     {"raw_label": "other"},
     {"valence": 2.5},
+    {"arousal": 2.75},
+    {"dominance": 2.5},
     {"speaker": "other"},
     {"session": "other"},
     {"dialog": "other"},
@@ -185,6 +141,11 @@ CHANGES: tuple[dict[str, object], ...] = (
 def test_the_corpus_hash_follows_all_that_a_row_holds(tmp_path: Path, change: dict[str, object]) -> None:
     base = hash_of(tmp_path / "base", row("one"), row("two"))
     assert hash_of(tmp_path / "changed", {**row("one"), **change}, row("two")) != base
+
+
+def test_every_column_but_those_of_places_and_sources_is_content() -> None:
+    changed = {column for change in CHANGES for column in change}
+    assert changed == set(prepared.UTTERANCES.names) - {"audio", "source_hash", "content_hash"}
 
 
 def test_the_corpus_hash_follows_the_settings_and_the_number_of_utterances(tmp_path: Path) -> None:
@@ -217,8 +178,10 @@ def test_earlier_rejections_and_half_written_parts_are_deleted(tmp_path: Path) -
     prepared.write_part(tmp_path, "rejected", "a", table)
     part = write(tmp_path, "a", row("one"))
     (tmp_path / "utterances" / "b.parquet.1234.partial").write_bytes(b"half")
+    training = tmp_path / "corpus-1234.arrow.1234.partial"
+    training.write_bytes(b"half")
     prepared.delete_rejected(tmp_path)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [part]
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {part, training}
 
 
 def test_a_description_is_read_as_written_and_names_differing_settings(tmp_path: Path) -> None:

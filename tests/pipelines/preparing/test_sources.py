@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from fgcme.corpora.contract import Rejection, Utterance
+from fgcme.corpora.contract import Utterance
 from fgcme.errors import UserError
-from pipelines.preparing import find_alignments, find_unreachable, hash_sources, select_alignments
+from pipelines.preparing import FileHashes, alignment_finder, hash_sources
 from tests import small_corpus
 
 TEXT = "kids are talking by the door"
@@ -20,10 +20,20 @@ TEXT = "kids are talking by the door"
 AUDIO = b"RIFF of one"
 
 
-def hash_of(root: Path, alignment: Path | None = None, **changes: Any) -> str:
+def hashes_of(
+    utterances: list[Utterance], root: Path, alignments: dict[str, Path] | None = None
+) -> list[tuple[str, str | None]]:
+    """Id and source hash of each utterance, with these alignments."""
+    with FileHashes(root.parent / "hashes.npy") as files:
+        found = hash_sources(utterances, root, lambda utterance: (alignments or {}).get(utterance.id), files)
+        return [each for some in found for each in some]
+
+
+def hash_of(root: Path, alignment: Path | None = None, **changes: Any) -> str | None:
     """The source hash of an utterance whose audio is one.wav, unless changed."""
     utterance = replace(Utterance("one", "one.wav", TEXT, "sad", "01", start=0.0, end=1.0), **changes)
-    return hash_sources([utterance], root, {"one": alignment} if alignment else {})["one"]
+    ((_, source),) = hashes_of([utterance], root, {"one": alignment} if alignment else {})
+    return source
 
 
 @pytest.fixture
@@ -72,41 +82,43 @@ def test_an_alignment_counts_by_its_bytes_and_its_format(root: Path, tmp_path: P
     assert len({hash_of(root), first, corrected, other, hash_of(root, tmp_path / "missing.wdseg")}) == 5
 
 
-def test_audio_that_cannot_be_read_has_no_hash_and_is_unreachable(root: Path) -> None:
+def test_audio_that_cannot_be_read_has_no_hash(root: Path) -> None:
     (root / "pointer.wav").write_text("version https://git-lfs.github.com/spec/v1")
-    utterances = [Utterance(name, f"{name}.wav", TEXT, "sad", "01") for name in ("one", "missing", "pointer")]
-    sources = hash_sources(utterances, root, {})
-    assert sources.keys() == {"one"}
-    unreachable = {"missing": "missing.wav", "pointer": "pointer.wav"}
-    assert find_unreachable(utterances, sources, [], root) == unreachable
-    # A disk that goes away during a preparation shows in the rejections.
-    (root / "one.wav").unlink()
-    rejection = Rejection("one", "one.wav", "read", "missing", "one.wav does not exist")
-    assert find_unreachable(utterances, sources, [rejection], root) == {"one": "one.wav", **unreachable}
+    (root / "empty.wav").touch()
+    names = ("one", "missing", "pointer", "empty")
+    listed = hashes_of([Utterance(name, f"{name}.wav", TEXT, "sad", "01") for name in names], root)
+    assert [name for name, _ in listed] == [*names]
+    assert [source is None for _, source in listed] == [False, True, True, True]
 
 
-def test_alignments_are_the_corpus_s_own_or_those_of_the_folder(tmp_path: Path) -> None:
-    utterances = [
-        Utterance("one", "one.wav", TEXT, "sad", "01", alignment="one.wdseg"),
-        Utterance("two", "two.wav", TEXT, "sad", "01"),
-    ]
-    corpus = small_corpus.experiment(prepare={"alignment": {"method": "corpus"}})
-    assert find_alignments(corpus, utterances, tmp_path) == {"one": tmp_path / "one.wdseg"}
-    folder = tmp_path / "alignments"
+def test_a_corpus_of_any_size_is_hashed_in_the_order_of_its_list(root: Path) -> None:
+    utterances = [Utterance(str(number), "one.wav", TEXT, "sad", "01") for number in range(5000)]
+    listed = hashes_of(utterances, root)
+    assert [name for name, _ in listed] == [utterance.id for utterance in utterances]
+    assert len({source for _, source in listed}) == 5000
+
+
+def test_an_utterance_without_its_imported_alignment_has_no_hash(root: Path) -> None:
+    folder = root.parent / "alignments"
+    utterances = [Utterance(name, "one.wav", TEXT, "sad", "01") for name in ("one", "two")]
     imported = small_corpus.experiment(prepare={"alignment": {"method": "imported", "folder": str(folder)}})
     with pytest.raises(UserError, match=r"no \.TextGrid or \.wdseg file in this folder"):
-        find_alignments(imported, utterances, tmp_path)
+        alignment_finder(imported, utterances, root)
     (folder / "session").mkdir(parents=True)
     (folder / "session" / "two.TextGrid").touch()
-    assert find_alignments(imported, utterances, tmp_path) == {"two": folder / "session" / "two.TextGrid"}
+    find = alignment_finder(imported, utterances, root)
+    assert find(utterances[1]) == folder / "session" / "two.TextGrid"
+    with FileHashes(root.parent / "hashes.npy") as files:
+        (listed,) = hash_sources(utterances, root, find, files)
+    assert [source is None for _, source in listed] == [True, False]
 
 
-def test_alignments_of_the_corpus_are_used_only_where_the_settings_ask_for_them() -> None:
+def test_alignments_of_the_corpus_are_used_only_where_the_settings_ask_for_them(tmp_path: Path) -> None:
     aligned = Utterance("one", "one.wav", TEXT, "sad", "01", alignment="one.wdseg")
     unaligned = Utterance("two", "two.wav", TEXT, "sad", "01")
     corpus = small_corpus.experiment(prepare={"alignment": {"method": "corpus"}})
-    assert select_alignments(corpus, [aligned, unaligned]) == [aligned, unaligned]
-    sphinx = small_corpus.experiment()
-    assert select_alignments(sphinx, [aligned, unaligned]) == [replace(aligned, alignment=None), unaligned]
+    find = alignment_finder(corpus, [aligned, unaligned], tmp_path)
+    assert (find(aligned), find(unaligned)) == (tmp_path / "one.wdseg", None)
+    assert alignment_finder(small_corpus.experiment(), [aligned], tmp_path)(aligned) is None
     with pytest.raises(UserError, match=r"this copy of demo has no alignments of its own; set .*method=sphinx"):
-        select_alignments(corpus, [unaligned])
+        alignment_finder(corpus, [unaligned], tmp_path)
