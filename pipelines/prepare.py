@@ -24,6 +24,7 @@ from fgcme.files import digest
 from pipelines.cluster import Progress, driver_lock, storage_folder, writable_folder
 from pipelines.preparing import (
     FileHashes,
+    FindAlignment,
     PreparedSummary,
     PrepareTask,
     alignment_finder,
@@ -62,7 +63,7 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
         with FileHashes(folder / _FILE_HASHES) as files:
             sources = prepared.Sources(hash_sources(listing.utterances, root, find_alignment, files))
         _copy_from_elsewhere(experiment, folder, sources, verbose)
-        summary = _update(experiment, folder, root, listing, sources, verbose)
+        summary = _update(experiment, folder, root, listing, find_alignment, sources, verbose)
     if verbose:
         print("\n".join(summary.lines()), flush=True)
     _refuse_unreachable(summary)
@@ -73,7 +74,13 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
 
 
 def _update(
-    experiment: Experiment, folder: Path, root: Path, listing: Listing, sources: prepared.Sources, verbose: bool
+    experiment: Experiment,
+    folder: Path,
+    root: Path,
+    listing: Listing,
+    find_alignment: FindAlignment,
+    sources: prepared.Sources,
+    verbose: bool,
 ) -> PreparedSummary:
     """Prepare what is missing, delete rows that are out of date, and write the description of the corpus anew.
 
@@ -82,6 +89,7 @@ def _update(
         folder: of the prepared corpus.
         root: folder of the corpus.
         listing: what the corpus lists.
+        find_alignment: see `alignment_finder`.
         sources: what its utterances are made from now.
         verbose: show progress on standard error.
     """
@@ -99,7 +107,7 @@ def _update(
     kept = stored & ~sources.reachable
     if pending:
         task = PrepareTask.from_experiment(experiment, root, folder)
-        make = functools.partial(make_blocks, listing.utterances, sources, missing)
+        make = functools.partial(make_blocks, listing.utterances, sources, missing, find_alignment)
         with Progress("utterance", {"utterance": pending}, failed_word="rejected", verbose=verbose) as progress:
             rejected = prepare_on_ray(make, task, progress)
         rejections += rejected
@@ -117,12 +125,18 @@ def _update(
         rejections=rejections,
         seconds=time.monotonic() - began,
         kept=int(kept.sum()),
-        kept_examples=[each.audio for each in islice(compress(listing.utterances, kept), _EXAMPLES)],
+        kept_examples=_audio_of(listing, kept),
     )
     # With too many rejections the corpus stays marked as incomplete, so that no training uses it.
     pending = len(summary.rejected) if summary.rejected_share > experiment.prepare.max_rejected else 0
     _write_description(experiment, folder, summary.utterances, len(summary.rejected), pending)
     return summary
+
+
+def _audio_of(listing: Listing, chosen: prepared.Mask) -> list[str]:
+    """The audio of the first of some utterances, as examples."""
+    # A long list is read only where there are any.
+    return [each.audio for each in islice(compress(listing.utterances, chosen), _EXAMPLES)] if chosen.any() else []
 
 
 def _lost(rejections: Sequence[Rejection], root: Path, folder: Path) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator
@@ -12,16 +14,18 @@ from typing import Any
 import pyarrow as pa
 
 from fgcme import prepared
+from fgcme.alignment import AlignmentError
 from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.experiment import Experiment
 from fgcme.files import digest
+from pipelines.preparing.sources import FindAlignment
 
 # Utterances of a block. Fewer would be little work beside Ray's for a block (9 ms); a kill loses the unfinished blocks.
 _SMALLEST, _LARGEST = 8, 256
 # At least, so that all CPUs stay busy until the end; and at most, because Ray's driver remembers something of each.
 _BLOCKS_PER_CPU, _BLOCKS = 4, 4096
 
-# The columns of a block: an utterance's own fields and its source hash.
+# The columns of a block: an utterance's own fields, the file with its alignment, and its source hash.
 _BLOCK = pa.schema(
     [(name, pa.string()) for name in ("id", "audio", "text", "raw_label", "speaker", "session", "dialog", "act")]
     + [(name, pa.float64()) for name in ("start", "end", "valence", "arousal", "dominance")]
@@ -36,16 +40,14 @@ class PrepareTask:
     Attributes:
         corpus_root: folder that the utterances' files are relative to.
         prepared_folder: where the parts of the prepared corpus are written.
-        aligner: arguments of `fgcme.alignment.build`, for utterances without an alignment of the corpus's own.
+        aligner: arguments of `fgcme.alignment.build`, for utterances without a file with their alignment.
         features: arguments of `fgcme.features.build_extractor`.
-        corpus_alignments: whether the corpus's own alignments are used.
     """
 
     corpus_root: Path
     prepared_folder: Path
     aligner: dict[str, Any]
     features: dict[str, Any]
-    corpus_alignments: bool = False
 
     @classmethod
     def from_experiment(cls, experiment: Experiment, corpus_root: Path, prepared_folder: Path) -> PrepareTask:
@@ -71,7 +73,6 @@ class PrepareTask:
                 "checkpoint": _absolute(features.checkpoint),
                 "layer": features.layer,
             },
-            corpus_alignments=alignment.method == "corpus",
         )
 
     @property
@@ -81,7 +82,11 @@ class PrepareTask:
 
 
 def make_blocks(
-    utterances: Iterable[Utterance], sources: prepared.Sources, missing: prepared.Mask, cpus: float
+    utterances: Iterable[Utterance],
+    sources: prepared.Sources,
+    missing: prepared.Mask,
+    find_alignment: FindAlignment,
+    cpus: float,
 ) -> Iterator[pa.Table]:
     """Divide utterances into blocks, one after the other, so that never all of them are in memory.
 
@@ -89,6 +94,7 @@ def make_blocks(
         utterances: all that the corpus lists.
         sources: what they are made from.
         missing: which of them are to be prepared.
+        find_alignment: see `alignment_finder`.
         cpus: how many tasks run at once.
 
     Returns:
@@ -96,7 +102,7 @@ def make_blocks(
     """
     size = block_size(int(missing.sum()), cpus)
     rows = (
-        {**vars(utterance), "source_hash": str(source, "ascii")}
+        {**vars(utterance), "alignment": _find(find_alignment, utterance), "source_hash": str(source, "ascii")}
         for utterance, source in itertools.compress(zip(utterances, sources.hashes, strict=True), missing)
     )
     while block := list(itertools.islice(rows, size)):
@@ -136,11 +142,12 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
 
     # Ray runs one task per CPU, so a task must not use more.
     torch.set_num_threads(1)
-    aligner, extract_features = alignment.build(**task.aligner), features.build_extractor(**task.features)
+    extract_features = features.build_extractor(**task.features)
     utterances = block.to_pylist()
-    if task.corpus_alignments:
-        files = {row["id"]: task.corpus_root / row["alignment"] for row in utterances if row["alignment"]}
-        aligner = FileAligner(files, fallback=aligner)
+    # The driver has found the files: to list a large folder in each process would take long.
+    files = {row["id"]: Path(row["alignment"]) for row in utterances if row["alignment"]}
+    build = functools.partial(alignment.build, **task.aligner)
+    aligner = FileAligner(files, build) if files else build()
     rows: list[dict[str, object]] = []
     rejections: list[Rejection] = []
     for values in utterances:
@@ -159,6 +166,14 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
         prepared.write_part(task.prepared_folder, "rejected", name, rejected)
     accepted = pa.Table.from_pylist([{"id": row["id"]} for row in rows], schema=prepared.REJECTED)
     return pa.concat_tables([accepted, rejected])
+
+
+def _find(find_alignment: FindAlignment, utterance: Utterance) -> str | None:
+    # What is missing is told in the utterance's rejection.
+    with contextlib.suppress(AlignmentError):
+        path = find_alignment(utterance)
+        return str(path.absolute()) if path is not None else None
+    return None
 
 
 def _absolute(path: str | None) -> str | None:

@@ -183,7 +183,7 @@ def test_rows_whose_audio_cannot_be_reached_stay_and_the_verb_fails(
     capfd.readouterr()
     assert cli.main(["prepare", str(settings)]) == 2
     printed = capfd.readouterr()
-    assert "5 utterances kept whose audio cannot be reached: audio/speech.wav" in printed.out
+    assert "5 utterances kept whose audio or imported alignment cannot be reached: audio/speech.wav" in printed.out
     assert re.search(r"5 utterances kept .*, such as audio/speech\.wav: mount its disk", printed.err)
     assert rows(folder) == before[:5]
     assert len(SpeechCorpus(locate_prepared(corpus.experiment()))) == 5
@@ -206,6 +206,22 @@ def test_a_corrected_alignment_makes_its_row_anew_and_no_other(corpus: Corpus) -
     after = SpeechCorpus(prepared_now)
     assert after.description.corpus_hash != before.description.corpus_hash
     assert [after.spans(index)[1].tolist() for index in range(6)] == [[20, 60]] * 3 + [[30, 60]] + [[20, 60]] * 2
+    assert prepare.run(experiment, verbose=False).newly_prepared == 0
+
+
+def test_a_row_whose_imported_alignment_is_gone_stays_and_the_verb_fails(corpus: Corpus) -> None:
+    folder = corpus.folder / "alignments"
+    folder.mkdir()
+    for row in corpus.rows:
+        (folder / f"{row['id']}.wdseg").write_text(wdseg(20))
+    experiment = corpus.experiment(alignment={"method": "imported", "folder": str(folder)})
+    prepared_now = prepare.run(experiment, verbose=False).folder
+    before = rows(prepared_now)
+    (folder / "u003.wdseg").rename(folder / "renamed.wdseg")
+    with pytest.raises(UserError, match=r"1 utterance kept whose audio or imported alignment cannot be reached"):
+        prepare.run(experiment, verbose=False)
+    assert rows(prepared_now) == before
+    (folder / "renamed.wdseg").rename(folder / "u003.wdseg")
     assert prepare.run(experiment, verbose=False).newly_prepared == 0
 
 
@@ -263,12 +279,13 @@ def test_a_killed_preparation_resumes(tmp_path: Path) -> None:
     temporary.cleanup()
     with pytest.raises(UserError, match=re.compile("utterances are not prepared yet")):
         locate_prepared(experiment)
-    survived = {path.name for path in folder.glob("utterances/*.parquet")}
+    survived = rows(folder)
 
     summary = prepare.run(experiment, verbose=False)
     assert summary.utterances == 400
     assert 0 < summary.newly_prepared < 400
     assert [row["id"] for row in rows(folder)] == [f"u{number:03d}" for number in range(400)]
-    assert survived <= {path.name for path in folder.glob("utterances/*.parquet")}
+    assert all(row in rows(folder) for row in survived)
+    assert len(list(folder.glob("utterances/*.parquet"))) == 1, "small parts are merged"
     assert not list(folder.rglob("*.partial"))
     assert prepared.read_description(locate_prepared(experiment)).counts["utterances"] == 400

@@ -166,11 +166,8 @@ def _utterance(values: Mapping[str, Any]) -> Utterance:
     start, end = _seconds(values, "start"), _seconds(values, "end")
     if start is not None and end is not None and end <= start:
         raise _BadRowError("bad_time", f"column end: {end:g} is not after start {start:g}")
-    default = PurePosixPath(audio).with_suffix("").as_posix()
-    if start is not None:
-        default += f"@{start:g}"
     return Utterance(
-        id=_text(values.get("id")) or default,
+        id=_text(values.get("id")) or _default_id(audio, start),
         audio=audio,
         text=text,
         raw_label=label,
@@ -181,6 +178,11 @@ def _utterance(values: Mapping[str, Any]) -> Utterance:
         start=start,
         end=end,
     )
+
+
+def _default_id(audio: str, start: float | None) -> str:
+    name = PurePosixPath(audio).with_suffix("").as_posix()
+    return name if start is None else f"{name}@{start:g}"
 
 
 def _required(values: Mapping[str, Any], column: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from fgcme import prepared
+from fgcme.alignment import AlignmentError
 from fgcme.corpora.contract import Utterance
 from fgcme.experiment import Experiment, parse_experiment
 from fgcme.files import digest
@@ -41,7 +42,8 @@ def sources_of(utterances: Sequence[Utterance]) -> prepared.Sources:
 
 
 def blocks_of(utterances: Sequence[Utterance], cpus: float) -> list[pa.Table]:
-    return list(make_blocks(utterances, sources_of(utterances), np.ones(len(utterances), np.bool_), cpus))
+    everything = np.ones(len(utterances), np.bool_)
+    return list(make_blocks(utterances, sources_of(utterances), everything, lambda utterance: None, cpus))
 
 
 @pytest.mark.parametrize(("count", "cpus"), [(1, 2.0), (7, 2.0), (1000, 2.0), (50, 64.0), (9, 0.5), (0, 2.0)])
@@ -55,9 +57,20 @@ def test_blocks_hold_every_utterance_once_with_its_source_hash(count: int, cpus:
 def test_blocks_hold_only_what_is_missing() -> None:
     utterances = [Utterance(str(number), "a.wav", TEXT, "sad", "01") for number in range(20)]
     sources = prepared.Sources([[(utterance.id, None) for utterance in utterances]])
-    (block,) = make_blocks(utterances, sources, np.arange(20) % 3 == 0, cpus=2)
+    (block,) = make_blocks(utterances, sources, np.arange(20) % 3 == 0, lambda utterance: None, cpus=2)
     assert block["id"].to_pylist() == ["0", "3", "6", "9", "12", "15", "18"]
     assert {*block["source_hash"].to_pylist()} == {""}
+
+
+def test_blocks_name_the_file_with_an_alignment_where_there_is_one() -> None:
+    def find(utterance: Utterance) -> Path | None:
+        if utterance.id == "missing":
+            raise AlignmentError("missing_alignment", "there is none")
+        return Path("/corpus/a.wdseg") if utterance.id == "aligned" else None
+
+    utterances = [Utterance(name, "a.wav", TEXT, "sad", "01") for name in ("aligned", "plain", "missing")]
+    (block,) = make_blocks(utterances, sources_of(utterances), np.ones(3, np.bool_), find, cpus=2)
+    assert block["alignment"].to_pylist() == ["/corpus/a.wdseg", None, None]
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 16, 100, 1000, 10_000])
@@ -90,7 +103,7 @@ def test_a_block_becomes_a_part_of_rows_and_a_part_of_rejections(tmp_path: Path)
         Utterance(name, f"{name}.wav", "?!" if name == "no_words" else TEXT, "sad", "01", act="normal")
         for name in names
     ]
-    (block,) = make_blocks(utterances, sources_of(utterances), np.arange(len(names)) >= 0, cpus=0.1)
+    (block,) = blocks_of(utterances, cpus=0.1)
     folder = tmp_path / "prepared"
     task = PrepareTask.from_experiment(experiment(tmp_path), root, folder)
 
