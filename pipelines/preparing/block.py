@@ -21,7 +21,7 @@ from fgcme.files import digest
 from pipelines.preparing.sources import FindAlignment
 
 # Utterances of a block. Fewer would be little work beside Ray's for a block (9 ms); a kill loses the unfinished blocks.
-_SMALLEST, _LARGEST = 8, 256
+_SMALLEST, _LARGEST = 16, 256
 # At least, so that all CPUs stay busy until the end; and at most, because Ray's driver remembers something of each.
 _BLOCKS_PER_CPU, _BLOCKS = 4, 4096
 
@@ -116,7 +116,7 @@ def block_size(count: int, cpus: float) -> int:
     would get too few blocks, and more where the driver would get too many.
 
     >>> block_size(1440, cpus=2), block_size(1440, cpus=1000), block_size(1_000_000, cpus=1000)
-    (8, 8, 250)
+    (16, 16, 250)
     """
     wanted = max(min(cpus, count / (cpus * _BLOCKS_PER_CPU)), count / _BLOCKS, _SMALLEST)
     # No block of what is left over.

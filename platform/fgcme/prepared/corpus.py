@@ -226,9 +226,10 @@ def rejection_lines(folder: Path) -> Iterator[str]:
 
 
 def delete_rejected(folder: Path) -> None:
-    """Delete the rejections of an earlier preparation, and half-written parts of a killed one."""
-    # A training may be writing to the folder itself.
-    for pattern in ("rejected/*.parquet", "rejected/*.partial", "utterances/*.partial"):
+    """Delete the rejections of an earlier preparation, and the half-written files of a killed one."""
+    # Not all that is half-written: a training may be writing its file.
+    half_written = ("rejected/*.partial", "utterances/*.partial", "*.json.*.partial", "*.npy.*.partial")
+    for pattern in ("rejected/*.parquet", *half_written):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
 

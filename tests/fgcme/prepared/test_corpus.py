@@ -177,7 +177,8 @@ def test_earlier_rejections_and_half_written_parts_are_deleted(tmp_path: Path) -
     table = prepared.rejected_table([Rejection("one", "one.wav", "read", "empty", "one.wav is empty")])
     prepared.write_part(tmp_path, "rejected", "a", table)
     part = write(tmp_path, "a", row("one"))
-    (tmp_path / "utterances" / "b.parquet.1234.partial").write_bytes(b"half")
+    for name in ("utterances/b.parquet", "rejected/b.parquet", "corpus.json", "file-hashes.npy"):
+        (tmp_path / f"{name}.1234.partial").write_bytes(b"half")
     training = tmp_path / "corpus-1234.arrow.1234.partial"
     training.write_bytes(b"half")
     prepared.delete_rejected(tmp_path)

@@ -77,10 +77,10 @@ def test_blocks_name_the_file_with_an_alignment_where_there_is_one() -> None:
 @pytest.mark.parametrize("count", [1, 100, 1440, 10_039, 50_000, 1_000_000])
 def test_blocks_are_worth_their_cost_to_ray_and_small_enough_for_all_cpus(count: int, cpus: int) -> None:
     size = block_size(count, cpus)
-    assert min(count, 8) <= size <= 256
+    assert min(count, 16) <= size <= 256
     assert count / size <= 4096
     # Either small blocks, or several for each CPU, or as many as the driver bears.
-    assert size <= 16 or count / size >= 3 * cpus or count / size >= 3900
+    assert size < 32 or count / size >= 3 * cpus or count / size >= 3900
 
 
 def test_a_block_becomes_a_part_of_rows_and_a_part_of_rejections(tmp_path: Path) -> None:
