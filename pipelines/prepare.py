@@ -60,10 +60,7 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
     find_alignment = alignment_finder(experiment, listing.utterances, root)
     _create_folder(experiment, folder)
     with driver_lock(folder, f"prepared corpus {folder.name}"):
-        with FileHashes(folder / _FILE_HASHES) as files:
-            sources = prepared.Sources(hash_sources(listing.utterances, root, find_alignment, files))
-        _copy_from_elsewhere(experiment, folder, sources, verbose)
-        summary = _update(experiment, folder, root, listing, find_alignment, sources, verbose)
+        summary = _update(experiment, folder, root, listing, find_alignment, verbose)
     if verbose:
         print("\n".join(summary.lines()), flush=True)
     _refuse_unreachable(summary)
@@ -79,7 +76,6 @@ def _update(
     root: Path,
     listing: Listing,
     find_alignment: FindAlignment,
-    sources: prepared.Sources,
     verbose: bool,
 ) -> PreparedSummary:
     """Prepare what is missing, delete rows that are out of date, and write the description of the corpus anew.
@@ -90,10 +86,12 @@ def _update(
         root: folder of the corpus.
         listing: what the corpus lists.
         find_alignment: see `alignment_finder`.
-        sources: what its utterances are made from now.
         verbose: show progress on standard error.
     """
     began = time.monotonic()
+    with FileHashes(folder / _FILE_HASHES) as files:
+        sources = prepared.Sources(hash_sources(listing.utterances, root, find_alignment, files))
+    _copy_from_elsewhere(experiment, folder, sources, verbose)
     stored, up_to_date = prepared.compare_rows(folder, sources)
     if verbose and (older := prepared.count_older_rows(folder)):
         print(f"{older} utterances are prepared again: an older version did not compare contents", flush=True)

@@ -25,6 +25,9 @@ _SMALLEST, _LARGEST = 16, 256
 # At least, so that all CPUs stay busy until the end; and at most, because Ray's driver remembers something of each.
 _BLOCKS_PER_CPU, _BLOCKS = 4, 4096
 
+# Of the frames in one part. A block of long utterances with wide features becomes several.
+_PART_BYTES = 96_000_000
+
 # The columns of a block: an utterance's own fields, the file with its alignment, and its source hash.
 _BLOCK = pa.schema(
     [(name, pa.string()) for name in ("id", "audio", "text", "raw_label", "speaker", "session", "dialog", "act")]
@@ -125,7 +128,7 @@ def block_size(count: int, cpus: float) -> int:
 
 
 def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
-    """Prepare a block of utterances and write them as one part of the prepared corpus. Runs on a worker.
+    """Prepare a block of utterances and write them as parts of the prepared corpus. Runs on a worker.
 
     Args:
         block: one table of `make_blocks`.
@@ -148,24 +151,36 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
     files = {row["id"]: Path(row["alignment"]) for row in utterances if row["alignment"]}
     build = functools.partial(alignment.build, **task.aligner)
     aligner = FileAligner(files, build) if files else build()
-    rows: list[dict[str, object]] = []
+    # Named by what they are made from, so that a task that runs twice writes the same parts.
+    name = "part-" + digest([block["id"].to_pylist(), block["source_hash"].to_pylist()])
+    accepted: list[str] = []
     rejections: list[Rejection] = []
+    rows: list[dict[str, Any]] = []
     for values in utterances:
         source = values.pop("source_hash")
         result = prepare_utterance(Utterance(**values), task.corpus_root, aligner, extract_features, source)
         if isinstance(result, Rejection):
             rejections.append(result)
-        else:
-            rows.append(result)
-    # Named by its content, so that a task that runs twice writes the same part.
-    name = "part-" + digest([block["id"].to_pylist(), block["source_hash"].to_pylist()])
+            continue
+        accepted.append(values["id"])
+        rows.append(result)
+        if sum(row["frames"].nbytes for row in rows) >= _PART_BYTES:
+            prepared.write_part(task.prepared_folder, "utterances", f"{name}-{len(accepted)}", _table_of(rows))
     if rows:
-        prepared.write_part(task.prepared_folder, "utterances", name, prepared.utterance_table(rows))
+        prepared.write_part(task.prepared_folder, "utterances", name, _table_of(rows))
     rejected = prepared.rejected_table(rejections)
     if rejections:
         prepared.write_part(task.prepared_folder, "rejected", name, rejected)
-    accepted = pa.Table.from_pylist([{"id": row["id"]} for row in rows], schema=prepared.REJECTED)
-    return pa.concat_tables([accepted, rejected])
+    return pa.concat_tables(
+        [pa.Table.from_pylist([{"id": each} for each in accepted], schema=prepared.REJECTED), rejected]
+    )
+
+
+def _table_of(rows: list[dict[str, Any]]) -> pa.Table:
+    """The rows as a table; empties the list."""
+    table = prepared.utterance_table(rows)
+    rows.clear()
+    return table
 
 
 def _find(find_alignment: FindAlignment, utterance: Utterance) -> str | None:

@@ -18,6 +18,7 @@ from fgcme.corpora.contract import Utterance
 from fgcme.experiment import Experiment, parse_experiment
 from fgcme.files import digest
 from pipelines.preparing import PrepareTask, block_size, make_blocks, prepare_block
+from pipelines.preparing import block as block_module
 from tests.speech import say
 
 TEXT = "kids are talking by the door"
@@ -126,3 +127,17 @@ def test_a_block_becomes_a_part_of_rows_and_a_part_of_rejections(tmp_path: Path)
 
     prepare_block(block, task)
     assert len(list(folder.rglob("*.parquet"))) == 2, "a task that runs twice writes the same parts"
+
+
+def test_a_block_of_many_frames_becomes_several_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_module, "_PART_BYTES", 2 * 90 * 40 * 4)
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+    utterances = [Utterance(str(number), "a.wav", TEXT, "sad", "01") for number in range(5)]
+    (block,) = blocks_of(utterances, cpus=2)
+    task = PrepareTask.from_experiment(
+        experiment(tmp_path, prepare={"alignment": {"method": "uniform"}}), tmp_path, tmp_path / "prepared"
+    )
+    for _ in range(2):
+        assert prepare_block(block, task)["id"].to_pylist() == ["0", "1", "2", "3", "4"]
+        parts = [table["id"].to_pylist() for _, table in prepared.read_parts(tmp_path / "prepared", ["id"])]
+        assert sorted(parts) == [["0", "1"], ["2", "3"], ["4"]]
