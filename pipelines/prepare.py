@@ -165,8 +165,15 @@ def _copy_from_elsewhere(experiment: Experiment, folder: Path, sources: prepared
         return
     _write_description(experiment, folder, int(up_to_date.sum()), rejected=0, pending=pending)
     for other in others:
-        if (count := prepared.copy_rows(other, folder, sources)) and verbose:
-            print(f"{count} utterances are the same as in {other}: their rows are copied", flush=True)
+        try:
+            count = prepared.copy_rows(other, folder, sources)
+        except UserError as error:
+            # Another corpus's damage, or that it is being prepared, is no reason to fail.
+            said = f"rows of {other} cannot be copied: {error}"
+        else:
+            said = f"{count} utterances are the same as in {other}: their rows are copied" if count else ""
+        if said and verbose:
+            print(said, flush=True)
 
 
 def _refuse_folder(experiment: Experiment, folder: Path) -> None:

@@ -248,10 +248,15 @@ def test_a_corpus_that_was_copied_elsewhere_needs_no_preparing(
     shutil.copytree(corpus.folder, tmp_path / "copy")
     os.utime(tmp_path / "copy" / "speech.wav", (0, 0))
     corpus.folder = tmp_path / "copy"
+    damaged = shutil.copytree(folder, tmp_path / "copy" / "storage" / "prepared" / "damaged")
+    for part in damaged.glob("utterances/*.parquet"):
+        part.write_bytes(part.read_bytes()[:-20])
     summary = prepare.run(corpus.experiment())
     assert (summary.utterances, summary.newly_prepared) == (6, 0)
     assert summary.folder.parent == tmp_path / "copy" / "storage" / "prepared" and rows(summary.folder) == before
-    assert f"6 utterances are the same as in {summary.folder.parent / folder.name}" in capfd.readouterr().out
+    printed = capfd.readouterr().out
+    assert f"6 utterances are the same as in {summary.folder.parent / folder.name}" in printed
+    assert f"rows of {damaged} cannot be copied: " in printed
     assert prepared.read_description(locate_prepared(corpus.experiment())).counts == description.counts
 
 
