@@ -20,14 +20,23 @@ import time
 from multiprocessing.pool import Pool
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from fgcme.corpora import catalogue
 from fgcme.experiment import Experiment, parse_experiment
+from fgcme.prepared import Sources
 from pipelines import prepare
 from pipelines.cluster import ray_session, require_capacity
-from pipelines.preparing import PrepareTask, make_blocks, prepare_block, source_hash
+from pipelines.preparing import (
+    FileHashes,
+    PrepareTask,
+    alignment_finder,
+    hash_sources,
+    make_blocks,
+    prepare_block,
+)
 from pipelines.runs.corpus import prepared_folder
 
 PROCESSES = 2
@@ -96,9 +105,12 @@ def prepare_with_pool(experiment: Experiment, pool: Pool) -> tuple[float, int]:
     shutil.rmtree(folder, ignore_errors=True)
     began = time.perf_counter()
     root, listing = catalogue.find_corpus(experiment.corpus, Path(experiment.storage.path))
-    sources = {utterance.id: source_hash(utterance, root) for utterance in listing.utterances}
+    find_alignment = alignment_finder(experiment, listing.utterances, root)
+    with FileHashes(folder.with_name("hashes.npy")) as files:
+        sources = Sources(hash_sources(listing.utterances, root, find_alignment, files))
     task = PrepareTask.from_experiment(experiment, root, folder)
-    tasks = [(block, task) for block in make_blocks(listing.utterances, sources, PROCESSES)]
+    blocks = make_blocks(listing.utterances, sources, np.ones(len(sources), np.bool_), find_alignment, PROCESSES)
+    tasks = [(block, task) for block in blocks]
     outcomes = pool.starmap(prepare_block, tasks, chunksize=1)
     seconds = time.perf_counter() - began
     return seconds, sum(outcome["reason"].null_count for outcome in outcomes)

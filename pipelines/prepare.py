@@ -1,29 +1,45 @@
 """Prepare: from a corpus to a prepared corpus, in parallel on Ray Data.
 
-The driver lists the corpus, deletes prepared rows that are out of date, and hands out blocks of the utterances that are
-missing. A task reads, aligns and extracts the utterances of a block and writes them as one part of the prepared corpus.
-So features never pass through the driver, and a killed preparation keeps every part that was written.
+The driver lists the corpus and hands out blocks of the utterances that are missing or have changed. A task reads,
+aligns and extracts the utterances of a block and writes them as one part of the prepared corpus. So features never pass
+through the driver, and a killed preparation keeps every part that was written. Rows that are out of date are deleted at
+the end, when their replacements are there; the row of an utterance whose audio cannot be reached stays.
 """
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
+from itertools import compress, islice
 from pathlib import Path
 
 from fgcme import prepared
 from fgcme.corpora import catalogue
-from fgcme.corpora.contract import Listing, Rejection, Utterance
+from fgcme.corpora.contract import Listing, Rejection
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.files import digest
 from pipelines.cluster import Progress, changing, driver_lock, storage_folder, writable_folder
-from pipelines.preparing import PreparedSummary, PrepareTask, prepare_on_ray, select_alignments, source_hash
-from pipelines.runs.corpus import feature_settings, prepared_folder, refuse_other_settings
+from pipelines.preparing import (
+    FileHashes,
+    FindAlignment,
+    PreparedSummary,
+    PrepareTask,
+    alignment_finder,
+    hash_sources,
+    make_blocks,
+    prepare_on_ray,
+)
+from pipelines.runs.corpus import feature_settings, prepared_elsewhere, prepared_folder, refuse_other_settings
 
 _LIBRARIES = ("fgcme", "numpy", "pocketsphinx", "pyarrow", "ray", "soundfile", "torch", "torchaudio", "transformers")
+# In the folder of the prepared corpus.
+_FILE_HASHES = "file-hashes.npy"
+# Of what cannot be reached, in the summary.
+_EXAMPLES = 3
 
 
 def run(experiment: Experiment, verbose: bool = True, next_command: str | None = None) -> PreparedSummary:
@@ -37,21 +53,26 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
     Raises:
         UserError: the corpus is not found; the folder holds a corpus prepared with other settings; another driver
             prepares it, or uses it and it would change; no utterance can be prepared, or more than
-            `prepare.max_rejected` are rejected (prepared utterances stay).
+            `prepare.max_rejected` are rejected, or the audio of prepared ones cannot be reached (prepared utterances
+            stay).
     """
     folder = prepared_folder(experiment)
     _refuse_folder(experiment, folder)
-    what = f"prepared corpus {folder.name}"
-    root, listing = _find_corpus(experiment, folder, what)
-    utterances = select_alignments(experiment, listing.utterances)
+    root, listing = catalogue.find_corpus(experiment.corpus, storage_folder(experiment))
+    find_alignment = alignment_finder(experiment, listing.utterances, root)
     _create_folder(experiment, folder)
+    what = f"prepared corpus {folder.name}"
     with driver_lock(folder, what):
-        sources = {utterance.id: source_hash(utterance, root) for utterance in utterances}
+        began = time.monotonic()
+        with FileHashes(folder / _FILE_HASHES) as files:
+            sources = prepared.Sources(hash_sources(listing.utterances, root, find_alignment, files))
         # A corpus that stays as it is may be in use.
-        with nullcontext() if _is_current(folder, utterances, sources) else changing(folder, what):
-            summary = _update(experiment, folder, root, utterances, sources, listing.rejections, verbose)
+        with nullcontext() if _is_current(folder, sources) else changing(folder, what):
+            _copy_from_elsewhere(experiment, folder, sources, verbose)
+            summary = _update(experiment, folder, root, listing, find_alignment, sources, began, verbose)
     if verbose:
         print("\n".join(summary.lines()), flush=True)
+    _refuse_unreachable(summary)
     _refuse_unusable(summary, experiment.prepare.max_rejected)
     if verbose and next_command is not None:
         print(f"next: {next_command}", flush=True)
@@ -62,57 +83,118 @@ def _update(
     experiment: Experiment,
     folder: Path,
     root: Path,
-    utterances: Sequence[Utterance],
-    sources: Mapping[str, str],
-    not_listed: Sequence[Rejection],
+    listing: Listing,
+    find_alignment: FindAlignment,
+    sources: prepared.Sources,
+    began: float,
     verbose: bool,
 ) -> PreparedSummary:
-    """Delete rows that are out of date, prepare what is missing, and write the description of the corpus anew.
+    """Prepare what is missing, delete rows that are out of date, and write the description of the corpus anew.
 
     Args:
         experiment: its sections `corpus` and `prepare` count.
         folder: of the prepared corpus.
         root: folder of the corpus.
-        utterances: all that the corpus lists.
-        sources: source hash of each, by id.
-        not_listed: rejections of the listing.
+        listing: what the corpus lists.
+        find_alignment: see `alignment_finder`.
+        sources: what its utterances are made from now.
+        began: when, by the monotonic clock.
         verbose: show progress on standard error.
     """
-    began = time.monotonic()
-    up_to_date = prepared.prune(folder, sources)
-    missing = [utterance for utterance in utterances if utterance.id not in up_to_date]
-    _write_description(experiment, folder, utterances=len(up_to_date), rejected=0, pending=len(missing))
+    stored, up_to_date = prepared.compare_rows(folder, sources)
+    if verbose and (older := prepared.count_older_rows(folder)):
+        print(f"{older} utterances are prepared again: an older version did not compare contents", flush=True)
+    missing = ~up_to_date & (sources.reachable | ~stored)
+    pending = int(missing.sum())
+    if pending:
+        _write_description(experiment, folder, utterances=int(up_to_date.sum()), rejected=0, pending=pending)
     prepared.delete_rejected(folder)
-    prepared.write_part(folder, "rejected", "listing", prepared.rejected_table(not_listed))
-    rejections = list(not_listed)
-    if missing:
+    prepared.write_part(folder, "rejected", "listing", prepared.rejected_table(listing.rejections))
+    rejections = list(listing.rejections)
+    kept = stored & ~sources.reachable
+    if pending:
         task = PrepareTask.from_experiment(experiment, root, folder)
-        with Progress("utterance", {"utterance": len(missing)}, failed_word="rejected", verbose=verbose) as progress:
-            rejections += prepare_on_ray(missing, sources, task, progress)
+        make = functools.partial(make_blocks, listing.utterances, sources, missing, find_alignment)
+        with Progress("utterance", {"utterance": pending}, failed_word="rejected", verbose=verbose) as progress:
+            rejected = prepare_on_ray(make, task, progress)
+        rejections += rejected
+        lost = sources.find(_lost(rejected, root, folder))
+        kept[lost] |= stored[lost]
 
-    # Again: a worker that outlived a killed driver may have written rows twice.
-    present = prepared.prune(folder, sources)
+    # Also deletes what a worker that outlived a killed driver has written twice.
+    present = prepared.prune(folder, sources, kept)
+    prepared.merge_parts(folder)
     summary = PreparedSummary(
         folder=folder,
-        utterances=len(present),
-        newly_prepared=len(present - up_to_date),
+        utterances=int(present.sum()),
+        newly_prepared=int((present & ~up_to_date & ~kept).sum()),
         aligned=prepared.count_alignments(folder),
         rejections=rejections,
         seconds=time.monotonic() - began,
+        kept=int(kept.sum()),
+        kept_examples=_audio_of(listing, kept),
     )
-    rejected = len(summary.rejected)
     # With too many rejections the corpus stays marked as incomplete, so that no training uses it.
-    pending = rejected if summary.rejected_share > experiment.prepare.max_rejected else 0
-    _write_description(experiment, folder, len(present), rejected, pending)
+    pending = len(summary.rejected) if summary.rejected_share > experiment.prepare.max_rejected else 0
+    _write_description(experiment, folder, summary.utterances, len(summary.rejected), pending)
     return summary
 
 
-def _is_current(folder: Path, utterances: Sequence[Utterance], sources: Mapping[str, str]) -> bool:
-    """Whether a corpus is prepared completely, so that preparing it again changes no row."""
+def _is_current(folder: Path, sources: prepared.Sources) -> bool:
+    """Whether a corpus is prepared completely, so that preparing it again changes no row and no part."""
     if not (folder / "corpus.json").exists() or "pending" in prepared.read_description(folder).counts:
         return False
-    stored = prepared.source_hashes(folder)
-    return stored.keys() == {utterance.id for utterance in utterances} and sources.items() <= stored.items()
+    stored, up_to_date = prepared.compare_rows(folder, sources)
+    return (
+        bool((up_to_date | (stored & ~sources.reachable)).all())
+        and prepared.count_rows(folder) == len(sources)
+        and not prepared.has_parts_to_merge(folder)
+    )
+
+
+def _audio_of(listing: Listing, chosen: prepared.Mask) -> list[str]:
+    """The audio of the first of some utterances, as examples."""
+    # A long list is read only where there are any.
+    return [each.audio for each in islice(compress(listing.utterances, chosen), _EXAMPLES)] if chosen.any() else []
+
+
+def _lost(rejections: Sequence[Rejection], root: Path, folder: Path) -> list[str]:
+    """Ids of rejected utterances whose audio or alignment went away during the preparation, as a disk may."""
+    with FileHashes(folder / _FILE_HASHES) as files:
+        found = files.hash(root / rejection.audio for rejection in rejections)
+    return [
+        rejection.id
+        for rejection in rejections
+        if rejection.reason == "missing_alignment" or found[root / rejection.audio] is None
+    ]
+
+
+def _copy_from_elsewhere(experiment: Experiment, folder: Path, sources: prepared.Sources, verbose: bool) -> None:
+    """Copy rows that were prepared when the corpus or its alignments lay elsewhere.
+
+    Args:
+        experiment: see `run`.
+        folder: of the prepared corpus.
+        sources: what the corpus's utterances are made from now.
+        verbose: say from where rows are copied.
+    """
+    others = prepared_elsewhere(experiment)
+    if not others:
+        return
+    _, up_to_date = prepared.compare_rows(folder, sources)
+    if not (pending := int((sources.reachable & ~up_to_date).sum())):
+        return
+    _write_description(experiment, folder, int(up_to_date.sum()), rejected=0, pending=pending)
+    for other in others:
+        try:
+            count = prepared.copy_rows(other, folder, sources)
+        except UserError as error:
+            # Another corpus's damage, or that it is being prepared, is no reason to fail.
+            said = f"rows of {other} cannot be copied: {error}"
+        else:
+            said = f"{count} utterances are the same as in {other}: their rows are copied" if count else ""
+        if said and verbose:
+            print(said, flush=True)
 
 
 def _refuse_folder(experiment: Experiment, folder: Path) -> None:
@@ -123,23 +205,6 @@ def _refuse_folder(experiment: Experiment, folder: Path) -> None:
         raise UserError(f"{folder}: holds a prepared corpus without its corpus.json; delete this folder")
 
 
-def _find_corpus(experiment: Experiment, folder: Path, what: str) -> tuple[Path, Listing]:
-    """The corpus's root and listing.
-
-    Args:
-        experiment: its sections `corpus` and `storage` count.
-        folder: of the prepared corpus.
-        what: is in it, for messages.
-    """
-    storage = storage_folder(experiment)
-    if experiment.corpus.kind != "demo":
-        return catalogue.find_corpus(experiment.corpus, storage)
-    # It is synthesised meanwhile, which takes seconds: whoever began is not refused after it.
-    _create_folder(experiment, folder)
-    with driver_lock(folder, what):
-        return catalogue.find_corpus(experiment.corpus, storage)
-
-
 def _create_folder(experiment: Experiment, folder: Path) -> None:
     """Create the folder of the prepared corpus; called last, so that a refusal leaves no folder."""
     writable_folder(experiment)
@@ -147,6 +212,15 @@ def _create_folder(experiment: Experiment, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"prepare.folder: {folder} cannot be created ({error.strerror})") from None
+
+
+def _refuse_unreachable(summary: PreparedSummary) -> None:
+    """End with an error where audio of prepared utterances cannot be reached, although their rows stay."""
+    if summary.kept:
+        raise UserError(
+            f"{summary.kept_line}, such as {summary.kept_examples[0]}: mount its disk, name its folder with "
+            "corpus.root or prepare.alignment.folder, or take the utterances off the corpus's list, then prepare again"
+        )
 
 
 def _refuse_unusable(summary: PreparedSummary, max_rejected: float) -> None:

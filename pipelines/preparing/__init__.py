@@ -1,16 +1,20 @@
 """Preparing a corpus: which utterances, in which blocks, by which tasks on Ray Data, and the summary at the end."""
 
-from pipelines.preparing.block import PrepareTask, make_blocks, prepare_block
+from pipelines.preparing.block import PrepareTask, block_size, make_blocks, prepare_block
+from pipelines.preparing.file_hashes import FileHashes
 from pipelines.preparing.runner import prepare_on_ray
-from pipelines.preparing.sources import select_alignments, source_hash
+from pipelines.preparing.sources import FindAlignment, alignment_finder, hash_sources
 from pipelines.preparing.summary import PreparedSummary
 
 __all__ = [
+    "FileHashes",
+    "FindAlignment",
     "PrepareTask",
     "PreparedSummary",
+    "alignment_finder",
+    "block_size",
+    "hash_sources",
     "make_blocks",
     "prepare_block",
     "prepare_on_ray",
-    "select_alignments",
-    "source_hash",
 ]

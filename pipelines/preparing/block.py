@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from fgcme import prepared
+from fgcme.alignment import AlignmentError
 from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.experiment import Experiment
 from fgcme.files import digest
+from pipelines.preparing.sources import FindAlignment
 
-# Utterances at most. A kill loses unfinished blocks; much smaller blocks would add overhead of Ray.
-_BLOCK_SIZE = 32
-# Several blocks per CPU, so that all CPUs stay busy until the end.
-_BLOCKS_PER_CPU = 4
+# Utterances of a block. Fewer would be little work beside Ray's for a block (9 ms); a kill loses the unfinished blocks.
+_SMALLEST, _LARGEST = 16, 256
+# At least, so that all CPUs stay busy until the end; and at most, because Ray's driver remembers something of each.
+_BLOCKS_PER_CPU, _BLOCKS = 4, 4096
 
-# The columns of a block: an utterance's own fields and its source hash.
+# Of the frames in one part. A block of long utterances with wide features becomes several.
+_PART_BYTES = 96_000_000
+
+# The columns of a block: an utterance's own fields, the file with its alignment, and its source hash.
 _BLOCK = pa.schema(
     [(name, pa.string()) for name in ("id", "audio", "text", "raw_label", "speaker", "session", "dialog", "act")]
     + [(name, pa.float64()) for name in ("start", "end", "valence", "arousal", "dominance")]
@@ -35,7 +43,7 @@ class PrepareTask:
     Attributes:
         corpus_root: folder that the utterances' files are relative to.
         prepared_folder: where the parts of the prepared corpus are written.
-        aligner: arguments of `fgcme.alignment.build`, for utterances without an alignment of the corpus's own.
+        aligner: arguments of `fgcme.alignment.build`, for utterances without a file with their alignment.
         features: arguments of `fgcme.features.build_extractor`.
     """
 
@@ -76,24 +84,51 @@ class PrepareTask:
         return bool(self.aligner["method"] == "ctc" or self.features["kind"] == "speech_encoder")
 
 
-def make_blocks(utterances: Sequence[Utterance], sources: Mapping[str, str], cpus: float) -> list[pa.Table]:
-    """Divide utterances into blocks of equal size, enough of them to keep the CPUs busy until the end.
+def make_blocks(
+    utterances: Iterable[Utterance],
+    sources: prepared.Sources,
+    missing: prepared.Mask,
+    find_alignment: FindAlignment,
+    cpus: float,
+) -> Iterator[pa.Table]:
+    """Divide utterances into blocks, one after the other, so that never all of them are in memory.
 
     Args:
-        utterances: what is to be prepared.
-        sources: hash of the audio and the labels that each utterance is made from (its source hash), by id.
+        utterances: all that the corpus lists.
+        sources: what they are made from.
+        missing: which of them are to be prepared.
+        find_alignment: see `alignment_finder`.
         cpus: how many tasks run at once.
 
     Returns:
         Tables of one row an utterance.
     """
-    rows = [{**asdict(utterance), "source_hash": sources[utterance.id]} for utterance in utterances]
-    size = max(1, min(_BLOCK_SIZE, math.ceil(len(rows) / (cpus * _BLOCKS_PER_CPU))))
-    return [pa.Table.from_pylist(rows[first : first + size], schema=_BLOCK) for first in range(0, len(rows), size)]
+    size = block_size(int(missing.sum()), cpus)
+    rows = (
+        {**vars(utterance), "alignment": _find(find_alignment, utterance), "source_hash": str(source, "ascii")}
+        for utterance, source in itertools.compress(zip(utterances, sources.hashes, strict=True), missing)
+    )
+    while block := list(itertools.islice(rows, size)):
+        yield pa.Table.from_pylist(block, schema=_BLOCK)
+
+
+def block_size(count: int, cpus: float) -> int:
+    """How many utterances a block has.
+
+    As many as there are CPUs, so that the driver hands blocks out faster than they are worked on; fewer where the CPUs
+    would get too few blocks, and more where the driver would get too many.
+
+    >>> block_size(1440, cpus=2), block_size(1440, cpus=1000), block_size(1_000_000, cpus=1000)
+    (16, 16, 250)
+    """
+    wanted = max(min(cpus, count / (cpus * _BLOCKS_PER_CPU)), count / _BLOCKS, _SMALLEST)
+    # No block of what is left over.
+    blocks = max(int(count / wanted), math.ceil(count / _LARGEST), 1)
+    return math.ceil(count / blocks)
 
 
 def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
-    """Prepare a block of utterances and write them as one part of the prepared corpus. Runs on a worker.
+    """Prepare a block of utterances and write them as parts of the prepared corpus. Runs on a worker.
 
     Args:
         block: one table of `make_blocks`.
@@ -110,29 +145,50 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
 
     # Ray runs one task per CPU, so a task must not use more.
     torch.set_num_threads(1)
-    aligner, extract_features = alignment.build(**task.aligner), features.build_extractor(**task.features)
+    extract_features = features.build_extractor(**task.features)
     utterances = block.to_pylist()
-    corpus_alignments = {row["id"]: task.corpus_root / row["alignment"] for row in utterances if row["alignment"]}
-    if corpus_alignments:
-        aligner = FileAligner(corpus_alignments, fallback=aligner)
-    rows: list[dict[str, object]] = []
+    # The driver has found the files: to list a large folder in each process would take long.
+    files = {row["id"]: Path(row["alignment"]) for row in utterances if row["alignment"]}
+    build = functools.partial(alignment.build, **task.aligner)
+    aligner = FileAligner(files, build) if files else build()
+    # Named by what they are made from, so that a task that runs twice writes the same parts.
+    name = "part-" + digest([block["id"].to_pylist(), block["source_hash"].to_pylist()])
+    accepted: list[str] = []
     rejections: list[Rejection] = []
+    rows: list[dict[str, Any]] = []
     for values in utterances:
         source = values.pop("source_hash")
         result = prepare_utterance(Utterance(**values), task.corpus_root, aligner, extract_features, source)
         if isinstance(result, Rejection):
             rejections.append(result)
-        else:
-            rows.append(result)
-    # Named by its content, so that a task that runs twice writes the same part.
-    name = "part-" + digest([block["id"].to_pylist(), block["source_hash"].to_pylist()])
+            continue
+        accepted.append(values["id"])
+        rows.append(result)
+        if sum(row["frames"].nbytes for row in rows) >= _PART_BYTES:
+            prepared.write_part(task.prepared_folder, "utterances", f"{name}-{len(accepted)}", _table_of(rows))
     if rows:
-        prepared.write_part(task.prepared_folder, "utterances", name, prepared.utterance_table(rows))
+        prepared.write_part(task.prepared_folder, "utterances", name, _table_of(rows))
     rejected = prepared.rejected_table(rejections)
     if rejections:
         prepared.write_part(task.prepared_folder, "rejected", name, rejected)
-    accepted = pa.Table.from_pylist([{"id": row["id"]} for row in rows], schema=prepared.REJECTED)
-    return pa.concat_tables([accepted, rejected])
+    return pa.concat_tables(
+        [pa.Table.from_pylist([{"id": each} for each in accepted], schema=prepared.REJECTED), rejected]
+    )
+
+
+def _table_of(rows: list[dict[str, Any]]) -> pa.Table:
+    """The rows as a table; empties the list."""
+    table = prepared.utterance_table(rows)
+    rows.clear()
+    return table
+
+
+def _find(find_alignment: FindAlignment, utterance: Utterance) -> str | None:
+    # What is missing is told in the utterance's rejection.
+    with contextlib.suppress(AlignmentError):
+        path = find_alignment(utterance)
+        return str(path.absolute()) if path is not None else None
+    return None
 
 
 def _absolute(path: str | None) -> str | None:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from fgcme.corpora.contract import Rejection, Utterance
+import pyarrow as pa
+
+from fgcme.corpora.contract import Rejection
 from fgcme.errors import UserError
 from pipelines.cluster import Progress, cluster_resources, ray_session, require_capacity
-from pipelines.preparing.block import PrepareTask, make_blocks, prepare_block
+from pipelines.preparing.block import PrepareTask, prepare_block
 
 # Several tasks share a GPU: utterances go through it one by one, which leaves most of it idle.
 _GPU_SHARE = 0.25
 
 
 def prepare_on_ray(
-    utterances: Sequence[Utterance], sources: Mapping[str, str], task: PrepareTask, progress: Progress
+    make: Callable[[float], Iterable[pa.Table]], task: PrepareTask, progress: Progress
 ) -> list[Rejection]:
     """Prepare utterances in blocks on Ray Data.
 
     Args:
-        utterances: what is to be prepared.
-        sources: hash of the audio and the labels that each utterance is made from (its source hash), by id.
+        make: makes the blocks for a number of CPUs, see `make_blocks`.
         task: how to prepare, from where and where to.
         progress: shows each finished block.
 
@@ -45,7 +46,9 @@ def prepare_on_ray(
         resources = cluster_resources()
         # Typed as Any: Ray's own annotations admit no function of Arrow tables.
         function: Any = prepare_block
-        dataset = ray.data.from_arrow(make_blocks(utterances, sources, resources["CPU"])).map_batches(
+        # Each block leaves the driver as soon as it is made.
+        blocks: Any = [ray.put(block) for block in make(resources["CPU"])]
+        dataset = ray.data.from_arrow_refs(blocks).map_batches(
             function,
             fn_kwargs={"task": task},
             batch_size=None,

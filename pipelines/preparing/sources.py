@@ -2,47 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from fgcme.alignment import AlignmentError
+from fgcme.alignment.imported import ImportedAligner
 from fgcme.corpora.contract import Utterance
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.files import digest
+from pipelines.preparing.file_hashes import FileHashes
+
+FindAlignment = Callable[[Utterance], Path | None]
+"""The file with the alignment of an utterance; None where it is aligned anew."""
+
+# Utterances whose files are looked at together.
+_CHUNK = 4096
 
 
-def select_alignments(experiment: Experiment, utterances: Sequence[Utterance]) -> Sequence[Utterance]:
-    """The utterances with the corpus's own alignments where `prepare.alignment.method` is `corpus`, else without.
-
-    Raises:
-        UserError: the settings ask for the corpus's own alignments, and no utterance has one.
-    """
-    if experiment.prepare.alignment.method != "corpus":
-        return [replace(utterance, alignment=None) for utterance in utterances]
-    if all(utterance.alignment is None for utterance in utterances):
-        raise UserError(
-            f"prepare.alignment.method=corpus: this copy of {experiment.corpus.kind} has no alignments of its own; set "
-            "prepare.alignment.method=sphinx to align it here, or prepare.alignment.method=imported with "
-            "prepare.alignment.folder=FOLDER"
-        )
-    return utterances
-
-
-def source_hash(utterance: Utterance, root: Path) -> str:
-    """Hash of what an utterance's row depends on: the corpus's data on it, and the sizes and times of its files.
+def alignment_finder(experiment: Experiment, utterances: Iterable[Utterance], root: Path) -> FindAlignment:
+    """What finds the alignment of an utterance, as `prepare.alignment` says.
 
     Args:
-        utterance: as the corpus lists it.
+        experiment: its section `prepare.alignment` counts.
+        utterances: all that the corpus lists.
         root: folder of the corpus.
+
+    Returns:
+        A function that raises `AlignmentError` where the folder of imported alignments lacks an utterance's.
+
+    Raises:
+        UserError: the settings ask for the corpus's own alignments and no utterance has one; the folder of imported
+            alignments is missing or holds none.
     """
-    files = [file for file in (utterance.audio, utterance.alignment) if file is not None]
-    return digest([asdict(utterance), *(_size_and_time(root / file) for file in files)])
+    settings = experiment.prepare.alignment
+    if settings.method == "corpus":
+        if all(utterance.alignment is None for utterance in utterances):
+            raise UserError(
+                f"prepare.alignment.method=corpus: this copy of {experiment.corpus.kind} has no alignments of its own; "
+                "set prepare.alignment.method=sphinx to align it here, or prepare.alignment.method=imported with "
+                "prepare.alignment.folder=FOLDER"
+            )
+        return lambda utterance: root / utterance.alignment if utterance.alignment else None
+    if settings.method == "imported" and settings.folder is not None:
+        aligner = ImportedAligner(settings.folder)
+        return lambda utterance: aligner.find_file(utterance.id)
+    return lambda utterance: None
 
 
-def _size_and_time(file: Path) -> list[int] | None:
+def hash_sources(
+    utterances: Iterable[Utterance], root: Path, find_alignment: FindAlignment, files: FileHashes
+) -> Iterator[list[tuple[str, str | None]]]:
+    """Hash of what each utterance's row depends on: what the corpus says of it, its audio and its alignment.
+
+    Files count by their bytes: copied elsewhere or touched, they are the same.
+
+    Args:
+        utterances: as the corpus lists them.
+        root: folder of the corpus.
+        find_alignment: see `alignment_finder`.
+        files: hashes of the files.
+
+    Returns:
+        Some thousands of utterances at a time: the id of each, and the hash, None where its audio or imported alignment
+        cannot be reached.
+    """
+    rest = iter(utterances)
+    while chunk := list(itertools.islice(rest, _CHUNK)):
+        made_from = [(utterance, root / utterance.audio, *_find(find_alignment, utterance)) for utterance in chunk]
+        hashes = files.hash(path for _, *paths, _ in made_from for path in paths if path is not None)
+        listed: list[tuple[str, str | None]] = []
+        for utterance, audio, alignment, there in made_from:
+            if hashes[audio] is None or not there:
+                listed.append((utterance.id, None))
+                continue
+            # Paths do not count, but a file's format does.
+            described = {**vars(utterance), "audio": "", "alignment": None}
+            aligned = [alignment.suffix, hashes[alignment]] if alignment is not None else None
+            listed.append((utterance.id, digest([described, hashes[audio], aligned])))
+        yield listed
+
+
+def _find(find_alignment: FindAlignment, utterance: Utterance) -> tuple[Path | None, bool]:
+    """The file with an utterance's alignment, and whether it is there, if there should be one."""
     try:
-        status = file.stat()
-    except OSError:
-        return None
-    return [status.st_size, status.st_mtime_ns]
+        return find_alignment(utterance), True
+    except AlignmentError:
+        return None, False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,9 @@ class PreparedSummary:
         aligned: number of utterances by the method that really aligned them.
         rejections: everything that could not become a prepared utterance.
         seconds: wall time.
+        kept: number of utterances that keep the row of an earlier preparation, because what they are made from cannot
+            be reached now.
+        kept_examples: audio of some of them.
     """
 
     folder: Path
@@ -34,6 +37,8 @@ class PreparedSummary:
     aligned: dict[str, int]
     rejections: list[Rejection] = field(repr=False)
     seconds: float
+    kept: int = 0
+    kept_examples: Sequence[str] = ()
 
     @property
     def rejected(self) -> list[Rejection]:
@@ -50,12 +55,20 @@ class PreparedSummary:
         """Share of the corpus's utterances that was rejected, 0 to 1."""
         return len(self.rejected) / max(1, self.utterances + len(self.rejected))
 
+    @property
+    def kept_line(self) -> str:
+        """How many utterances keep the row of an earlier preparation, and why, as a phrase."""
+        utterances = "utterance" if self.kept == 1 else "utterances"
+        return f"{self.kept} {utterances} kept whose audio or imported alignment cannot be reached"
+
     def lines(self) -> Iterator[str]:
         """The summary as lines for a person."""
         yield f"prepared corpus: {self.folder}"
         before = self.utterances - self.newly_prepared
         counts = f"{self.newly_prepared} prepared now" + (f", {before} before" if before else "")
         yield f"utterances: {self.utterances} ({counts}; {self.seconds:.1f} s)"
+        if self.kept:
+            yield f"{self.kept_line}: {', '.join(self.kept_examples)}"
         yield f"aligned: {', '.join(f'{count} {method}' for method, count in self.aligned.items()) or 'none'}"
         if self.rejected:
             share, folder = f"{self.rejected_share:.1%}", self.folder / "rejected"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,15 @@ from fgcme import prepared
 from fgcme.data import Assignment, MismatchError, SpeechCorpus, apply_protocol
 from fgcme.errors import NotPreparedError, UserError
 from fgcme.experiment import Experiment
-from fgcme.files import digest
+from fgcme.files import digest, digest_folder
 from pipelines.cluster import reading, storage_folder
 
+# Where things lie: utterances that are the same in another place have the same source hash.
+_PLACES = frozenset({"corpus.manifest", "corpus.root", "prepare.alignment.folder"})
+_MODELS = ("prepare.alignment.checkpoint", "prepare.features.checkpoint")
 
-@contextmanager
+
+@contextlib.contextmanager
 def corpus_in_use(experiment: Experiment) -> Iterator[None]:
     """Keep an experiment's prepared corpus as it is for the length of a `with` block.
 
@@ -106,16 +110,40 @@ def _closest_prepared(experiment: Experiment, parent: Path) -> tuple[Path, list[
     return min(found, key=lambda each: len(each[1]), default=None)
 
 
+def prepared_elsewhere(experiment: Experiment) -> list[Path]:
+    """The prepared corpora beside an experiment's that differ only in where the corpus or its alignments lie."""
+    folder, settings = prepared_folder(experiment), feature_settings(experiment)
+    found = []
+    for path in sorted(folder.parent.glob("*/corpus.json")):
+        # Another corpus's damage is no reason to fail.
+        with contextlib.suppress(UserError):
+            if path.parent != folder and _without_places(prepared.read_description(path.parent).settings) == (
+                _without_places(settings)
+            ):
+                found.append(path.parent)
+    return found
+
+
+def _without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in _PLACES}
+
+
 def feature_settings(experiment: Experiment) -> dict[str, Any]:
     """The settings that decide which utterances and features a prepared corpus holds, by their dotted names.
 
-    The root of a known corpus is not among them: moved to another disk, it is the same corpus.
+    The root of a known corpus is not among them: moved to another disk, it is the same corpus. A folder with a model
+    counts by its content.
     """
     # Two manifests must never share a prepared corpus: their kind says nothing of what they list.
     deciding = {"demo": ("utterances", "seed"), "manifest": ("manifest", "root")}.get(experiment.corpus.kind, ())
     names = {"corpus.kind", *(f"corpus.{name}" for name in deciding)}
-    return {
+    settings = {
         name: value
         for name, value in experiment.flat().items()
         if name in names or name.startswith(("prepare.alignment.", "prepare.features."))
     }
+    for name in _MODELS:
+        # The name of a model on the hub stays as it is.
+        if settings[name] is not None and (folder := Path(settings[name])).is_dir():
+            settings[name] = f"content {digest_folder(folder)}"
+    return settings

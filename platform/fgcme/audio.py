@@ -124,13 +124,13 @@ def sha256(path: str | Path) -> str:
     _check_source(path)
     try:
         status = path.stat()
-        return _sha256(path, status.st_size, status.st_mtime_ns)
+        return _sha256(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     except OSError as error:
         raise AudioError("unreadable", f"{path} cannot be read ({error.strerror or error})") from None
 
 
 @functools.lru_cache(maxsize=64)
-def _sha256(path: Path, size: int, modified: int) -> str:
+def _sha256(path: Path, size: int, modified: int, changed: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

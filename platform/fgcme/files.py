@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -46,3 +47,26 @@ def digest(value: Any) -> str:
     True
     """
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def digest_folder(folder: Path) -> str:
+    """A short hash of the names and bytes of a folder's files; hidden files, where it lies and its times do not count.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = [path.relative_to(folder).as_posix() for path in files]
+    contents = []
+    for path, name in zip(files, names, strict=True):
+        if not any(part.startswith(".") for part in name.split("/")):
+            status = path.stat()
+            contents.append([name, _sha256(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)])
+    return digest(contents)
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256(path: Path, size: int, modified: int, changed: int) -> str:
+    # A checkpoint may have gigabytes, and a verb asks for its hash several times.
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,13 +1,14 @@
-"""Files written in one step."""
+"""Files written in one step, and folders that count by their content."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from fgcme.files import atomic_write, write_text
+from fgcme.files import atomic_write, digest_folder, write_text
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -43,3 +44,19 @@ def test_the_content_is_synced_before_the_file_gets_its_name(tmp_path: Path, mon
     monkeypatch.setattr(os, "fsync", lambda file: (existed.append((tmp_path / "file").exists()), sync(file)))
     write_text(tmp_path / "file", "new")
     assert existed == [False]
+
+
+def test_a_folder_s_hash_follows_its_files_and_not_its_place(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / "part").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "part" / "weights.bin").write_bytes(b"1234")
+    base = digest_folder(folder)
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "metadata").write_text("when it was fetched")
+    os.utime(folder / "config.json", (0, 0))
+    assert digest_folder(folder) == digest_folder(shutil.copytree(folder, tmp_path / "copy")) == base
+    (folder / "part" / "weights.bin").write_bytes(b"12345")
+    changed = digest_folder(folder)
+    (folder / "config.json").rename(folder / "settings.json")
+    assert len({base, changed, digest_folder(folder)}) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +20,10 @@ import pytest
 import soundfile
 
 from fgcme import prepared
+from fgcme.data import SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, parse_experiment
-from pipelines import prepare
+from pipelines import cli, prepare
 from pipelines.runs.corpus import locate_prepared, prepared_folder
 from tests.speech import say
 
@@ -51,7 +53,7 @@ class Corpus:
     def experiment(self, **prepare_settings: Any) -> Experiment:
         manifest = self.folder / "list.csv"
         with manifest.open("w", newline="") as file:
-            writer = csv.DictWriter(file, ["id", "audio", "text", "label", "speaker"])
+            writer = csv.DictWriter(file, ["id", "audio", "text", "label", "speaker", "start", "end"])
             writer.writeheader()
             writer.writerows(self.rows)
         return parse_experiment(
@@ -68,6 +70,11 @@ class Corpus:
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
     return Corpus(tmp_path / "corpus", count=6)
+
+
+def wdseg(edge: int) -> str:
+    """An alignment of two words that meet at a frame."""
+    return f"SFrm EFrm SegAScr Word\n0 {edge - 1} -100 DOGS\n{edge} 59 -100 DOOR\nTotal score: -200\n"
 
 
 def rows(folder: Path, kind: str = "utterances") -> list[dict[str, Any]]:
@@ -96,6 +103,7 @@ def test_preparing_again_changes_only_new_changed_and_removed_utterances(corpus:
     folder = prepare.run(corpus.experiment(), verbose=False).folder
     untouched = {path: path.stat().st_mtime_ns for path in folder.glob("utterances/*.parquet")}
     first_hash = prepared.read_description(folder).corpus_hash
+    os.utime(corpus.folder / "speech.wav", (0, 0))
     assert prepare.run(corpus.experiment(), verbose=False).newly_prepared == 0
     assert {path: path.stat().st_mtime_ns for path in folder.glob("utterances/*.parquet")} == untouched
     assert prepared.read_description(folder).corpus_hash == first_hash
@@ -152,8 +160,104 @@ def test_a_corpus_with_no_prepared_utterance_fails(corpus: Corpus) -> None:
 def test_a_worker_s_error_about_settings_reaches_the_user_in_one_line(corpus: Corpus) -> None:
     nowhere = corpus.folder / "nowhere"
     with pytest.raises(UserError, match="nowhere") as caught:
-        prepare.run(corpus.experiment(alignment={"method": "imported", "folder": str(nowhere)}), verbose=False)
+        prepare.run(corpus.experiment(alignment={"method": "ctc", "checkpoint": str(nowhere)}), verbose=False)
     assert "\n" not in str(caught.value)
+
+
+def test_rows_whose_audio_cannot_be_reached_stay_and_the_verb_fails(
+    corpus: Corpus, capfd: pytest.CaptureFixture[str]
+) -> None:
+    audio = corpus.folder / "audio"
+    audio.mkdir()
+    (corpus.folder / "speech.wav").rename(audio / "speech.wav")
+    for row in corpus.rows:
+        row["audio"] = "audio/speech.wav"
+    folder = prepare.run(corpus.experiment(), verbose=False).folder
+    before = rows(folder)
+
+    audio.rename(corpus.folder / "renamed")
+    # Gone from the list: its row goes, whether its audio can be reached or not.
+    del corpus.rows[5]
+    settings = corpus.folder / "experiment.yaml"
+    settings.write_text(corpus.experiment().to_yaml())
+    capfd.readouterr()
+    assert cli.main(["prepare", str(settings)]) == 2
+    printed = capfd.readouterr()
+    assert "5 utterances kept whose audio or imported alignment cannot be reached: audio/speech.wav" in printed.out
+    assert re.search(r"5 utterances kept .*, such as audio/speech\.wav: mount its disk", printed.err)
+    assert rows(folder) == before[:5]
+    assert len(SpeechCorpus(locate_prepared(corpus.experiment()))) == 5
+
+    (corpus.folder / "renamed").rename(audio)
+    assert prepare.run(corpus.experiment(), verbose=False).newly_prepared == 0
+
+
+def test_a_corrected_alignment_makes_its_row_anew_and_no_other(corpus: Corpus) -> None:
+    folder = corpus.folder / "alignments"
+    folder.mkdir()
+    for row in corpus.rows:
+        (folder / f"{row['id']}.wdseg").write_text(wdseg(20))
+    experiment = corpus.experiment(alignment={"method": "imported", "folder": str(folder)})
+    prepared_now = prepare.run(experiment, verbose=False).folder
+    before = SpeechCorpus(prepared_now)
+
+    (folder / "u003.wdseg").write_text(wdseg(30))
+    assert prepare.run(experiment, verbose=False).newly_prepared == 1
+    after = SpeechCorpus(prepared_now)
+    assert after.description.corpus_hash != before.description.corpus_hash
+    assert [after.spans(index)[1].tolist() for index in range(6)] == [[20, 60]] * 3 + [[30, 60]] + [[20, 60]] * 2
+    assert prepare.run(experiment, verbose=False).newly_prepared == 0
+
+
+def test_a_row_whose_imported_alignment_is_gone_stays_and_the_verb_fails(corpus: Corpus) -> None:
+    folder = corpus.folder / "alignments"
+    folder.mkdir()
+    for row in corpus.rows:
+        (folder / f"{row['id']}.wdseg").write_text(wdseg(20))
+    experiment = corpus.experiment(alignment={"method": "imported", "folder": str(folder)})
+    prepared_now = prepare.run(experiment, verbose=False).folder
+    before = rows(prepared_now)
+    (folder / "u003.wdseg").rename(folder / "renamed.wdseg")
+    with pytest.raises(UserError, match=r"1 utterance kept whose audio or imported alignment cannot be reached"):
+        prepare.run(experiment, verbose=False)
+    assert rows(prepared_now) == before
+    (folder / "renamed.wdseg").rename(folder / "u003.wdseg")
+    assert prepare.run(experiment, verbose=False).newly_prepared == 0
+
+
+def test_moved_segments_are_made_anew_and_trained_on(corpus: Corpus) -> None:
+    for row in corpus.rows:
+        row |= {"start": 0.0, "end": 0.8}
+    uniform = corpus.experiment(alignment={"method": "uniform"})
+    folder = prepare.run(uniform, verbose=False).folder
+    before = [SpeechCorpus(folder).frames(index).copy() for index in range(6)]
+
+    corpus.rows[2] |= {"start": 0.1, "end": 0.9}
+    assert prepare.run(corpus.experiment(alignment={"method": "uniform"}), verbose=False).newly_prepared == 1
+    after = SpeechCorpus(folder)
+    same = [np.array_equal(after.frames(index), before[index]) for index in range(6)]
+    assert same == [True, True, False, True, True, True]
+
+
+def test_a_corpus_that_was_copied_elsewhere_needs_no_preparing(
+    corpus: Corpus, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = prepare.run(corpus.experiment(), verbose=False).folder
+    description, before = prepared.read_description(folder), rows(folder)
+    # With its prepared corpus, which belongs to the list's old place.
+    shutil.copytree(corpus.folder, tmp_path / "copy")
+    os.utime(tmp_path / "copy" / "speech.wav", (0, 0))
+    corpus.folder = tmp_path / "copy"
+    damaged = shutil.copytree(folder, tmp_path / "copy" / "storage" / "prepared" / "damaged")
+    for part in damaged.glob("utterances/*.parquet"):
+        part.write_bytes(part.read_bytes()[:-20])
+    summary = prepare.run(corpus.experiment())
+    assert (summary.utterances, summary.newly_prepared) == (6, 0)
+    assert summary.folder.parent == tmp_path / "copy" / "storage" / "prepared" and rows(summary.folder) == before
+    printed = capfd.readouterr().out
+    assert f"6 utterances are the same as in {summary.folder.parent / folder.name}" in printed
+    assert f"rows of {damaged} cannot be copied: " in printed
+    assert prepared.read_description(locate_prepared(corpus.experiment())).counts == description.counts
 
 
 def test_a_killed_preparation_resumes(tmp_path: Path) -> None:
@@ -180,12 +284,13 @@ def test_a_killed_preparation_resumes(tmp_path: Path) -> None:
     temporary.cleanup()
     with pytest.raises(UserError, match=re.compile("utterances are not prepared yet")):
         locate_prepared(experiment)
-    survived = {path.name for path in folder.glob("utterances/*.parquet")}
+    survived = rows(folder)
 
     summary = prepare.run(experiment, verbose=False)
     assert summary.utterances == 400
     assert 0 < summary.newly_prepared < 400
     assert [row["id"] for row in rows(folder)] == [f"u{number:03d}" for number in range(400)]
-    assert survived <= {path.name for path in folder.glob("utterances/*.parquet")}
+    assert all(row in rows(folder) for row in survived)
+    assert len(list(folder.glob("utterances/*.parquet"))) == 1, "small parts are merged"
     assert not list(folder.rglob("*.partial"))
     assert prepared.read_description(locate_prepared(experiment)).counts["utterances"] == 400

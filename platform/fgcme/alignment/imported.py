@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
 
 from fgcme.alignment.contract import Aligner, Alignment, AlignmentError, clip_spans
 from fgcme.alignment.words import normalise
@@ -44,13 +48,17 @@ class ImportedAligner:
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
-        # Listed once: a search for each utterance would take longer than everything else.
-        self._files: dict[str, list[Path]] = defaultdict(list)
-        for path in sorted(self._folder.rglob("*")):
-            if path.suffix in _READERS and not path.name.startswith("."):
-                self._files[path.stem].append(path)
-        if not self._files:
+        # Listed once: a search for each utterance would take longer than everything else. In Arrow, and by the hash of
+        # the name, because a million paths would take ten times the memory as Python objects.
+        paths, stems = [pa.array([], pa.binary())], array("q")
+        for inside, _, names in os.walk(self._folder):
+            found = [Path(name) for name in names if Path(name).suffix in _READERS and not name.startswith(".")]
+            stems.extend(hash(name.stem) for name in found)
+            paths.append(pa.array([os.fsencode(Path(inside, name)) for name in found], pa.binary()))
+        if not stems:
             raise UserError(f"prepare.alignment.folder {folder}: no .TextGrid or .wdseg file in this folder or below")
+        order = np.argsort(np.frombuffer(stems, np.int64), kind="stable")
+        self._stems, self._paths = np.frombuffer(stems, np.int64)[order], pa.concat_arrays(paths).take(pa.array(order))
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
         """Read the alignment of an utterance; see `Aligner.align`.
@@ -63,12 +71,23 @@ class ImportedAligner:
         Raises:
             AlignmentError: `missing_alignment`, `bad_alignment` or `no_words`.
         """
-        return read_alignment(self._file_of(utterance_id), samples)
+        return read_alignment(self.find_file(utterance_id), samples)
 
-    def _file_of(self, utterance_id: str) -> Path:
+    def find_file(self, utterance_id: str) -> Path:
+        """The file with the alignment of an utterance.
+
+        Raises:
+            AlignmentError: `missing_alignment`, or `bad_alignment` where several files have its name.
+        """
         # Folders in an id, as in audio paths, tell files of the same name apart.
         *folders, name = utterance_id.split("/")
-        found = self._files.get(name, [])
+        first, last = (
+            np.searchsorted(self._stems, hash(name), "left"),
+            np.searchsorted(self._stems, hash(name), "right"),
+        )
+        found = sorted(
+            path for path in map(Path, map(os.fsdecode, self._paths[first:last].to_pylist())) if path.stem == name
+        )
         if len(found) > 1:
             found = [
                 path for path in found if path.parent.parts[len(path.parent.parts) - len(folders) :] == (*folders,)
@@ -88,11 +107,11 @@ class FileAligner:
 
     Args:
         files: the file of each utterance that has one, by utterance id.
-        fallback: aligns the others.
+        build_fallback: builds what aligns the others, or gives the one that was built before.
     """
 
-    def __init__(self, files: Mapping[str, Path], fallback: Aligner) -> None:
-        self._files, self._fallback = files, fallback
+    def __init__(self, files: Mapping[str, Path], build_fallback: Callable[[], Aligner]) -> None:
+        self._files, self._build_fallback = files, build_fallback
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
         """Read the alignment of an utterance, or align it with the fallback; see `Aligner.align`.
@@ -109,7 +128,7 @@ class FileAligner:
             # The alignment names its method, so a damaged file shows in the counts.
             with contextlib.suppress(AlignmentError):
                 return read_alignment(path, samples)
-        return self._fallback.align(utterance_id, samples, text)
+        return self._build_fallback().align(utterance_id, samples, text)
 
 
 def read_alignment(path: Path, samples: Samples) -> Alignment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,9 +64,12 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Listing:
-    """The utterances of a corpus, in a stable order, and what was found and cannot be listed as one."""
+    """The utterances of a corpus, in a stable order, and what was found and cannot be listed as one.
 
-    utterances: list[Utterance]
+    A large corpus reads its utterances anew from its list whenever they are gone through, and keeps none.
+    """
+
+    utterances: Collection[Utterance]
     rejections: list[Rejection] = field(default_factory=list)
 
 

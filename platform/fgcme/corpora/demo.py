@@ -206,8 +206,8 @@ def script(utterances: int, seed: int) -> list[Line]:
 def synthesise(folder: Path, utterances: int, seed: int) -> Path:
     """Synthesise the corpus, unless it is there: `audio/*.wav`, `words.parquet` (the true onsets) and `manifest.csv`.
 
-    The same arguments give the same bytes. The manifest is written last and in one step: a folder with a manifest is
-    complete, and one without it is synthesised again, by one process at a time.
+    The same arguments give the same bytes, and each file is written in one step. The manifest is written last: a folder
+    with a manifest is complete, and one without it is synthesised again, by one process at a time.
 
     Args:
         folder: of the corpus; created if missing.
@@ -223,16 +223,24 @@ def synthesise(folder: Path, utterances: int, seed: int) -> Path:
     lines = script(utterances, seed)
     manifest = folder / "manifest.csv"
     listing = _listing(lines)
-    if not manifest.exists():
-        try:
-            _synthesise_once(folder, lines, seed, listing)
-        except OSError as error:
-            raise UserError(f"{folder}: the demo corpus cannot be written there ({error.strerror or error})") from None
-    if manifest.read_bytes() != listing:
+    if manifest.exists():
+        if manifest.read_bytes() == listing:
+            return manifest
         raise UserError(
             f"{manifest}: not the demo corpus of {utterances} utterances from seed {seed}; "
             "delete its folder to synthesise it again, or set storage.path to another folder"
         )
+    try:
+        (folder / "audio").mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Another process may have synthesised it meanwhile.
+            if not manifest.exists():
+                _write_audio(folder, lines, seed)
+                with atomic_write(manifest) as partial:
+                    partial.write_bytes(listing)
+    except OSError as error:
+        raise UserError(f"{folder}: the demo corpus cannot be written there ({error.strerror or error})") from None
     return manifest
 
 
@@ -297,29 +305,6 @@ def _listing(lines: list[Line]) -> bytes:
     return text.getvalue().encode()
 
 
-def _synthesise_once(folder: Path, lines: list[Line], seed: int, listing: bytes) -> None:
-    """Write the files of the corpus; waits while another process does, and then leaves them as they are."""
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest = folder / "manifest.csv"
-    with (folder / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if manifest.exists():
-            return
-        _start_over(folder)
-        _write_audio(folder, lines, seed)
-        with atomic_write(manifest) as partial:
-            partial.write_bytes(listing)
-
-
-def _start_over(folder: Path) -> None:
-    """Create the folders, and delete only what an interrupted synthesis left."""
-    audio = folder / "audio"
-    audio.mkdir(parents=True, exist_ok=True)
-    for speaker in SPEAKERS:
-        for path in audio.glob(f"{speaker}-*.wav"):
-            path.unlink()
-
-
 def _write_audio(folder: Path, lines: list[Line], seed: int) -> None:
     """Write the audio files and the true onsets of the words."""
     import pyarrow as pa
@@ -343,7 +328,8 @@ def _write_audio(folder: Path, lines: list[Line], seed: int) -> None:
             "onset": pa.array([onsets[line.id] for line in lines], pa.list_(pa.float64())),
         }
     )
-    parquet.write_table(table, folder / "words.parquet")
+    with atomic_write(folder / "words.parquet") as partial:
+        parquet.write_table(table, partial)
 
 
 def _record_in_room(speech: SynthesisedSpeech, generator: np.random.Generator) -> tuple[npt.NDArray[np.int16], float]:
@@ -381,7 +367,7 @@ def _room_noise(generator: np.random.Generator, length: int) -> npt.NDArray[np.f
 
 
 def _write_wav(path: Path, samples: npt.NDArray[np.int16]) -> None:
-    with wave.open(os.fspath(path), "wb") as file:
+    with atomic_write(path) as partial, wave.open(os.fspath(partial), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)

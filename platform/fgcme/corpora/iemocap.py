@@ -100,6 +100,9 @@ def find(root: Path) -> Listing:
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; {_WAY_OUT}")
+    for number in SESSIONS:
+        if (link := root / f"Session{number}").is_symlink() and not link.exists():
+            raise UserError(f"{link}: leads nowhere; mount its disk, or delete this link")
     sessions = [number for number in SESSIONS if (root / f"Session{number}").is_dir()]
     if not sessions:
         raise UserError(f"{root}: not IEMOCAP: it has no folder Session1, ..., Session5; {_WAY_OUT}")

@@ -16,10 +16,18 @@ Every value but the times is text: a speaker `01` stays `01`.
 
 from __future__ import annotations
 
+import csv
+import json
 import math
-from collections.abc import Mapping
+from array import array
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+import numpy as np
+from pyarrow import dataset
 
 from fgcme.corpora.contract import Corpus, Listing, Rejection, Utterance
 from fgcme.errors import UserError
@@ -56,39 +64,95 @@ def read_manifest(path: Path) -> Listing:
     """List the corpus that a manifest describes; audio paths stay as written, relative to the corpus root or absolute.
 
     A row that lacks a value or has an impossible time is a rejection with the row's number (the first after the header
-    is 1).
+    is 1). The utterances are read from the file whenever they are gone through: a million would fill the memory.
 
     Raises:
         UserError: the file cannot be read, lacks a column, has no row, or has two rows with one id.
     """
-    rows, columns = _read_table(path)
+    _refuse_missing_columns(path)
+    version = _version(path)
+    rejections: list[Rejection] = []
+    # 8 bytes an utterance.
+    ids = array("q")
+    for _, found in _entries(path):
+        if isinstance(found, Rejection):
+            rejections.append(found)
+        else:
+            ids.append(hash(found.id))
+    if not ids and not rejections:
+        raise UserError(f"{path}: has no rows; write one row for each utterance")
+    ordered = np.sort(np.frombuffer(ids, np.int64)) if ids else np.empty(0, np.int64)
+    if (twice := ordered[1:][ordered[1:] == ordered[:-1]]).size:
+        _refuse_duplicates(path, {*twice.tolist()})
+    return Listing(_Utterances(path, len(ids), version), rejections)
+
+
+@dataclass(frozen=True)
+class _Utterances(Collection[Utterance]):
+    """The utterances of a manifest that has been read once.
+
+    Attributes:
+        path: of the manifest.
+        count: of its utterances.
+        version: the file's, when it was read.
+    """
+
+    path: Path
+    count: int
+    version: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __contains__(self, utterance: object) -> bool:
+        return any(found == utterance for found in self)
+
+    def __iter__(self) -> Iterator[Utterance]:
+        if _version(self.path) != self.version:
+            raise UserError(f"{self.path}: has changed while this ran; run the command again")
+        return (found for _, found in _entries(self.path) if isinstance(found, Utterance))
+
+
+def _refuse_missing_columns(path: Path) -> None:
+    with _readable(path):
+        columns = _columns(path)
     missing = [column for column in REQUIRED if column not in columns]
     if missing:
         raise UserError(
             f"{path}: column {', '.join(missing)} is missing (found: {', '.join(sorted(columns)) or 'none'}); a "
             f"manifest has the columns {', '.join(REQUIRED)} and may have {', '.join(OPTIONAL)}"
         )
-    if not rows:
-        raise UserError(f"{path}: has no rows; write one row for each utterance")
-    utterances: list[Utterance] = []
-    rejections: list[Rejection] = []
+
+
+def _refuse_duplicates(path: Path, hashes: Collection[int]) -> None:
+    """Refuse the first two rows with one id; hashes of ids that are there twice narrow the search."""
     row_of: dict[str, int] = {}
-    for number, values in enumerate(rows, start=1):
-        try:
-            utterance = _utterance(values)
-        except _BadRowError as error:
-            name = _text(values.get("id")) or f"{path.name}:{number}"
-            message = f"{path}: row {number}: {error.message}"
-            rejections.append(Rejection(name, _text(values.get("audio")) or "", "list", error.reason, message))
-            continue
-        if utterance.id in row_of:
-            raise UserError(
-                f"{path}: rows {row_of[utterance.id]} and {number} have the same id {utterance.id!r}; "
-                "give each row its own value in the column id"
-            )
-        row_of[utterance.id] = number
-        utterances.append(utterance)
-    return Listing(utterances, rejections)
+    for number, found in _entries(path):
+        if isinstance(found, Utterance) and hash(found.id) in hashes:
+            if found.id in row_of:
+                raise UserError(
+                    f"{path}: rows {row_of[found.id]} and {number} have the same id {found.id!r}; "
+                    "give each row its own value in the column id"
+                )
+            row_of[found.id] = number
+
+
+def _entries(path: Path) -> Iterator[tuple[int, Utterance | Rejection]]:
+    """What each row says, with its number from 1."""
+    with _readable(path):
+        for number, values in enumerate(_rows(path), start=1):
+            try:
+                yield number, _utterance(values)
+            except _BadRowError as error:
+                name = _text(values.get("id")) or f"{path.name}:{number}"
+                message = f"{path}: row {number}: {error.message}"
+                yield number, Rejection(name, _text(values.get("audio")) or "", "list", error.reason, message)
+
+
+def _version(path: Path) -> tuple[int, int]:
+    with _readable(path):
+        status = path.stat()
+        return status.st_size, status.st_mtime_ns
 
 
 class _BadRowError(Exception):
@@ -102,11 +166,8 @@ def _utterance(values: Mapping[str, Any]) -> Utterance:
     start, end = _seconds(values, "start"), _seconds(values, "end")
     if start is not None and end is not None and end <= start:
         raise _BadRowError("bad_time", f"column end: {end:g} is not after start {start:g}")
-    default = PurePosixPath(audio).with_suffix("").as_posix()
-    if start is not None:
-        default += f"@{start:g}"
     return Utterance(
-        id=_text(values.get("id")) or default,
+        id=_text(values.get("id")) or _default_id(audio, start),
         audio=audio,
         text=text,
         raw_label=label,
@@ -117,6 +178,11 @@ def _utterance(values: Mapping[str, Any]) -> Utterance:
         start=start,
         end=end,
     )
+
+
+def _default_id(audio: str, start: float | None) -> str:
+    name = PurePosixPath(audio).with_suffix("").as_posix()
+    return name if start is None else f"{name}@{start:g}"
 
 
 def _required(values: Mapping[str, Any], column: str) -> str:
@@ -145,59 +211,84 @@ def _text(value: Any) -> str | None:
     return str(value).strip() or None
 
 
-def _read_table(path: Path) -> tuple[list[dict[str, Any]], set[str]]:
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Refuse, in a line, a file that cannot be read."""
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path}: not a manifest: its name must end in {', '.join(SUFFIXES)}")
     try:
-        if path.suffix == ".csv":
-            return _read_csv(path)
-        if path.suffix == ".jsonl":
-            return _read_jsonl(path)
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(path)
-        return table.to_pylist(), set(table.column_names)
+        yield
     except FileNotFoundError:
         raise UserError(f"{path}: no such manifest; see corpus.manifest") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as {path.suffix[1:]}: {' '.join(str(error).split())}") from None
 
 
-def _read_csv(path: Path) -> tuple[list[dict[str, Any]], set[str]]:
-    import csv
+def _columns(path: Path) -> set[str]:
+    """The columns of a manifest; of JSON lines, those of its first rows, until none is missing."""
+    if path.suffix == ".csv":
+        with _csv_reader(path) as reader:
+            return set(reader.fieldnames or ())
+    if path.suffix == ".parquet":
+        return set(dataset.dataset(path, format="parquet").schema.names)
+    columns: set[str] = set()
+    for row in _rows(path):
+        columns |= row.keys()
+        if columns.issuperset(REQUIRED):
+            break
+    return columns
 
-    # Spreadsheets write a byte order mark before the first column's name.
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            rows: list[dict[str, Any]] = list(reader)
-        except csv.Error as error:
-            raise ValueError(f"line {reader.line_num}: {error} (check its quotes and commas)") from None
-        for number, row in enumerate(rows, start=1):
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    if path.suffix == ".csv":
+        return _csv_rows(path)
+    return _json_rows(path) if path.suffix == ".jsonl" else _parquet_rows(path)
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with _csv_reader(path) as reader:
+        for number, row in enumerate(reader, start=1):
             if None in row:
                 raise ValueError(
                     f"row {number} has more values than the header has columns (quote values that contain commas)"
                 )
-        return rows, set(reader.fieldnames or ())
+            yield row
 
 
-def _read_jsonl(path: Path) -> tuple[list[dict[str, Any]], set[str]]:
-    import json
-
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
-        if not line.strip():
-            continue
+@contextmanager
+def _csv_reader(path: Path) -> Iterator[csv.DictReader[str]]:
+    # Spreadsheets write a byte order mark before the first column's name.
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"line {number} is not JSON ({error.msg} at column {error.colno})") from None
-        except ValueError as error:
-            raise ValueError(f"line {number} is not JSON ({error})") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"line {number} is not an object of column names and values")
-        rows.append(row)
-    return rows, {column for row in rows for column in row}
+            yield reader
+        except csv.Error as error:
+            raise ValueError(f"line {reader.line_num}: {error} (check its quotes and commas)") from None
+
+
+def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+    # Only this ends a line: JSON may hold other line separators.
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number} is not JSON ({error.msg} at column {error.colno})") from None
+            except ValueError as error:
+                raise ValueError(f"line {number} is not JSON ({error})") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number} is not an object of column names and values")
+            yield row
+
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    table = dataset.dataset(path, format="parquet")
+    wanted = [name for name in (*REQUIRED, *OPTIONAL) if name in table.schema.names]
+    # Without looking ahead, which would read most of a large file at once.
+    for batch in table.to_batches(columns=wanted, batch_size=4096, batch_readahead=1, fragment_readahead=1):
+        yield from batch.to_pylist()
 
 
 CORPUS = Corpus(

@@ -98,7 +98,7 @@ def find(root: Path) -> Listing:
     folders, which archives made on macOS contain, are ignored.
 
     Raises:
-        UserError: `root` is missing, or holds no speech recording.
+        UserError: `root` is missing, holds no speech recording, or a folder in it cannot be read.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; {_WAY_OUT}")
@@ -132,10 +132,17 @@ def find(root: Path) -> Listing:
 
 
 def _files(root: Path) -> list[Path]:
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); mount its disk or mend its permissions")
+
     found: list[Path] = []
-    for folder, folders, names in os.walk(root, followlinks=True):
+    # A folder that is passed over would look like recordings that the corpus no longer has.
+    for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(folder, name) for name in names if not name.startswith(".")]
+    for path in found:
+        if not path.suffix and path.is_symlink() and not path.exists():
+            raise UserError(f"{path}: leads nowhere; mount its disk, or delete this link")
     return sorted(found)
 
 

@@ -9,13 +9,17 @@ Label maps and folds belong to the protocol, so one prepared corpus serves all p
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,6 +28,7 @@ from fgcme.errors import UserError
 from fgcme.files import atomic_write, digest, write_text
 
 Kind = Literal["utterances", "rejected"]
+HashArray = npt.NDArray[np.bytes_]
 
 UTTERANCES = pa.schema(
     [
@@ -51,10 +56,14 @@ UTTERANCES = pa.schema(
         ("frame_size", pa.int32()),
         # Hash of what the row was made from; a row whose hash changed is prepared again.
         ("source_hash", pa.string()),
+        # Hash of what the row holds; see `content_hashes`.
+        ("content_hash", pa.string()),
     ]
 )
 
 _RATINGS = ("valence", "arousal", "dominance")
+# Where a row's audio lay and what it was made from do not change what it holds.
+_NOT_CONTENT = frozenset({"audio", "source_hash", "content_hash"})
 
 REJECTED = pa.schema(
     [(name, pa.string()) for name in ("id", "audio", "stage", "reason", "message")],
@@ -115,24 +124,51 @@ def read_description(folder: Path) -> CorpusDescription:
 
 
 def corpus_hash(folder: Path, settings_hash: str) -> str:
-    """Hash of a prepared corpus's content: the settings, and every utterance's audio, words, spans and labels.
+    """Hash of a prepared corpus's content: the settings, and all that the rows hold.
 
-    The order of utterances, their files, and where and when the corpus was prepared do not count.
+    The order of utterances, their files, and where and when the corpus was prepared do not count. Rows of older
+    versions have no `content_hash`; it is computed from the whole row then.
     """
-    columns = ["id", "audio_sha256", "speaker", "session", "act", "raw_label", "words", "begin", "end"]
-    rows = [list(row.values()) for _, table in read_parts(folder, columns) for row in table.to_pylist()]
-    return digest([settings_hash, sorted(rows, key=lambda row: row[0])])
+    parts = [hash_array(table["content_hash"]) for _, table in read_parts(folder, ["content_hash"])]
+    rows = np.sort(np.concatenate([hash_array(pa.array([], pa.string())), *parts]))
+    return hashlib.sha256(f"{settings_hash}\n".encode() + rows.tobytes()).hexdigest()[:16]
+
+
+def hash_array(column: pa.Array | pa.ChunkedArray) -> HashArray:
+    """Hashes of 16 digits in 16 bytes each: as Python strings they would take five times as much memory."""
+    return np.array(column.to_pylist(), "S16")
+
+
+def content_hashes(table: pa.Table) -> pa.Array:
+    """Hash of what each row holds: frames, words and their spans, text, labels, ratings, speaker, session and the rest.
+
+    Only `audio` (the path) and `source_hash` do not count.
+
+    Args:
+        table: rows with the columns of `UTTERANCES`; `content_hash` may be missing.
+    """
+    names = [name for name in UTTERANCES.names if name not in _NOT_CONTENT and name != "frames"]
+    # Frames are hashed as bytes: as Python numbers they would take longer than preparing them.
+    return pa.array(
+        [
+            digest([row, hashlib.sha256(np.asarray(frames.values, dtype="<f4").tobytes()).hexdigest()])
+            for row, frames in zip(table.select(names).to_pylist(), table["frames"], strict=True)
+        ],
+        pa.string(),
+    )
 
 
 def utterance_table(rows: Iterable[Mapping[str, object]]) -> pa.Table:
-    """Rows of prepared utterances as a table with the schema `UTTERANCES`.
+    """Rows of prepared utterances as a table with the schema `UTTERANCES`; adds their `content_hash`.
 
     Values may be NumPy arrays; they are not copied value by value.
     """
     rows = list(rows)
-    return pa.table(
-        [pa.array([row[field.name] for row in rows], field.type) for field in UTTERANCES], schema=UTTERANCES
+    fields = [field for field in UTTERANCES if field.name != "content_hash"]
+    table = pa.table(
+        [pa.array([row[field.name] for row in rows], field.type) for field in fields], schema=pa.schema(fields)
     )
+    return _completed(table)
 
 
 def rejected_table(rejections: Iterable[Rejection]) -> pa.Table:
@@ -156,15 +192,6 @@ def write_part(folder: Path, kind: Kind, name: str, table: pa.Table) -> None:
         pq.write_table(table, partial)
 
 
-def source_hashes(folder: Path) -> dict[str, str]:
-    """The source hash of every prepared utterance, by id."""
-    return {
-        row["id"]: row["source_hash"]
-        for _, table in read_parts(folder, ["id", "source_hash"])
-        for row in table.to_pylist()
-    }
-
-
 def count_alignments(folder: Path) -> dict[str, int]:
     """How many utterances each alignment method aligned, by its name."""
     counts: Counter[str] = Counter()
@@ -173,51 +200,43 @@ def count_alignments(folder: Path) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+def count_rows(folder: Path) -> int:
+    """How many rows the parts hold."""
+    return sum(pq.read_metadata(part).num_rows for part in (folder / "utterances").glob("*.parquet"))
+
+
+def count_older_rows(folder: Path) -> int:
+    """How many rows an older version made, which stored no `content_hash`."""
+    parts = map(pq.read_metadata, (folder / "utterances").glob("*.parquet"))
+    return sum(part.num_rows for part in parts if "content_hash" not in part.schema.to_arrow_schema().names)
+
+
 def count_rejections(folder: Path) -> dict[str, int]:
     """How many rejections there are for each reason, most frequent first."""
     counts: Counter[str] = Counter()
-    for path in sorted((folder / "rejected").glob("*.parquet")):
-        counts.update(_read(path, ["reason"])["reason"].to_pylist())
+    for path in sorted(folder.glob("rejected/*.parquet")):
+        table = read_part(path, ["reason"])
+        counts.update(table["reason"].to_pylist())
     return dict(counts.most_common())
 
 
 def rejection_lines(folder: Path) -> Iterator[str]:
     """The rejections for a person: a line for each reason, most frequent first, with an example."""
-    tables = (_read(path, list(REJECTED.names)) for path in sorted((folder / "rejected").glob("*.parquet")))
-    rows = [row for table in tables for row in table.to_pylist()]
+    examples: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("rejected/*.parquet")):
+        for row in read_part(path, list(REJECTED.names)).to_pylist():
+            examples.setdefault(row["reason"], row)
     for reason, count in count_rejections(folder).items():
-        first = next(row for row in rows if row["reason"] == reason)
-        yield f"not prepared: {count} x {reason}, such as {first['id']}: {first['message']}"
-
-
-def prune(folder: Path, sources: Mapping[str, str]) -> set[str]:
-    """Delete prepared rows that are out of date or there twice; rewrite only the parts that hold such rows.
-
-    Args:
-        folder: of the prepared corpus.
-        sources: source hash of each utterance that the corpus has now, by id.
-
-    Returns:
-        The ids of the rows that stay: these utterances are up to date.
-    """
-    up_to_date: set[str] = set()
-    for path, table in read_parts(folder, ["id", "source_hash"]):
-        stays = []
-        for row in table.to_pylist():
-            stays.append(sources.get(row["id"]) == row["source_hash"] and row["id"] not in up_to_date)
-            if stays[-1]:
-                up_to_date.add(row["id"])
-        if not any(stays):
-            path.unlink()
-        elif not all(stays):
-            write_part(folder, "utterances", path.stem, _read(path).filter(pa.array(stays)))
-    return up_to_date
+        yield f"not prepared: {count} x {reason}, such as {examples[reason]['id']}: {examples[reason]['message']}"
 
 
 def delete_rejected(folder: Path) -> None:
-    """Delete the rejections of an earlier preparation, and half-written parts of a killed one."""
-    for path in [*folder.glob("rejected/*.parquet"), *folder.rglob("*.partial")]:
-        path.unlink(missing_ok=True)
+    """Delete the rejections of an earlier preparation, and the half-written files of a killed one."""
+    # Not all that is half-written: a training may be writing its file.
+    half_written = ("rejected/*.partial", "utterances/*.partial", "*.json.*.partial", "*.npy.*.partial")
+    for pattern in ("rejected/*.parquet", *half_written):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def read_parts(folder: Path, columns: list[str] | None = None) -> Iterator[tuple[Path, pa.Table]]:
@@ -225,28 +244,52 @@ def read_parts(folder: Path, columns: list[str] | None = None) -> Iterator[tuple
 
     Args:
         folder: of the prepared corpus.
-        columns: read only these; None for all.
+        columns: read only these; None for all, which may be 256 MB a part (see `read_row_groups`).
 
     Raises:
         UserError: a part is damaged.
     """
     for path in sorted((folder / "utterances").glob("*.parquet")):
-        yield path, _read(path, columns)
+        yield path, read_part(path, columns)
 
 
-def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
+def read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """The rows of one part, with some of their columns or all.
+
+    Raises:
+        UserError: the part is damaged.
+    """
+    # `read_table` would read a folder called `a=b` as a column.
+    with _refuse_damaged(path), pq.ParquetFile(path) as file:
+        stored = columns is not None and set(columns) <= set(file.schema_arrow.names)
+        table = file.read(columns if stored else None)
+    return table if stored else _completed(table).select(columns or UTTERANCES.names)
+
+
+def read_row_groups(path: Path) -> Iterator[pa.Table]:
+    """The rows of a part, some megabytes at a time.
+
+    Raises:
+        UserError: the part is damaged.
+    """
+    with _refuse_damaged(path), pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            yield _completed(file.read_row_group(number))
+
+
+@contextmanager
+def _refuse_damaged(path: Path) -> Iterator[None]:
     try:
-        # `read_table` would read a folder called `a=b` as a column.
-        with pq.ParquetFile(path) as file:
-            table = file.read(columns)
+        yield
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path}: damaged ({' '.join(str(error).split())}); delete it and prepare again") from None
-    return table if columns is not None else _with_ratings(table)
 
 
-def _with_ratings(table: pa.Table) -> pa.Table:
-    """The rows with columns of ratings, which corpora prepared by older versions lack."""
+def _completed(table: pa.Table) -> pa.Table:
+    """The rows with ratings and content hashes, which corpora prepared by older versions lack."""
     for name in _RATINGS:
         if name not in table.column_names:
             table = table.append_column(UTTERANCES.field(name), pa.nulls(table.num_rows, pa.float32()))
+    if "content_hash" not in table.column_names:
+        table = table.append_column(UTTERANCES.field("content_hash"), content_hashes(table))
     return table.select(UTTERANCES.names)

@@ -189,7 +189,7 @@ def test_an_id_may_contain_dots(tmp_path: Path) -> None:
 
 
 def align_from(file: Path) -> Alignment:
-    aligner = FileAligner({"a": file}, fallback=alignment.build("uniform"))
+    aligner = FileAligner({"a": file}, lambda: alignment.build("uniform"))
     return aligner.align("a", SAMPLES, "what the corpus says")
 
 
@@ -213,7 +213,7 @@ def test_the_fallback_aligns_where_the_file_is_missing_or_damaged(tmp_path: Path
 
 
 def test_the_fallback_aligns_utterances_without_a_file() -> None:
-    aligner = FileAligner({}, fallback=alignment.build("uniform"))
+    aligner = FileAligner({}, lambda: alignment.build("uniform"))
     assert aligner.align("a", SAMPLES, "kids").method == "uniform"
     with pytest.raises(AlignmentError) as caught:
         aligner.align("a", SAMPLES, "?!")

@@ -176,6 +176,13 @@ def test_a_recording_without_a_label_is_rejected(root: Path) -> None:
     assert (rejection.id, rejection.reason) == ("Ses02F_impro01_M077", "no_label")
 
 
+def test_a_session_that_is_not_mounted_is_refused_not_passed_over(root: Path) -> None:
+    shutil.rmtree(root / "Session2", ignore_errors=True)
+    (root / "Session2").symlink_to(root / "not mounted")
+    with pytest.raises(UserError, match=r"Session2: leads nowhere; mount its disk"):
+        find(root)
+
+
 def test_a_missing_session_is_left_to_the_protocol(root: Path) -> None:
     shutil.rmtree(root / "Session1")
     assert {utterance.session for utterance in find(root).utterances} == {"Session2"}

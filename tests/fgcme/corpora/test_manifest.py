@@ -99,10 +99,26 @@ def test_two_rows_of_one_file_without_times_are_refused(manifest: Path) -> None:
         read_manifest(manifest)
 
 
+def test_utterances_can_be_gone_through_again_and_again_and_none_is_kept(manifest: Path) -> None:
+    write(manifest, [{**ROW, "id": f"{number}", "label": "" if number == 1 else "1"} for number in range(3)])
+    utterances = read_manifest(manifest).utterances
+    assert len(utterances) == 2
+    assert [utterance.id for utterance in utterances] == [utterance.id for utterance in utterances] == ["0", "2"]
+    assert next(iter(utterances)) is not next(iter(utterances))
+    assert next(iter(utterances)) in utterances
+
+
+def test_a_manifest_that_changes_while_it_is_used_is_refused(manifest: Path) -> None:
+    utterances = read_manifest(write(manifest, [ROW])).utterances
+    write(manifest, [ROW, {**ROW, "audio": "two.wav"}])
+    with pytest.raises(UserError, match=f"{manifest.name}: has changed while this ran"):
+        list(utterances)
+
+
 def test_a_byte_order_mark_is_not_part_of_a_column_s_name(tmp_path: Path) -> None:
     path = tmp_path / "corpus.csv"
     path.write_text("audio,text,label,speaker\na.wav,héllo,1,01\n", encoding="utf-8-sig")
-    assert read_manifest(path).utterances[0].text == "héllo"
+    assert next(iter(read_manifest(path).utterances)).text == "héllo"
 
 
 @pytest.mark.parametrize(

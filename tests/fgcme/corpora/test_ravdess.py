@@ -50,6 +50,13 @@ def test_a_name_of_something_else_is_refused_with_the_reason(stem: str, why: str
         parse_name(stem)
 
 
+def test_a_folder_that_is_not_mounted_is_refused_not_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path, "Actor_12/03-01-06-01-02-01-12.wav")
+    (tmp_path / "Actor_13").symlink_to(tmp_path / "not mounted")
+    with pytest.raises(UserError, match=r"Actor_13: leads nowhere; mount its disk"):
+        find(tmp_path)
+
+
 @pytest.mark.parametrize("folder", ["Actor_12", ".", "Audio_Speech_Actors_01-24/Actor_12", "Audio_Speech_Actors_01-24"])
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".WAV"])
 def test_recordings_are_found_in_every_layout_and_format(tmp_path: Path, folder: str, suffix: str) -> None:

@@ -1,4 +1,4 @@
-"""The prepared corpus: whole parts, pruning by source hash, the content hash, and the description."""
+"""The prepared corpus: whole parts, the content hash, rejections, and the description."""
 
 from __future__ import annotations
 
@@ -75,8 +75,6 @@ def test_a_part_without_columns_of_ratings_is_read_with_null_ratings(tmp_path: P
     ((_, table),) = prepared.read_parts(tmp_path)
     assert table.schema.equals(prepared.UTTERANCES)
     assert table["arousal"].null_count == 2
-    prepared.prune(tmp_path, {"one": "old"})
-    assert pq.read_schema(path).equals(prepared.UTTERANCES)
 
 
 def test_rejections_are_counted_by_reason(tmp_path: Path) -> None:
@@ -92,36 +90,13 @@ def test_a_part_is_written_in_one_step(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_unchanged_rows_stay_and_their_parts_are_not_touched(tmp_path: Path) -> None:
-    path = write(tmp_path, "a", row("one"), row("two"))
-    before = path.stat()
-    assert prepared.prune(tmp_path, {"one": "old", "two": "old", "three": "new"}) == {"one", "two"}
-    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-
-
-def test_changed_removed_and_duplicate_rows_are_deleted(tmp_path: Path) -> None:
-    untouched = write(tmp_path, "a", row("one")).stat().st_ino
-    write(tmp_path, "b", row("one"), row("changed"), row("two"), row("removed"))
-    emptied = write(tmp_path, "c", row("removed"))
-    assert prepared.prune(tmp_path, {"one": "old", "two": "old", "changed": "new"}) == {"one", "two"}
-    assert prepared.source_hashes(tmp_path) == {"one": "old", "two": "old"}
-    assert (tmp_path / "utterances" / "a.parquet").stat().st_ino == untouched
-    assert pq.ParquetFile(tmp_path / "utterances" / "b.parquet").read()["id"].to_pylist() == ["two"]
-    assert not emptied.exists()
-
-
-def test_a_folder_called_like_a_partition_adds_no_column(tmp_path: Path) -> None:
-    folder = tmp_path / "kind=demo"
-    path = write(folder, "a", row("one"), row("two"))
-    prepared.prune(folder, {"one": "old"})
-    assert pq.read_schema(path).equals(prepared.UTTERANCES)
-
-
 def test_a_damaged_part_is_named_with_the_way_out(tmp_path: Path) -> None:
     path = write(tmp_path, "a", row("one"))
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError, match=r"a\.parquet: damaged .*; delete it and prepare again"):
-        prepared.source_hashes(tmp_path)
+        list(prepared.read_parts(tmp_path, ["id"]))
+    with pytest.raises(UserError, match=r"a\.parquet: damaged"):
+        list(prepared.read_row_groups(path))
 
 
 def test_utterances_are_counted_by_alignment_method(tmp_path: Path) -> None:
@@ -130,35 +105,84 @@ def test_utterances_are_counted_by_alignment_method(tmp_path: Path) -> None:
     assert prepared.count_alignments(tmp_path) == {"sphinx": 2, "uniform": 1}
 
 
-def test_the_corpus_hash_follows_the_content_and_the_settings(tmp_path: Path) -> None:
-    def hash_of(name: str, *rows: dict[str, object], settings: str = "s") -> str:
-        for number, written in enumerate(rows):
-            write(tmp_path / name, f"part-{number}", written)
-        return prepared.corpus_hash(tmp_path / name, settings)
+def hash_of(folder: Path, *rows: dict[str, object], settings: str = "s") -> str:
+    """The hash of a corpus of these rows, each in a part of its own."""
+    for number, written in enumerate(rows):
+        write(folder, f"part-{number}", written)
+    return prepared.corpus_hash(folder, settings)
 
-    base = hash_of("base", row("one"), row("two"))
-    assert hash_of("order", row("two"), row("one")) == base
-    assert hash_of("time", {**row("one"), "source_hash": "later"}, row("two")) == base
-    changes = (
-        {"audio_sha256": "other"},
-        {"raw_label": "other"},
-        {"speaker": "other"},
-        {"act": "other"},
-        {"begin": [1]},
-        {"id": "other"},
-    )
-    others = [hash_of(str(number), {**row("one"), **change}, row("two")) for number, change in enumerate(changes)]
-    others += [hash_of("fewer", row("one")), prepared.corpus_hash(tmp_path / "base", "t")]
-    assert len({base, *others}) == len(others) + 1
+
+FRAMES = np.arange(12, dtype=np.float32)
+CHANGES: tuple[dict[str, object], ...] = (
+    {"frames": np.append(FRAMES[:-1], np.nextafter(np.float32(11), np.float32(12)))},
+    {"frames": np.append(FRAMES, FRAMES), "frame_count": 6},
+    {"frame_count": 4, "frame_size": 3},
+    {"begin": [0, 2]},
+    {"end": [1, 2]},
+    {"duration": 0.056},
+    {"words": ["hello", "their"]},
+    {"text": "Hello their"},
+    {"raw_label": "other"},
+    {"valence": 2.5},
+    {"arousal": 2.75},
+    {"dominance": 2.5},
+    {"speaker": "other"},
+    {"session": "other"},
+    {"dialog": "other"},
+    {"act": "other"},
+    {"alignment": "uniform"},
+    {"alignment_score": -1.25},
+    {"audio_sha256": "other"},
+    {"id": "other"},
+)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: "-".join(change))
+def test_the_corpus_hash_follows_all_that_a_row_holds(tmp_path: Path, change: dict[str, object]) -> None:
+    base = hash_of(tmp_path / "base", row("one"), row("two"))
+    assert hash_of(tmp_path / "changed", {**row("one"), **change}, row("two")) != base
+
+
+def test_every_column_but_those_of_places_and_sources_is_content() -> None:
+    changed = {column for change in CHANGES for column in change}
+    assert changed == set(prepared.UTTERANCES.names) - {"audio", "source_hash", "content_hash"}
+
+
+def test_the_corpus_hash_follows_the_settings_and_the_number_of_utterances(tmp_path: Path) -> None:
+    base = hash_of(tmp_path / "base", row("one"), row("two"))
+    assert prepared.corpus_hash(tmp_path / "base", "t") != base
+    assert hash_of(tmp_path / "fewer", row("one")) != base
+
+
+def test_the_corpus_hash_does_not_follow_parts_places_and_sources(tmp_path: Path) -> None:
+    base = hash_of(tmp_path / "base", row("one"), row("two"))
+    assert hash_of(tmp_path / "order", row("two"), row("one")) == base
+    assert hash_of(tmp_path / "source", {**row("one"), "source_hash": "later"}, row("two")) == base
+    assert hash_of(tmp_path / "place", {**row("one"), "audio": "elsewhere/one.wav"}, row("two")) == base
+    write(tmp_path / "together", "a", row("two"), row("one"))
+    assert prepared.corpus_hash(tmp_path / "together", "s") == base
+
+
+def test_a_part_of_an_older_version_is_hashed_when_it_is_read(tmp_path: Path) -> None:
+    base = hash_of(tmp_path, row("one"), row("two"))
+    assert prepared.count_older_rows(tmp_path) == 0
+    for path in (tmp_path / "utterances").iterdir():
+        pq.write_table(pq.ParquetFile(path).read().drop_columns(["content_hash", "valence"]), path)
+    assert prepared.count_older_rows(tmp_path) == 2
+    assert prepared.corpus_hash(tmp_path, "s") == base
+    assert all(table.schema.equals(prepared.UTTERANCES) for _, table in prepared.read_parts(tmp_path))
 
 
 def test_earlier_rejections_and_half_written_parts_are_deleted(tmp_path: Path) -> None:
     table = prepared.rejected_table([Rejection("one", "one.wav", "read", "empty", "one.wav is empty")])
     prepared.write_part(tmp_path, "rejected", "a", table)
     part = write(tmp_path, "a", row("one"))
-    (tmp_path / "utterances" / "b.parquet.1234.partial").write_bytes(b"half")
+    for name in ("utterances/b.parquet", "rejected/b.parquet", "corpus.json", "file-hashes.npy"):
+        (tmp_path / f"{name}.1234.partial").write_bytes(b"half")
+    training = tmp_path / "corpus-1234.arrow.1234.partial"
+    training.write_bytes(b"half")
     prepared.delete_rejected(tmp_path)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [part]
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {part, training}
 
 
 def test_a_description_is_read_as_written_and_names_differing_settings(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import soundfile
 
@@ -48,8 +47,8 @@ def rejection(root: Path, **changes: object) -> Rejection:
 def test_an_utterance_becomes_a_row_of_the_prepared_corpus(root: Path) -> None:
     row = prepare_utterance(utterance(session="1", act="read", arousal=2.5), root, SPHINX, LOG_MEL, "source")
     assert isinstance(row, dict)
-    table = pa.Table.from_pylist([row], schema=prepared.UTTERANCES)
-    assert set(row) == set(table.column_names)
+    table = prepared.utterance_table([row])
+    assert {*row, "content_hash"} == set(table.column_names)
     stored = table.to_pylist()[0]
     samples = audio.read(root / "Actor_01/a.flac")
     assert stored["words"] == ["kids", "are", "talking", "by", "the", "door"]
@@ -69,6 +68,20 @@ def test_only_the_segment_of_a_file_is_prepared(root: Path) -> None:
     row = prepare_utterance(utterance(text="kids are", start=0.0, end=0.6), root, SPHINX, LOG_MEL, "source")
     assert isinstance(row, dict)
     assert row["duration"] == pytest.approx(0.6) and row["frame_count"] == 58
+
+
+def test_a_moved_segment_changes_what_the_row_holds(root: Path) -> None:
+    uniform = alignment.build("uniform")
+    rows = []
+    for start in (0.0, 0.2):
+        moved = utterance(text="kids are", start=start, end=start + 0.6)
+        row = prepare_utterance(moved, root, uniform, LOG_MEL, "source")
+        assert isinstance(row, dict)
+        rows.append(row)
+    table = prepared.utterance_table(rows)
+    for name in ("duration", "words", "frame_count"):
+        assert table[name][0] == table[name][1]
+    assert table["content_hash"][0] != table["content_hash"][1]
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from fgcme import prepared
+from fgcme.alignment import AlignmentError
 from fgcme.corpora.contract import Utterance
 from fgcme.experiment import Experiment, parse_experiment
-from pipelines.preparing import PrepareTask, make_blocks, prepare_block
+from fgcme.files import digest
+from pipelines.preparing import PrepareTask, block_size, make_blocks, prepare_block
+from pipelines.preparing import block as block_module
 from tests.speech import say
 
 TEXT = "kids are talking by the door"
@@ -32,13 +38,50 @@ def test_an_utterance_without_an_alignment_of_the_corpus_is_aligned_by_sphinx(tm
     assert PrepareTask.from_experiment(uniform, tmp_path, tmp_path).aligner["method"] == "uniform"
 
 
-@pytest.mark.parametrize(("count", "cpus"), [(1, 2.0), (7, 2.0), (1000, 2.0), (50, 64.0), (9, 0.5)])
-def test_blocks_hold_every_utterance_once_and_keep_the_cpus_busy(count: int, cpus: float) -> None:
+def sources_of(utterances: Sequence[Utterance]) -> prepared.Sources:
+    return prepared.Sources([[(utterance.id, digest(utterance.id)) for utterance in utterances]])
+
+
+def blocks_of(utterances: Sequence[Utterance], cpus: float) -> list[pa.Table]:
+    everything = np.ones(len(utterances), np.bool_)
+    return list(make_blocks(utterances, sources_of(utterances), everything, lambda utterance: None, cpus))
+
+
+@pytest.mark.parametrize(("count", "cpus"), [(1, 2.0), (7, 2.0), (1000, 2.0), (50, 64.0), (9, 0.5), (0, 2.0)])
+def test_blocks_hold_every_utterance_once_with_its_source_hash(count: int, cpus: float) -> None:
     utterances = [Utterance(str(number), "a.wav", TEXT, "sad", "01", end=1.0) for number in range(count)]
-    tables = make_blocks(utterances, {utterance.id: "h" for utterance in utterances}, cpus)
+    tables = blocks_of(utterances, cpus)
     assert [name for table in tables for name in table["id"].to_pylist()] == [utterance.id for utterance in utterances]
-    assert len(tables) >= min(count, cpus)
-    assert max(table.num_rows for table in tables) <= 32
+    assert all(row["source_hash"] == digest(row["id"]) for table in tables for row in table.to_pylist())
+
+
+def test_blocks_hold_only_what_is_missing() -> None:
+    utterances = [Utterance(str(number), "a.wav", TEXT, "sad", "01") for number in range(20)]
+    sources = prepared.Sources([[(utterance.id, None) for utterance in utterances]])
+    (block,) = make_blocks(utterances, sources, np.arange(20) % 3 == 0, lambda utterance: None, cpus=2)
+    assert block["id"].to_pylist() == ["0", "3", "6", "9", "12", "15", "18"]
+    assert {*block["source_hash"].to_pylist()} == {""}
+
+
+def test_blocks_name_the_file_with_an_alignment_where_there_is_one() -> None:
+    def find(utterance: Utterance) -> Path | None:
+        if utterance.id == "missing":
+            raise AlignmentError("missing_alignment", "there is none")
+        return Path("/corpus/a.wdseg") if utterance.id == "aligned" else None
+
+    utterances = [Utterance(name, "a.wav", TEXT, "sad", "01") for name in ("aligned", "plain", "missing")]
+    (block,) = make_blocks(utterances, sources_of(utterances), np.ones(3, np.bool_), find, cpus=2)
+    assert block["alignment"].to_pylist() == ["/corpus/a.wdseg", None, None]
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 16, 100, 1000, 10_000])
+@pytest.mark.parametrize("count", [1, 100, 1440, 10_039, 50_000, 1_000_000])
+def test_blocks_are_worth_their_cost_to_ray_and_small_enough_for_all_cpus(count: int, cpus: int) -> None:
+    size = block_size(count, cpus)
+    assert min(count, 16) <= size <= 256
+    assert count / size <= 4096
+    # Either small blocks, or several for each CPU, or as many as the driver bears.
+    assert size < 32 or count / size >= 3 * cpus or count / size >= 3900
 
 
 def test_a_block_becomes_a_part_of_rows_and_a_part_of_rejections(tmp_path: Path) -> None:
@@ -61,7 +104,7 @@ def test_a_block_becomes_a_part_of_rows_and_a_part_of_rejections(tmp_path: Path)
         Utterance(name, f"{name}.wav", "?!" if name == "no_words" else TEXT, "sad", "01", act="normal")
         for name in names
     ]
-    (block,) = make_blocks(utterances, {name: f"hash of {name}" for name in names}, cpus=0.1)
+    (block,) = blocks_of(utterances, cpus=0.1)
     folder = tmp_path / "prepared"
     task = PrepareTask.from_experiment(experiment(tmp_path), root, folder)
 
@@ -73,7 +116,7 @@ def test_a_block_becomes_a_part_of_rows_and_a_part_of_rejections(tmp_path: Path)
     (part,) = (folder / "utterances").glob("*.parquet")
     rows = {row["id"]: row for row in pq.ParquetFile(part).read().to_pylist()}
     assert rows["good"]["words"] == TEXT.split()
-    assert (rows["good"]["alignment"], rows["good"]["source_hash"]) == ("sphinx", "hash of good")
+    assert (rows["good"]["alignment"], rows["good"]["source_hash"]) == ("sphinx", digest("good"))
     assert (rows["good"]["act"], rows["good"]["session"]) == ("normal", None)
     assert len(rows["good"]["frames"]) == rows["good"]["frame_count"] * 40
     assert rows["stereo"]["duration"] == pytest.approx(rows["good"]["duration"], abs=1e-3)
@@ -84,3 +127,17 @@ def test_a_block_becomes_a_part_of_rows_and_a_part_of_rejections(tmp_path: Path)
 
     prepare_block(block, task)
     assert len(list(folder.rglob("*.parquet"))) == 2, "a task that runs twice writes the same parts"
+
+
+def test_a_block_of_many_frames_becomes_several_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_module, "_PART_BYTES", 2 * 90 * 40 * 4)
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+    utterances = [Utterance(str(number), "a.wav", TEXT, "sad", "01") for number in range(5)]
+    (block,) = blocks_of(utterances, cpus=2)
+    task = PrepareTask.from_experiment(
+        experiment(tmp_path, prepare={"alignment": {"method": "uniform"}}), tmp_path, tmp_path / "prepared"
+    )
+    for _ in range(2):
+        assert prepare_block(block, task)["id"].to_pylist() == ["0", "1", "2", "3", "4"]
+        parts = [table["id"].to_pylist() for _, table in prepared.read_parts(tmp_path / "prepared", ["id"])]
+        assert sorted(parts) == [["0", "1"], ["2", "3"], ["4"]]

@@ -34,3 +34,13 @@ def test_files_outside_the_corpus_do_not_count_as_rejected_utterances() -> None:
         "  missing: 1, such as c: c.wav does not exist",
         "left out: 1 (duplicates or files outside the corpus), such as d.mp4",
     ]
+
+
+def test_utterances_whose_audio_cannot_be_reached_are_counted_with_examples() -> None:
+    audio = [f"{name}.wav" for name in "abc"]
+    summary = PreparedSummary(Path("prepared/x"), 6, 2, {"sphinx": 6}, [], seconds=1.25, kept=4, kept_examples=audio)
+    assert list(summary.lines())[1:] == [
+        "utterances: 6 (2 prepared now, 4 before; 1.2 s)",
+        "4 utterances kept whose audio or imported alignment cannot be reached: a.wav, b.wav, c.wav",
+        "aligned: 6 sphinx",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment, parse_experiment
 from pipelines.cluster import changing
 from pipelines.runs import records
-from pipelines.runs.corpus import corpus_in_use, load_assigned_corpus, locate_prepared, prepared_folder
+from pipelines.runs.corpus import (
+    corpus_in_use,
+    load_assigned_corpus,
+    locate_prepared,
+    prepared_elsewhere,
+    prepared_folder,
+)
 from tests import small_corpus
 
 
@@ -47,6 +54,35 @@ def test_the_folder_follows_from_the_settings_that_decide_the_features(tmp_path:
     ]
     assert {prepared_folder(ravdess(tmp_path, **changes)) for changes in same} == {plain}
     assert len({plain, *(prepared_folder(ravdess(tmp_path, **changes)) for changes in other)}) == len(other) + 1
+
+
+def test_a_folder_with_a_model_counts_by_its_content(tmp_path: Path) -> None:
+    def folder_of(checkpoint: Path | str) -> str:
+        features = {"kind": "speech_encoder", "checkpoint": str(checkpoint)}
+        alignment = {"method": "ctc", "checkpoint": "a/name-on-the-hub"}
+        return prepared_folder(ravdess(tmp_path, prepare={"features": features, "alignment": alignment})).name
+
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"1234")
+    before = folder_of(model)
+    assert folder_of(shutil.copytree(model, tmp_path / "copy")) == before
+    (model / "model.safetensors").write_bytes(b"1235!")
+    assert len({before, folder_of(model), folder_of("a/name-on-the-hub")}) == 3
+
+
+def test_corpora_that_differ_only_in_where_things_lie_are_found(tmp_path: Path) -> None:
+    def manifest(folder: str, bins: int = 40) -> Experiment:
+        corpus = {"kind": "manifest", "manifest": f"{folder}/list.csv", "root": folder}
+        return ravdess(tmp_path, corpus=corpus, prepare={"features": {"bins": bins}})
+
+    small_corpus.write_description(manifest("a", bins=8))
+    small_corpus.write_description(ravdess(tmp_path))
+    (tmp_path / "prepared" / "damaged").mkdir()
+    (tmp_path / "prepared" / "damaged" / "corpus.json").write_text("{")
+    assert prepared_elsewhere(manifest("a")) == []
+    folder = small_corpus.write_description(manifest("a"))
+    assert (prepared_elsewhere(manifest("a")), prepared_elsewhere(manifest("b"))) == ([], [folder])
 
 
 def test_a_named_folder_is_used_and_relative_paths_become_absolute(
