@@ -39,11 +39,16 @@ PART = 2_000
 # Files count as unchanged when their times are older than this.
 SETTLED_SECONDS = 2.5
 
-# Prints the seconds that the verb took, its process's start included, and its peak in KiB.
-VERB = (
-    "import resource, sys, time; from pipelines import cli; status = cli.main(['prepare', sys.argv[1]])\n"
-    "print(status, time.time() - float(sys.argv[2]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-)
+# Prints the status, the seconds that the verb took with its process's start, and its peak in KiB; not `ru_maxrss`,
+# which begins with the memory of the process that started this one.
+VERB = """
+import re, sys, time
+from pathlib import Path
+from pipelines import cli
+status = cli.main(["prepare", sys.argv[1]])
+peak = re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text()).group(1)
+print(status, time.time() - float(sys.argv[2]), peak)
+"""
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ from pipelines.preparing import (
     PrepareTask,
     alignment_finder,
     hash_sources,
+    locate,
     make_blocks,
     prepare_on_ray,
 )
@@ -161,11 +162,11 @@ def _audio_of(listing: Listing, chosen: prepared.Mask) -> list[str]:
 def _lost(rejections: Sequence[Rejection], root: Path, folder: Path) -> list[str]:
     """Ids of rejected utterances whose audio or alignment went away during the preparation, as a disk may."""
     with FileHashes(folder / _FILE_HASHES) as files:
-        found = files.hash(root / rejection.audio for rejection in rejections)
+        found = files.hash(locate(root, rejection.audio) for rejection in rejections)
     return [
         rejection.id
         for rejection in rejections
-        if rejection.reason == "missing_alignment" or found[root / rejection.audio] is None
+        if rejection.reason == "missing_alignment" or found[locate(root, rejection.audio)] is None
     ]
 
 

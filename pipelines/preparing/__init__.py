@@ -3,7 +3,7 @@
 from pipelines.preparing.block import PrepareTask, block_size, make_blocks, prepare_block
 from pipelines.preparing.file_hashes import FileHashes
 from pipelines.preparing.runner import prepare_on_ray
-from pipelines.preparing.sources import FindAlignment, alignment_finder, hash_sources
+from pipelines.preparing.sources import FindAlignment, alignment_finder, hash_sources, locate
 from pipelines.preparing.summary import PreparedSummary
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "alignment_finder",
     "block_size",
     "hash_sources",
+    "locate",
     "make_blocks",
     "prepare_block",
     "prepare_on_ray",

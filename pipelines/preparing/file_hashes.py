@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,11 +56,11 @@ class FileHashes:
             with atomic_write(self._cache) as partial, partial.open("wb") as file:
                 np.save(file, self._known[~np.isin(self._known["file"], [*self._unsettled])])
 
-    def hash(self, paths: Iterable[Path]) -> dict[Path, str | None]:
+    def hash(self, paths: Iterable[str]) -> dict[str, str | None]:
         """Hash of each file's bytes; None for one that is missing, empty, not fetched or cannot be read."""
         unique = list(dict.fromkeys(paths))
-        found: dict[Path, str | None] = dict.fromkeys(unique)
-        keys: dict[Path, int] = {}
+        found: dict[str, str | None] = dict.fromkeys(unique)
+        keys: dict[str, int] = {}
         for some, looked_at in zip(_batches(unique), self._pool.map(_look_at, _batches(unique)), strict=True):
             for path, (key, unsettled) in zip(some, looked_at, strict=True):
                 if key:
@@ -106,18 +107,18 @@ def _load(cache: Path) -> npt.NDArray[np.void]:
     return entries if entries.dtype == _ENTRIES and entries.ndim == 1 else np.empty(0, _ENTRIES)
 
 
-def _batches(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
+def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
     # A task for each file would cost more than to look at it.
     return (paths[first : first + _FILES_AT_ONCE] for first in range(0, len(paths), _FILES_AT_ONCE))
 
 
-def _look_at(paths: Sequence[Path]) -> list[tuple[int, bool]]:
+def _look_at(paths: Sequence[str]) -> list[tuple[int, bool]]:
     """What tells a version of each file, in a number, and whether it may still be written to; 0 where it is missing."""
     now = time.time_ns()
     found = []
     for path in paths:
         try:
-            status = path.stat()
+            status = os.stat(path)  # noqa: PTH116  to make a Path takes longer than to look at it
         except (OSError, ValueError):
             found.append((0, False))
             continue
@@ -127,7 +128,7 @@ def _look_at(paths: Sequence[Path]) -> list[tuple[int, bool]]:
     return found
 
 
-def _read(path: Path) -> str | None:
+def _read(path: str) -> str | None:
     try:
         return sha256(path)[:16]
     except AudioError:

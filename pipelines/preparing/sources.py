@@ -70,7 +70,7 @@ def hash_sources(
     """
     rest = iter(utterances)
     while chunk := list(itertools.islice(rest, _CHUNK)):
-        made_from = [(utterance, root / utterance.audio, *_find(find_alignment, utterance)) for utterance in chunk]
+        made_from = [(each, locate(root, each.audio), *_find(find_alignment, each)) for each in chunk]
         hashes = files.hash(path for _, *paths, _ in made_from for path in paths if path is not None)
         listed: list[tuple[str, str | None]] = []
         for utterance, audio, alignment, there in made_from:
@@ -79,14 +79,20 @@ def hash_sources(
                 continue
             # Paths do not count, but a file's format does.
             described = {**vars(utterance), "audio": "", "alignment": None}
-            aligned = [alignment.suffix, hashes[alignment]] if alignment is not None else None
+            aligned = [Path(alignment).suffix, hashes[alignment]] if alignment is not None else None
             listed.append((utterance.id, digest([described, hashes[audio], aligned])))
         yield listed
 
 
-def _find(find_alignment: FindAlignment, utterance: Utterance) -> tuple[Path | None, bool]:
+def locate(root: Path, file: str) -> str:
+    """The path of a file of the corpus. A string: of a million files, Python's paths take most of the time."""
+    return file if file.startswith("/") else f"{root}/{file}"
+
+
+def _find(find_alignment: FindAlignment, utterance: Utterance) -> tuple[str | None, bool]:
     """The file with an utterance's alignment, and whether it is there, if there should be one."""
     try:
-        return find_alignment(utterance), True
+        path = find_alignment(utterance)
     except AlignmentError:
         return None, False
+    return (str(path) if path is not None else None), True

@@ -24,9 +24,9 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def hashes(cache: Path, *paths: Path) -> list[str | None]:
     with FileHashes(cache) as files:
-        found = files.hash(paths)
-        assert files.hash(paths) == found
-    return [found[path] for path in paths]
+        found = files.hash(map(str, paths))
+        assert files.hash(map(str, paths)) == found
+    return [found[str(path)] for path in paths]
 
 
 def write(folder: Path, count: int, prefix: str = "") -> list[Path]:
@@ -110,6 +110,6 @@ def test_a_damaged_cache_costs_time_only(cache: Path, tmp_path: Path, content: b
 def test_hashes_are_kept_where_something_else_fails(cache: Path, tmp_path: Path) -> None:
     paths = write(tmp_path, 3)
     with pytest.raises(RuntimeError), FileHashes(cache) as files:
-        files.hash(paths)
+        files.hash(map(str, paths))
         raise RuntimeError
     assert cache.exists()
