@@ -1,10 +1,14 @@
-"""What grows with a corpus: the time and the memory of preparing it again when nothing has changed.
+"""What grows with a corpus: preparing it again when nothing has changed, and opening it for a training.
 
-A synthetic corpus (a manifest and as many small WAV files) and its prepared corpus are written as a preparation would
-have left them, with random frames. Then `fgcme prepare` runs in processes of its own, with 1,000 and with many
-utterances: its seconds, start-up included, and the peak of its memory. The last line is JSON.
+Preparing: a synthetic corpus (a manifest and as many small WAV files) and its prepared corpus are written as a
+preparation would have left them, with random frames. Then `fgcme prepare` runs in processes of its own, with 1,000 and
+with 50,000 utterances: its seconds, start-up included, and the peak of its memory.
 
-    python benchmarks/scale.py [--utterances 50000] [--only prepare]
+Training: a prepared corpus of a million utterances with few frames is mapped, then a new process opens a fold of it and
+makes the first batch: its seconds, and how much memory of its own it has added at the peak. Pages of mapped files,
+which all processes share, do not count. The last line is JSON.
+
+    python benchmarks/scale.py [--only prepare] [--share 0.1]
 """
 
 from __future__ import annotations
@@ -13,29 +17,35 @@ import argparse
 import csv
 import io
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import wave
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
 from fgcme import prepared
 from fgcme.corpora import Utterance, catalogue
+from fgcme.data import SpeechCorpus, open_fold
 from fgcme.experiment import Experiment, parse_experiment
 from fgcme.files import digest
 from pipelines.preparing import FileHashes, alignment_finder, hash_sources
 from pipelines.runs.corpus import feature_settings, prepared_folder
 
-FEW = 1_000
-FRAMES, BINS = 20, 40
-PART = 2_000
+FEW, MANY = 1_000, 50_000
+MILLION = 1_000_000
+SPEAKERS, VOCABULARY, WORDS = 2_000, 20_000, 8
+LABELS = ("angry", "happy", "neutral", "sad")
+FRAMES, SHORT, BINS = 20, 10, 40
+PART, ROWS = 2_000, 50_000
 # Files count as unchanged when their times are older than this.
 SETTLED_SECONDS = 2.5
 
@@ -52,24 +62,29 @@ print(status, time.time() - float(sys.argv[2]), peak)
 
 
 def main() -> None:
-    measurements: dict[str, Callable[[int, Path], dict[str, float]]] = {"prepare": measure_prepare}
+    measurements: dict[str, Callable[[float, Path], dict[str, float]]] = {
+        "prepare": measure_prepare,
+        "training": measure_training,
+    }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--utterances", type=int, default=50_000)
+    parser.add_argument("--share", type=float, default=1, help="measure smaller corpora, such as 0.1 of the size")
     parser.add_argument("--only", choices=list(measurements))
+    parser.add_argument("--open", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    result: dict[str, float] = {"utterances": arguments.utterances}
+    if arguments.open is not None:
+        open_fold_of(arguments.open)
+        return
+    result: dict[str, float] = {"share": arguments.share}
     for name, measure in measurements.items():
         if arguments.only in (None, name):
-            work = Path(tempfile.mkdtemp(prefix="fgcme-benchmark-"))
-            try:
-                result |= measure(arguments.utterances, work)
-            finally:
-                shutil.rmtree(work)
+            with tempfile.TemporaryDirectory(prefix="fgcme-benchmark-") as work:
+                result |= measure(arguments.share, Path(work))
     print(json.dumps(result))
 
 
-def measure_prepare(count: int, work: Path) -> dict[str, float]:
+def measure_prepare(share: float, work: Path) -> dict[str, float]:
     """Seconds and peak of `fgcme prepare` with nothing to do, for few utterances and for many."""
+    count = round(share * MANY)
     table = Table(title="fgcme prepare with nothing to do")
     for heading in ("utterances", "seconds", "peak MiB"):
         table.add_column(heading, justify="right")
@@ -81,9 +96,8 @@ def measure_prepare(count: int, work: Path) -> dict[str, float]:
         seconds[number], peak[number] = prepare_again(experiment)
         table.add_row(f"{number:,}", f"{seconds[number]:.2f}", f"{peak[number]:.0f}")
     Console().print(table)
-    name = f"{count // 1000}k"
     return {
-        f"noop_prepare_{name}_s": round(seconds[count], 2),
+        "noop_prepare_50k_s": round(seconds[count], 2),
         "noop_prepare_1k_s": round(seconds[FEW], 2),
         "driver_peak_mib": round(peak[count], 1),
         "driver_peak_ratio": round(peak[count] / peak[FEW], 3),
@@ -169,6 +183,114 @@ def prepare_again(experiment: Experiment) -> tuple[float, float]:
     if status != "0" or "0 prepared now" not in printed:
         raise SystemExit(f"there was something to prepare:\n{printed}")
     return float(seconds), float(peak) / 1024
+
+
+def measure_training(share: float, work: Path) -> dict[str, float]:
+    """What a process that trains on a large corpus takes before its first batch, for each million utterances."""
+    folder = work / "corpus"
+    write_short_utterances(folder, round(share * MILLION))
+    command = [sys.executable, __file__, "--open", str(folder)]
+    # The first process maps the corpus for all others; the second one is measured.
+    first, later = (json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout) for _ in range(2))
+    table = Table(title=f"opening a fold of {round(share * MILLION):,} utterances")
+    for heading in ("process", "MiB of its own", "map, s", "divide a fold, s", "first batch, s"):
+        table.add_column(heading, justify="right")
+    for name, found in (("first", first), ("later", later)):
+        table.add_row(name, f"{found['mib']:.0f}", *(f"{found[key]:.2f}" for key in ("map_s", "fold_s", "batch_s")))
+    Console().print(table)
+    return {
+        "corpus_mib_per_million": round(later["mib"] / share, 1),
+        "fold_s_per_million": round((later["map_s"] + later["fold_s"]) / share, 2),
+    }
+
+
+def write_short_utterances(folder: Path, utterances: int) -> None:
+    """Write a prepared corpus of random frames, words and labels."""
+    generator = np.random.default_rng(0)
+    words = pa.array([f"word{number}" for number in range(VOCABULARY)])
+    (folder / "utterances").mkdir(parents=True)
+    for first in range(0, utterances, ROWS):
+        numbers = np.arange(first, min(first + ROWS, utterances))
+        count = len(numbers)
+
+        def lists(values: pa.Array, each: int, count: int = count) -> pa.Array:
+            return pa.ListArray.from_arrays(pa.array(np.arange(count + 1) * each, pa.int32()), values)
+
+        # Each speaker's utterances follow each other, as in a corpus that is listed by speaker.
+        ids = [f"speaker{number * SPEAKERS // utterances:04}/recording-{number:07}" for number in numbers]
+        begin = np.tile(np.arange(WORDS), count)
+        columns = {
+            "id": pa.array(ids),
+            "audio": pa.array([f"{name}.wav" for name in ids]),
+            "speaker": pa.array([name.partition("/")[0] for name in ids]),
+            "raw_label": pa.array(LABELS).take(pa.array(numbers % 4)),
+            "text": pa.array([f"What is said in recording {number} is not said elsewhere" for number in numbers]),
+            "words": lists(words.take(pa.array(generator.integers(0, VOCABULARY, count * WORDS))), WORDS),
+            "begin": lists(pa.array(begin, pa.int32()), WORDS),
+            "end": lists(pa.array(begin + 2, pa.int32()), WORDS),
+            "alignment": pa.array(["sphinx"] * count),
+            "frames": lists(pa.array(generator.normal(size=count * SHORT * BINS).astype(np.float32)), SHORT * BINS),
+            "frame_count": pa.array(np.full(count, SHORT, np.int32)),
+            "frame_size": pa.array(np.full(count, BINS, np.int32)),
+        }
+        arrays = [columns.get(field.name, pa.nulls(count, field.type)) for field in prepared.UTTERANCES]
+        pq.write_table(
+            pa.table(arrays, prepared.UTTERANCES),
+            folder / "utterances" / f"part-{first:09}.parquet",
+            row_group_size=10_000,
+        )
+    counts = {"utterances": utterances, "rejected": 0}
+    prepared.CorpusDescription("manifest", {}, "settings", "content", counts, {}).write(folder)
+
+
+def open_fold_of(folder: Path) -> None:
+    """Open a fold of the corpus and make the first batch; print seconds and the process's own memory at its peak."""
+    protocol = {"name": "scale", "labels": {name: name for name in LABELS}, "folds": 10}
+    experiment = parse_experiment({"name": "scale", "corpus": {"kind": "manifest"}, "protocol": protocol})
+    before = own_memory()
+    with PeakMemory() as peak:
+        started = time.perf_counter()
+        corpus = SpeechCorpus(folder)
+        opened = time.perf_counter()
+        _, loaders = open_fold(corpus, "content", experiment, 0, "dev", "benchmark")
+        divided = time.perf_counter()
+        loaders.train.batch(loaders.train.plan(seed=1)[0], seed=1)
+        first_batch = time.perf_counter()
+    print(
+        json.dumps(
+            {
+                "mib": (peak.bytes - before) / 2**20,
+                "map_s": opened - started,
+                "fold_s": divided - opened,
+                "batch_s": first_batch - divided,
+            }
+        )
+    )
+
+
+def own_memory() -> int:
+    """Bytes of memory that this process shares with no file."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("RssAnon:")).split()[1])
+
+
+class PeakMemory:
+    """Watches `own_memory` in a `with` block; `bytes` is its peak."""
+
+    def __enter__(self) -> PeakMemory:
+        self.bytes = own_memory()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.01):
+            self.bytes = max(self.bytes, own_memory())
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from fgcme.data.frame_table import FrameTable
 from fgcme.data.front_end import FrontEnd
 from fgcme.errors import UserError
 from fgcme.files import atomic_write, digest
-from fgcme.prepared.corpus import read_parts
+from fgcme.prepared.corpus import read_row_groups
 
 # Texts that repeat are stored once.
 _REPEATED = pa.dictionary(pa.int32(), pa.string())
@@ -110,27 +110,31 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from None
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # Nobody else writes now: these are of processes that were killed.
+        for path in [*folder.glob("mapped-*.partial"), *folder.glob("corpus-*.partial")]:
+            path.unlink(missing_ok=True)
         yield
 
 
 def _write_corpus(folder: Path, rows_path: Path, frames_path: Path) -> None:
-    parts: list[pa.Table] = []
+    groups: list[pa.Table] = []
     frame_sizes: set[int] = set()
     first = 0
     with atomic_write(frames_path) as partial, partial.open("wb") as file:
-        for path, part in read_parts(folder, [*_COLUMNS, "frames"]):
-            for frames in part["frames"].chunks:
-                file.write(frames.flatten().to_numpy().data)
-            counts = part["frame_count"].to_numpy()
-            parts.append(part.drop_columns("frames").append_column("first_frame", pa.array(_starts(counts) + first)))
-            first += int(counts.sum())
-            frame_sizes.update(part["frame_size"].unique().to_pylist())
+        for path in sorted((folder / "utterances").glob("*.parquet")):
+            for rows in read_row_groups(path):
+                for frames in rows["frames"].chunks:
+                    file.write(frames.flatten().to_numpy().data)
+                counts = rows["frame_count"].to_numpy()
+                groups.append(rows.select(_COLUMNS).append_column("first_frame", pa.array(_starts(counts) + first)))
+                first += int(counts.sum())
+                frame_sizes.update(rows["frame_size"].unique().to_pylist())
             if len(frame_sizes) > 1 or file.tell() != first * sum(frame_sizes) * np.dtype(np.float32).itemsize:
                 raise UserError(f"{path}: damaged (its frames are not as many as it says); delete it and prepare again")
         if not first:
             raise UserError(f"{folder}: the prepared corpus holds no utterance")
-    rows = pa.concat_tables(parts)
-    del parts
+    rows = pa.concat_tables(groups)
+    del groups
     order = pc.sort_indices(rows["id"])
     columns = []
     for field in ROWS:

@@ -84,6 +84,13 @@ def test_a_changed_corpus_leaves_no_file_of_the_old_one(folder: Path) -> None:
     assert not (folder / "corpus-0123.arrow").exists()
 
 
+def test_what_killed_processes_left_is_deleted(folder: Path) -> None:
+    partial = folder / "mapped-content.frames.0123.partial"
+    partial.touch()
+    SpeechCorpus(folder)
+    assert not partial.exists()
+
+
 @pytest.mark.parametrize("columns", [{"frame_count": 99}, {"frame_size": 5}], ids=str)
 def test_a_part_whose_frames_do_not_fit_its_counts_is_refused(folder: Path, columns: dict[str, object]) -> None:
     change_part(folder, **columns)
