@@ -239,3 +239,16 @@ def test_a_mixture_pairs_every_utterance_once_with_its_own_beta_weight() -> None
     # Beta(0.2, 0.2) is mostly near either end, Beta(20, 20) in the middle.
     assert ((weights < 0.1) | (weights > 0.9)).mean() > 0.6
     assert np.abs(draw_mixture(20, 400, np.random.default_rng(0)).weight.numpy() - 0.5).max() < 0.4
+
+
+def test_ten_decibels_more_are_a_tenth_of_the_noise() -> None:
+    frames = log_mel(recording())
+    noise = white_noise(40)[: len(frames)]
+    energies = np.exp(frames.astype(np.float64))
+    # Where the recording is quiet, float32 tells the added energy.
+    noisy = [add_noise(frames, noise, ratio).astype(np.float64) for ratio in (0, 10, 30)]
+    loud, soft, softer = (np.exp(each) - energies for each in noisy)
+    quiet = energies < 10 * softer
+    assert quiet.sum() > 1000
+    np.testing.assert_allclose(loud[quiet] / soft[quiet], 10, rtol=1e-2)
+    np.testing.assert_allclose(soft[quiet] / softer[quiet], 100, rtol=1e-2)

@@ -480,3 +480,15 @@ def test_the_metrics_of_an_evaluation_are_those_of_its_predictions() -> None:
     assert found["wa"] == pytest.approx(3 / 4)
     assert found["ua"] == pytest.approx((1 + 1 / 2 + 1) / 3)
     assert found["loss"] == pytest.approx(-np.log([0.7, 0.8, 0.3, 0.5]).mean(), rel=1e-5)
+
+
+def test_a_cpu_has_bfloat16_where_a_recurrent_layer_of_any_size_runs_in_it() -> None:
+    def runs(length: int, batch: int, size: int) -> bool:
+        with torch.autocast("cpu", torch.bfloat16):
+            try:
+                torch.nn.LSTM(size, 2 * size)(torch.zeros(length, batch, size))
+            except RuntimeError:
+                return False
+        return True
+
+    assert {runs(7, 3, 16), runs(1, 5, 4)} == {supports_bfloat16(torch.device("cpu"))}
