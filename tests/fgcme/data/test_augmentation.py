@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 from scipy.signal import resample
 
+from fgcme.audio import HOP, WINDOW
 from fgcme.data.augmentation import (
     add_noise,
     augment_energies,
@@ -252,3 +253,18 @@ def test_ten_decibels_more_are_a_tenth_of_the_noise() -> None:
     assert quiet.sum() > 1000
     np.testing.assert_allclose(loud[quiet] / soft[quiet], 10, rtol=1e-2)
     np.testing.assert_allclose(soft[quiet] / softer[quiet], 100, rtol=1e-2)
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.3])
+def test_a_new_frame_is_what_was_around_its_moment_at_the_old_speed(factor: float) -> None:
+    def middles(count: int) -> npt.NDArray[np.float64]:
+        """The middle of each frame's window, in thousands of samples."""
+        return (HOP * np.arange(count) + WINDOW / 2) / 1000
+
+    # Frames that tell their moment; what the change of pitch adds is the same for all.
+    rising = np.repeat(middles(200)[:, None], 23, axis=1).astype(np.float32)
+    changed = change_speed(rising, NO_SPANS, NO_SPANS, factor).frames
+    changed = changed - change_speed(np.zeros_like(rising), NO_SPANS, NO_SPANS, factor).frames
+    expected = np.clip(factor * middles(len(changed)), rising[0, 0], rising[-1, 0])
+    # Higher bins of slower speech are filled with silence.
+    np.testing.assert_allclose(changed[:, :10], np.repeat(expected[:, None], 10, axis=1), atol=1e-3)

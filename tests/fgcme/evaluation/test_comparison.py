@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from scipy import stats
+from scipy.special import logit
 
 from fgcme.errors import UserError
 from fgcme.evaluation.comparison import ComparisonTable, compare_variants
@@ -121,6 +122,14 @@ def test_intervals_widen_where_a_training_moves_all_speakers_of_its_fold() -> No
     margin = stats.t.ppf(0.975, degrees_of_freedom) * math.sqrt(over_speakers + shared)
     assert difference.interval.low == pytest.approx(difference.mean - margin)
     assert difference.interval.high == pytest.approx(difference.mean + margin)
+
+
+def test_the_interval_of_a_metric_lies_around_its_mean_over_seeds() -> None:
+    table = compare_variants(ablation(np.random.default_rng(2), seeds=3), "plain", CLASSES, resamples=50)
+    for metrics in table.estimates.values():
+        for estimate in metrics.values():
+            low, mean, high = logit([estimate.interval.low, estimate.mean, estimate.interval.high])
+            assert 0 < mean - low == pytest.approx(high - mean)
 
 
 def test_a_difference_is_of_the_means_over_seeds() -> None:

@@ -492,3 +492,9 @@ def test_a_cpu_has_bfloat16_where_a_recurrent_layer_of_any_size_runs_in_it() -> 
         return True
 
     assert {runs(7, 3, 16), runs(1, 5, 4)} == {supports_bfloat16(torch.device("cpu"))}
+
+
+def test_a_part_may_have_fewer_utterances_than_classes() -> None:
+    logits = np.array([[0.0, 0.0, 3.0, 1.0], [0.0, 0.0, 0.0, 2.0]], np.float32)
+    found = Evaluation(np.arange(2), logits, np.array([2, 2])).metrics()
+    assert (found["wa"], found["ua"], found["macro_f1"]) == pytest.approx((1 / 2, 1 / 2, 2 / 3))
