@@ -268,3 +268,25 @@ def test_a_new_frame_is_what_was_around_its_moment_at_the_old_speed(factor: floa
     expected = np.clip(factor * middles(len(changed)), rising[0, 0], rising[-1, 0])
     # Higher bins of slower speech are filled with silence.
     np.testing.assert_allclose(changed[:, :10], np.repeat(expected[:, None], 10, axis=1), atol=1e-3)
+
+
+def with_noise(lowest: float, highest: float) -> list[npt.NDArray[np.float64]]:
+    """What noise adds to the energies of silence at a signal-to-noise ratio between two, by 20 generators."""
+    frames = np.full((60, 23), LOG_ENERGY_FLOOR, np.float32)
+    frames[:5] = 10
+    settings = AugmentationSettings(noise=1, snr_db=(lowest, highest))
+    generators = map(np.random.default_rng, range(20))
+    varied = [augment_energies(settings, frames, NO_SPANS, NO_SPANS, generator).frames for generator in generators]
+    return [np.exp(each[5:].astype(np.float64)) for each in varied]
+
+
+def test_the_ratio_of_noise_is_any_of_its_range() -> None:
+    decibels = [10 * np.log10(energies.mean()) for energies in with_noise(0, 30)]
+    loudest, softest = (10 * np.log10(np.mean(with_noise(ratio, ratio))) for ratio in (0, 30))
+    assert all(softest - 1 < level < loudest + 1 for level in decibels)
+    assert min(decibels) < softest + 8 and max(decibels) > loudest - 8
+
+
+def test_the_noise_is_of_another_moment_for_each_utterance() -> None:
+    first, *others = (energies / energies.mean() for energies in with_noise(10, 10))
+    assert all(np.abs(np.log(other / first)).mean() > 0.1 for other in others)
