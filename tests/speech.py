@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes
 import functools
+import os
 import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import espeakng_loader
@@ -52,7 +56,7 @@ def _library() -> tuple[ctypes.CDLL, int]:
 
 @functools.cache
 def say(text: str, rate: int = 150, voice: str = "en-us") -> tuple[npt.NDArray[np.float32], list[tuple[str, float]]]:
-    """Speak a text.
+    """Speak a text; it sounds the same whatever was spoken before.
 
     Args:
         text: to speak.
@@ -62,17 +66,42 @@ def say(text: str, rate: int = 150, voice: str = "en-us") -> tuple[npt.NDArray[n
     Returns:
         [samples] float32 at 16 kHz, and each word with its onset in seconds.
     """
-    # A new process for each text: eSpeak NG's output depends on what it spoke before.
-    command = [sys.executable, "-c", "from tests.speech import _serve; _serve()"]
-    request = pickle.dumps((text, rate, voice))
-    done = subprocess.run(command, input=request, cwd=Path(__file__).parents[1], capture_output=True, check=True)
-    spoken: tuple[npt.NDArray[np.float32], list[tuple[str, float]]] = pickle.loads(done.stdout)
+    with _TURN:
+        server = _server()
+        assert server.stdin is not None and server.stdout is not None
+        pickle.dump((text, rate, voice), server.stdin)
+        server.stdin.flush()
+        spoken: tuple[npt.NDArray[np.float32], list[tuple[str, float]]] | None = pickle.load(server.stdout)
+    assert spoken is not None, f"eSpeak NG did not speak {text!r} in the voice {voice}"
     return spoken
 
 
+_TURN = threading.Lock()
+
+
+@functools.cache
+def _server() -> subprocess.Popen[bytes]:
+    """A process that speaks the texts of this one; it ends when this one does."""
+    command = [sys.executable, "-c", "from tests.speech import _serve; _serve()"]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1])
+    atexit.register(server.communicate)
+    return server
+
+
 def _serve() -> None:
-    """Speak the text on standard input and write the result to standard output, both pickled."""
-    sys.stdout.buffer.write(pickle.dumps(_say(*pickle.load(sys.stdin.buffer))))
+    """Speak pickled texts from standard input, each in a process of its own, until there is none."""
+    # eSpeak NG's output depends on what it spoke before, and Python and NumPy take a second to load.
+    with contextlib.suppress(EOFError):
+        while True:
+            request = pickle.load(sys.stdin.buffer)
+            child = os.fork()
+            if not child:
+                sys.stdout.buffer.write(pickle.dumps(_say(*request)))
+                sys.stdout.flush()
+                os._exit(0)
+            if os.waitpid(child, 0)[1]:
+                sys.stdout.buffer.write(pickle.dumps(None))
+                sys.stdout.flush()
 
 
 def _say(text: str, rate: int, voice: str) -> tuple[npt.NDArray[np.float32], list[tuple[str, float]]]:

@@ -21,7 +21,7 @@ the same speakers for all variants; what differs from seed to seed comes on top.
 
 A difference is tested twice, and has to pass both tests. First by swapping the predictions of the two variants, whole
 speakers at a time: if it does not matter which of the two predicted, each of the swapped tables was as likely as the
-real one. All swaps are tried if they are few, otherwise random ones (see `fgcme.evaluation.significance.sign_flips`).
+real one. All swaps are tried if they are few, otherwise random ones (see `fgcme.evaluation.resampling.draw_swaps`).
 Second by the t-test of its interval, which accounts for the noise of training. In simulations of 24 speakers in 6
 folds, where trainings moved a fold's UA by 3 to 4 points and no difference was true, swaps alone claimed one in 7 to 12
 of 100 tables of 6 comparisons, and in 50 of 100 where speakers were much alike; both tests together in 4 to 6.
@@ -43,13 +43,13 @@ from fgcme.errors import UserError
 from fgcme.evaluation.counts import Counts
 from fgcme.evaluation.intervals import Interval, difference_interval, metric_interval, standard_error
 from fgcme.evaluation.predictions import PredictionsBySeed, require_same_test_data
+from fgcme.evaluation.resampling import draw_swaps, draw_weights
 from fgcme.evaluation.significance import (
     McNemar,
     cohens_dz,
     holm,
     mcnemar_tests,
     permutation_p,
-    sign_flips,
     smallest_p,
     speaker_contributions,
 )
@@ -157,13 +157,13 @@ def compare_variants(
         raise UserError(f"variant {reference}: statistics over speakers need at least two, there is {speakers}")
 
     generator = np.random.default_rng(seed)
-    weights = generator.multinomial(speakers, np.full(speakers, 1 / speakers), resamples).astype(float)
-    flips = sign_flips(speakers, swaps, generator)
+    weights = draw_weights(speakers, resamples, generator)
+    drawn_swaps = draw_swaps(speakers, swaps, generator)
 
     measured = {name: _Measured.of(each, len(classes), weights) for name, each in predictions.items()}
     others = [name for name in predictions if name != reference]
     differences = {
-        metric: _differences({name: measured[name] for name in others}, measured[reference], metric, flips)
+        metric: _differences({name: measured[name] for name in others}, measured[reference], metric, drawn_swaps)
         for metric in TESTED_METRICS
     }
     mcnemar = mcnemar_tests({name: predictions[name] for name in others}, predictions[reference])
@@ -176,7 +176,7 @@ def compare_variants(
             name: Comparison({metric: differences[metric][name] for metric in TESTED_METRICS}, mcnemar[name])
             for name in others
         },
-        smallest_p=min(1.0, smallest_p(flips) * max(1, len(others))),
+        smallest_p=min(1.0, smallest_p(speakers, drawn_swaps) * max(1, len(others))),
         speakers=speakers,
         utterances=len(predictions[reference].ids),
         seeds=len(predictions[reference].seeds),
@@ -217,7 +217,7 @@ class _Measured:
         speakers = weights.shape[1]
         return cls(
             counts=counts,
-            metrics=counts.weighted(np.ones(speakers)).measure(),
+            metrics={metric: values[0] for metric, values in counts.weighted(np.ones((1, speakers))).measure().items()},
             replicates=_seed_means(counts.weighted(weights)),
             by_fold=Counts.by_fold(predictions, class_count).vary_one_group().measure(),
             by_speaker=counts.vary_one_group().measure(),
@@ -246,10 +246,10 @@ def _estimate(variant: _Measured, metric: str) -> Estimate:
 
 
 def _differences(
-    variants: Mapping[str, _Measured], reference: _Measured, metric: str, flips: np.ndarray
+    variants: Mapping[str, _Measured], reference: _Measured, metric: str, swaps: np.ndarray
 ) -> dict[str, Difference]:
     """The differences of all variants in one metric, which are one family of Holm."""
-    uncorrected = {name: _difference(variant, reference, metric, flips) for name, variant in variants.items()}
+    uncorrected = {name: _difference(variant, reference, metric, swaps) for name, variant in variants.items()}
     corrected = holm([difference.p_value for difference in uncorrected.values()])
     return {
         name: replace(difference, p_holm=p_holm)
@@ -257,7 +257,7 @@ def _differences(
     }
 
 
-def _difference(variant: _Measured, reference: _Measured, metric: str, flips: np.ndarray) -> Difference:
+def _difference(variant: _Measured, reference: _Measured, metric: str, swaps: np.ndarray) -> Difference:
     """The difference in one metric, not yet corrected for the number of variants."""
     mean = float(variant.metrics[metric].mean() - reference.metrics[metric].mean())
     error = standard_error(
@@ -267,6 +267,6 @@ def _difference(variant: _Measured, reference: _Measured, metric: str, flips: np
         variant.by_speaker[metric] - reference.by_speaker[metric],
     )
     contributions = speaker_contributions(variant.counts, reference.counts)[metric]
-    p_value = max(permutation_p(contributions, flips), error.p_value(mean))
+    p_value = max(permutation_p(contributions, swaps), error.p_value(mean))
     effect = cohens_dz(variant.of_speakers[metric] - reference.of_speakers[metric])
     return Difference(mean, difference_interval(mean, error), p_value, p_holm=p_value, effect=effect)

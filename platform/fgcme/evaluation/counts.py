@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from fgcme.evaluation.metrics import confusion
 from fgcme.evaluation.predictions import PredictionsBySeed
+from fgcme.evaluation.resampling import blocks
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,21 @@ class Counts:
 
     @classmethod
     def _by(cls, groups: np.ndarray, predictions: PredictionsBySeed, class_count: int) -> Counts:
-        matrices = np.array(
-            [
-                [confusion(predictions.labels[own], by_seed[own], class_count) for by_seed in predictions.predictions]
-                for own in (groups == group for group in np.unique(groups))
-            ],
-            float,
+        names, group = np.unique(groups, return_inverse=True)
+        seeds, labels = len(predictions.seeds), predictions.labels
+
+        def count(cells: np.ndarray, rows: int) -> np.ndarray:
+            shape = len(names), rows, class_count
+            return np.bincount(cells.ravel(), minlength=math.prod(shape)).reshape(shape).astype(float)
+
+        # The first cell of each group and seed, [R, B].
+        first = (group * seeds + np.arange(seeds)[:, None]) * class_count
+        right = predictions.predictions == labels
+        return cls(
+            correct=count((first + labels)[right], seeds),
+            support=count(group * class_count + labels, 1),
+            predicted=count(first + predictions.predictions, seeds),
         )
-        return cls(np.diagonal(matrices, axis1=-2, axis2=-1), matrices[:, :1].sum(-1), matrices.sum(-2))
 
     def vary_one_group(self) -> Counts:
         """Sums [groups, R, K] over all groups: group g as seed r predicts it, the others as their mean over seeds.
@@ -58,8 +66,14 @@ class Counts:
         return Counts(vary(self.correct), vary(self.support), vary(self.predicted))
 
     def weighted(self, weights: np.ndarray) -> Counts:
-        """Sums over speakers, [..., R, K], each counted as often as its weight in `weights`, [..., P]."""
-        return Counts(*(np.tensordot(weights, counts, 1) for counts in (self.correct, self.support, self.predicted)))
+        """Sums over speakers, [draws, R, K], each counted as often as its weight in `weights`, [draws, S]."""
+        own = self.correct, self.support, self.predicted
+        sums = tuple(np.empty((len(weights), *counts.shape[1:])) for counts in own)
+        for rows in blocks(*weights.shape):
+            drawn = weights[rows].astype(float)
+            for total, counts in zip(sums, own, strict=True):
+                total[rows] = np.tensordot(drawn, counts, 1)
+        return Counts(*sums)
 
     def measure(self) -> dict[str, np.ndarray]:
         """WA, UA and macro-F1 by seed, [..., R], as `fgcme.evaluation.metrics.measure` defines them."""

@@ -13,6 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from fgcme.evaluation.counts import Counts
 from fgcme.evaluation.metrics import ROUNDING
 from fgcme.evaluation.predictions import PredictionsBySeed
+from fgcme.evaluation.resampling import blocks
 
 
 @dataclass(frozen=True)
@@ -56,43 +57,26 @@ def speaker_contributions(variant: Counts, reference: Counts) -> dict[str, np.nd
     return {"ua": (gained[:, present] / support[present]).mean(1), "wa": gained.sum(1) / support.sum()}
 
 
-def sign_flips(speakers: int, swaps: int, generator: np.random.Generator) -> np.ndarray:
-    """Ways to swap speakers, [swaps, S] of -1 (swapped) and 1; one of them swaps nobody.
-
-    All 2^P ways if there are no more than `swaps`; otherwise that many random ones and the one that swaps nobody,
-    which keeps a Monte Carlo test valid: its p-value is (hits + 1) / (swaps + 1) (Phipson and Smyth 2010).
-
-    >>> sign_flips(2, 10, np.random.default_rng()).tolist()
-    [[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]]
-
-    Args:
-        speakers: P, how many.
-        swaps: how many ways at most.
-        generator: of the random ones.
-    """
-    if 2**speakers <= swaps:
-        swapped = np.arange(2**speakers)[:, None] >> np.arange(speakers) & 1
-    else:
-        swapped = np.vstack([np.zeros(speakers, int), generator.integers(0, 2, (swaps, speakers))])
-    return np.where(swapped, -1.0, 1.0)
-
-
-def permutation_p(contributions: np.ndarray, flips: np.ndarray) -> float:
+def permutation_p(contributions: np.ndarray, swaps: np.ndarray) -> float:
     """Two-sided p-value of a difference by swapping speakers.
 
-    The share of `flips` [swaps, S] of signs under which the sum of the speakers' `contributions` [S] is at least as far
-    from 0 as without them.
+    The share of `swaps`, as `draw_swaps` returns them, under which the sum of the speakers' `contributions` [S] is at
+    least as far from 0 as without them.
 
-    >>> permutation_p(np.array([0.1, 0.2, 0.3]), sign_flips(3, 10, np.random.default_rng()))
+    >>> from fgcme.evaluation.resampling import draw_swaps
+    >>> permutation_p(np.array([0.1, 0.2, 0.3]), draw_swaps(3, 10, np.random.default_rng()))
     0.25
     """
-    sums = np.abs(flips @ contributions)
-    return float((sums >= abs(contributions.sum()) - ROUNDING).mean())
+    speakers, observed, hits = len(contributions), abs(contributions.sum()), 0
+    for rows in blocks(len(swaps), speakers):
+        signs = np.where(np.unpackbits(swaps[rows], axis=1, count=speakers), -1.0, 1.0)
+        hits += int((np.abs(signs @ contributions) >= observed - ROUNDING).sum())
+    return hits / len(swaps)
 
 
-def smallest_p(flips: np.ndarray) -> float:
-    """The smallest p-value that sign flips [swaps, S] can give: that of speakers who all gain the same."""
-    return permutation_p(np.ones(flips.shape[1]), flips)
+def smallest_p(speakers: int, swaps: np.ndarray) -> float:
+    """The smallest p-value that swaps of P speakers can give: that of speakers who all gain the same."""
+    return permutation_p(np.ones(speakers), swaps)
 
 
 def cohens_dz(differences: np.ndarray) -> float:

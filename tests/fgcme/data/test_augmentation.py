@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 from scipy.signal import resample
 
+from fgcme.audio import HOP, WINDOW
 from fgcme.data.augmentation import (
     add_noise,
     augment_energies,
@@ -239,3 +240,53 @@ def test_a_mixture_pairs_every_utterance_once_with_its_own_beta_weight() -> None
     # Beta(0.2, 0.2) is mostly near either end, Beta(20, 20) in the middle.
     assert ((weights < 0.1) | (weights > 0.9)).mean() > 0.6
     assert np.abs(draw_mixture(20, 400, np.random.default_rng(0)).weight.numpy() - 0.5).max() < 0.4
+
+
+def test_ten_decibels_more_are_a_tenth_of_the_noise() -> None:
+    frames = log_mel(recording())
+    noise = white_noise(40)[: len(frames)]
+    energies = np.exp(frames.astype(np.float64))
+    # Where the recording is quiet, float32 tells the added energy.
+    noisy = [add_noise(frames, noise, ratio).astype(np.float64) for ratio in (0, 10, 30)]
+    loud, soft, softer = (np.exp(each) - energies for each in noisy)
+    quiet = energies < 10 * softer
+    assert quiet.sum() > 1000
+    np.testing.assert_allclose(loud[quiet] / soft[quiet], 10, rtol=1e-2)
+    np.testing.assert_allclose(soft[quiet] / softer[quiet], 100, rtol=1e-2)
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.3])
+def test_a_new_frame_is_what_was_around_its_moment_at_the_old_speed(factor: float) -> None:
+    def middles(count: int) -> npt.NDArray[np.float64]:
+        """The middle of each frame's window, in thousands of samples."""
+        return (HOP * np.arange(count) + WINDOW / 2) / 1000
+
+    # Frames that tell their moment; what the change of pitch adds is the same for all.
+    rising = np.repeat(middles(200)[:, None], 23, axis=1).astype(np.float32)
+    changed = change_speed(rising, NO_SPANS, NO_SPANS, factor).frames
+    changed = changed - change_speed(np.zeros_like(rising), NO_SPANS, NO_SPANS, factor).frames
+    expected = np.clip(factor * middles(len(changed)), rising[0, 0], rising[-1, 0])
+    # Higher bins of slower speech are filled with silence.
+    np.testing.assert_allclose(changed[:, :10], np.repeat(expected[:, None], 10, axis=1), atol=1e-3)
+
+
+def with_noise(lowest: float, highest: float) -> list[npt.NDArray[np.float64]]:
+    """What noise adds to the energies of silence at a signal-to-noise ratio between two, by 20 generators."""
+    frames = np.full((60, 23), LOG_ENERGY_FLOOR, np.float32)
+    frames[:5] = 10
+    settings = AugmentationSettings(noise=1, snr_db=(lowest, highest))
+    generators = map(np.random.default_rng, range(20))
+    varied = [augment_energies(settings, frames, NO_SPANS, NO_SPANS, generator).frames for generator in generators]
+    return [np.exp(each[5:].astype(np.float64)) for each in varied]
+
+
+def test_the_ratio_of_noise_is_any_of_its_range() -> None:
+    decibels = [10 * np.log10(energies.mean()) for energies in with_noise(0, 30)]
+    loudest, softest = (10 * np.log10(np.mean(with_noise(ratio, ratio))) for ratio in (0, 30))
+    assert all(softest - 1 < level < loudest + 1 for level in decibels)
+    assert min(decibels) < softest + 8 and max(decibels) > loudest - 8
+
+
+def test_the_noise_is_of_another_moment_for_each_utterance() -> None:
+    first, *others = (energies / energies.mean() for energies in with_noise(10, 10))
+    assert all(np.abs(np.log(other / first)).mean() > 0.1 for other in others)

@@ -250,3 +250,17 @@ def test_utterances_are_mixed_within_their_batch(folder: Path) -> None:
     assert not torch.equal(batch.mixture.weight, other.weight)
     with_others = batches.batch(np.array([5, 3, 9, 31]), seed=1).mixture
     assert with_others is not None and not torch.equal(batch.mixture.weight, with_others.weight)
+
+
+def test_a_band_is_masked_in_the_values_and_in_their_deltas(folder: Path) -> None:
+    bands = AugmentationSettings(frequency_masks=1, frequency_width=3)
+    batches = loader(
+        SpeechCorpus(folder), scheme=SegmentScheme("utterance"), front_end=FrontEnd(deltas=1), augmentation=bands
+    )
+    plain = batches.batch(np.array([0])).frames
+    widths = set()
+    for seed in range(10):
+        masked = (batches.batch(np.array([0]), seed).frames != plain).any(0)
+        assert masked[:6].equal(masked[6:])
+        widths.add(int(masked[:6].sum()))
+    assert max(widths) == 3

@@ -302,3 +302,11 @@ def test_a_protocol_that_cannot_be_resolved_is_refused(settings: dict, corpus: s
 def test_a_declared_protocol_numbers_its_classes_in_the_order_given() -> None:
     settings = ProtocolSettings(name="mine", labels={"ang": "angry", "exc": "happy", "hap": "happy"}, folds=3)
     assert resolve_protocol(settings, "manifest").classes == ["angry", "happy"]
+
+
+def test_classes_are_numbered_in_the_order_of_the_labels_whatever_their_names() -> None:
+    protocol = Protocol(name="x", labels={"sad": "low", "happy": "high", "bored": "low", "angry": "fierce"}, folds=3)
+    assert protocol.classes == ["low", "high", "fierce"]
+    speakers = ["a", "b", "c", "d"]
+    table = UtteranceTable(speakers, ["angry", "bored", "happy", "sad"], speakers, [None] * 4, [None] * 4)
+    assert assign_folds(protocol, table).labels.tolist() == [2, 0, 1, 0]

@@ -9,13 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from scipy import stats
+from scipy.special import logit
 
 from fgcme.errors import UserError
 from fgcme.evaluation.comparison import ComparisonTable, compare_variants
 from fgcme.evaluation.cross_validation import summarise
 from fgcme.evaluation.metrics import confusion, measure
 from fgcme.evaluation.predictions import PredictionsBySeed
-from fgcme.evaluation.significance import holm, permutation_p, sign_flips
+from fgcme.evaluation.resampling import draw_swaps
+from fgcme.evaluation.significance import holm, permutation_p
+from tests.fgcme.evaluation.memory import peak_mebibytes
 from tests.fgcme.evaluation.sample_predictions import CLASSES, ablation, one_utterance_a_speaker, predictions
 
 
@@ -121,6 +124,14 @@ def test_intervals_widen_where_a_training_moves_all_speakers_of_its_fold() -> No
     assert difference.interval.high == pytest.approx(difference.mean + margin)
 
 
+def test_the_interval_of_a_metric_lies_around_its_mean_over_seeds() -> None:
+    table = compare_variants(ablation(np.random.default_rng(2), seeds=3), "plain", CLASSES, resamples=50)
+    for metrics in table.estimates.values():
+        for estimate in metrics.values():
+            low, mean, high = logit([estimate.interval.low, estimate.mean, estimate.interval.high])
+            assert 0 < mean - low == pytest.approx(high - mean)
+
+
 def test_a_difference_is_of_the_means_over_seeds() -> None:
     table = compare_variants(ablation(np.random.default_rng(2)), "plain", CLASSES, resamples=50)
     for name, comparison in table.comparisons.items():
@@ -187,7 +198,7 @@ def test_a_gain_of_only_some_trainings_of_a_fold_is_judged_by_seeds_not_speakers
         {"plain": plain, "lucky": predictions(range(12), labels, lucky)}, "plain", CLASSES, 500
     )
     difference = comparison.comparisons["lucky"].differences["ua"]
-    assert permutation_p(np.full(12, 1 / 36), sign_flips(12, 4096, np.random.default_rng())) < 0.001
+    assert permutation_p(np.full(12, 1 / 36), draw_swaps(12, 4096, np.random.default_rng())) < 0.001
     assert difference.mean == pytest.approx(1 / 3)
     # By folds 3 x (1/3)^2 / 3 over seeds, by speakers 12 x (1/12)^2 / 3, each divided by the three seeds; 6 degrees of
     # freedom. Speakers do not differ.
@@ -261,6 +272,12 @@ def test_the_order_of_rows_does_not_matter() -> None:
     generator = np.random.default_rng(0)
     shuffled = {name: table.take(generator.permutation(table.num_rows)) for name, table in tables.items()}
     assert compare_variants(shuffled, "plain", CLASSES, 50) == compare_variants(tables, "plain", CLASSES, 50)
+
+
+def test_a_table_of_1500_speakers_takes_little_memory() -> None:
+    # The signs of 20,000 swaps alone would take 229 MiB as floats.
+    tables = ablation(np.random.default_rng(16), speakers=1500, variants=2)
+    assert peak_mebibytes(lambda: compare_variants(tables, "plain", CLASSES, resamples=2000, swaps=20_000)) < 60
 
 
 def flat(table: ComparisonTable) -> dict[str, float]:

@@ -44,4 +44,6 @@ def test_speakers_can_be_left_out() -> None:
     predictions = pa.concat_tables([table([0, 1], [0, 1], 0, 0, "seen"), table([0, 1], [1, 0], 1, 0, "fresh")])
     summary = summarise(predictions, CLASSES, without_speakers=["seen"])
     assert summary.mean["wa"] == 0
+    assert summary.by_seed[0]["ua"] == 0
+    assert summary.matrix.tolist() == [[0, 1], [1, 0]]
     assert summary.utterances == 2

@@ -9,35 +9,50 @@ import pytest
 from fgcme.evaluation.comparison import compare_variants
 from fgcme.evaluation.counts import Counts
 from fgcme.evaluation.predictions import PredictionsBySeed
+from fgcme.evaluation.resampling import draw_swaps
 from fgcme.evaluation.significance import (
     McNemar,
     cohens_dz,
     holm,
     mcnemar_tests,
     permutation_p,
-    sign_flips,
     smallest_p,
     speaker_contributions,
 )
+from tests.fgcme.evaluation.memory import peak_mebibytes
 from tests.fgcme.evaluation.sample_predictions import CLASSES, ablation, one_utterance_a_speaker, predictions
 
 
 def test_an_exact_permutation_p_value_by_hand() -> None:
     # Of the eight signed sums of 1, 2 and 4, those of +-(4 + 2 + 1) and of +-(4 + 2 - 1) reach 5.
-    assert permutation_p(np.array([4.0, 2.0, -1.0]), sign_flips(3, 8, np.random.default_rng())) == 4 / 8
+    assert permutation_p(np.array([4.0, 2.0, -1.0]), draw_swaps(3, 8, np.random.default_rng())) == 4 / 8
 
 
 def test_a_monte_carlo_test_counts_the_observed_table_among_the_swapped() -> None:
-    flips = sign_flips(30, 999, np.random.default_rng(0))
-    assert flips.shape == (1000, 30)
-    assert permutation_p(np.ones(30), flips) == 1 / 1000
+    swaps = draw_swaps(30, 999, np.random.default_rng(0))
+    assert len(swaps) == 1000
+    assert permutation_p(np.ones(30), swaps) == 1 / 1000
 
 
 def test_a_monte_carlo_test_is_near_the_exact_one() -> None:
     generator = np.random.default_rng(5)
     gains = generator.normal(0.5, 1, 12)
-    exact = permutation_p(gains, sign_flips(12, 2**12, generator))
-    assert permutation_p(gains, sign_flips(12, 2**12 - 1, generator)) == pytest.approx(exact, abs=0.03)
+    exact = permutation_p(gains, draw_swaps(12, 2**12, generator))
+    assert permutation_p(gains, draw_swaps(12, 2**12 - 1, generator)) == pytest.approx(exact, abs=0.03)
+
+
+def test_a_monte_carlo_p_value_is_that_of_all_signed_sums_at_once() -> None:
+    gains = np.random.default_rng(3).normal(0.02, 1, 300)
+    swapped = np.random.default_rng(4).integers(0, 2, (10_000, 300))
+    sums = np.abs(np.where(swapped, -1.0, 1.0) @ gains)
+    expected = (1 + (sums >= abs(gains.sum())).sum()) / 10_001
+    assert 0.01 < expected < 0.99
+    assert permutation_p(gains, draw_swaps(300, 10_000, np.random.default_rng(4))) == expected
+
+
+def test_a_permutation_of_1500_speakers_takes_little_memory() -> None:
+    swaps = draw_swaps(1500, 20_000, np.random.default_rng(0))
+    assert peak_mebibytes(lambda: permutation_p(np.ones(1500), swaps)) < 40
 
 
 def test_contributions_of_speakers_sum_to_the_difference() -> None:
@@ -60,7 +75,7 @@ def test_holm_by_hand() -> None:
 
 
 def test_smallest_p_is_that_of_speakers_who_all_gain() -> None:
-    assert smallest_p(sign_flips(10, 2**10, np.random.default_rng())) == 2 / 2**10
+    assert smallest_p(10, draw_swaps(10, 2**10, np.random.default_rng())) == 2 / 2**10
 
 
 def mcnemar(variant: pa.Table, reference: pa.Table) -> McNemar:

@@ -133,7 +133,7 @@ def test_a_baseline_and_its_gradient_equal_the_reference(case: dict[str, Any]) -
     assert_equal_to_reference(settings_of(case), UTTERANCES)
 
 
-@run(deadline=None, max_examples=40)
+@run(max_examples=40)
 @given(any_case, any_utterances)
 def test_a_baseline_equals_the_reference_on_any_batch(case: dict[str, Any], utterances: list[Utterance]) -> None:
     assert_equal_to_reference(settings_of(case), utterances)
@@ -149,7 +149,7 @@ def test_a_baseline_trained_by_ctc_equals_the_reference(kind: str) -> None:
     assert_equal_to_reference(settings, UTTERANCES, blank=True)
 
 
-@run(deadline=None, max_examples=30)
+@run(max_examples=30)
 @given(any_case, any_utterances, st.randoms(use_true_random=False))
 def test_the_output_for_an_utterance_does_not_depend_on_its_batch(
     case: dict[str, Any], others: list[Utterance], random: Any

@@ -169,6 +169,20 @@ def test_the_acoustic_side_is_driven_by_features_or_by_a_table_of_words() -> Non
     assert isinstance(built(excitement={"driver": "word"}).core.excite_acoustic.driver, nn.Embedding)
 
 
+@pytest.mark.parametrize(("driver", "acoustic"), [("features", (64, 256)), ("word", (VOCABULARY, 64))])
+def test_excitement_has_the_bottleneck_of_the_settings(driver: str, acoustic: tuple[int, int]) -> None:
+    core = built(excitement={"reduction_ratio": 4, "driver": driver}).core
+    first = [next(side.driver.parameters()) for side in (core.excite_semantic, core.excite_acoustic)]
+    assert [tuple(weight.shape) for weight in first] == [(64, 256), acoustic]
+
+
+def test_the_acoustic_encoder_has_the_dropout_of_the_settings() -> None:
+    encoder = built(acoustic={"dropout": 0.25}).core.acoustic.encoder.train()
+    frames = torch.randn(50, FRAME_SIZE)
+    assert not encoder(frames).equal(encoder(frames))
+    assert encoder.eval()(frames).equal(encoder(frames))
+
+
 def test_one_modality_alone_has_no_parameter_of_the_other_and_no_excitement() -> None:
     for modality, other in (("acoustic", "semantic"), ("semantic", "acoustic")):
         core = built(modalities=modality).core

@@ -176,7 +176,7 @@ def test_a_model_with_a_blank_follows_the_equations(changes: Changes) -> None:
     assert_equal_to_reference(changes, blank=True, utterances=UTTERANCES)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(any_utterances(), st.sampled_from(list(VARIANTS)))
 def test_the_model_follows_the_equations_on_any_utterances(utterances: list[Utterance], name: str) -> None:
     assert_equal_to_reference(VARIANTS[name], blank=False, utterances=utterances)
@@ -223,7 +223,7 @@ def test_the_output_for_an_utterance_does_not_depend_on_its_batch(changes: Chang
         torch.testing.assert_close(together, alone[list(order)], rtol=0, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(any_utterances(), st.sampled_from(list(VARIANTS)), st.booleans())
 def test_the_output_for_any_utterance_does_not_depend_on_its_batch(
     utterances: list[Utterance], name: str, blank: bool

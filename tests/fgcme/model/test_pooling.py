@@ -89,7 +89,7 @@ def test_pooling_and_its_gradient_follow_the_equation(kind: PoolingKind) -> None
     assert_equal(module, hidden, outputs, reduce_by_loops(module, hidden, SPANS))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)).map(sorted).map(tuple), min_size=1, max_size=10),
     st.integers(1, 30),
@@ -151,7 +151,7 @@ def test_a_large_mean_does_not_round_the_deviation() -> None:
     torch.testing.assert_close(Pooling("statistics", 1)(hidden, ranges([(0, 2)])), torch.tensor([[10001.0, 1.0]]))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=30),
     st.floats(1e-3, 1e3),
@@ -199,7 +199,7 @@ def test_a_constant_added_to_every_row_is_added_to_the_result(kind: PoolingKind)
     torch.testing.assert_close(after[read], before[read] + 3)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.tuples(st.integers(0, 40), st.integers(0, 40)),
     st.integers(1, 40),

@@ -43,7 +43,7 @@ def test_the_packing_order_has_first_rows_first_and_long_utterances_first() -> N
     assert batch_sizes.tolist() == [4, 3, 2, 2]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(any_counts)
 @example(torch.tensor([1]))
 @example(torch.tensor([5, 5, 5]))
@@ -56,7 +56,7 @@ def test_a_ragged_lstm_equals_an_lstm_over_each_utterance(counts: Tensor) -> Non
     assert_same(ragged(rows, counts), expected, [rows, *ragged.parameters()])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(any_counts, st.booleans(), st.integers(1, 2))
 @example(torch.tensor([1]), True, 1)
 @example(torch.tensor([5, 5, 5]), True, 2)

@@ -121,7 +121,7 @@ def test_the_ctc_loss_sums_over_all_paths_and_is_divided_by_the_positions(frames
     torch.testing.assert_close(ctc_loss(probabilities, min(words, 3)), expected)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 5), st.integers(1, 3), st.integers(0, 1000))
 def test_the_ctc_recursion_of_the_reference_equals_the_sum_over_all_paths(
     steps: int, label_count: int, seed: int

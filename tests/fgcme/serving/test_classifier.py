@@ -88,6 +88,23 @@ def test_a_model_of_imported_alignments_aligns_new_speech_by_sphinx_and_says_so(
     assert prediction.words[-1] == "door"
 
 
+def test_a_record_has_the_utterance_s_values_and_each_word_s_own() -> None:
+    said = [{"calm": 0.9, "happy": 0.1}, {"calm": 0.4, "happy": 0.6}]
+    gates = [{"semantic": 0.3}, {"semantic": 0.7}]
+    prediction = fitted.Prediction(
+        "happy", {"calm": 0.2, "happy": 0.8}, ["the", "door"], [0.1, 0.5], [0.4, 0.9], said, gates, "sphinx"
+    )
+    assert to_record(prediction) == {
+        "label": "happy",
+        "probabilities": {"calm": 0.2, "happy": 0.8},
+        "alignment": "sphinx",
+        "words": [
+            {"word": "the", "begin": 0.1, "end": 0.4, "probabilities": said[0], "gates": gates[0]},
+            {"word": "door", "begin": 0.5, "end": 0.9, "probabilities": said[1], "gates": gates[1]},
+        ],
+    }
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a fitted model"):
         Classifier(tmp_path)

@@ -9,17 +9,18 @@ import pytest
 import torch
 import torch.distributed
 import torch.multiprocessing
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from fgcme.data import FoldLoaders, SpeechCorpus, apply_protocol, assign_folds, make_fold_loaders
+from fgcme.data import Batch, FoldLoaders, SpeechCorpus, apply_protocol, assign_folds, make_fold_loaders
 from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, variants
 from fgcme.model import WordEmbedding
 from fgcme.seeds import derive_seed
 from fgcme.training.learning import Epoch, Evaluation, FoldTrainer, Workers, fits_on_device, supports_bfloat16
+from fgcme.training.loss import focal
 from tests import small_corpus
 
 
@@ -480,3 +481,89 @@ def test_the_metrics_of_an_evaluation_are_those_of_its_predictions() -> None:
     assert found["wa"] == pytest.approx(3 / 4)
     assert found["ua"] == pytest.approx((1 + 1 / 2 + 1) / 3)
     assert found["loss"] == pytest.approx(-np.log([0.7, 0.8, 0.3, 0.5]).mean(), rel=1e-5)
+
+
+def test_a_cpu_has_bfloat16_where_a_recurrent_layer_of_any_size_runs_in_it() -> None:
+    def runs(length: int, batch: int, size: int) -> bool:
+        with torch.autocast("cpu", torch.bfloat16):
+            try:
+                torch.nn.LSTM(size, 2 * size)(torch.zeros(length, batch, size))
+            except RuntimeError:
+                return False
+        return True
+
+    assert {runs(7, 3, 16), runs(1, 5, 4)} == {supports_bfloat16(torch.device("cpu"))}
+
+
+def test_a_part_may_have_fewer_utterances_than_classes() -> None:
+    logits = np.array([[0.0, 0.0, 3.0, 1.0], [0.0, 0.0, 0.0, 2.0]], np.float32)
+    found = Evaluation(np.arange(2), logits, np.array([2, 2])).metrics()
+    assert (found["wa"], found["ua"], found["macro_f1"]) == pytest.approx((1 / 2, 1 / 2, 2 / 3))
+
+
+@pytest.mark.parametrize(("kind", "of_wa"), [("published", 0.9), ("wa", 1.0), ("ua", 0.0)])
+def test_the_best_epoch_is_chosen_by_the_score_of_the_settings(unlike: SpeechCorpus, kind: str, of_wa: float) -> None:
+    training = {"score": kind, "epochs": 2}
+    epochs = metrics(fit(unlike, small_corpus.experiment(protocol=UNBALANCED, training=training)).epochs())
+    assert any(abs(epoch["dev/wa"] - epoch["dev/ua"]) > 0.01 for epoch in epochs)
+    for epoch in epochs:
+        assert epoch["dev/score"] == pytest.approx(of_wa * epoch["dev/wa"] + (1 - of_wa) * epoch["dev/ua"])
+
+
+def test_every_worker_draws_its_own_dropout(corpus: SpeechCorpus) -> None:
+    experiment = small_corpus.experiment(model={"fusion": {"hidden": 8, "dropout": 0.5}}, training={"epochs": 1})
+
+    def dropped(rank: int) -> Tensor:
+        """Whether the first values that a worker's dropout sees are dropped; nobody knows of values that are 0."""
+        training = fit(corpus, experiment, workers=Workers(rank, 2))
+        (dropout,) = (module for module in training.model.modules() if isinstance(module, nn.Dropout) and module.p)
+        seen: list[tuple[Tensor, Tensor]] = []
+        dropout.register_forward_hook(lambda _, values, kept: seen.append((values[0], kept)))
+        next(training.epochs())
+        values, kept = (each.detach().ravel()[:64] for each in seen[0])
+        return torch.where(values == 0, torch.nan, (kept == 0).float())
+
+    first, again, second = (dropped(rank) for rank in (0, 0, 1))
+    known = ~(first.isnan() | again.isnan() | second.isnan())
+    assert known.sum() > 20
+    assert (first == again)[known].all()
+    assert (first != second)[known].any()
+
+
+def test_every_epoch_takes_each_utterance_once_in_an_order_of_its_own(
+    corpus: SpeechCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = fit(corpus, small_corpus.experiment())
+    train = training.loaders.train
+    taken: list[int] = []
+    make = train.batch
+
+    def watched(positions: np.ndarray, seed: int | None = None) -> Batch:
+        taken.extend(positions.tolist())
+        return make(positions, seed)
+
+    monkeypatch.setattr(train, "batch", watched)
+    orders = []
+    for _ in training.epochs():
+        orders.append(tuple(taken))
+        taken.clear()
+    assert [sorted(order) for order in orders] == [list(range(len(train.utterances)))] * 3
+    assert len(set(orders)) == 3
+
+
+def test_a_model_standardises_its_frames_by_the_training_part(corpus: SpeechCorpus) -> None:
+    acoustic = {"channels": [8, 8], "kernels": [3, 2], "normalisation": "train"}
+    training = fit(corpus, small_corpus.experiment(model={"acoustic": acoustic}))
+    frames = np.concatenate([corpus.frames(index) for index in training.loaders.train.utterances])
+    assert np.ptp(frames.mean(0)) > 0.05
+    standardised = training.model.standardise(torch.from_numpy(frames))
+    torch.testing.assert_close(standardised.mean(0), torch.zeros(6), rtol=0, atol=1e-3)
+    torch.testing.assert_close(standardised.std(0), torch.ones(6), rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 3.0])
+def test_a_focal_loss_has_the_gamma_of_the_settings(corpus: SpeechCorpus, gamma: float) -> None:
+    training = fit(corpus, small_corpus.experiment(training={"loss": "focal", "focal_gamma": gamma}))
+    logits, labels = train_logits(training)
+    expected = focal(logits, labels, gamma).mean()
+    torch.testing.assert_close(training.loss(np.arange(len(labels)), seed=0).detach(), expected, rtol=1e-5, atol=1e-6)
