@@ -32,7 +32,7 @@ def draw_weights(speakers: int, resamples: int, generator: np.random.Generator) 
     """How often each resample holds each speaker, [resamples, S] bytes; as many are drawn as there are.
 
     Args:
-        speakers: P, how many.
+        speakers: S, how many.
         resamples: how many times they are drawn.
         generator: of the draws.
     """
@@ -46,14 +46,14 @@ def draw_weights(speakers: int, resamples: int, generator: np.random.Generator) 
 def draw_swaps(speakers: int, at_most: int, generator: np.random.Generator) -> np.ndarray:
     """Ways to swap speakers, [swaps, S / 8] bytes of a bit for each speaker, 1 where it is swapped; one swaps nobody.
 
-    All 2^P ways if there are no more than `at_most`; otherwise that many random ones and the one that swaps nobody,
+    All 2^S ways if there are no more than `at_most`; otherwise that many random ones and the one that swaps nobody,
     which keeps a Monte Carlo test valid: its p-value is (hits + 1) / (swaps + 1) (Phipson and Smyth 2010).
 
     >>> np.unpackbits(draw_swaps(2, 10, np.random.default_rng()), axis=1, count=2).tolist()
     [[0, 0], [1, 0], [0, 1], [1, 1]]
 
     Args:
-        speakers: P, how many.
+        speakers: S, how many.
         at_most: how many ways.
         generator: of the random ones.
     """

@@ -75,7 +75,7 @@ def permutation_p(contributions: np.ndarray, swaps: np.ndarray) -> float:
 
 
 def smallest_p(speakers: int, swaps: np.ndarray) -> float:
-    """The smallest p-value that swaps of P speakers can give: that of speakers who all gain the same."""
+    """The smallest p-value that swaps of S speakers can give: that of speakers who all gain the same."""
     return permutation_p(np.ones(speakers), swaps)
 
 
