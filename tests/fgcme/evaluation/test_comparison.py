@@ -349,7 +349,7 @@ def test_one_speaker_is_refused() -> None:
     assert "variant plain: statistics over speakers need at least two, there is 1" in refused(tables)
 
 
-SIMULATIONS = 1000
+SIMULATIONS = 400
 
 
 class World:
@@ -408,11 +408,11 @@ def test_without_a_true_difference_at_most_five_of_a_hundred_tables_claim_one(sp
         claimed += any(each.differences["ua"].p_holm <= 0.05 for each in comparisons)
         by_utterance += any(each.mcnemar.p_holm <= 0.05 for each in comparisons)
     print(f"{speakers} speakers: {claimed} tables with a difference, {by_utterance} by McNemar's test")
-    # At a true rate of 5 % the count exceeds this with a chance below 0.001: 73 of 1,000.
+    # At a true rate of 5 % the count exceeds this with a chance below 0.001: 35 of 400.
     most = stats.binom.ppf(0.999, SIMULATIONS, 0.05)
     assert claimed <= most
-    # The tests are not too strict either: at a true rate of 1 % the count is below this as seldom.
-    assert claimed >= stats.binom.ppf(0.001, SIMULATIONS, 0.01)
+    # The tests are not too strict either: at a true rate of 1 % the count is 0 with a chance below 0.02.
+    assert claimed > 0
     # Tests over utterances claim too much, as `McNemar` warns.
     assert by_utterance > most
 
