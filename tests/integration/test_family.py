@@ -58,7 +58,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
     """One emotion for each sentence of the demo corpus, so that a model of the words alone can learn too."""
     folder = tmp_path_factory.mktemp("demo")
     demo.synthesise(folder, 4 * SENTENCES, seed=0)
-    spoken = demo.find(folder).utterances
+    spoken = list(demo.find(folder).utterances)
     # Each speaker has two sentences, in different emotions.
     chosen = [spoken[4 * sentence + (sentence + sentence // 8) % 4] for sentence in range(SENTENCES)]
     aligner, extract_features = alignment.build("sphinx"), features.build_extractor("log_mel")
