@@ -18,7 +18,7 @@ test: install
 	# that they do not wait for each other's. In the order of collection, which begins with what takes long.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not survival"
 
-# Takes processes, nodes, servers and disks away from running sweeps and trainings.
+# Takes processes, nodes, servers and disks away from running preparations, trainings, ablations and sweeps.
 survival: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m survival tests/integration
 

@@ -18,7 +18,7 @@ LOCK = "lock"
 
 # Name of the file that readers of a folder lock in common, and who changes it alone.
 _READERS = "readers"
-# Seconds for which a reader waits for another that just begins.
+# Seconds for which a driver waits for another that just begins.
 _PATIENCE = 1.0
 
 
@@ -148,9 +148,17 @@ def _own_line() -> bytes:
 
 def _drivers(file: TextIO) -> str:
     """Who holds a lock, and what to do about it."""
-    file.seek(0)
-    names = list(dict.fromkeys(line.strip() for line in file if line.strip()))
+    deadline = time.monotonic() + _PATIENCE
+    # Whoever has just locked the file signs it a moment later.
+    while not (names := _names(file)) and time.monotonic() < deadline:
+        time.sleep(0.01)
     if len(names) > 1:
         # Those that were killed are still named.
         return f"other drivers (at least one of {', '.join(names)}): wait until they have ended, or end them"
     return f"another driver ({''.join(names) or 'unknown'}): wait until it has ended, or end it"
+
+
+def _names(file: TextIO) -> list[str]:
+    """The processes that a lock's file names."""
+    file.seek(0)
+    return list(dict.fromkeys(line.strip() for line in file if line.strip()))

@@ -102,26 +102,29 @@ def _closest_prepared(experiment: Experiment, parent: Path) -> tuple[Path, list[
     """The prepared corpus in a folder that differs in the fewest settings, and these; None where none differs."""
     settings = feature_settings(experiment)
     found = []
-    for path in sorted(parent.glob("*/corpus.json")):
-        description = prepared.read_description(path.parent)
+    for folder, description in _described(parent):
         differences = description.differences(settings)
         if description.corpus == experiment.corpus.kind and differences:
-            found.append((path.parent, differences))
+            found.append((folder, differences))
     return min(found, key=lambda each: len(each[1]), default=None)
 
 
 def prepared_elsewhere(experiment: Experiment) -> list[Path]:
     """The prepared corpora beside an experiment's that differ only in where the corpus or its alignments lie."""
-    folder, settings = prepared_folder(experiment), feature_settings(experiment)
-    found = []
-    for path in sorted(folder.parent.glob("*/corpus.json")):
+    own, settings = prepared_folder(experiment), _without_places(feature_settings(experiment))
+    return [
+        folder
+        for folder, description in _described(own.parent)
+        if folder != own and _without_places(description.settings) == settings
+    ]
+
+
+def _described(parent: Path) -> Iterator[tuple[Path, prepared.CorpusDescription]]:
+    """The prepared corpora in a folder, and what their `corpus.json` says; damaged ones are passed over."""
+    for path in sorted(parent.glob("*/corpus.json")):
         # Another corpus's damage is no reason to fail.
         with contextlib.suppress(UserError):
-            if path.parent != folder and _without_places(prepared.read_description(path.parent).settings) == (
-                _without_places(settings)
-            ):
-                found.append(path.parent)
-    return found
+            yield path.parent, prepared.read_description(path.parent)
 
 
 def _without_places(settings: Mapping[str, Any]) -> dict[str, Any]:

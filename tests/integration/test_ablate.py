@@ -137,6 +137,7 @@ def test_the_tables_say_by_which_rule_epochs_were_chosen(undisturbed: Undisturbe
     assert head.count("(epoch chosen on test: optimistic)") == 6
 
 
+@pytest.mark.survival
 def test_a_killed_ablation_resumed_by_the_other_rule_equals_an_uninterrupted_one_by_both_rules(
     place: Place, undisturbed: Undisturbed, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -260,6 +260,7 @@ def test_a_corpus_that_was_copied_elsewhere_needs_no_preparing(
     assert prepared.read_description(locate_prepared(corpus.experiment())).counts == description.counts
 
 
+@pytest.mark.survival
 def test_a_killed_preparation_resumes(tmp_path: Path) -> None:
     experiment = Corpus(tmp_path / "corpus", count=400).experiment()
     settings = tmp_path / "experiment.yaml"

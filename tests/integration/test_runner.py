@@ -60,6 +60,7 @@ def test_a_training_that_runs_out_of_memory_is_started_three_times_and_no_more(
     assert tracker.find_run("latest").info.status == "FAILED"
 
 
+@pytest.mark.survival
 @on_ray
 def test_a_training_that_loses_its_process_ends_like_an_uninterrupted_one(
     experiment: Make, tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -80,6 +81,7 @@ def test_a_training_that_loses_its_process_ends_like_an_uninterrupted_one(
     assert child.info.status == "FINISHED"
 
 
+@pytest.mark.survival
 @on_ray
 def test_a_training_that_dies_three_times_without_an_epoch_fails_and_is_started_no_more(
     experiment: Make, tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -128,6 +128,7 @@ def test_an_epoch_is_one_request(server: Server, tracker: Tracker) -> None:
     assert server.requests("") == before + EPOCHS
 
 
+@pytest.mark.survival
 def test_a_sweep_continues_while_its_server_is_away(
     server: Server, tracker: Tracker, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -109,6 +109,7 @@ def test_two_workers_learn_what_one_process_learns(experiment: Make, tracker: Tr
     assert [value for _, value in history(tracker, together, "train/loss")] == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.survival
 def test_a_killed_worker_resumes_from_its_last_checkpoint(experiment: Make, tracker: Tracker, place: Path) -> None:
     # Long enough to be killed in the middle; compared with an uninterrupted training in process.
     training = {"epochs": 12, "batch_size": 1}
@@ -218,6 +219,7 @@ def test_the_program_trains_and_says_what_to_do_next(
     assert (tmp_path / "storage" / "runs").is_dir()
 
 
+@pytest.mark.survival
 def test_a_terminated_program_leaves_no_run_running(
     experiment: Make, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from fgcme import prepared
 from fgcme.corpora.contract import Rejection
-from fgcme.errors import UserError
+from fgcme.errors import NotPreparedError, UserError
 from fgcme.experiment import Experiment, parse_experiment
 from pipelines.cluster import changing
 from pipelines.runs import records
@@ -182,7 +182,16 @@ def test_a_prepared_corpus_in_use_is_not_changed(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_prepared_corpus_stays_as_it_is_when_it_is_to_be_used(tmp_path: Path) -> None:
+    folder = tmp_path / "prepared" / "here"
+    folder.mkdir(parents=True)
     refusal = pytest.raises(UserError, match="is not prepared yet")
-    with refusal, corpus_in_use(experiment(tmp_path)):
-        load_assigned_corpus(experiment(tmp_path))
-    assert list(tmp_path.iterdir()) == []
+    with refusal, corpus_in_use(experiment(folder)):
+        load_assigned_corpus(experiment(folder))
+    assert list(folder.iterdir()) == []
+
+
+def test_another_corpus_s_damage_does_not_hide_that_this_one_is_not_prepared(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "corpus.json").write_text("{damaged")
+    with pytest.raises(NotPreparedError, match="is not prepared yet"):
+        locate_prepared(experiment(tmp_path / "here"))
