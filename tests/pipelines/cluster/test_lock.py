@@ -151,3 +151,24 @@ def test_a_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> 
     refusal = pytest.raises(UserError, match=r"file/below: cannot be written to \(Not a directory\)")
     with refusal, driver_lock(tmp_path / "file" / "below", "sweep"):
         pass
+
+
+SIGN_LATE = """\
+import fcntl, os, sys, time
+with open(sys.argv[1], "a") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    print("held", flush=True)
+    time.sleep(0.3)
+    print(f"process {os.getpid()} on a host", file=lock, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_driver_that_has_just_taken_the_lock_is_named_once_it_signs(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SIGN_LATE, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None and first.stdout.readline() == "held\n"
+        refusal = pytest.raises(UserError, match=rf"another driver \(process {first.pid} on a host\)")
+        with refusal, driver_lock(tmp_path, "sweep"):
+            pass
+        first.kill()
