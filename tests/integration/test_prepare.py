@@ -192,12 +192,17 @@ def test_rows_whose_audio_cannot_be_reached_stay_and_the_verb_fails(
     assert prepare.run(corpus.experiment(), verbose=False).newly_prepared == 0
 
 
-def test_a_corrected_alignment_makes_its_row_anew_and_no_other(corpus: Corpus) -> None:
+def aligned_elsewhere(corpus: Corpus) -> tuple[Path, Experiment]:
+    """A folder with an alignment of each utterance, and the experiment that imports them."""
     folder = corpus.folder / "alignments"
     folder.mkdir()
     for row in corpus.rows:
         (folder / f"{row['id']}.wdseg").write_text(wdseg(20))
-    experiment = corpus.experiment(alignment={"method": "imported", "folder": str(folder)})
+    return folder, corpus.experiment(alignment={"method": "imported", "folder": str(folder)})
+
+
+def test_a_corrected_alignment_makes_its_row_anew_and_no_other(corpus: Corpus) -> None:
+    folder, experiment = aligned_elsewhere(corpus)
     prepared_now = prepare.run(experiment, verbose=False).folder
     before = SpeechCorpus(prepared_now)
 
@@ -210,11 +215,7 @@ def test_a_corrected_alignment_makes_its_row_anew_and_no_other(corpus: Corpus) -
 
 
 def test_a_row_whose_imported_alignment_is_gone_stays_and_the_verb_fails(corpus: Corpus) -> None:
-    folder = corpus.folder / "alignments"
-    folder.mkdir()
-    for row in corpus.rows:
-        (folder / f"{row['id']}.wdseg").write_text(wdseg(20))
-    experiment = corpus.experiment(alignment={"method": "imported", "folder": str(folder)})
+    folder, experiment = aligned_elsewhere(corpus)
     prepared_now = prepare.run(experiment, verbose=False).folder
     before = rows(prepared_now)
     (folder / "u003.wdseg").rename(folder / "renamed.wdseg")
