@@ -6,7 +6,10 @@ import pytest
 from hypothesis import settings
 
 from fgcme.tracking import Tracker
+from tests.shared_disk import late, nfs_locks, stale
 from tests.store import make_tracker
+
+__all__ = ["late", "nfs_locks", "stale"]
 
 # On a busy machine an example takes long without being wrong.
 settings.register_profile("no deadline", deadline=None)

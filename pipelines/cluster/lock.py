@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from fgcme.errors import UserError
+from fgcme.files import acquire
 
 LOCK = "lock"
 """Name of the lock's file, which stays when the lock is released."""
@@ -71,11 +71,11 @@ def reading(folder: Path, what: str) -> Iterator[None]:
         yield
         return
     with file:
-        if file.writable() and _acquire(file, fcntl.LOCK_EX):
+        if file.writable() and acquire(file, wait=False):
             # Nobody else is here: what the file says is of drivers that have ended.
             file.truncate(0)
         deadline = time.monotonic() + _PATIENCE
-        while not _acquire(file, fcntl.LOCK_SH):
+        while not acquire(file, shared=True, wait=False):
             # Another reader holds it alone for a moment, for the line above.
             if time.monotonic() > deadline:
                 raise UserError(f"{what} is being changed by {_drivers(file)}")
@@ -94,7 +94,7 @@ def _held_alone(path: Path, refusal: str) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{path.parent}: cannot be written to ({error.strerror})") from None
     with file:
-        if not _acquire(file, fcntl.LOCK_EX):
+        if not acquire(file, wait=False):
             raise UserError(f"{refusal} {_drivers(file)}")
         file.truncate(0)
         _sign(file)
@@ -111,15 +111,6 @@ def _open_shared(path: Path) -> TextIO:
         return path.open("a+", encoding="utf-8")
     except OSError:
         return path.open(encoding="utf-8")
-
-
-def _acquire(file: TextIO, operation: int) -> bool:
-    """Lock a file unless another process's lock forbids it; returns whether it is locked."""
-    try:
-        fcntl.flock(file, operation | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _sign(file: TextIO) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import secrets
@@ -17,6 +16,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from fgcme.errors import UserError
+from fgcme.files import acquire
 from pipelines.cluster import ray_internals
 
 # A socket's path has at most 107 characters, and Ray adds this to its folder's path.
@@ -160,13 +160,13 @@ def _temporary_folder() -> Iterator[Path]:
         parent = Path("/tmp")
     for lock in parent.glob("fgcme-ray-*/lock"):
         with suppress(OSError), lock.open("a") as file:
-            # Refused while the folder's process lives.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.parent, ignore_errors=True)
+            # Not to be had while the folder's process lives.
+            if acquire(file, wait=False):
+                shutil.rmtree(lock.parent, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="fgcme-ray-", dir=parent))
     try:
         with (folder / "lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            acquire(file)
             yield folder
     finally:
         # Ray's processes may still write while they end.

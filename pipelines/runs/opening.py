@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from fgcme.data import Assignment, SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
+from fgcme.files import locked
 from fgcme.tracking import LOCAL_ID_TAG, Tracker
 from pipelines.cluster import LOCK, driver_lock
 from pipelines.runs import records
@@ -118,15 +118,13 @@ def latest_run(folder: Path, noun: str) -> str:
 def _create(tracker: Tracker, request: RunRequest, mlflow_experiment: str) -> str:
     """Create the run, then its folder; if the driver is killed in between, the next one finds the run by its mark."""
     request.folder.mkdir(parents=True, exist_ok=True)
-    with (request.folder / _BEGINNING).open("a+", encoding="utf-8") as marked:
-        fcntl.flock(marked, fcntl.LOCK_EX)
+    with locked(request.folder / _BEGINNING) as marked:
         marked.seek(0)
-        if mark := marked.read():
+        if mark := marked.read().decode():
             _end_unopened(tracker, request.folder, mlflow_experiment, mark)
         mark = uuid.uuid4().hex
         marked.truncate(0)
-        marked.write(mark)
-        marked.flush()
+        marked.write(mark.encode())
         tags = records.run_tags(request.experiment, request.corpus, request.assignment)
         settings = request.experiment.flat()
         run_id = tracker.create_run(

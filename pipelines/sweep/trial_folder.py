@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fgcme.experiment import Experiment
-from fgcme.files import write_text
+from fgcme.files import read_text, write_text
 from pipelines.sweep.search import NUMBER
 
 FAILURE = "failure"
@@ -70,7 +70,7 @@ class TrialFolder:
 
     def run_id(self) -> str:
         """The id of the trial's MLflow run."""
-        return self.run_id_file.read_text(encoding="utf-8")
+        return read_text(self.run_id_file)
 
     def has_hung(self) -> bool:
         """Whether an epoch took too long in any worker."""
@@ -89,7 +89,7 @@ class TrialFolder:
     def read_last_report(self) -> dict[str, Any] | None:
         """The last report of a trial that has ended; None if it has not, or the file is damaged."""
         try:
-            report: dict[str, Any] = json.loads(self.last_report.read_text(encoding="utf-8"))
+            report: dict[str, Any] = json.loads(read_text(self.last_report))
         except (FileNotFoundError, ValueError):
             return None
         return report

@@ -9,7 +9,7 @@ import ray.exceptions
 import torch
 
 from fgcme.errors import UserError
-from fgcme.files import write_text
+from fgcme.files import exists, read_text, write_text
 from pipelines.training.job import Job
 
 TAG = "fgcme.failure"
@@ -80,7 +80,7 @@ def last_line(error: Exception) -> str:
 
 def recorded_failure(job: Job) -> str | None:
     """Why the training failed, or None if it did not."""
-    return _file(job).read_text(encoding="utf-8") if _file(job).exists() else None
+    return read_text(_file(job)) if exists(_file(job)) else None
 
 
 def record_failure(job: Job, reason: str) -> None:

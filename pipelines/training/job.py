@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from fgcme.experiment import Experiment
-from fgcme.files import write_text
+from fgcme.files import exists, read_text, write_text
 from fgcme.tracking import LOCAL_ID_TAG, Tracker, code_version_tags
 from pipelines.runs import records
 
@@ -66,7 +66,7 @@ class Result:
 def read_result(folder: Path) -> Result | None:
     """The result of the training of this folder, or None if it has not ended."""
     path = folder / "result.json"
-    return Result(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    return Result(**json.loads(read_text(path))) if exists(path) else None
 
 
 def with_run(

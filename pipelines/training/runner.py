@@ -16,6 +16,7 @@ import ray
 
 from fgcme.data import Selection
 from fgcme.errors import UserError
+from fgcme.files import exists, look_again, read_text
 from pipelines.cluster import Progress
 from pipelines.runs.opening import OpenRun
 from pipelines.training.failure import (
@@ -210,8 +211,8 @@ class _Runner:
 
     def _print_note(self, training: Training) -> None:
         note = training.job.folder / NOTE
-        if note.exists():
-            self._progress.say(f"{training.title}: {note.read_text(encoding='utf-8')}")
+        if exists(note):
+            self._progress.say(f"{training.title}: {read_text(note)}")
             note.unlink()
 
 
@@ -226,6 +227,7 @@ def _loss(job: Job, error: Exception) -> str:
 def _saved(job: Job) -> tuple[Any, ...]:
     """Identifies the state that a training has saved: the file's time, or the names of Ray Train's checkpoints."""
     state = job.folder / STATE
+    look_again(job.folder)
     checkpoints = sorted(path.name for path in job.folder.glob("train/checkpoint_*"))
     return (state.stat().st_mtime_ns if state.exists() else None, *checkpoints)
 
@@ -233,7 +235,7 @@ def _saved(job: Job) -> tuple[Any, ...]:
 def _node(job: Job) -> str:
     """The node of a training's last start; empty if it was lost before it named one."""
     path = job.folder / NODE
-    return path.read_text(encoding="utf-8") if path.exists() else ""
+    return read_text(path) if exists(path) else ""
 
 
 def _dead_nodes() -> set[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import ray.train
 import torch
 
-from fgcme.files import atomic_write
+from fgcme.files import atomic_write, read_bytes
 from pipelines.training.failure import permanent_reason
 
 STATE = "state.pt"
@@ -38,7 +38,7 @@ def load_state(path: Path) -> dict[str, Any] | None:
     """
     try:
         # Read before decoding: PyTorch raises OSError for a damaged file as well.
-        content = path.read_bytes()
+        content = read_bytes(path)
     except FileNotFoundError:
         return None
     try:

@@ -1,14 +1,19 @@
-"""Files written in one step, and folders that count by their content."""
+"""Files written in one step, seen and locked on all machines, and folders that count by their content."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fgcme.files import atomic_write, digest_folder, write_text
+from fgcme.errors import UserError
+from fgcme.files import acquire, atomic_write, digest_folder, exists, locked, read_bytes, read_text, write_text
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -44,6 +49,113 @@ def test_the_content_is_synced_before_the_file_gets_its_name(tmp_path: Path, mon
     monkeypatch.setattr(os, "fsync", lambda file: (existed.append((tmp_path / "file").exists()), sync(file)))
     write_text(tmp_path / "file", "new")
     assert existed == [False]
+
+
+def test_a_file_that_another_machine_has_just_made_is_there(tmp_path: Path, late: Callable[[Path], None]) -> None:
+    path = tmp_path / "folder" / "file"
+    path.parent.mkdir()
+    assert not exists(path)
+    with pytest.raises(FileNotFoundError):
+        read_text(path)
+    write_text(path, "new")
+    for unseen in (path, path.parent, tmp_path):
+        late(unseen)
+        assert not path.exists()
+        assert exists(path)
+        late(unseen)
+        assert read_text(path) == "new"
+    assert not exists(path / "below a file")
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_file_that_another_machine_replaces_or_deletes_is_read_as_it_is_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deleted: bool
+) -> None:
+    path = tmp_path / "file"
+    write_text(path, "old")
+    read = Path.read_bytes
+
+    def stale(opened: Path) -> bytes:
+        monkeypatch.setattr(Path, "read_bytes", read)
+        path.unlink() if deleted else write_text(path, "new")
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    if deleted:
+        with pytest.raises(FileNotFoundError):
+            read_bytes(path)
+    else:
+        assert read_bytes(path) == b"new"
+
+
+def test_a_lock_is_held_alone_or_in_common(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with path.open("a+") as first, path.open("a+") as second:
+        assert acquire(first) and not acquire(second, wait=False) and not acquire(second, shared=True, wait=False)
+        assert acquire(first, shared=True) and acquire(second, shared=True, wait=False)
+        assert not acquire(second, wait=False)
+        first.close()
+        assert acquire(second, wait=False)
+
+
+def test_a_disk_that_takes_no_locks_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    refusal = pytest.raises(UserError, match=r"lock: this disk takes no locks \(No locks available\); use one that")
+    with refusal, locked(tmp_path / "lock"):
+        pass
+
+
+def deleted(path: Path) -> None:
+    path.unlink()
+
+
+def kept_under_another_name(path: Path) -> None:
+    # What NFS does with a file that is deleted on the machine which has it open.
+    path.rename(path.with_name(".nfs0001"))
+
+
+def deleted_and_made_again(path: Path) -> None:
+    path.unlink()
+    path.touch()
+
+
+@pytest.mark.parametrize("delete", [deleted, kept_under_another_name, deleted_and_made_again])
+def test_who_waits_for_a_file_that_is_deleted_gets_the_one_that_has_its_name_then(
+    tmp_path: Path, delete: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "file"
+
+    def append() -> None:
+        with locked(path) as file:
+            file.write(b"second")
+
+    waiting = threading.Thread(target=append)
+    with locked(path) as file:
+        file.write(b"first")
+        waiting.start()
+        # It waits for the lock once it has opened the file, too.
+        while [descriptor.resolve() for descriptor in Path("/proc/self/fd").iterdir()].count(path) < 2:
+            pass
+        delete(path)
+    waiting.join(timeout=60)
+    assert path.read_bytes() == b"second"
+
+
+def test_a_file_that_another_machine_deletes_as_it_is_locked_is_made_again_or_not_there(
+    tmp_path: Path, stale: Callable[[Path, Callable[[], object]], None]
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    stale(path, path.unlink)
+    with locked(path) as file:
+        file.write(b"new")
+    assert path.read_text() == "new"
+    stale(path, path.unlink)
+    with pytest.raises(FileNotFoundError), locked(path, create=False):
+        pass
 
 
 def test_a_folder_s_hash_follows_its_files_and_not_its_place(tmp_path: Path) -> None:

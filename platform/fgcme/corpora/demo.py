@@ -44,7 +44,6 @@ onsets, a logistic regression on each noun's pitch, energy and duration reaches 
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import itertools
 import math
@@ -62,7 +61,7 @@ from fgcme.corpora.espeak import SAMPLE_RATE as VOICE_RATE
 from fgcme.corpora.espeak import SynthesisedSpeech, Voice, Word, speak
 from fgcme.corpora.manifest import find
 from fgcme.errors import UserError
-from fgcme.files import atomic_write
+from fgcme.files import atomic_write, exists, locked
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -232,10 +231,9 @@ def synthesise(folder: Path, utterances: int, seed: int) -> Path:
         )
     try:
         (folder / "audio").mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(folder / "lock"):
             # Another process may have synthesised it meanwhile.
-            if not manifest.exists():
+            if not exists(manifest):
                 _write_audio(folder, lines, seed)
                 with atomic_write(manifest) as partial:
                     partial.write_bytes(listing)

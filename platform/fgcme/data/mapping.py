@@ -9,7 +9,6 @@ They lie in the folder of the prepared corpus, and are written where they are mi
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ import pyarrow.compute as pc
 from fgcme.data.frame_table import FrameTable
 from fgcme.data.front_end import FrontEnd
 from fgcme.errors import UserError
-from fgcme.files import atomic_write, digest
+from fgcme.files import acquire, atomic_write, digest, exists
 from fgcme.prepared.corpus import read_row_groups
 
 # Texts that repeat are stored once.
@@ -52,7 +51,7 @@ def map_corpus(folder: Path, corpus_hash: str) -> tuple[pa.RecordBatch, FrameTab
     # The rows are written last: where they are, the frames are.
     if not rows_path.exists():
         with _writing(folder):
-            if not rows_path.exists():
+            if not exists(rows_path):
                 _write_corpus(folder, rows_path, frames_path)
                 for other in [*folder.glob("corpus-*.arrow"), *folder.glob("mapped-*")]:
                     if not other.name.startswith(rows_path.stem):
@@ -88,7 +87,7 @@ def map_features(
         if not os.access(folder, os.W_OK):
             return None
         with _writing(folder):
-            if not path.exists():
+            if not exists(path):
                 _write_frames(path, (front_end.without_speaker(cut[index]) for index in range(len(cut.counts))))
     values = _map_frames(path, front_end.size(frames.values.shape[1]))
     return FrameTable(values, _starts(cut.counts), cut.counts)
@@ -109,7 +108,7 @@ def _writing(folder: Path) -> Iterator[None]:
             "frames are mapped for all"
         ) from None
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        acquire(lock)
         # Nobody else writes now: these are of processes that were killed.
         for path in [*folder.glob("mapped-*.partial"), *folder.glob("corpus-*.partial")]:
             path.unlink(missing_ok=True)

@@ -114,3 +114,5 @@ def _update_run(client: MlflowClient, run: str, entry: Entry, outbox: Outbox | N
                 client.log_artifacts(run, str(path), entry["folder"])
             else:
                 client.log_artifact(run, str(path), entry["folder"])
+        case kind:
+            raise UserError(f"entries of kind {kind!r} cannot be sent")

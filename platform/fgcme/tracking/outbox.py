@@ -1,26 +1,24 @@
 """Writes that wait on disk until the store of runs answers.
 
-The folder is shared by all nodes. For each run, every process appends to its own file, one JSON object a line; the
-process that sends merges the files of a run and deletes them once everything is sent. A process that is killed at any
-moment loses no line whose `append` had returned, and leaves nothing that disturbs the next one.
+The folder is shared by all nodes. Each run has one file, to which all processes append under its lock, one JSON object
+a line: writes are sent in the order of the lines, whatever the clocks of their machines say. The process that sends
+deletes the file, under the same lock, once everything is sent. A process that is killed at any moment loses no line
+whose `append` had returned, and leaves nothing that disturbs the next one. A machine that sees another one's new file
+late appends to it nevertheless.
 
-<folder>/address            of the store
-<folder>/waiting/<run>/     a .jsonl file for each process
-<folder>/files/             copies of artifacts
-<folder>/runs/<local id>    the store's id of a run that was created, or nothing while it is not known
-<folder>/refused.jsonl      entries that the store will never accept, with the reason; their files are in refused/
+<folder>/address                of the store
+<folder>/waiting/<run>.jsonl    the pending entries of a run
+<folder>/files/                 copies of artifacts
+<folder>/runs/<local id>        the store's id of a run that was created, or nothing while it is not known
+<folder>/refused.jsonl          entries that the store will never accept, with the reason; their files are in refused/
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import heapq
 import json
 import os
 import shutil
-import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from fgcme.files import atomic_write, write_text
+from fgcme.files import acquire, atomic_write, exists, locked, read_bytes, read_text, write_text
 
 # One write to a run, as JSON; `fgcme.tracking.entries` lists the kinds.
 Entry = dict[str, Any]
@@ -47,74 +45,53 @@ class Outbox:
     address: str
 
     def append(self, run: str, entry: Entry) -> None:
-        """Add an entry of a run, behind all earlier ones of this process.
+        """Add an entry of a run, behind all that any process has added before.
 
         When this returns, the entry survives the end of the process and of the machine.
 
         Raises:
             OSError: the disk is full; nothing of the entry is left on it.
+            UserError: the disk takes no locks.
         """
-        line = json.dumps({"at": time.time_ns(), **entry}).encode() + b"\n"
-        path = self._run_folder(run) / f"{socket.gethostname()}-{os.getpid()}.jsonl"
         self._write_address()
-        # The sending process may delete the folder or the file between two of these steps.
-        while True:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError), path.open("a+b", buffering=0) as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                if os.fstat(file.fileno()).st_nlink:
-                    _append_line(file, line)
-                    return
+        path = self._waiting_file(run)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path) as file:
+            _append_line(file, json.dumps(entry).encode() + b"\n")
 
     def has_pending(self, run: str) -> bool:
         """Whether entries of a run are pending."""
-        return bool(self._run_files(run))
+        return exists(self._waiting_file(run))
 
     def pending_runs(self) -> list[str]:
         """The runs with pending entries."""
-        with suppress(FileNotFoundError):
-            return sorted(path.name for path in (self.folder / "waiting").iterdir() if self.has_pending(path.name))
-        return []
+        waiting = self.folder / "waiting"
+        return sorted(path.stem for path in waiting.glob("*.jsonl")) if exists(waiting) else []
 
     def count_pending(self) -> int:
         """The number of pending entries of all runs."""
         count = 0
         for run in self.pending_runs():
-            for path in self._run_files(run):
-                with suppress(FileNotFoundError):
-                    count += path.read_bytes().count(b"\n")
+            with suppress(FileNotFoundError):
+                count += read_bytes(self._waiting_file(run)).count(b"\n")
         return count
 
     def drain(self, run: str, send: Callable[[list[Entry]], None]) -> None:
         """Send all pending entries of a run and delete them; only for the holder of the `sending_lock`.
 
-        Entries of one process keep their order; those of several are merged by time. Entries that are appended
-        meanwhile are sent as well.
+        Entries that are appended meanwhile are sent as well.
 
         Args:
             run: the run.
             send: called with entries, in order. After an exception everything stays pending and is sent again from the
                 start, so sending an entry twice must do no harm.
         """
-        read: dict[Path, int] = {}
-        sent: list[Entry] = []
-        while files := self._run_files(run):
-            new: list[list[Entry]] = []
-            for path in files:
-                lines = _whole_lines(path, read.get(path, 0))
-                read[path] = read.get(path, 0) + sum(map(len, lines))
-                new.append([json.loads(line) for line in lines])
-            entries = list(heapq.merge(*new, key=lambda entry: entry["at"]))
-            if entries:
-                send(entries)
-                sent += entries
-                continue
-            for path in files:
-                if _delete_if_read(path, read[path]):
-                    # A later file with this name starts from its first line.
-                    del read[path]
-        with suppress(OSError):
-            self._run_folder(run).rmdir()
+        position, sent = 0, list[Entry]()
+        while lines := self._read_or_delete(run, position):
+            entries = [_parse(line) for line in lines]
+            send(entries)
+            sent += entries
+            position += sum(map(len, lines))
         for entry in sent:
             if "kept" in entry:
                 shutil.rmtree(self.copied_file(entry["kept"]).parent, ignore_errors=True)
@@ -128,12 +105,7 @@ class Outbox:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "sending.lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+            yield acquire(lock, wait=wait)
 
     def copy_file(self, path: Path) -> str:
         """Copy a file or folder into the outbox until the entry with this name under `kept` is sent.
@@ -155,25 +127,26 @@ class Outbox:
         """Where the copy is that `copy_file` made."""
         return self.folder / "files" / name
 
-    def save_run_id(self, local_id: str, run: str | None) -> None:
-        """Save which run of the store a local id stands for, for all processes and for good.
+    def mark_requested(self, local_id: str) -> bool:
+        """Note that the store is asked to create a run, since its reply may get lost; returns whether that is new."""
+        path = self.folder / "runs" / local_id
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.open("x").close()
+        except FileExistsError:
+            return False
+        return True
 
-        Args:
-            local_id: the local id.
-            run: the store's id; None before the store is asked to create the run, since its reply may get lost.
-        """
+    def save_run_id(self, local_id: str, run: str) -> None:
+        """Save which run of the store a local id stands for, for all processes and for good."""
         (self.folder / "runs").mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / "runs" / local_id, run or "")
+        write_text(self.folder / "runs" / local_id, run)
 
     def run_id(self, local_id: str) -> str | None:
         """The store's id of the run that a local id stands for, if it is known."""
         with suppress(FileNotFoundError):
-            return (self.folder / "runs" / local_id).read_text(encoding="utf-8") or None
+            return read_text(self.folder / "runs" / local_id) or None
         return None
-
-    def was_requested(self, local_id: str) -> bool:
-        """Whether the store was asked to create the run, even if no reply came."""
-        return (self.folder / "runs" / local_id).exists()
 
     @property
     def refused_file(self) -> Path:
@@ -196,11 +169,20 @@ class Outbox:
         with self.refused_file.open("a+b", buffering=0) as file:
             _append_line(file, json.dumps({"run": run, "reason": reason, **entry}).encode() + b"\n")
 
-    def _run_folder(self, run: str) -> Path:
-        return self.folder / "waiting" / run
+    def _waiting_file(self, run: str) -> Path:
+        return self.folder / "waiting" / f"{run}.jsonl"
 
-    def _run_files(self, run: str) -> list[Path]:
-        return sorted(self._run_folder(run).glob("*.jsonl"))
+    def _read_or_delete(self, run: str, start: int) -> list[bytes]:
+        """The pending lines of a run after a position in bytes; if there are none, its file is deleted."""
+        path = self._waiting_file(run)
+        with suppress(FileNotFoundError), locked(path, create=False) as file:
+            file.seek(start)
+            # Nobody writes now, so half a line is from a killed process.
+            lines = [line for line in file.read().splitlines(keepends=True) if line.endswith(b"\n")]
+            if not lines:
+                path.unlink()
+            return lines
+        return []
 
     def _write_address(self) -> None:
         """Write the store's address, readable for the owner alone: it may hold a password."""
@@ -220,7 +202,16 @@ def outbox_for(folder: Path, address: str) -> Outbox:
 
 def find_outboxes(folder: Path) -> list[Outbox]:
     """All outboxes in a folder."""
-    return [Outbox(path.parent, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/address"))]
+    return [Outbox(path.parent, read_text(path)) for path in sorted(folder.glob("*/address"))]
+
+
+def _parse(line: bytes) -> Entry:
+    """The entry of a line; a damaged line is an entry that no store accepts."""
+    try:
+        entry: Entry = json.loads(line)
+    except ValueError:
+        return {"kind": "damaged", "text": line.decode(errors="replace")}
+    return entry
 
 
 def _append_line(file: IO[bytes], line: bytes) -> None:
@@ -239,21 +230,3 @@ def _append_line(file: IO[bytes], line: bytes) -> None:
     except OSError:
         file.truncate(end)
         raise
-
-
-def _whole_lines(path: Path, start: int) -> list[bytes]:
-    """The whole lines of a file after a position in bytes."""
-    with path.open("rb") as file:
-        file.seek(start)
-        return [line for line in file.read().splitlines(keepends=True) if line.endswith(b"\n")]
-
-
-def _delete_if_read(path: Path, end: int) -> bool:
-    """Delete a file unless it has lines after a position in bytes; returns whether it was deleted."""
-    with path.open("rb") as file:
-        # `append` holds this lock while it writes, so half a line is from a killed process.
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if _whole_lines(path, end):
-            return False
-        path.unlink()
-        return True

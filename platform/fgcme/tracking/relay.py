@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fgcme.errors import without_passwords
-from fgcme.tracking.entries import apply_entry, find_by_local_id
+from fgcme.tracking.entries import LOCAL_PREFIX, apply_entry, find_by_local_id
 from fgcme.tracking.failures import is_permanent, mlflow_message
 from fgcme.tracking.outbox import Entry, Outbox
 from fgcme.tracking.retrying import retry_briefly, wait_while_alive, with_timeout
@@ -74,21 +74,22 @@ class OutboxRelay:
         Raises:
             Exception: the store refuses the write, and would at any other time.
         """
-        if not self._outbox.has_pending(run):
-            run = self._outbox.run_id(run) or run
-        if self._away or any(self._outbox.has_pending(needed) for needed in (run, entry.get("parent")) if needed):
+        is_start = entry["kind"] == "start"
+        needed = entry["parent"] if is_start else run
+        if self._away or (needed and self._must_wait(needed)):
             return self._enqueue(run, entry)
+        run = self._outbox.run_id(run) or run
         try:
             # Without an answer, nobody knows whether the run was created: don't retry.
-            if entry["kind"] == "start":
+            if is_start:
                 return self._write_directly(run, entry)
             return retry_briefly(lambda: self._write_directly(run, entry))
         except Exception as error:
             if is_permanent(error):
                 raise
             self._away = True
-            if entry["kind"] == "start" and mlflow_message(error) != "connection refused":
-                self._outbox.save_run_id(run, None)
+            if is_start and mlflow_message(error) != "connection refused":
+                self._outbox.mark_requested(run)
             return self._enqueue(run, entry)
 
     def watch(self) -> None:
@@ -110,14 +111,29 @@ class OutboxRelay:
             What this call sent and could not send; nothing if it left the sending to another process.
         """
         report = SendReport(problem=why_unavailable(self._uri))
-        if report.problem is None:
-            with self._outbox.sending_lock(wait) as acquired:
-                sender = _Sender(self._outbox, report)
-                for run in self._outbox.pending_runs() if acquired else []:
-                    if not sender.send_run(run):
-                        break
+        # Runs of which nothing is pending are written to directly while those of the others are sent.
+        self._away = report.problem is not None
+        try:
+            if not self._away:
+                self._send_pending(report, wait)
+        except OSError as error:
+            report.problem = f"{self._outbox.folder}: {error.strerror or error}"
         self._away = bool(report.problem or report.stuck)
         return report
+
+    def _send_pending(self, report: SendReport, wait: bool) -> None:
+        with self._outbox.sending_lock(wait) as acquired:
+            sender = _Sender(self._outbox, report)
+            for run in self._outbox.pending_runs() if acquired else []:
+                if not sender.send_run(run):
+                    break
+
+    def _must_wait(self, run: str) -> bool:
+        """Whether a write to a run waits for earlier ones, of which the first creates the run."""
+        if self._outbox.has_pending(run):
+            return True
+        # Another machine keeps what creates it, or knows its id, and this one sees neither yet.
+        return run.startswith(LOCAL_PREFIX) and self._outbox.run_id(run) is None
 
     def _write_directly(self, run: str, entry: Entry) -> str:
         # Created outside the timeout: the first import of MLflow takes seconds.
@@ -146,11 +162,16 @@ class OutboxRelay:
                 self._thread.start()
 
     def _send_repeatedly(self) -> None:
+        report = SendReport()
         while True:
-            time.sleep(_INTERVAL_SECONDS)
+            # What was added while the last was sent follows at once.
+            if not report.writes or report.problem or report.stuck:
+                time.sleep(_INTERVAL_SECONDS)
             if self._outbox.pending_runs():
-                self._notify(self.send_pending(wait=False))
+                report = self.send_pending(wait=False)
+                self._notify(report)
                 continue
+            report = SendReport()
             self._notified = self._away = False
             with self._lock:
                 if not self._watching and not self._outbox.pending_runs():
@@ -215,10 +236,9 @@ class _Sender:
         parent = entry["parent"]
         if parent and self._outbox.has_pending(parent):
             self._outbox.drain(parent, lambda entries: self._send(parent, entries))
-        if self._outbox.was_requested(local_id):
+        if not self._outbox.mark_requested(local_id):
             # The server may only now create a run whose sender has given up.
             time.sleep(max(0.0, _SETTLING_SECONDS - (time.monotonic() - self._started)))
-        self._outbox.save_run_id(local_id, None)
 
         def find_or_create() -> str:
             found = find_by_local_id(self._client, local_id, [entry["experiment"]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import logging
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from fgcme.errors import UserError
+from fgcme.files import locked
 from fgcme.tracking.failures import explain, is_permanent
 from fgcme.tracking.retrying import retry_briefly, wait_while_alive, with_timeout
 
@@ -59,8 +59,7 @@ def sqlite_lock(uri: str) -> Iterator[None]:
     if path is None:
         yield
         return
-    with path.with_name(f"{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(path.with_name(f"{path.name}.lock")):
         yield
 
 

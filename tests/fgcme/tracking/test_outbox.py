@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from fgcme.files import locked
 from fgcme.tracking import Outbox, find_outboxes
 from fgcme.tracking.outbox import Entry, outbox_for
 
@@ -33,8 +35,7 @@ def numbers(outbox: Outbox, run: str = RUN) -> list[Any]:
 
 
 def waiting_file(outbox: Outbox) -> Path:
-    (path,) = (outbox.folder / "waiting" / RUN).iterdir()
-    return path
+    return outbox.folder / "waiting" / f"{RUN}.jsonl"
 
 
 def run_in_process(work: Callable[[], object]) -> None:
@@ -58,22 +59,22 @@ def test_entries_come_out_once_and_in_order(outbox: Outbox) -> None:
     assert numbers(outbox) == []
 
 
-def test_entries_of_several_processes_are_merged_by_time(outbox: Outbox) -> None:
+def test_entries_of_several_processes_keep_the_order_in_which_they_were_added(outbox: Outbox) -> None:
     outbox.append(RUN, {"number": 0})
     for number in (1, 2):
         run_in_process(lambda number=number: outbox.append(RUN, {"number": number}))  # type: ignore[misc]
     outbox.append(RUN, {"number": 3})
-    assert len(list((outbox.folder / "waiting" / RUN).iterdir())) == 3
     assert numbers(outbox) == [0, 1, 2, 3]
 
 
-def test_a_clock_that_is_set_back_does_not_change_the_order_withrun_in_process(
-    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number, now in enumerate([100, 50, 70]):
+def test_the_clocks_of_the_machines_do_not_matter(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    hour = 3600 * 10**9
+    for number, (host, now) in enumerate([("fast", 2 * hour), ("slow", hour), ("fast", 2 * hour + 1), ("fast", 0)]):
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
         monkeypatch.setattr("time.time_ns", lambda now=now: now)
+        monkeypatch.setattr("time.time", lambda now=now: now / 10**9)
         outbox.append(RUN, {"number": number})
-    assert numbers(outbox) == [0, 1, 2]
+    assert numbers(outbox) == [0, 1, 2, 3]
 
 
 def test_entries_stay_pending_when_sending_fails(outbox: Outbox) -> None:
@@ -107,14 +108,76 @@ def test_half_a_line_of_a_killed_process_is_dropped(outbox: Outbox) -> None:
         outbox.append(RUN, {"number": number})
     path = waiting_file(outbox)
     with path.open("ab") as file:
-        file.write(b'{"at": 1, "numb')
-    # A later process with the same id appends behind the last whole line.
+        file.write(b'{"numb')
+    # The next process appends behind the last whole line.
     outbox.append(RUN, {"number": 2})
     assert path.read_bytes().count(b"\n") == 3
     with path.open("ab") as file:
-        file.write(b'{"at"')
+        file.write(b'{"n')
     assert numbers(outbox) == [0, 1, 2]
     assert not outbox.has_pending(RUN)
+
+
+def test_a_process_killed_while_it_appends_holds_up_nobody_and_leaves_nothing(outbox: Outbox) -> None:
+    outbox.append(RUN, {"number": 0})
+    receiving, sending = PROCESSES.Pipe(duplex=False)
+
+    def write_half() -> None:
+        with locked(waiting_file(outbox)) as file:
+            file.write(b'{"number": 1, "te')
+            sending.send("half")
+            time.sleep(600)
+
+    process = PROCESSES.Process(target=write_half)
+    process.start()
+    assert receiving.recv() == "half"
+    other = threading.Thread(target=outbox.append, args=(RUN, {"number": 2}))
+    other.start()
+    os.kill(process.pid or 0, signal.SIGKILL)
+    process.join(timeout=30)
+    other.join(timeout=30)
+    assert numbers(outbox) == [0, 2]
+
+
+def test_a_file_that_another_machine_has_sent_and_deleted_is_begun_anew(
+    outbox: Outbox, stale: Callable[[Path, Callable[[], object]], None]
+) -> None:
+    outbox.append(RUN, {"number": 0})
+    stale(waiting_file(outbox), waiting_file(outbox).unlink)
+    outbox.append(RUN, {"number": 1})
+    stale(waiting_file(outbox), lambda: waiting_file(outbox).rename(waiting_file(outbox).with_name(".nfs01")))
+    outbox.append(RUN, {"number": 2})
+    assert numbers(outbox) == [2]
+    outbox.append(RUN, {"number": 3})
+    # The other sender was first: nothing is left for this one.
+    stale(waiting_file(outbox), waiting_file(outbox).unlink)
+    assert numbers(outbox) == []
+    assert not outbox.pending_runs()
+
+
+def test_entries_are_seen_and_followed_even_if_another_machine_has_just_begun_them(
+    outbox: Outbox, late: Callable[[Path], None]
+) -> None:
+    for unseen in (waiting_file(outbox), waiting_file(outbox).parent, outbox.folder):
+        assert not outbox.has_pending(RUN)
+        outbox.append(RUN, {"number": 0})
+        for look in (lambda: outbox.has_pending(RUN), outbox.pending_runs, outbox.count_pending):
+            late(unseen)
+            assert look()
+        late(unseen)
+        outbox.append(RUN, {"number": 1})
+        late(unseen)
+        assert numbers(outbox) == [0, 1]
+
+
+def test_a_damaged_line_is_an_entry_that_no_store_accepts(outbox: Outbox) -> None:
+    outbox.append(RUN, {"kind": "running"})
+    with waiting_file(outbox).open("ab") as file:
+        file.write(b"\0\0\0}\n")
+    outbox.append(RUN, {"kind": "running"})
+    taken: list[Entry] = []
+    outbox.drain(RUN, taken.extend)
+    assert [entry["kind"] for entry in taken] == ["running", "damaged", "running"]
 
 
 def test_a_killed_process_loses_no_appended_entry(outbox: Outbox) -> None:
@@ -181,8 +244,6 @@ def test_a_full_disk_is_an_error_and_damages_no_earlier_entry(outbox: Outbox) ->
     size = waiting_file(outbox).stat().st_size
 
     def fill() -> None:
-        # Append to the file that is already there.
-        waiting_file(outbox).rename(waiting_file(outbox).with_name(f"{os.uname().nodename}-{os.getpid()}.jsonl"))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, resource.RLIM_INFINITY))
         with pytest.raises(OSError, match="File too large"):
@@ -205,10 +266,9 @@ def test_one_process_at_a_time_holds_the_sending_lock(outbox: Outbox) -> None:
 def test_a_saved_run_id_is_known_to_every_process(outbox: Outbox) -> None:
     local = "local-1"
     assert outbox.run_id(local) is None
-    assert not outbox.was_requested(local)
-    run_in_process(lambda: outbox.save_run_id(local, None))
+    assert outbox.mark_requested(local)
     assert outbox.run_id(local) is None
-    assert outbox.was_requested(local)
+    run_in_process(lambda: os._exit(outbox.mark_requested(local)))
     run_in_process(lambda: outbox.save_run_id(local, RUN))
     assert outbox.run_id(local) == RUN
 

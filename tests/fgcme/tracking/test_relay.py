@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -181,7 +182,7 @@ def test_a_run_that_was_created_before_its_reply_was_lost_is_not_created_again(
 ) -> None:
     relay = OutboxRelay(outbox)
     run = relay.write("local-1", start(experiment))
-    outbox.save_run_id("local-1", None)
+    assert outbox.mark_requested("local-1")
     outbox.append("local-1", start(experiment))
     relay.send_pending(wait=True)
     assert outbox.run_id("local-1") == run
@@ -229,3 +230,72 @@ def test_while_watched_the_user_is_told_once_that_the_store_is_away(
     assert "http://user:...@127.0.0.1:1: the MLflow server does not answer" in notices
     assert f"kept in {tmp_path}/outbox and sent later, by `fgcme sync` if need be" in notices
     assert outbox.pending_runs() == ["local-1"]
+
+
+def test_runs_of_machines_whose_clocks_differ_by_an_hour_are_recorded_whole(
+    tracker: Tracker, experiment: str, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = 3600 * 10**9
+    now = time.time_ns()
+
+    def add(host: str, ahead: int, *entries: Entry) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("socket.gethostname", lambda: host)
+            patch.setattr("time.time_ns", lambda: now + ahead)
+            for entry in entries:
+                outbox.append("local-1", entry)
+
+    # A driver on a machine whose clock is fast, a worker, and a second driver, which resumes the run.
+    add("fast", hour, start(experiment), {"kind": "parameters", "parameters": {"fold": "0"}})
+    add("slow", 0, metric("ua", 0.25, 1), {"kind": "tags", "tags": {"fgcme.note": "worker"}})
+    add("fast", hour, metric("ua", 0.5, 2), {"kind": "ended", "status": "KILLED", "time": 3000})
+    add("slow", 0, {"kind": "running"}, metric("ua", 0.75, 3), {"kind": "tags", "tags": {"fgcme.note": "resumed"}})
+    add("slow", 1, {"kind": "ended", "status": "FINISHED", "time": 4000})
+    report = OutboxRelay(outbox).send_pending(wait=True)
+    assert (report.writes, report.refused) == (10, [])
+    run = tracker.find_run("local-1")
+    assert tracker.metric_history("local-1", "ua") == [(1, 0.25), (2, 0.5), (3, 0.75)]
+    assert (run.data.params, run.data.tags["fgcme.note"]) == ({"fold": "0"}, "resumed")
+    assert (run.info.status, run.info.end_time) == ("FINISHED", 4000)
+
+
+def test_a_write_follows_the_pending_ones_that_another_machine_has_just_added(
+    experiment: str, outbox: Outbox, late: Callable[[Path], None]
+) -> None:
+    relay = OutboxRelay(outbox)
+    assert not outbox.has_pending("local-1")
+    outbox.append("local-1", start(experiment))
+    late(outbox.folder)
+    assert relay.write("local-1", metric("ua", 0.5)) == "local-1"
+    assert outbox.count_pending() == 2
+
+
+def test_a_write_to_a_run_of_which_nothing_is_known_yet_stops_no_training(outbox: Outbox) -> None:
+    relay = OutboxRelay(outbox)
+    assert relay.write("local-1", metric("ua", 0.5)) == "local-1"
+    assert outbox.pending_runs() == ["local-1"]
+    (sentence,) = relay.send_pending(wait=True).refused
+    assert "run local-1 is not recorded" in sentence
+
+
+@pytest.mark.parametrize(("line", "kind"), [("\0\0\0}", "damaged"), ('{"kind": "new"}', "new")])
+def test_an_entry_that_cannot_be_read_is_set_aside_and_the_rest_is_sent(
+    tracker: Tracker, experiment: str, outbox: Outbox, line: str, kind: str
+) -> None:
+    outbox.append("local-1", start(experiment))
+    with (outbox.folder / "waiting" / "local-1.jsonl").open("a") as file:
+        file.write(f"{line}\n")
+    outbox.append("local-1", metric("ua", 0.5))
+    report = OutboxRelay(outbox).send_pending(wait=True)
+    assert report.writes == 2
+    assert f"entries of kind '{kind}' cannot be sent" in report.refused[0]
+    refused = json.loads(outbox.refused_file.read_text())
+    assert (refused["run"], refused["kind"]) == ("local-1", kind)
+    assert refused.get("text") == (f"{line}\n" if kind == "damaged" else None)
+    assert tracker.metric_history("local-1", "ua") == [(1, 0.5)]
+
+
+def test_a_folder_that_cannot_be_read_is_a_problem_like_a_store_that_is_away(experiment: str, outbox: Outbox) -> None:
+    outbox.append("local-1", start(experiment))
+    (outbox.folder / "sending.lock").mkdir()
+    assert OutboxRelay(outbox).send_pending(wait=True).problem == f"{outbox.folder}: Is a directory"

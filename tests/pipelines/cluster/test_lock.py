@@ -101,28 +101,12 @@ def test_a_lock_is_released_at_the_end_of_the_block_even_after_an_error(tmp_path
         pass
 
 
-@pytest.fixture
-def nfs(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Linux's NFS client locks exclusively only a file that is open for writing, in common only one open for reading.
-    flock = fcntl.flock
-
-    def nfs_flock(file: object, operation: int) -> None:
-        mode = fcntl.fcntl(file.fileno(), fcntl.F_GETFL) & os.O_ACCMODE  # type: ignore[attr-defined]
-        if (operation & fcntl.LOCK_EX and mode == os.O_RDONLY) or (operation & fcntl.LOCK_SH and mode == os.O_WRONLY):
-            raise OSError(9, "Bad file descriptor")
-        flock(file, operation)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(fcntl, "flock", nfs_flock)
-
-
-@pytest.mark.usefixtures("nfs")
 @pytest.mark.parametrize("lock", [driver_lock, changing, reading])
 def test_a_lock_s_file_is_open_as_nfs_requires(tmp_path: Path, lock: Lock) -> None:
     with lock(tmp_path, "corpus 1"):
         pass
 
 
-@pytest.mark.usefixtures("nfs")
 def test_a_folder_that_cannot_be_written_to_is_read_under_the_lock_if_its_file_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
