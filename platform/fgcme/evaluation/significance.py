@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
+from scipy.stats import binom
 
 from fgcme.evaluation.counts import Counts
 from fgcme.evaluation.metrics import ROUNDING
@@ -97,7 +96,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    return [float(value) for value in multipletests(p_values, method="holm")[1]] if p_values else []
+    order, count = np.argsort(p_values), len(p_values)
+    corrected = np.empty(count)
+    corrected[order] = np.maximum.accumulate((count - np.arange(count)) * np.asarray(p_values, float)[order])
+    return [float(value) for value in corrected.clip(max=1)]
 
 
 def mcnemar_tests(variants: Mapping[str, PredictionsBySeed], reference: PredictionsBySeed) -> dict[str, McNemar]:
@@ -108,7 +110,9 @@ def mcnemar_tests(variants: Mapping[str, PredictionsBySeed], reference: Predicti
 
     more_right = {name: right_seeds(variant) - right_seeds(reference) for name, variant in variants.items()}
     discordant = {name: (int((more > 0).sum()), int((more < 0).sum())) for name, more in more_right.items()}
-    p_values = [float(mcnemar([[0, lost], [gained, 0]]).pvalue) for gained, lost in discordant.values()]
+    p_values = [
+        min(1.0, 2 * float(binom.cdf(min(gained, lost), gained + lost, 0.5))) for gained, lost in discordant.values()
+    ]
     return {
         name: McNemar(*discordant[name], p_value, p_holm)
         for name, p_value, p_holm in zip(variants, p_values, holm(p_values), strict=True)

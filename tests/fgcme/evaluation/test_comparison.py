@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import gc
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -20,14 +19,6 @@ from fgcme.evaluation.resampling import draw_swaps
 from fgcme.evaluation.significance import holm, permutation_p
 from tests.fgcme.evaluation.memory import peak_mebibytes
 from tests.fgcme.evaluation.sample_predictions import CLASSES, ablation, one_utterance_a_speaker, predictions
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_heap() -> Iterator[None]:
-    # statsmodels runs the garbage collector at each correction; freezing what exists already keeps that fast.
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def test_estimates_are_those_of_the_cross_validation() -> None:
