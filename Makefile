@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo ablation test survival check install lock clean
+.PHONY: demo ablation test slow survival check install lock clean
 
 demo: install
 	$(BIN)/fgcme demo
@@ -16,7 +16,11 @@ ablation: install
 test: install
 	# Two processes, each takes a module of tests at a time: tests wait for Ray more than they compute. One thread each, so
 	# that they do not wait for each other's. In the order of collection, which begins with what takes long.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not survival"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not survival"
+
+# What takes long: clusters, the demo from end to end, statistics on simulated experiments.
+slow: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow and not survival"
 
 # Takes processes, nodes, servers and disks away from running preparations, trainings, ablations and sweeps.
 survival: install

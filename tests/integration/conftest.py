@@ -36,9 +36,9 @@ def _on_this_machine() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """Ray on this machine, stopped after the module's last test."""
+    """Ray on this machine, started once for all modules of tests that a process runs, and stopped at its end."""
     with cluster.ray_session():
         yield
 

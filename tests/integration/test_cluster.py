@@ -107,6 +107,7 @@ def fgcme(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_preparing_and_training_run_on_a_cluster(cluster: Cluster, folder: Path) -> None:
     assert "utterances: 64" in fgcme(folder, "prepare", "demo")
     # Each node has one CPU: two workers of one CPU are on two nodes, exchanging gradients.
@@ -118,6 +119,7 @@ def test_preparing_and_training_run_on_a_cluster(cluster: Cluster, folder: Path)
     assert tracker.find_run("demo train").info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_code_sent_by_a_runtime_environment_works_and_platform_shadows_nothing(
     cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -102,6 +102,7 @@ def test_a_cross_validation_is_recorded_completely(tracker: Tracker, undisturbed
     assert len({(row["id"], row["seed"]) for row in predictions}) == 2 * 128
 
 
+@pytest.mark.slow
 def test_two_workers_learn_what_one_process_learns(experiment: Make, tracker: Tracker) -> None:
     alone = train.run(experiment(), folds=[0])
     together = train.run(experiment(scaling={"workers": 2, "cpus_per_worker": 0.5}), folds=[0])

@@ -41,6 +41,8 @@ def sweep(experiment: Make) -> Make:
         content: dict[str, dict[str, object]] = {
             "training": {"epochs": 6},
             "tune": {"trials": 4, "grace_period": 2, "folds": [0, 2]},
+            # Starting a second process takes longer than all that it would train.
+            "scaling": {"max_concurrent": 1},
         }
         return experiment(**(content | sections))
 
@@ -70,7 +72,7 @@ def test_a_sweep_records_every_trial_and_writes_an_experiment_that_trains(
     # The dev speakers of folds 0 and 2 are test speakers of folds 1 and 3.
     tuned = load_experiment(best)
     assert len(tuned.protocol.tuned_on) == 4
-    run = train.run(tuned)
+    run = train.run(tuned, folds=[0])
     assert tracker.find_run(run).data.tags["fgcme.tuned_on"] == ", ".join(tuned.protocol.tuned_on)
 
 
@@ -178,7 +180,8 @@ def test_population_based_training_changes_trials_as_they_run(sweep: Make, track
     path.write_text("parameters:\n  training.learning_rate: {float: [1.0e-6, 3.0e-2], log: true}\n")
     # The seed draws three rates far too low, so those members copy the one with the experiment's own.
     settings = {"trials": 4, "search": "random", "scheduler": "pbt", "grace_period": 2, "folds": [0], "seed": 2}
-    best = tune.run(sweep(training={"epochs": 8}, tune=settings), str(path))
+    # The members of a population take turns on all CPUs.
+    best = tune.run(sweep(training={"epochs": 8}, tune=settings, scaling={"max_concurrent": None}), str(path))
     trials = tracker.child_runs(tracker.find_run("latest").info.run_id)
     assert {trial.info.status for trial in trials} == {"FINISHED"} and len(trials) == 4
     # A bad member becomes a varied copy of a good one; its run records both rates.
@@ -188,6 +191,7 @@ def test_population_based_training_changes_trials_as_they_run(sweep: Make, track
     assert load_experiment(best).training.learning_rate > 1e-4
 
 
+@pytest.mark.slow
 def test_trials_of_two_workers_each_train_by_ray_train(sweep: Make, tracker: Tracker, space: str) -> None:
     # One trial takes all CPUs, and the other waits for it.
     tune.run(sweep(training={"epochs": 2}, tune={"trials": 2, "folds": [0]}, scaling={"workers": 2}), space)

@@ -11,6 +11,7 @@ from tests.store import make_tracker
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_the_demo_runs_from_synthesis_to_a_registered_model_and_a_prediction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
