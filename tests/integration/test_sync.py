@@ -180,6 +180,7 @@ def test_a_sweep_continues_while_its_server_is_away(
         assert words in notice
 
 
+@pytest.mark.slow
 def test_sync_sends_what_was_logged_without_a_server(
     server: Server, tracker: Tracker, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

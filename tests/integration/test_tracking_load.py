@@ -20,7 +20,7 @@ from moto.server import ThreadedMotoServer
 from fgcme.tracking import Tracker, retrying
 from tests.store import Server, make_tracker, serving
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 PROCESSES = multiprocessing.get_context("fork")
 TRIALS, EPOCHS, METRICS, PARAMETERS = 32, 8, 6, 40
