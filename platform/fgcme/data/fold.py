@@ -149,8 +149,8 @@ def speaker_moments(
 
 def feature_blocks(
     corpus: SpeechCorpus, utterances: np.ndarray, front_end: FrontEnd, limit: int
-) -> Iterator[np.ndarray]:
-    """The features of some utterances, in blocks of frames, [A, F] each.
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The features of some utterances, in blocks: frames [A, F], and how many each utterance has [B].
 
     Args:
         corpus: the prepared corpus.
@@ -163,4 +163,5 @@ def feature_blocks(
         yield from features.blocks(utterances)
     else:
         for index in utterances:
-            yield front_end.without_speaker(corpus.frames(index)[:limit])
+            frames = front_end.without_speaker(corpus.frames(index)[:limit])
+            yield frames, np.array([len(frames)])

@@ -35,10 +35,10 @@ class FrameTable:
         """The same without each utterance's frames from `limit` on."""
         return replace(self, counts=np.minimum(self.counts, limit))
 
-    def blocks(self, utterances: np.ndarray) -> Iterator[npt.NDArray[np.float32]]:
-        """The frames of some utterances in their order, end to end, in blocks of some megabytes, [A, F] each.
+    def blocks(self, utterances: np.ndarray) -> Iterator[tuple[npt.NDArray[np.float32], np.ndarray]]:
+        """The frames of some utterances in their order, end to end, in blocks of some megabytes.
 
-        An utterance is never divided.
+        An utterance is never divided. Each block has its frames, [A, F], and how many each utterance has, [B].
 
         Args:
             utterances: [B] numbers of utterances.
@@ -49,7 +49,7 @@ class FrameTable:
         while start < len(utterances):
             read = ends[start - 1] if start else 0
             stop = max(start + 1, int(np.searchsorted(ends, read + _BLOCK, side="right")))
-            yield self.values[concatenated_ranges(first[start:stop], counts[start:stop])]
+            yield self.values[concatenated_ranges(first[start:stop], counts[start:stop])], counts[start:stop]
             start = stop
 
 

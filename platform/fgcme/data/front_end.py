@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 Frames = npt.NDArray[np.float32]
 Input = Literal["prepared", "mfcc"]
@@ -155,16 +156,23 @@ def moments(frames: Frames) -> Moments:
     return Moments(frames.mean(0), frames.std(0) + np.float32(_MIN_DEVIATION))
 
 
-def moments_of_all(blocks: Iterable[Frames]) -> Moments:
-    """Mean and deviation of each value over all frames of several blocks, [A, F] each; at least one frame."""
-    count, total, squares = 0, np.zeros(1), np.zeros(1)
-    for block in blocks:
+def moments_of_all(blocks: Iterable[tuple[Frames, np.ndarray]]) -> Moments:
+    """Mean and deviation of each value over all frames of utterances; how they are put in blocks changes no bit.
+
+    Each block has frames of whole utterances, end to end, [A, F], and how many each utterance has, [B]. There is at
+    least one frame in all.
+    """
+    count, sums = 0, np.zeros((0, 0))
+    for block, counts in blocks:
         frames = block.astype(np.float64)
-        total = total + frames.sum(0)
-        squares = squares + np.einsum("af,af->f", frames, frames)
+        values = np.concatenate([frames, np.square(frames)], axis=1)
+        # Adds up within each utterance, in order, as a loop would.
+        ends = np.concatenate([[0], np.cumsum(counts)])
+        adder = sparse.csr_array((np.ones(len(values)), np.arange(len(values)), ends), (len(counts), len(values)))
+        sums = np.concatenate([sums.reshape(-1, values.shape[1]), adder @ values]).sum(0, keepdims=True)
         count += len(frames)
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, _MIN_DEVIATION**2))
+    mean, squares = np.split(sums[0] / count, 2)
+    deviation = np.sqrt(np.maximum(squares - mean**2, _MIN_DEVIATION**2))
     return Moments(mean.astype(np.float32), deviation.astype(np.float32))
 
 

@@ -30,12 +30,14 @@ def test_blocks_hold_the_frames_of_the_utterances_in_their_order_and_stay_small(
     generator = np.random.default_rng(0)
     frames = table(generator.integers(1, 3000, 200).tolist(), order=generator.permutation(200).tolist())
     chosen = generator.permutation(200)[:150]
-    blocks = list(frames.blocks(chosen))
+    blocks, counts = zip(*frames.blocks(chosen), strict=True)
+    assert np.concatenate(counts).tolist() == [len(frames[index]) for index in chosen]
+    assert [len(block) for block in blocks] == [each.sum() for each in counts]
     np.testing.assert_array_equal(np.concatenate(blocks), np.concatenate([frames[index] for index in chosen]))
     assert max(map(len, blocks)) <= 32_768 < sum(map(len, blocks))
 
 
 def test_an_utterance_longer_than_a_block_is_a_block_of_its_own() -> None:
     frames = table([10, 40_000, 10])
-    assert [len(block) for block in frames.blocks(np.arange(3))] == [10, 40_000, 10]
+    assert [len(block) for block, _ in frames.blocks(np.arange(3))] == [10, 40_000, 10]
     assert list(frames.blocks(np.zeros(0, np.int64))) == []

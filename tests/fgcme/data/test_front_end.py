@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -90,9 +91,14 @@ def test_a_constant_value_becomes_0() -> None:
     np.testing.assert_allclose(FrontEnd(normalisation="utterance")(np.zeros((30, 4), np.float32)), 0)
 
 
+def each_alone(utterances: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Blocks of one utterance each."""
+    return [(frames, np.array([len(frames)])) for frames in utterances]
+
+
 def test_normalising_by_speaker_uses_the_speaker_s_statistics_if_known() -> None:
     frames, front_end = speech(), FrontEnd("prepared", 1, "speaker")
-    known = moments_of_all([with_deltas(frames + 3, 1), with_deltas(frames - 3, 1)])
+    known = moments_of_all(each_alone([with_deltas(frames + 3, 1), with_deltas(frames - 3, 1)]))
     expected = (with_deltas(frames, 1) - known.mean) / known.deviation
     np.testing.assert_allclose(front_end(frames, known), expected, rtol=1e-5)
     # For an unknown speaker, the utterance's own.
@@ -101,8 +107,24 @@ def test_normalising_by_speaker_uses_the_speaker_s_statistics_if_known() -> None
 
 def test_moments_of_several_utterances_are_those_of_all_their_frames() -> None:
     utterances = [np.random.default_rng(seed).normal(-8, 2, (20 + seed, 5)).astype(np.float32) for seed in range(3)]
-    mean, deviation = moments_of_all(utterances)
+    mean, deviation = moments_of_all(each_alone(utterances))
     together = np.concatenate(utterances)
     np.testing.assert_allclose(mean, together.mean(0), rtol=1e-5)
     np.testing.assert_allclose(deviation, together.std(0), rtol=1e-4)
     assert mean.dtype == deviation.dtype == np.float32
+
+
+def test_moments_are_the_same_to_the_last_bit_in_whatever_blocks_utterances_come() -> None:
+    generator = np.random.default_rng(0)
+    # So far from 0 that a rounding in another order shows in the deviation.
+    utterances = [generator.normal(-1e5, 1, (count, 5)) for count in generator.integers(1, 400, 300)]
+    total, squares = np.zeros(5), np.zeros(5)
+    for frames in utterances:
+        total, squares = total + frames.sum(0), squares + np.square(frames).sum(0)
+    mean = total / sum(map(len, utterances))
+    deviation = np.sqrt(squares / sum(map(len, utterances)) - mean**2)
+    for size in (1, 7, 300):
+        groups = [utterances[start : start + size] for start in range(0, 300, size)]
+        made = moments_of_all((np.concatenate(group), np.array([len(each) for each in group])) for group in groups)
+        np.testing.assert_array_equal(made.mean, mean.astype(np.float32))
+        np.testing.assert_array_equal(made.deviation, deviation.astype(np.float32))

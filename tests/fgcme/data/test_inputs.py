@@ -64,7 +64,10 @@ def test_each_speaker_is_normalised_by_their_own_statistics(folder: Path) -> Non
     corpus = SpeechCorpus(folder)
     speakers = corpus.table.speakers
     # Of one utterance of each speaker: the test is about whose moments are used.
-    moments = {speaker: moments_of_all([corpus.frames(index)]) for index, speaker in enumerate(speakers)}
+    moments = {
+        speaker: moments_of_all([(corpus.frames(index), np.array([len(corpus.frames(index))]))])
+        for index, speaker in enumerate(speakers)
+    }
     inputs = part_inputs(corpus, FrontEnd(normalisation="speaker"), moments)
     for position, utterance in enumerate(inputs.utterances):
         mean, deviation = moments[speakers[utterance]]
