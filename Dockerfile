@@ -2,9 +2,10 @@
 #   docker build --tag REGISTRY/fgcme:$(git rev-parse --short=12 HEAD) .
 FROM python:3.11.13-slim-bookworm
 
-# git: for the commit that runs are tagged with; wget: for KubeRay's health checks; rsync: for the launcher.
+# git: for the commit that runs are tagged with; wget: for KubeRay's health checks; openssh-client: the launcher's head
+# starts machines by it; rsync, tmux: `ray rsync-up` and `ray exec --tmux`.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends git rsync wget \
+    && apt-get install --yes --no-install-recommends git openssh-client rsync tmux wget \
     && rm -rf /var/lib/apt/lists/* \
     && git config --system --add safe.directory /opt/fgcme
 

@@ -7,11 +7,15 @@ import os
 import re
 import shlex
 import subprocess
+import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from fgcme.experiment import load_experiment
 from pipelines import cli
@@ -30,6 +34,9 @@ COMMANDS = [
     for command in re.findall(r"fgcme (?:prepare|check|train|tune|ablate|report|register|sync)\b[^'`\n]*", text)
     if " " in command.removeprefix("fgcme ")
 ]
+
+# What the requirements are pinned for.
+(PYTHON,) = re.findall(r"--python-version (\S+)", (ROOT / "Makefile").read_text())
 
 # As on Ubuntu: what follows is for interactive shells only.
 BASHRC = "case $- in *i*) ;; *) return;; esac\n"
@@ -64,6 +71,54 @@ def accepted_by_ray(cluster: dict[str, Any]) -> dict[str, Any]:
     return complete
 
 
+def image_in_place_of_commands() -> dict[str, Any]:
+    """What docs/cluster.md puts into `cluster.yaml` for nodes that run the image."""
+    blocks = re.findall(r"```yaml\n(.*?)```", TEXTS["docs/cluster.md"], re.DOTALL)
+    (image,) = [block for block in map(yaml.safe_load, blocks) if "docker" in block]
+    return dict(image)
+
+
+# What a machine with a GPU and NVIDIA's container toolkit answers to commands that hold these words.
+ANSWERS = {
+    "command -v docker": "/usr/bin/docker",
+    "docker info": "map[io.containerd.runc.v2:{runc []} nvidia:{nvidia-container-runtime []} runc:{runc []}]",
+    "json .Config.Env": '["PATH=/usr/local/bin:/usr/bin:/bin"]',
+    "/proc/meminfo": "MemAvailable:   32000000 kB",
+}
+
+
+class MachineWithGpu:
+    """Keeps the commands that Ray's launcher gives it by SSH, and answers them."""
+
+    def __init__(self) -> None:
+        self.commands: list[str] = []
+
+    def check_output(self, command: list[str]) -> bytes:
+        self.commands.append(" ".join(command))
+        return next((answer for asked, answer in ANSWERS.items() if asked in self.commands[-1]), "").encode()
+
+    def check_call(self, command: list[str], **_: Any) -> int:
+        self.check_output(command)
+        return 0
+
+
+def docker_runner(docker: dict[str, Any], cluster: dict[str, Any], machine: MachineWithGpu) -> Any:
+    """What Ray's launcher starts containers by, on a machine that is only asked."""
+    from ray.autoscaler._private.command_runner import DockerCommandRunner
+
+    provider = SimpleNamespace(internal_ip=lambda _: "10.0.0.1", external_ip=lambda _: "10.0.0.1")
+    return DockerCommandRunner(
+        docker,
+        log_prefix="",
+        node_id="a machine",
+        provider=provider,
+        auth_config=cluster["auth"],
+        cluster_name=cluster["cluster_name"],
+        process_runner=machine,
+        use_internal_ip=True,
+    )
+
+
 @pytest.mark.parametrize(("file", "command"), COMMANDS)
 def test_every_command_and_every_setting_in_it_is_understood(file: str, command: str) -> None:
     options = cli.parse(shlex.split(command)[1:])
@@ -76,6 +131,32 @@ def test_every_command_and_every_setting_in_it_is_understood(file: str, command:
 def test_every_file_shows_how_to_prepare_and_how_to_tune() -> None:
     for name in TEXTS:
         assert {"prepare", "tune"} <= {command.split()[1] for file, command in COMMANDS if file == name}
+
+
+class TestVersions:
+    PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+    def test_all_that_the_project_asks_for_is_pinned_within_its_bounds(self) -> None:
+        project = self.PROJECT["project"]
+        asked = [Requirement(line) for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]]
+        outside = [str(one) for one in asked if not one.specifier.contains(REQUIREMENTS[one.name.lower()])]
+        assert outside == []
+
+    def test_the_requirements_are_pinned_for_the_python_that_the_project_is_written_and_checked_for(self) -> None:
+        assert SpecifierSet(self.PROJECT["project"]["requires-python"]) == SpecifierSet(f">={PYTHON}")
+        assert self.PROJECT["tool"]["mypy"]["python_version"] == PYTHON
+        assert self.PROJECT["tool"]["ruff"]["target-version"] == f"py{PYTHON.replace('.', '')}"
+
+    def test_the_nodes_of_a_cluster_and_the_image_run_that_python(self, cluster: dict[str, Any]) -> None:
+        commands = "\n".join(cluster["setup_commands"])
+        assert f"make install PYTHON=python{PYTHON}\n" in commands
+        assert set(re.findall(r"python(?:3[\d.]*)?-venv", commands)) == {f"python{PYTHON}-venv"}
+        (base,) = re.findall(r"^FROM (\S+)$", TestImage.TEXT, re.MULTILINE)
+        assert re.fullmatch(rf"python:{re.escape(PYTHON)}\.\d+-slim-\w+", base)
+
+    def test_the_driver_of_the_nodes_is_for_the_cuda_that_is_pinned(self) -> None:
+        (named,) = re.findall(r"CUDA (\d+)", TEXTS["cluster.yaml"])
+        assert named == REQUIREMENTS["nvidia-cuda-runtime"].split(".")[0]
 
 
 class TestLauncher:
@@ -155,15 +236,26 @@ class TestLauncher:
         assert {".venv/", "/storage/", "/mlflow.db*"} <= set(ignored)
 
     def test_the_image_can_take_the_place_of_set_up_commands(self, cluster: dict[str, Any]) -> None:
-        blocks = [
-            yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", TEXTS["docs/cluster.md"], re.DOTALL)
-        ]
-        (image,) = [block for block in blocks if "docker" in block]
+        image = image_in_place_of_commands()
         complete = accepted_by_ray({**cluster, **image})
         assert complete["head_setup_commands"] == complete["worker_setup_commands"] == []
         given = shlex.split(" ".join(image["docker"]["run_options"]))
         variables = {value.partition("=")[0] for option, value in itertools.pairwise(given) if option == "--env"}
-        assert variables == {"RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "MLFLOW_TRACKING_URI"}
+        assert {"RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "MLFLOW_TRACKING_URI"} < variables
+
+    def test_ray_starts_the_image_s_container_so_that_it_sees_the_gpus_of_its_machine(
+        self, cluster: dict[str, Any]
+    ) -> None:
+        machine = MachineWithGpu()
+        docker_runner(image_in_place_of_commands()["docker"], cluster, machine).run_init(
+            as_head=False, file_mounts={}, sync_run_yet=True
+        )
+        (start,) = [words for words in machine.commands if "docker run" in words]
+        options = shlex.split(shlex.split(start)[-1])
+        assert "--runtime=nvidia" in options
+        # NVIDIA's runtime shows what these variables name, and nothing where they are not set.
+        given = {value for option, value in itertools.pairwise(options) if option == "--env"}
+        assert {"NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"} <= given
 
 
 class TestKubernetes:
@@ -232,15 +324,13 @@ class TestKubernetes:
 class TestImage:
     TEXT = (ROOT / "Dockerfile").read_text()
 
-    def test_it_holds_the_pinned_requirements_on_the_python_they_are_pinned_for(self) -> None:
-        base = re.search(r"^FROM python:(\d+\.\d+)\.\d+-\S+$", self.TEXT, re.MULTILINE)
+    def test_it_holds_the_pinned_requirements_by_the_installer_of_a_checkout(self) -> None:
         makefile = (ROOT / "Makefile").read_text()
-        assert base is not None
-        assert f"--python-version {base[1]}" in makefile
         assert "--requirement requirements.lock" in self.TEXT
         assert re.findall(r"uv==\S+", self.TEXT) == re.findall(r"uv==\S+", makefile)
 
     def test_it_holds_what_its_users_call(self) -> None:
         installed = re.search(r"apt-get install [^\n]*", self.TEXT)
         assert installed is not None
-        assert {"git", "rsync", "wget"} <= set(installed[0].split())
+        # Ray's launcher reaches machines from the head's container by ssh and rsync, and keeps drivers in tmux.
+        assert {"git", "openssh-client", "rsync", "tmux", "wget"} <= set(installed[0].split())

@@ -17,7 +17,10 @@ def storage_folder(experiment: Experiment) -> Path:
     """
     path = experiment.storage.path.removeprefix("file://")
     if "://" in path:
-        raise UserError(f"storage.path={path} is not a folder: give one on a disk that all nodes share")
+        raise UserError(
+            f"storage.path={path} is an address, not a folder: files there cannot be locked or mapped into memory. "
+            "Give a folder that all nodes mount, on NFS, EFS, FSx, Filestore or Lustre"
+        )
     return Path(path).expanduser().absolute()
 
 

@@ -13,9 +13,11 @@ def test_a_relative_folder_becomes_absolute_and_is_made(tmp_path: Path, monkeypa
     assert (tmp_path / "results" / "mine").is_dir()
 
 
-def test_an_address_is_refused_because_nodes_share_a_folder() -> None:
-    with pytest.raises(UserError, match=r"storage\.path=s3://bucket is not a folder"):
-        storage_folder(small_corpus.experiment(storage={"path": "s3://bucket"}))
+@pytest.mark.parametrize("address", ["s3://bucket", "gs://bucket/results", "abfss://container@account/results"])
+def test_a_bucket_is_refused_and_the_message_says_what_to_give_instead(address: str) -> None:
+    refusal = rf"storage\.path={address} is an address, not a folder.*Give a folder that all nodes mount, on NFS, EFS"
+    with pytest.raises(UserError, match=refusal):
+        storage_folder(small_corpus.experiment(storage={"path": address}))
 
 
 def test_a_folder_that_cannot_be_made_is_refused_by_name(tmp_path: Path) -> None:
