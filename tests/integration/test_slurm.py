@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,8 +75,6 @@ class Job:
     @contextmanager
     def start(self, *words: str, restarts: int = 0) -> Iterator[subprocess.Popen[bytes]]:
         """The job, running; it and its machines are gone at the end of the block."""
-        disk = Path(f"/tmp/fgcme-{self.number}")
-        disk.mkdir()
         machines = self.folder / f"machines{restarts}"
         machines.mkdir()
         command = [str(STAND_INS / "machines"), str(machines), str(ROOT / "slurm.sh"), *words]
@@ -93,7 +92,7 @@ class Job:
         finally:
             kill(job)
             job.wait(timeout=30)
-            disk.rmdir()
+            shutil.rmtree(f"/tmp/fgcme-{self.number}", ignore_errors=True)
 
     @property
     def log(self) -> str:
@@ -142,6 +141,7 @@ def test_a_training_over_two_machines_whose_time_is_up_resumes_when_the_job_runs
 
     with job.start("train", "small.yaml", "--fold", "0", restarts=1) as second:
         assert second.wait(timeout=240) == 0, job.log + job.ray_log
+        assert not Path(f"/tmp/fgcme-{job.number}").exists()
     assert tracker.find_run("latest").info.run_id == run
     assert tracker.find_run(run).info.status == "FINISHED"
     # It went on where it was, and each epoch was recorded once.
