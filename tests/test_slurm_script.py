@@ -79,15 +79,17 @@ def test_shellcheck_finds_nothing_wrong_with_it(script: Path) -> None:
     subprocess.run(["shellcheck", "--severity=warning", str(script)], check=True)
 
 
-def test_every_command_that_it_shows_is_understood() -> None:
-    commands = re.findall(r"sbatch [^\n]*?slurm\.sh ([a-z][^\n]*?)(?:\s{2,}|\"|\n)", TEXT)
+@pytest.mark.parametrize("file", ["slurm.sh", "docs/cluster.md"])
+def test_every_command_that_is_shown_is_understood(file: str) -> None:
+    shown = (ROOT / file).read_text()
+    commands = re.findall(r"sbatch [^\n]*?slurm\.sh ([a-z][^\n]*?)(?:\s{2,}|\"|\n)", shown)
     verbs = set()
     for command in commands:
         options = cli.parse(shlex.split(command))
         load_experiment(experiment_file(options.experiment), options.overrides)
         assert "space" not in options or space_file(options.space).is_file()
         verbs.add(options.verb)
-    assert verbs == {"prepare", "train", "tune"}
+    assert {"prepare", "tune"} <= verbs
 
 
 def test_it_asks_for_whole_machines_with_one_task_each() -> None:
