@@ -129,7 +129,7 @@ def test_a_training_over_two_machines_whose_time_is_up_resumes_when_the_job_runs
     )
 
     with job.start("train", "small.yaml", "--fold", "0") as first:
-        wait_for(lambda: steps(tracker), seconds=200, every=1)
+        wait_for(lambda: steps(tracker), seconds=400, every=1)
         (script,) = [one for one in descendants(first.pid, "slurm.sh train") if one.name() == "slurm.sh"]
         script.send_signal(signal.SIGUSR1)
         first.wait(timeout=120)
