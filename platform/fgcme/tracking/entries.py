@@ -6,7 +6,8 @@ and states are overwritten; artifacts are replaced; and a run is created only if
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 # Every run has a local id, so it is found even if the server's reply to its creation was lost.
 LOCAL_PREFIX = "local-"
 LOCAL_ID_TAG = "fgcme.local_id"
+
+# Kinds of entries that MLflow takes in one request; `batch` is several of them.
+_BATCHES = ("metrics", "parameters", "tags", "batch")
 
 
 def apply_entry(client: MlflowClient, run: str, entry: Entry, outbox: Outbox | None = None) -> str:
@@ -43,6 +47,16 @@ def apply_entry(client: MlflowClient, run: str, entry: Entry, outbox: Outbox | N
         run = resolve_run_id(client, run, outbox)
         _update_run(client, run, entry, outbox)
         return run
+
+
+def merge_entries(entries: Iterable[Entry]) -> Iterator[tuple[Entry, list[Entry]]]:
+    """Entries of a run, in order, with those that one request can write merged; each with what it is merged from."""
+    for batch, group in itertools.groupby(entries, key=lambda entry: entry["kind"] in _BATCHES):
+        if batch:
+            parts = list(group)
+            yield _merge(parts), parts
+        else:
+            yield from ((entry, [entry]) for entry in group)
 
 
 def resolve_run_id(client: MlflowClient, run: str, outbox: Outbox | None = None) -> str:
@@ -82,6 +96,15 @@ def find_by_local_id(client: MlflowClient, local_id: str, experiments: Sequence[
     return str(runs[0].info.run_id) if runs else None
 
 
+def _merge(entries: Sequence[Entry]) -> Entry:
+    merged: Entry = {"kind": "batch", "metrics": [], "parameters": {}, "tags": {}}
+    for entry in entries:
+        merged["metrics"] += entry.get("metrics", [])
+        merged["parameters"] |= entry.get("parameters", {})
+        merged["tags"] |= entry.get("tags", {})
+    return merged
+
+
 def _create_run(client: MlflowClient, local_id: str, entry: Entry, outbox: Outbox | None) -> str:
     tags = {**entry["tags"], LOCAL_ID_TAG: local_id}
     if entry["parent"] is not None:
@@ -98,12 +121,13 @@ def _update_run(client: MlflowClient, run: str, entry: Entry, outbox: Outbox | N
     from mlflow.entities import Metric, Param, RunTag
 
     match entry["kind"]:
-        case "metrics":
-            client.log_batch(run, metrics=[Metric(*metric) for metric in entry["metrics"]])
-        case "parameters":
-            client.log_batch(run, params=[Param(*pair) for pair in entry["parameters"].items()])
-        case "tags":
-            client.log_batch(run, tags=[RunTag(*pair) for pair in entry["tags"].items()])
+        case kind if kind in _BATCHES:
+            client.log_batch(
+                run,
+                [Metric(*metric) for metric in entry.get("metrics", [])],
+                [Param(*pair) for pair in entry.get("parameters", {}).items()],
+                [RunTag(*pair) for pair in entry.get("tags", {}).items()],
+            )
         case "running":
             client.update_run(run, status="RUNNING")
         case "ended":

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fgcme.errors import without_passwords
-from fgcme.tracking.entries import LOCAL_PREFIX, apply_entry, find_by_local_id
+from fgcme.tracking.entries import LOCAL_PREFIX, apply_entry, find_by_local_id, merge_entries
 from fgcme.tracking.failures import is_permanent, mlflow_message
 from fgcme.tracking.outbox import Entry, Outbox
 from fgcme.tracking.retrying import retry_briefly, wait_while_alive, with_timeout
@@ -213,16 +211,16 @@ class _Sender:
         return True
 
     def _send(self, run: str, entries: list[Entry]) -> None:
-        for group in _grouped(entries):
+        for merged, parts in merge_entries(entries):
             try:
-                self._apply(run, _merged(group))
+                self._apply(run, merged)
             except Exception as error:
                 if not is_permanent(error):
                     raise
-                for entry in group:
+                for entry in parts:
                     self._apply_or_set_aside(run, entry)
             self._report.runs.add(run)
-            self._report.writes += len(group)
+            self._report.writes += len(parts)
 
     def _apply(self, run: str, entry: Entry) -> None:
         if entry["kind"] == "start":
@@ -263,19 +261,3 @@ class _Sender:
 def print_notice(sentence: str) -> None:
     """Tell the user something on standard error, without passwords."""
     print(f"fgcme: {without_passwords(sentence)}", file=sys.stderr, flush=True)
-
-
-def _grouped(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """Successive metrics as one group, every other entry alone."""
-    for metrics, group in itertools.groupby(entries, key=lambda entry: entry["kind"] == "metrics"):
-        if metrics:
-            yield list(group)
-        else:
-            yield from ([entry] for entry in group)
-
-
-def _merged(group: list[Entry]) -> Entry:
-    """One entry that writes all metrics of a group."""
-    if len(group) == 1:
-        return group[0]
-    return {"kind": "metrics", "metrics": [metric for entry in group for metric in entry["metrics"]]}

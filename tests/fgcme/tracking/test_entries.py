@@ -8,7 +8,7 @@ import pytest
 
 from fgcme.errors import UserError
 from fgcme.tracking import LOCAL_ID_TAG, Outbox, Tracker, outbox_for
-from fgcme.tracking.entries import apply_entry, find_by_local_id, resolve_run_id
+from fgcme.tracking.entries import apply_entry, find_by_local_id, merge_entries, resolve_run_id
 from fgcme.tracking.outbox import Entry
 from tests.store import make_tracker
 
@@ -83,6 +83,23 @@ def test_applying_an_entry_twice_writes_once(tracker: Tracker, experiment: str, 
     assert tracker.has_artifact(run, "notes/file.txt") and tracker.has_artifact(run, "inner.txt")
     apply_entry(tracker.client, run, {"kind": "running"})
     assert tracker.client.get_run(run).info.status == "RUNNING"
+
+
+def test_successive_metrics_parameters_and_tags_are_one_request(tracker: Tracker, experiment: str) -> None:
+    started, ended = start(experiment), {"kind": "ended", "status": "FINISHED", "time": 3000}
+    written: list[Entry] = [
+        {"kind": "parameters", "parameters": {"fold": "0"}},
+        *({"kind": "metrics", "metrics": [["loss", 1 / step, 2000, step]]} for step in range(1, 2501)),
+        {"kind": "tags", "tags": {"fgcme.note": "first"}},
+        {"kind": "tags", "tags": {"fgcme.note": "last"}},
+    ]
+    merged = list(merge_entries([started, *written, ended, {"kind": "running"}, written[0]]))
+    assert [parts for _, parts in merged] == [[started], written, [ended], [{"kind": "running"}], [written[0]]]
+    run = apply_entry(tracker.client, "local-merged", started)
+    apply_entry(tracker.client, run, merged[1][0])
+    found = tracker.client.get_run(run)
+    assert (found.data.params, found.data.tags["fgcme.note"]) == ({"fold": "0"}, "last")
+    assert tracker.metric_history(run, "loss") == [(step, 1 / step) for step in range(1, 2501)]
 
 
 def test_a_copied_file_is_read_from_the_outbox(
