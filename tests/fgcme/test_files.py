@@ -98,6 +98,12 @@ def test_a_lock_is_held_alone_or_in_common(tmp_path: Path) -> None:
         assert acquire(second, wait=False)
 
 
+def test_no_other_module_locks_files() -> None:
+    root = Path(__file__).parents[2]
+    modules = [path for folder in ("platform", "pipelines") for path in (root / folder).rglob("*.py")]
+    assert [path.name for path in modules if "fcntl" in path.read_text()] == ["files.py"]
+
+
 def test_a_disk_that_takes_no_locks_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(file: object, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
