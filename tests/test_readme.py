@@ -42,5 +42,5 @@ def test_the_experiment_file_of_the_readme_is_valid() -> None:
 
 def test_every_target_of_make_that_the_readme_names_exists() -> None:
     makefile = (Path(__file__).parent.parent / "Makefile").read_text()
-    for target in re.findall(r"`?make (\w+)", TEXT):
+    for target in re.findall(r"(?:^|`)make (\w+)", TEXT, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
