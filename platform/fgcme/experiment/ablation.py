@@ -23,8 +23,9 @@ from fgcme.experiment import variants
 from fgcme.experiment.dotted import set_dotted
 from fgcme.experiment.explanation import explain
 from fgcme.experiment.loading import parse_experiment
+from fgcme.experiment.section import Name
 from fgcme.experiment.setting_names import did_you_mean, setting_type
-from fgcme.experiment.settings import Experiment, Name
+from fgcme.experiment.settings import Experiment
 from fgcme.experiment.yaml_text import read_yaml
 
 # A name this much like a named variant's is a slip of the pen, even if it has settings of its own.

@@ -6,52 +6,13 @@ An experiment file holds only what differs from the defaults below. Building blo
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from fgcme.experiment.dotted import flatten
-
-# It becomes part of file names and of MLflow's metric names.
-Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-
-
-def _check_distinct(numbers: list[int]) -> list[int]:
-    if len(set(numbers)) < len(numbers):
-        raise ValueError(f"{numbers} has a number twice")
-    return numbers
-
-
-Distinct = Annotated[list[Natural], Field(min_length=1), AfterValidator(_check_distinct)]
-
-
-class Settings(BaseModel):
-    """A section of an experiment: immutable, and closed to keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _reject_bool(cls, value: Any, info: ValidationInfo) -> Any:
-        # pydantic would take true for 1.
-        annotation = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and annotation is not bool:
-            expected = "a number" if re.search(r"\b(int|float)\b", str(annotation)) else "text"
-            raise ValueError(f"expects {expected}, got {str(value).lower()}")
-        return value
+from fgcme.experiment.section import Distinct, Fraction, Gpus, Name, Natural, Positive, Settings
 
 
 class CorpusSettings(Settings):
@@ -134,8 +95,8 @@ class AcousticSettings(Settings):
     normalisation: Literal["none", "train", "utterance", "speaker"] = Field(
         "none", description="mean and variance per value: of the training part, the utterance, or all of its speaker"
     )
-    channels: list[Positive] = [64, 128, 128]
-    kernels: list[Positive] = [5, 2, 2]
+    channels: list[Positive] = Field([64, 128, 128])
+    kernels: list[Positive] = Field([5, 2, 2])
     activation: Literal["none", "relu", "gelu"] = "none"
     layer_normalisation: bool = Field(False, description="over the channels, after each convolution but the last")
     dropout: Fraction = 0.0
@@ -276,7 +237,7 @@ class TrainingSettings(Settings):
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16 where it is exact enough")
     frame_limit: Positive = Field(3000, description="audio is cut after this many frames")
     score: Literal["published", "ua", "wa"] = Field("published", description="dev metric that selects the best epoch")
-    seeds: Distinct = [0]
+    seeds: Distinct = Field([0])
     augmentation: AugmentationSettings = AugmentationSettings()
 
 
@@ -285,11 +246,25 @@ class ScalingSettings(Settings):
 
     workers: Natural = Field(0, description="Ray Train workers of one training; 0 trains in the fold's own process")
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
-    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
-    gpus_per_trial: Annotated[float, Field(ge=0)] | None = Field(
+    gpus_per_worker: Gpus = 0.0
+    gpus_per_trial: Gpus | None = Field(
         None, description="of a sweep's trial, e.g. 0.125: eight share a GPU; by default what its workers need"
     )
     max_concurrent: Positive | None = Field(None, description="trainings at once; by default as many as fit")
+
+    @model_validator(mode="after")
+    def _check_gpus(self) -> ScalingSettings:
+        shares = {
+            "gpus_per_worker": self.gpus_per_worker,
+            "gpus_per_trial": (self.gpus_per_trial or 0) / max(self.workers, 1),
+        }
+        for name, share in shares.items():
+            if self.workers > 1 and share != int(share):
+                raise ValueError(
+                    f"`{name}` gives each of {self.workers} workers {share:g} GPUs, and NCCL takes no two workers on "
+                    "one GPU: give each a whole one, or set `workers` to 0 or 1"
+                )
+        return self
 
 
 class TuneSettings(Settings):

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from fgcme.experiment.explanation import explain
-from fgcme.experiment.settings import Name
+from fgcme.experiment.section import Name
 
 
 class Inner(BaseModel):

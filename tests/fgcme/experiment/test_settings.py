@@ -45,12 +45,36 @@ def test_every_bundled_experiment_is_valid_and_named_after_its_file(path: Path) 
             ["prepare.features={kind: speech_encoder, checkpoint: x}", "training.augmentation.gain_db=6"],
             "need prepare.fe",
         ),
+        (["scaling.gpus_per_worker=1.5"], "1.5 GPUs cannot be had: give a whole number, or a share below 1"),
+        (["scaling.gpus_per_trial=1.5"], "1.5 GPUs cannot be had"),
+        (
+            ["scaling.workers=2", "scaling.gpus_per_worker=0.5"],
+            "`gpus_per_worker` gives each of 2 workers 0.5 GPUs, and NCCL takes no two workers on one GPU",
+        ),
+        (["scaling.workers=2", "scaling.gpus_per_trial=1"], "`gpus_per_trial` gives each of 2 workers 0.5 GPUs"),
+        (["scaling.workers=2", "scaling.gpus_per_trial=3"], "`gpus_per_trial` gives each of 2 workers 1.5 GPUs"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(file: Path, overrides: list[str], sentence: str) -> None:
     with pytest.raises(UserError) as raised:
         load_experiment(file, overrides)
     assert sentence in str(raised.value) and ": :" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["scaling.gpus_per_worker=0.5"],
+        ["scaling.workers=1", "scaling.gpus_per_worker=0.5", "scaling.gpus_per_trial=0.25"],
+        ["scaling.workers=4", "scaling.gpus_per_worker=2"],
+        ["scaling.workers=4", "scaling.gpus_per_trial=8"],
+        ["scaling.workers=4"],
+    ],
+)
+def test_a_share_of_a_gpu_for_one_process_and_whole_gpus_for_several_are_taken(
+    file: Path, overrides: list[str]
+) -> None:
+    load_experiment(file, overrides)
 
 
 def test_a_written_experiment_reads_back_equal(file: Path, tmp_path: Path) -> None:

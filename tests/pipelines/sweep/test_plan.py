@@ -87,7 +87,7 @@ def test_scaling_that_a_population_cannot_have_is_refused(
         ({"workers": 4, "gpus_per_worker": 1}, (4, 4)),
         # The trial's share counts, not the workers'.
         ({"gpus_per_trial": 0.125}, (1, 0.125)),
-        ({"workers": 2, "cpus_per_worker": 3, "gpus_per_worker": 1, "gpus_per_trial": 0.5}, (6, 0.5)),
+        ({"workers": 2, "cpus_per_worker": 3, "gpus_per_worker": 1, "gpus_per_trial": 4}, (6, 4)),
         ({"gpus_per_worker": 1, "gpus_per_trial": 0}, (1, 0)),
     ],
 )
