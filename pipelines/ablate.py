@@ -26,7 +26,7 @@ from fgcme.report.formatting import count
 from fgcme.report.results import without_speakers
 from fgcme.tracking import Tracker
 from pipelines import bundled
-from pipelines.cluster import concurrent_slots, ray_session, writable_folder
+from pipelines.cluster import ray_session, require_slot, writable_folder
 from pipelines.runs import records
 from pipelines.runs.corpus import corpus_in_use, load_assigned_corpus
 from pipelines.runs.opening import OpenRun, RunRequest, latest_run, open_run
@@ -61,8 +61,8 @@ def run(
 
     Raises:
         UserError: the corpus is not prepared, the ablation does not fit the experiment, the rules contradict the
-            experiment's, Ray has less than one training needs, another driver works on it or prepares the corpus, or
-            trainings failed.
+            experiment's, Ray can never give what one training needs, another driver works on it or prepares the corpus,
+            or trainings failed.
     """
     path = bundled.space_file(space_name, "ablation")
     ablation.load_ablation(path, experiment)
@@ -70,7 +70,7 @@ def run(
     with corpus_in_use(experiment):
         corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
         with ray_session():
-            slots = concurrent_slots(experiment.scaling, "one training")
+            require_slot(experiment.scaling, "one training")
             storage = writable_folder(experiment)
             tracker = records.open_store(experiment, storage)
             folder = storage / "ablations" / title
@@ -85,7 +85,7 @@ def run(
                 size = plan.size(assignment.fold_count)
                 lines = records.describe_participants(plan.experiment, corpus, assignment, size)
                 print(f"{title} on " + "\n".join(lines))
-                run_trainings(trainings, opened, slots, "--resume")
+                run_trainings(trainings, opened, "--resume")
                 _conclude(tracker, opened.run_id, plan, trainings, assignment.protocol.classes)
     print(f"\nrun {opened.run_id}; next: fgcme report {opened.run_id}")
     return opened.run_id

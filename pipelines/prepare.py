@@ -117,7 +117,7 @@ def _update(
         task = PrepareTask.from_experiment(experiment, root, folder)
         make = functools.partial(make_blocks, listing.utterances, sources, missing, find_alignment)
         with Progress("utterance", {"utterance": pending}, failed_word="rejected", verbose=verbose) as progress:
-            rejected = prepare_on_ray(make, task, progress)
+            rejected = prepare_on_ray(make, pending, task, progress)
         rejections += rejected
         lost = sources.find(_lost(rejected, root, folder))
         kept[lost] |= stored[lost]

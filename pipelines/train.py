@@ -22,7 +22,7 @@ from fgcme.experiment import Experiment
 from fgcme.report.confusion import confusion_figure
 from fgcme.report.formatting import count
 from fgcme.tracking import LOCAL_ID_TAG, Tracker
-from pipelines.cluster import LOCK, concurrent_slots, ray_session, writable_folder
+from pipelines.cluster import LOCK, ray_session, require_slot, writable_folder
 from pipelines.runs import records
 from pipelines.runs.corpus import corpus_in_use, load_assigned_corpus
 from pipelines.runs.opening import OpenRun, RunRequest, open_run
@@ -45,7 +45,7 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
         The id of the MLflow run.
 
     Raises:
-        UserError: the corpus is not prepared or does not fit the protocol, Ray has less than one training needs,
+        UserError: the corpus is not prepared or does not fit the protocol, Ray can never give what one training needs,
             another driver works on the run or prepares the corpus, or trainings failed.
     """
     with corpus_in_use(experiment):
@@ -54,7 +54,7 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
         for fold in chosen:
             split_fold(assignment, fold)
         with ray_session():
-            slots = concurrent_slots(experiment.scaling, "one training")
+            require_slot(experiment.scaling, "one training")
             storage = writable_folder(experiment)
             tracker = records.open_store(experiment, storage)
             resumed = None if resume is None else _interrupted(tracker, resume, storage / _FOLDER)
@@ -74,7 +74,7 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
                 print("\n".join(records.describe_participants(experiment, corpus, assignment, plan)))
                 jobs = _jobs(experiment, corpus_folder, corpus.description.corpus_hash, assignment, tracker, opened)
                 trainings = [Training(job) for job in jobs if job.fold in chosen]
-                run_trainings(trainings, opened, slots, f"--resume {opened.run_id}")
+                run_trainings(trainings, opened, f"--resume {opened.run_id}")
                 # Folds that the resumed run trained earlier count as well.
                 trained = [job for job in jobs if read_result(job.folder) is not None]
                 predictions = pa.concat_tables(pq.read_table(job.folder / "predictions.parquet") for job in trained)

@@ -20,7 +20,7 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment, apply_configuration
 from fgcme.files import write_text
 from fgcme.tracking import Tracker
-from pipelines.cluster import concurrent_slots, ray_session, writable_folder
+from pipelines.cluster import concurrent_slots, ray_session, require_slot, writable_folder
 from pipelines.runs import records
 from pipelines.runs.corpus import corpus_in_use
 from pipelines.runs.opening import RunRequest, latest_run, open_run
@@ -39,7 +39,7 @@ from pipelines.sweep.plan import SweepPlan, as_json, describe_plan, join_study, 
 from pipelines.sweep.recorder import FailureLimit
 from pipelines.sweep.report import pictures_of_sweep
 from pipelines.sweep.search import settings_of
-from pipelines.sweep.trial_folder import FAILURE
+from pipelines.sweep.trial_folder import FAILURE, ended_trials
 
 KIND = "sweep"
 # Settings that may differ when a sweep is resumed, besides those that may always differ.
@@ -65,7 +65,7 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
     with corpus_in_use(experiment):
         plan = plan_sweep(experiment, space_name)
         with ray_session():
-            slots = concurrent_slots(plan.scaling, "one trial")
+            require_slot(plan.scaling, "one trial")
             tracker = records.open_store(experiment, writable_folder(experiment))
             sweeps = writable_folder(experiment, "sweeps", plan.title)
             resumed = latest_run(sweeps, "sweep") if resume else None
@@ -78,6 +78,8 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
                 restored = opened.resumed and snapshot.restore(opened.folder)
                 if shared is not None and opened.resumed:
                     discard_orphans(plan, opened.folder, tracker, shared)
+                left = plan.total - ended_trials(opened.folder / "trials")
+                slots = concurrent_slots(plan.scaling, "one trial", max(left, 1))
                 proposer = make_proposer(plan, opened.folder, shared)
                 tuner = make_tuner(plan, opened.folder, tracker, slots, proposer, failures)
                 if restored:

@@ -1,20 +1,17 @@
-"""How much work the cluster has room for, checked before anything starts."""
+"""How much work the nodes of the cluster have room for."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fgcme.errors import UserError
-from fgcme.experiment import ScalingSettings
-from pipelines.cluster import ray_internals
 
 
 def require_capacity(cpus: float, gpus: float, purpose: str, workers: int = 1) -> None:
-    """Refuse what the cluster can never give, for which Ray would wait for ever in silence.
+    """Refuse what the nodes of the cluster can never give, for which Ray would wait for ever in silence.
 
-    Counts every node, busy or not, and on a cluster that grows every node it may grow to.
+    Counts every node, busy or not.
 
     Args:
         cpus: CPUs that one worker needs, on one node.
@@ -38,24 +35,8 @@ def require_capacity(cpus: float, gpus: float, purpose: str, workers: int = 1) -
         )
 
 
-def concurrent_slots(scaling: ScalingSettings, purpose: str) -> int:
-    """How many trainings, or trials, run at once: as many as fit, at most `scaling.max_concurrent`.
-
-    Args:
-        scaling: what each of them needs.
-        purpose: what one of them is, as in `one training`.
-
-    Raises:
-        UserError: not even one fits.
-    """
-    workers = max(scaling.workers, 1)
-    require_capacity(scaling.cpus_per_worker, scaling.gpus_per_worker, purpose, workers)
-    fitting = capacity(scaling.cpus_per_worker, scaling.gpus_per_worker) // workers
-    return min(fitting, scaling.max_concurrent or fitting)
-
-
 def capacity(cpus: float, gpus: float) -> int:
-    """How many workers the cluster has room for at once, or may grow to have.
+    """How many workers the cluster has room for at once, on the nodes that it has now.
 
     Args:
         cpus: CPUs that one worker needs, on one node.
@@ -64,14 +45,7 @@ def capacity(cpus: float, gpus: float) -> int:
     import ray
 
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    present = worker_capacity([node["Resources"] for node in nodes if node["Alive"]], cpus, gpus)
-    grown = 0
-    for node_type in ray_internals.node_types():
-        # -1: any number of nodes.
-        count = node_type.max_count if node_type.max_count >= 0 else sys.maxsize
-        grown += count * worker_capacity([dict(node_type.resources)], cpus, gpus)
-    # A cluster that grows may also have limits over all nodes.
-    return min(max(present, grown), worker_capacity([cluster_resources()], cpus, gpus))
+    return worker_capacity([node["Resources"] for node in nodes if node["Alive"]], cpus, gpus)
 
 
 def worker_capacity(nodes: Iterable[Mapping[str, float]], cpus: float, gpus: float) -> int:
@@ -101,10 +75,7 @@ def worker_capacity(nodes: Iterable[Mapping[str, float]], cpus: float, gpus: flo
 
 
 def cluster_resources() -> dict[str, float]:
-    """All that Ray has, or may grow to, by resource name."""
+    """All that Ray has now, by resource name."""
     import ray
 
-    resources: dict[str, float] = dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
-    for name, largest in ray_internals.largest_resources().items():
-        resources[name] = max(resources.get(name, 0.0), largest)
-    return resources
+    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]

@@ -3,28 +3,81 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+# The label that holds the type of a node.
+_NODE_TYPE = "ray.io/node-group"
+# The type of a node that no autoscaler started, by version 1.
+_OWN_TYPE = re.compile("node_[0-9a-f]+")
 
-def node_types() -> list[Any]:
-    """Kinds of nodes that an autoscaling cluster may start, each with `resources` and `max_count`; none elsewhere.
 
-    Ray has no public function for the bounds of an autoscaling cluster.
+def autoscaler_version() -> int | None:
+    """The version, 1 or 2, of the autoscaler that starts and stops the cluster's nodes; None where the nodes are fixed.
+
+    Fixed clusters have an autoscaler too, which only looks on.
     """
-    from ray._private.state import state
+    import ray
+    from ray.autoscaler.v2.utils import is_autoscaler_v2
 
-    config = state.get_cluster_config()
-    return [] if config is None else list(config.node_group_configs)
+    if is_autoscaler_v2(fetch_from_server=True):
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        # The type of a node is named by what starts it; nodes started by hand have none.
+        return 2 if any(node["Alive"] and node["Labels"].get(_NODE_TYPE) for node in nodes) else None
+    report = autoscaler_1_status().get("autoscaler_report")
+    # An autoscaler that only looks on calls each node a type of its own.
+    looks_on = report is None or any(_OWN_TYPE.fullmatch(name) for name in report["active_nodes"])
+    return None if looks_on else 1
 
 
-def largest_resources() -> dict[str, float]:
-    """What an autoscaling cluster may grow to, by resource name; empty elsewhere. Ray Data sizes its pools by this."""
-    from ray._private.state import state
+def autoscaler_1_status() -> dict[str, Any]:
+    """What an autoscaler of version 1 wrote down in its last round: `time`, `autoscaler_report`; empty at first."""
+    from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+    from ray.experimental.internal_kv import _internal_kv_get
 
-    return {name: float(largest) for name, largest in (state.get_max_resources_from_cluster_config() or {}).items()}
+    status: dict[str, Any] = json.loads(_internal_kv_get(DEBUG_AUTOSCALING_STATUS) or "{}")
+    return status
+
+
+@dataclass(frozen=True)
+class Autoscaler2Status:
+    """What an autoscaler of version 2 last said.
+
+    Attributes:
+        version: of the cluster's state, one more at each look.
+        seen: the version that the autoscaler has answered to.
+        asked: how many bundles it is asked for.
+        refused: whether it cannot make room for all that it was asked for; then it makes none.
+    """
+
+    version: int
+    seen: int
+    asked: int
+    refused: bool
+
+
+def autoscaler_2_status() -> Autoscaler2Status:
+    """Look at what an autoscaler of version 2 last said. Ray's public function leaves out what it refuses."""
+    from ray.core.generated import autoscaler_pb2
+    from ray.experimental.internal_kv import internal_kv_get_gcs_client
+
+    gcs: Any = internal_kv_get_gcs_client()  # type: ignore[no-untyped-call]
+    reply = autoscaler_pb2.GetClusterStatusReply()  # type: ignore[attr-defined]
+    reply.ParseFromString(gcs.get_cluster_status(timeout_s=10))
+    state, cluster = reply.autoscaling_state, reply.cluster_resource_state
+    return Autoscaler2Status(
+        version=cluster.cluster_resource_state_version,
+        seen=state.last_seen_cluster_resource_state_version,
+        asked=sum(
+            request.count for asked in cluster.cluster_resource_constraints for request in asked.resource_requests
+        ),
+        refused=bool(state.infeasible_cluster_resource_constraints),
+    )
 
 
 @contextmanager
@@ -69,3 +122,17 @@ def stay_on_loopback() -> None:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     # Ray may have read the variable already, when it was imported.
     ray_constants.ENABLE_RAY_CLUSTER = False
+
+
+def keep_remarks_out() -> None:
+    """Keep what Ray publishes to all drivers, such as that nodes are lost or tasks wait, out of the user's terminal.
+
+    It stays in Ray's logs. The switch that keeps out what workers print does not hold for it.
+    """
+    from ray._private import worker
+
+    worker.print_to_stdstream = _ignore
+
+
+def _ignore(*_: object, **__: object) -> None:
+    pass

@@ -35,7 +35,7 @@ def ray_session() -> Iterator[None]:
     own warnings, stay in Ray's logs.
 
     Raises:
-        UserError: the cluster of `RAY_ADDRESS` cannot be reached, or Ray does not start.
+        UserError: the cluster of `RAY_ADDRESS` cannot be reached or is a Ray Client's, or Ray does not start.
     """
     _set_environment()
     import ray
@@ -46,6 +46,7 @@ def ray_session() -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS") or "local"
     with _temporary_folder() if address == "local" else nullcontext() as folder:
         try:
+            ray_internals.keep_remarks_out()
             with _keep_signal_handler():
                 if folder is None:
                     _join(address)
@@ -134,16 +135,24 @@ def _environment_of_child_processes() -> Iterator[None]:
 def _join(address: str) -> None:
     import ray
 
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address.startswith("ray://"):
+        raise UserError(
+            f"RAY_ADDRESS={address}: Ray Train and Ray Tune do not run through Ray Client: run fgcme on the cluster's "
+            "head with RAY_ADDRESS=auto, or send it there with `ray job submit`"
+        )
+    host, _, port = address.rpartition(":")
     if host in ("localhost", "127.0.0.1"):
         ray_internals.stay_on_loopback()
     try:
         if host and port.isdecimal():
             # Where nothing answers, Ray itself would try for minutes.
             socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-        # Ray Client's jobs never search the driver's folders.
-        job = {} if address.startswith("ray://") else {"job_config": ray_internals.job_of_installed_code()}
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **job)
+        ray.init(
+            address=address,
+            job_config=ray_internals.job_of_installed_code(),
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
     except (OSError, RuntimeError, ValueError) as error:
         cause = str(error).partition("\n")[0]
         raise UserError(

@@ -127,6 +127,15 @@ def block_size(count: int, cpus: float) -> int:
     return math.ceil(count / blocks)
 
 
+def most_blocks(count: int) -> int:
+    """How many blocks a number of utterances makes at most.
+
+    >>> most_blocks(8), most_blocks(480)
+    (1, 30)
+    """
+    return math.ceil(count / _SMALLEST)
+
+
 def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
     """Prepare a block of utterances and write them as parts of the prepared corpus. Runs on a worker.
 

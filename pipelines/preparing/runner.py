@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyarrow as pa
 
 from fgcme.corpora.contract import Rejection
 from fgcme.errors import UserError
-from pipelines.cluster import Progress, cluster_resources, ray_session, require_capacity
-from pipelines.preparing.block import PrepareTask, prepare_block
+from fgcme.experiment import ScalingSettings
+from pipelines.cluster import Progress, can_have_slot, concurrent_slots, ray_session, require_slot
+from pipelines.preparing.block import PrepareTask, most_blocks, prepare_block
 
 # Several tasks share a GPU: utterances go through it one by one, which leaves most of it idle.
 _GPU_SHARE = 0.25
 
 
 def prepare_on_ray(
-    make: Callable[[float], Iterable[pa.Table]], task: PrepareTask, progress: Progress
+    make: Callable[[float], Iterable[pa.Table]], utterances: int, task: PrepareTask, progress: Progress
 ) -> list[Rejection]:
     """Prepare utterances in blocks on Ray Data.
 
     Args:
-        make: makes the blocks for a number of CPUs, see `make_blocks`.
+        make: makes the blocks for a number of tasks at once, see `make_blocks`.
+        utterances: how many there are.
         task: how to prepare, from where and where to.
         progress: shows each finished block.
 
@@ -31,7 +33,7 @@ def prepare_on_ray(
         The utterances that were rejected.
 
     Raises:
-        UserError: Ray has no CPU, or a task finds a setting that cannot be used.
+        UserError: Ray has no CPU and will have none, or a task finds a setting that cannot be used.
     """
     rejections: list[Rejection] = []
     with ray_session():
@@ -42,19 +44,20 @@ def prepare_on_ray(
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         # Otherwise a worker's exception arrives without its class.
         ray.data.DataContext.get_current().raise_original_map_exception = True
-        require_capacity(1, 0, "preparing a corpus")
-        resources = cluster_resources()
+        needs = task_needs(task)
+        require_slot(needs, "preparing a corpus")
+        slots = concurrent_slots(needs, "one block of utterances", most_blocks(utterances), progress.say)
         # Typed as Any: Ray's own annotations admit no function of Arrow tables.
         function: Any = prepare_block
         # Each block leaves the driver as soon as it is made.
-        blocks: Any = [ray.put(block) for block in make(resources["CPU"])]
+        blocks: Any = [ray.put(block) for block in make(slots)]
         dataset = ray.data.from_arrow_refs(blocks).map_batches(
             function,
             fn_kwargs={"task": task},
             batch_size=None,
             batch_format="pyarrow",
-            num_cpus=1,
-            num_gpus=gpus_per_task(task, resources),
+            num_cpus=needs.cpus_per_worker,
+            num_gpus=needs.gpus_per_worker or None,
         )
         try:
             outcomes: Any
@@ -69,14 +72,10 @@ def prepare_on_ray(
     return rejections
 
 
-def gpus_per_task(task: PrepareTask, resources: Mapping[str, float]) -> float | None:
-    """Share of a GPU that a task asks Ray for; None where it has no use for one or Ray has none.
-
-    Args:
-        task: what the tasks do.
-        resources: all that Ray has, by resource name.
-    """
-    return _GPU_SHARE if task.uses_neural_network and resources.get("GPU") else None
+def task_needs(task: PrepareTask) -> ScalingSettings:
+    """What a task asks Ray for: a CPU, and a share of a GPU if it has use for one and Ray has one, or will have."""
+    with_gpu = ScalingSettings(gpus_per_worker=_GPU_SHARE)
+    return with_gpu if task.uses_neural_network and can_have_slot(with_gpu) else ScalingSettings()
 
 
 def find_user_error(error: Exception) -> UserError | None:

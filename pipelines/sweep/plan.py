@@ -22,7 +22,15 @@ from fgcme.files import digest
 from fgcme.tracking import require_store, resolve_uri, sqlite_path
 from fgcme.training.learning import FoldTrainer
 from pipelines import bundled
-from pipelines.cluster import clock, cluster_resources, concurrent_slots, ray_session
+from pipelines.cluster import (
+    clock,
+    cluster_grows,
+    cluster_resources,
+    concurrent_slots,
+    free_slots,
+    ray_session,
+    require_slot,
+)
 from pipelines.runs import records
 from pipelines.runs.corpus import load_assigned_corpus
 from pipelines.sweep import scheduling, search, shared_study
@@ -123,14 +131,9 @@ def preview(experiment: Experiment, space_name: str) -> None:
     print(describe_plan(plan))
     for name, parameter in as_json(plan.space)["parameters"].items():
         print(f"  {name}: {json.dumps(parameter)}")
-    workers = max(experiment.scaling.workers, 1)
     with ray_session():
-        slots, available = concurrent_slots(plan.scaling, "one trial"), cluster_resources()
-    print(
-        f"each trial takes {workers * plan.scaling.cpus_per_worker:g} CPUs and "
-        f"{workers * plan.scaling.gpus_per_worker:g} GPUs of the {available.get('CPU', 0):g} and "
-        f"{available.get('GPU', 0):g} that Ray has: {slots} run at once"
-    )
+        slots, text = _preview_slots(plan)
+    print(text)
     if experiment.tune.search not in ("grid", "random") and 4 * slots > plan.total:
         print(
             f"{slots} of {plan.total} trials are proposed before any has ended, so the search learns little: "
@@ -138,13 +141,37 @@ def preview(experiment: Experiment, space_name: str) -> None:
         )
     epoch_seconds, epochs = _time_epoch(plan), experiment.training.epochs
     # Workers share an epoch's work; the time of their communication is not known here.
-    seconds = math.ceil(plan.total / slots) / workers * epoch_seconds
+    seconds = math.ceil(plan.total / slots) / max(experiment.scaling.workers, 1) * epoch_seconds
     least = min(experiment.tune.grace_period, epochs)
     shortest = f"{clock(least * seconds)} if every trial ends after {least} epochs, " if least < epochs else ""
     print(
         f"an epoch of the experiment as it is took {epoch_seconds:.1f} s here on fold(s) {_folds(plan)}: the sweep "
         f"takes {shortest}{clock(epochs * seconds)} if none is stopped early"
     )
+
+
+def _preview_slots(plan: SweepPlan) -> tuple[int, str]:
+    """How many trials would run at once, on a cluster that grows at best, and a sentence that says so.
+
+    Asks for no nodes.
+
+    Raises:
+        UserError: a trial needs more than Ray has, and the cluster does not grow.
+    """
+    scaling, available = plan.scaling, cluster_resources()
+    workers = max(scaling.workers, 1)
+    needs = (
+        f"each trial takes {workers * scaling.cpus_per_worker:g} CPUs and {workers * scaling.gpus_per_worker:g} GPUs "
+        f"of the {available.get('CPU', 0):g} and {available.get('GPU', 0):g} that Ray has"
+    )
+    if cluster_grows():
+        hoped = min(plan.total, scaling.max_concurrent or plan.total)
+        why = "scaling.max_concurrent" if scaling.max_concurrent else "less if it cannot grow so far"
+        now = f"{needs} now: {min(free_slots(scaling), hoped)} have room"
+        return hoped, f"{now}; the cluster grows, and will be asked for {hoped} at once ({why})"
+    require_slot(scaling, "one trial")
+    slots = concurrent_slots(scaling, "one trial", plan.total)
+    return slots, f"{needs}: {slots} run at once"
 
 
 def _folds(plan: SweepPlan) -> str:

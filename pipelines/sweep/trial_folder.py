@@ -112,6 +112,11 @@ def trial_folders(folder: Path) -> list[TrialFolder]:
     return [TrialFolder(path) for path in folder.glob("*")]
 
 
+def ended_trials(folder: Path) -> int:
+    """How many trials of a sweep have ended."""
+    return sum(trial.last_report.exists() for trial in trial_folders(folder))
+
+
 @dataclass(frozen=True)
 class TrialContext:
     """What all trials of a sweep share.

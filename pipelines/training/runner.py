@@ -17,7 +17,7 @@ import ray
 from fgcme.data import Selection
 from fgcme.errors import UserError
 from fgcme.files import exists, look_again, read_text
-from pipelines.cluster import Progress
+from pipelines.cluster import Progress, concurrent_slots
 from pipelines.runs.opening import OpenRun
 from pipelines.training.failure import (
     MAX_STARTS,
@@ -75,13 +75,12 @@ class Training:
         return f"{self.label}, {fold}" if self.variant else fold
 
 
-def run_trainings(trainings: Sequence[Training], run: OpenRun, slots: int, resume: str) -> None:
-    """Train those that have no result yet.
+def run_trainings(trainings: Sequence[Training], run: OpenRun, resume: str) -> None:
+    """Train those that have no result yet, as many at once as the cluster has, or will have, room for.
 
     Args:
         trainings: in the order in which they start, so that an interrupted ablation has complete rows of its table.
         run: the run that theirs belong to.
-        slots: trainings at once.
         resume: the option that completes the run, for messages.
 
     Raises:
@@ -90,6 +89,8 @@ def run_trainings(trainings: Sequence[Training], run: OpenRun, slots: int, resum
     done = [training for training in trainings if read_result(training.job.folder) is not None]
     waiting = [training for training in trainings if read_result(training.job.folder) is None]
     finish_leftovers([training.job for training in done], run.run_id)
+    # Neither folds, seeds nor variants differ in what they need.
+    slots = concurrent_slots(waiting[0].job.experiment.scaling, "one training", len(waiting)) if waiting else 0
     with Progress("training", [training.variant for training in waiting], already=len(done)) as progress:
         failed = _Runner(run, slots, progress).run(waiting)
     if failed:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +24,45 @@ _HEAD = "ray.head.default"
 _HEAD_ID = "f" * 51 + "00000"
 
 
+@dataclass(frozen=True)
+class GrowingCluster:
+    """A cluster that grows.
+
+    Attributes:
+        folder: of its Ray.
+        environment: of a program that joins it.
+    """
+
+    folder: Path
+    environment: Mapping[str, str]
+
+    def workers(self) -> int:
+        """How many nodes there are besides the head."""
+        raylets = [one for one in _processes_of(self.folder) if one.name() == "raylet"]
+        return len(raylets) - 1
+
+    def end(self, program: str) -> None:
+        """End a program of Ray's, by the end of its path."""
+        for process in _processes_of(self.folder):
+            if any(argument.endswith(program) for argument in process.cmdline()):
+                process.kill()
+
+
 @contextmanager
 def growing_cluster(
-    version: int, workers: Mapping[str, Mapping[str, Any]], idle_minutes: float = 0.3
-) -> Iterator[dict[str, str]]:
+    version: int, workers: Mapping[str, Mapping[str, Any]], idle_minutes: float
+) -> Iterator[GrowingCluster]:
     """A head without CPUs, whose autoscaler starts workers, all on the loopback address.
 
     Args:
         version: of the autoscaler, 1 or 2.
         workers: for each type of machine `resources` and `max_workers`.
         idle_minutes: after which a machine without work ends.
-
-    Yields:
-        The environment of a program that joins it.
     """
     folder = Path(tempfile.mkdtemp(prefix="fgcme-grow-", dir="/tmp"))
     port = free_port()
     config = folder / "autoscaling.json"
-    config.write_text(json.dumps(_configuration(port, workers, idle_minutes)), encoding="utf-8")
+    config.write_text(json.dumps(_configuration(version, port, workers, idle_minutes)), encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": "0" * 64,
@@ -62,12 +85,20 @@ def growing_cluster(
     try:
         done = subprocess.run(command, env=environment | of_head, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
-        yield environment | {"RAY_ADDRESS": f"127.0.0.1:{port}"}
+        yield GrowingCluster(folder, environment | {"RAY_ADDRESS": f"127.0.0.1:{port}"})
     finally:
-        _end_processes_of(folder)
+        _end(folder)
 
 
-def _configuration(port: int, workers: Mapping[str, Mapping[str, Any]], idle_minutes: float) -> dict[str, Any]:
+def _configuration(
+    version: int, port: int, workers: Mapping[str, Mapping[str, Any]], idle_minutes: float
+) -> dict[str, Any]:
+    # All nodes have one address.
+    provider: dict[str, Any] = {"type": "fake_multinode", "use_node_id_as_ip": True}
+    if version == 2:
+        # By its own name version 2 would look for defaults that Ray does not install.
+        module = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+        provider = {"type": "external", "module": module, "disable_node_updaters": True}
     commands = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
     return {
         "cluster_name": "growing",
@@ -75,7 +106,7 @@ def _configuration(port: int, workers: Mapping[str, Mapping[str, Any]], idle_min
         "idle_timeout_minutes": idle_minutes,
         "upscaling_speed": 64.0,
         "provider": {
-            "type": "fake_multinode",
+            **provider,
             "gcs_address": f"127.0.0.1:{port}",
             "launch_multiple": True,
             "head_node_id": _HEAD_ID,
@@ -96,18 +127,24 @@ def _configuration(port: int, workers: Mapping[str, Mapping[str, Any]], idle_min
     }
 
 
-def _end_processes_of(folder: Path) -> None:
+def _processes_of(folder: Path) -> list[psutil.Process]:
+    """The processes that name a folder among their arguments."""
+    found = []
+    for process in psutil.process_iter():
+        # It may end meanwhile.
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if any(str(folder) in argument for argument in process.cmdline()):
+                found.append(process)
+    return found
+
+
+def _end(folder: Path) -> None:
     """End all processes that name a folder among their arguments, and delete it."""
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        found = []
-        for process in psutil.process_iter():
-            # It may end meanwhile.
-            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                if any(str(folder) in argument for argument in process.cmdline()):
-                    found.append(process)
-                    process.kill()
-        if not found:
-            break
-        time.sleep(0.3)
-    subprocess.run(["rm", "-rf", str(folder)], check=False)
+    # A node that was being started may appear late.
+    while (found := _processes_of(folder)) and time.monotonic() < deadline:
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(found, timeout=5)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -31,8 +31,16 @@ except UserError as error:
 """
 
 
-@pytest.mark.parametrize("scheme", ["", "ray://"])
-def test_a_cluster_that_does_not_answer_is_refused_at_once_in_one_line(scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "sentence"),
+    [
+        ("", "cannot join this cluster"),
+        ("ray://", "Ray Train and Ray Tune do not run through Ray Client: run fgcme on the cluster's head with"),
+    ],
+)
+def test_a_cluster_that_does_not_answer_and_ray_client_are_refused_at_once_in_one_line(
+    scheme: str, sentence: str
+) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"{scheme}127.0.0.1:{closed.getsockname()[1]}"
@@ -45,7 +53,7 @@ def test_a_cluster_that_does_not_answer_is_refused_at_once_in_one_line(scheme: s
         timeout=300,
     )
     [line] = done.stdout.splitlines()
-    assert line.startswith(f"RAY_ADDRESS={address}: cannot join this cluster")
+    assert line.startswith(f"RAY_ADDRESS={address}: {sentence}")
 
 
 def test_more_than_the_cluster_has_is_refused_in_one_line(ray_session: None) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 
 import ray
-from ray._private import parameter, ray_constants
-from ray._private.state import state
-from ray.core.generated import common_pb2
+from ray._private import parameter, ray_constants, worker
+from ray.autoscaler.v2 import utils
+from ray.core.generated import autoscaler_pb2, common_pb2
 from ray.job_config import JobConfig
 
 from pipelines.cluster import ray_internals
@@ -17,8 +17,15 @@ FOUND = f"Ray {ray.__version__}, where {TRIED_WITH} was tried: mend pipelines/cl
 
 
 def test_the_private_names_hold_for_the_installed_ray() -> None:
-    assert callable(getattr(state, "get_cluster_config", None)), FOUND
-    assert callable(getattr(state, "get_max_resources_from_cluster_config", None)), FOUND
+    assert "fetch_from_server" in inspect.signature(utils.is_autoscaler_v2).parameters, FOUND
+    assert hasattr(ray_constants, "DEBUG_AUTOSCALING_STATUS"), FOUND
+    state, cluster = (
+        {field.name for field in getattr(autoscaler_pb2, name).DESCRIPTOR.fields}
+        for name in ("AutoscalingState", "ClusterResourceState")
+    )
+    assert {"last_seen_cluster_resource_state_version", "infeasible_cluster_resource_constraints"} <= state, FOUND
+    assert {"cluster_resource_state_version", "cluster_resource_constraints"} <= cluster, FOUND
+    assert "print_to_stdstream" in inspect.getsource(worker.listen_error_messages), FOUND
     assert "dashboard_agent_listen_port" in inspect.signature(parameter.RayParams).parameters, FOUND
     assert hasattr(ray_constants, "ENABLE_RAY_CLUSTER"), FOUND
 

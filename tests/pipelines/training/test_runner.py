@@ -66,7 +66,7 @@ def test_trainings_that_have_results_are_not_started_again(
         start_training(each, run)
         result = Result(each.job.fold, 0, 1, 1, {"ua": 0.5}, {"ua": 0.5, "wa": 0.5}, 1.0)
         (each.job.folder / "result.json").write_text(json.dumps(asdict(result)))
-    run_trainings(trainings, run, slots=1, resume="--resume")
+    run_trainings(trainings, run, resume="--resume")
     assert capsys.readouterr().out == "2 of 2 trainings are there already\n"
     # Their driver was killed before it ended their runs.
     assert [child.info.status for child in tracker.child_runs(run.run_id)] == ["FINISHED"] * 2
