@@ -19,7 +19,7 @@ def nfs_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     flock = fcntl.flock
 
     def nfs_flock(file: Any, operation: int) -> None:
-        mode = fcntl.fcntl(file.fileno(), fcntl.F_GETFL) & os.O_ACCMODE
+        mode = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE
         if (operation & fcntl.LOCK_EX and mode == os.O_RDONLY) or (operation & fcntl.LOCK_SH and mode == os.O_WRONLY):
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         flock(file, operation)

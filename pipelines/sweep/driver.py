@@ -14,7 +14,7 @@ from ray.tune.search import SearchAlgorithm, Searcher
 
 from fgcme.errors import UnfinishedError
 from fgcme.tracking import Tracker
-from pipelines.sweep import internals, scheduling, search, shared_study
+from pipelines.sweep import internals, scheduling, search, shared_study, snapshot
 from pipelines.sweep.plan import SweepPlan
 from pipelines.sweep.recorder import FailureLimit, SweepRecorder
 from pipelines.sweep.trial import train_trial
@@ -27,10 +27,10 @@ _MAX_LOSSES = 100
 _RAY_TUNE_SETTINGS = {
     # The recorder prints a line for each trial; Ray's own reports would drown it.
     "RAY_AIR_NEW_OUTPUT": "0",
-    # Ray writes its records every 10 s or less often, so a killed sweep would repeat trials that have ended.
-    "TUNE_GLOBAL_CHECKPOINT_S": "1",
-    # Ray warns of frequent writing where checkpoints are deleted.
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # Reports are kept in the trials' folders; Ray would write each of them into three more files.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # What Ray says of a lost trial is kept in its folder, and is a page long.
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
 }
 
 
@@ -44,7 +44,21 @@ def make_proposer(plan: SweepPlan, folder: Path, shared: BaseStorage | None) -> 
     """
     if plan.experiment.tune.scheduler == "pbt":
         return search.make_population(plan.experiment, plan.space, plan.initial_trials)
-    return search.make_searcher(plan.experiment, plan.space, plan.initial_trials, folder.name, plan.title, shared)
+    proposed = _forgotten_proposals(folder) if shared is None else {}
+    return search.make_searcher(
+        plan.experiment, plan.space, plan.initial_trials, folder.name, plan.title, shared, proposed
+    )
+
+
+def _forgotten_proposals(folder: Path) -> dict[int, dict[str, Any]]:
+    """The settings of trials that began after the last snapshot of a killed driver, by number."""
+    trials = trial_folders(folder / "trials")
+    known = internals.proposed_numbers(folder) if trials else set()
+    return {
+        int(trial.name): settings
+        for trial in trials
+        if int(trial.name) not in known and (settings := trial.settings()) is not None
+    }
 
 
 def discard_orphans(plan: SweepPlan, folder: Path, tracker: Tracker, shared: BaseStorage) -> None:
@@ -80,9 +94,10 @@ def run_trials(plan: SweepPlan, tuner: tune.Tuner, folder: Path, tracker: Tracke
     """
     for name, value in _RAY_TUNE_SETTINGS.items():
         os.environ.setdefault(name, value)
-    trials = folder / "trials"
+    trials, saver = folder / "trials", snapshot.SnapshotSaver(folder)
     try:
-        results = tuner.fit()
+        with internals.records_saved_by(saver.save, lambda: snapshot.restore(folder)):
+            results = tuner.fit()
     except (OSError, TuneError) as error:
         if any(disk_full(cause) for cause in _with_causes(error)):
             raise UnfinishedError(f"{folder}: the disk is full; make room") from None
@@ -213,9 +228,13 @@ def end_open_runs(tracker: Tracker, trials: Path) -> int:
     Returns:
         How many there were.
     """
-    unfinished = [folder for folder in trial_folders(trials) if folder.run_open_marker.exists()]
+    open_runs = [folder for folder in trial_folders(trials) if folder.run_open_marker.exists()]
+    for folder in open_runs:
+        if folder.run_id_file.exists():
+            tracker.end_run(folder.run_id(), "KILLED")
+    unfinished = [folder for folder in open_runs if folder.read_last_report() is None]
     for folder in unfinished:
-        tracker.end_run(folder.run_id(), "KILLED")
+        # What could not be recorded of a trial that has ended is recorded when the sweep is resumed.
         folder.run_open_marker.unlink()
     return len(unfinished)
 

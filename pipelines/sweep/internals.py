@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from optuna.trial import FrozenTrial
-from ray.exceptions import ActorDiedError
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune.execution import tune_controller
+from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, HyperBandScheduler, PopulationBasedTraining, TrialScheduler
 
@@ -58,19 +64,64 @@ def proposed_numbers(folder: Path) -> set[int]:
     return numbers
 
 
-def staging_folder(trial: Trial) -> Path:
-    """The folder of this machine in which Ray Tune writes its records, before it copies them to the storage."""
-    return Path(trial.local_experiment_path)
+@dataclass(frozen=True)
+class TuneRecords:
+    """Ray Tune's records of a running sweep.
+
+    Attributes:
+        write: writes them.
+        folder: of this machine, in which they are written.
+        scheduler: of the sweep.
+        stopped: whether the sweep's stopper ends it; then they say that all trials have ended.
+    """
+
+    write: Callable[[], None]
+    folder: Path
+    scheduler: TrialScheduler
+    stopped: bool
+
+
+@contextmanager
+def records_saved_by(save: Callable[[TuneRecords, bool], None], restore: Callable[[], object]) -> Iterator[None]:
+    """A block in which Ray Tune's records are saved by a function, which is asked after each step of the driver.
+
+    Ray Tune itself would write them as often as `TUNE_GLOBAL_CHECKPOINT_S` says, however long that takes, and copy its
+    whole folder of this machine to the storage each time, file by file.
+
+    Args:
+        save: called with the records, and whether to save them now or when it is time to.
+        restore: called at the end of a sweep; copies the records to where Ray Tune reads them.
+    """
+
+    class Saver(_ExperimentCheckpointManager):
+        def sync_up_experiment_state(self, save_fn: Any, force: bool = False, wait: bool = False) -> None:
+            controller: tune_controller.TuneController = save_fn.__self__
+            assert self._storage is not None
+            folder = Path(self._storage.experiment_driver_staging_path)
+            records = TuneRecords(save_fn, folder, controller.scheduler_alg, controller._stopper.stop_all())
+            save(records, force or self._should_force_sync_up)
+            self._trial_num_checkpoints_since_last_sync.clear()
+            self._should_force_sync_up = False
+            if wait:
+                restore()
+
+    # At the end it looks for the files of epochs that it would have written itself.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    with mock.patch.object(tune_controller, "_ExperimentCheckpointManager", Saver):
+        yield
+
+
+def forget_statistics(trial: Trial) -> None:
+    """Delete the statistics that Ray Tune keeps of each metric of a trial: most of its record, and used by nobody."""
+    metadata = trial.run_metadata
+    metadata.metric_analysis.clear()
+    metadata.metric_n_steps.clear()
+    metadata.invalidate_cache()
 
 
 def last_error(trial: Trial) -> Exception | None:
     """What ended the trial's process last, if anything did."""
     return trial.get_pickled_error()
-
-
-def lost_with_node(error: Exception | None) -> bool:
-    """Whether a process ended because its node did."""
-    return isinstance(error, ActorDiedError) and (error.preempted or "node has died" in str(error))
 
 
 def asha_state(scheduler: TrialScheduler) -> dict[str, Any] | None:
@@ -110,3 +161,25 @@ class DonorPopulation(PopulationBasedTraining):
 def fix_parameters(trial: FrozenTrial, point: Mapping[str, Any]) -> None:
     """Let a trial that Optuna has just created take these parameters, as if it had been enqueued with them."""
     trial.system_attrs["fixed_params"] = dict(point)
+
+
+class StudyWindow:
+    """An Optuna study of which a sampler sees some trials only.
+
+    Args:
+        study: the study.
+        trials: those that are seen.
+    """
+
+    def __init__(self, study: Study, trials: Sequence[FrozenTrial]) -> None:
+        self._study = study
+        self._trials = trials
+
+    def __getattr__(self, name: str) -> Any:
+        """What the study says of all else."""
+        return getattr(self._study, name)
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        return [trial for trial in self._trials if states is None or trial.state in states]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +16,8 @@ from rich.text import Text
 
 from pipelines.cluster import clock
 
-TrialState = Literal["waiting", "running", "ended", "stopped", "failed"]
+TrialEnd = Literal["ended", "stopped", "failed"]
+"""How a trial has ended; `stopped` trials ended early because others were better."""
 
 _SECONDS_BETWEEN_UPDATES = 0.5
 
@@ -26,15 +28,55 @@ class TrialProgress:
 
     Attributes:
         name: of the trial's folder.
-        state: what it is doing; `stopped` trials ended early because others were better.
         epoch: epochs it has trained.
         objective: the best so far, or None before the first epoch.
     """
 
     name: str
-    state: TrialState
     epoch: int
     objective: float | None
+
+
+class Tally:
+    """Counts the trials of a sweep as they report and end; no event costs more the more trials there are."""
+
+    def __init__(self) -> None:
+        self._ends: dict[str, TrialEnd] = {}
+        self._counts: Counter[TrialEnd] = Counter()
+        self._objectives: dict[str, float] = {}
+        self._best: str | None = None
+
+    def report(self, name: str, objective: float) -> None:
+        """Take note of a trial's best objective so far."""
+        if self._ends.get(name) == "failed":
+            return
+        # A restarted trial reports earlier epochs again.
+        self._objectives[name] = max(objective, self._objectives.get(name, objective))
+        if self._best is None or objective > self._objectives[self._best]:
+            self._best = name
+
+    def end(self, name: str, end: TrialEnd) -> None:
+        """Take note that a trial has ended; one that failed is never the best."""
+        if (before := self._ends.get(name)) is not None:
+            self._counts[before] -= 1
+        self._ends[name] = end
+        self._counts[end] += 1
+        if end == "failed" and self._objectives.pop(name, None) is not None and name == self._best:
+            self._best = max(self._objectives, key=lambda name: self._objectives[name], default=None)
+
+    def count(self, *ends: TrialEnd) -> int:
+        """How many trials have ended in one of these ways."""
+        return sum(self._counts[end] for end in ends)
+
+    @property
+    def ended(self) -> int:
+        """How many trials have ended, well or not."""
+        return len(self._ends)
+
+    @property
+    def best(self) -> tuple[str, float] | None:
+        """Name and objective of the trial with the highest objective, the first of equals; None before any report."""
+        return None if self._best is None else (self._best, self._objectives[self._best])
 
 
 @dataclass(frozen=True)
@@ -43,59 +85,50 @@ class SweepProgress:
 
     Attributes:
         total: trials in all.
-        trials: those proposed so far.
+        tally: what has ended so far.
+        running: the trials that run.
         seconds: since the sweep was started, or resumed.
         ended_before: trials that had ended when it was resumed.
     """
 
     total: int
-    trials: Sequence[TrialProgress]
+    tally: Tally
+    running: Sequence[TrialProgress]
     seconds: float
     ended_before: int = 0
-
-    def count(self, *states: TrialState) -> int:
-        """How many trials are in one of these states."""
-        return sum(trial.state in states for trial in self.trials)
-
-    @property
-    def ended(self) -> int:
-        """How many trials have ended, well or not."""
-        return self.count("ended", "stopped", "failed")
-
-    @property
-    def best(self) -> TrialProgress | None:
-        """The trial with the highest objective; the first of equals."""
-        scored = [trial for trial in self.trials if trial.objective is not None and trial.state != "failed"]
-        return max(scored, key=lambda trial: trial.objective or 0.0, default=None)
 
     @property
     def seconds_left(self) -> float:
         """Seconds to go at the pace so far; infinite before the first trial has ended."""
-        ended_since = self.ended - self.ended_before
-        return self.seconds / ended_since * (self.total - self.ended) if ended_since > 0 else math.inf
+        ended_since = self.tally.ended - self.ended_before
+        return self.seconds / ended_since * (self.total - self.tally.ended) if ended_since > 0 else math.inf
 
     def fraction(self) -> str:
         """Trials that have ended, of all, and the time left, in brackets.
 
-        >>> SweepProgress(4, [TrialProgress("0", "ended", 3, 0.5)], seconds=10).fraction()
+        >>> tally = Tally()
+        >>> tally.end("0", "ended")
+        >>> SweepProgress(4, tally, [], seconds=10).fraction()
         '[1/4, 00:30 left]'
         """
-        known = math.isfinite(self.seconds_left) and self.ended < self.total
+        known = math.isfinite(self.seconds_left) and self.tally.ended < self.total
         left = f", {clock(self.seconds_left)} left" if known else ""
-        return f"[{self.ended}/{self.total}{left}]"
+        return f"[{self.tally.ended}/{self.total}{left}]"
 
     def summary(self) -> str:
         """The sweep on one line.
 
-        >>> trials = [TrialProgress("0", "ended", 3, 0.5), TrialProgress("1", "running", 1, None)]
-        >>> SweepProgress(4, trials, seconds=10).summary()
+        >>> tally = Tally()
+        >>> tally.report("0", 0.5)
+        >>> tally.end("0", "ended")
+        >>> SweepProgress(4, tally, [TrialProgress("1", 1, None)], seconds=10).summary()
         'best 0.5000 (trial 0) · 1 running · 0 stopped early · 0 failed · [1/4, 00:30 left]'
         """
-        best = f"best {self.best.objective:.4f} (trial {self.best.name})" if self.best else "no result yet"
+        best = "no result yet" if self.tally.best is None else "best {1:.4f} (trial {0})".format(*self.tally.best)
         counts = [
-            f"{self.count('running')} running",
-            f"{self.count('stopped')} stopped early",
-            f"{self.count('failed')} failed",
+            f"{len(self.running)} running",
+            f"{self.tally.count('stopped')} stopped early",
+            f"{self.tally.count('failed')} failed",
         ]
         return " · ".join([best, *counts, self.fraction()])
 
@@ -147,8 +180,7 @@ def progress_table(progress: SweepProgress, epochs: int) -> Group:
     table = Table()
     for title in ("trial", "epoch", "objective"):
         table.add_column(title, justify="right")
-    for trial in progress.trials:
-        if trial.state == "running":
-            objective = "" if trial.objective is None else f"{trial.objective:.4f}"
-            table.add_row(trial.name, f"{trial.epoch} of {epochs}", objective)
+    for trial in progress.running:
+        objective = "" if trial.objective is None else f"{trial.objective:.4f}"
+        table.add_row(trial.name, f"{trial.epoch} of {epochs}", objective)
     return Group(table, Text(progress.summary()))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from ray import tune
@@ -17,16 +19,30 @@ from fgcme.experiment import apply_configuration
 from fgcme.files import write_text
 from fgcme.tracking import Tracker
 from pipelines.sweep import internals, snapshot
-from pipelines.sweep.progress_table import ProgressTable, SweepProgress, TrialProgress, TrialState
+from pipelines.sweep.progress_table import ProgressTable, SweepProgress, Tally, TrialEnd, TrialProgress
+from pipelines.sweep.run_writer import RunWriter
 from pipelines.sweep.search import settings_of
 from pipelines.sweep.trial_folder import FAILURE, NOTE, TrialContext, TrialFolder, trial_folders
-from pipelines.training.failure import TAG, failure_reason
+from pipelines.training.failure import NODE_PATIENCE, TAG, failure_reason, lost_machine
 
-# How the names begin that a trial reports; Ray Tune adds measurements of its own.
-_REPORTED = ("train/", "dev/", "objective", "cost", "epoch", "seconds", FAILURE)
+# Names of what a trial reports besides its metrics; Ray Tune adds measurements of its own.
+_MEASURED = ("cost", "seconds", "seconds_to_first_step")
+_ENDS: dict[TrialEnd, Literal["FINISHED", "FAILED"]] = {"ended": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
+
+# More writes than these take a moment at the end of a sweep.
+_MANY_WRITES = 100
 
 # Attributes that are not pickled, because they belong to this process.
-_PROCESS_ATTRIBUTES = ("_table", "_started_at", "_ended_before", "_snapshot_at", "_recorded_epochs")
+_PROCESS_ATTRIBUTES = (
+    "_table",
+    "_tally",
+    "_live",
+    "_losses",
+    "_writer",
+    "_started_at",
+    "_ended_before",
+    "_recorded_epochs",
+)
 
 
 class FailureLimit(tune.Stopper):
@@ -52,11 +68,28 @@ class FailureLimit(tune.Stopper):
         return len(self.failed) > self.max_failures
 
 
+@dataclass(frozen=True)
+class _Loss:
+    """The loss of a trial's process.
+
+    Attributes:
+        folder: of the trial.
+        error: of Ray.
+        node: on which the process ran.
+        deadline: when Ray must know by what it was lost, by the monotonic clock.
+    """
+
+    folder: TrialFolder
+    error: Exception | None
+    node: str
+    deadline: float
+
+
 class SweepRecorder(tune.Callback):
     """Ray Tune's callbacks of a sweep.
 
-    A resumed sweep has a new recorder. So which run belongs to which trial is kept in the trials' folders, and how far
-    the trials are is read from Ray Tune's list of trials.
+    A resumed sweep has a new recorder. So which run belongs to which trial, what each of them has reported and how it
+    ended is kept in the trials' folders.
 
     Args:
         tracker: where the trials' runs are recorded.
@@ -65,7 +98,7 @@ class SweepRecorder(tune.Callback):
         context: what the trials share.
         total: trials in all.
         failures: counts the trials that fail.
-        scheduler: of the sweep; its state is saved with each snapshot.
+        scheduler: of the sweep, restored from its snapshot.
     """
 
     def __init__(
@@ -89,11 +122,14 @@ class SweepRecorder(tune.Callback):
 
     def _set_process_attributes(self) -> None:
         self._table = ProgressTable(self._context.experiment.training.epochs)
+        self._tally = Tally()
+        self._live: dict[str, tuple[Trial, TrialProgress]] = {}
+        self._losses: list[_Loss] = []
+        self._writer = RunWriter(self._tracker)
         self._started_at = time.monotonic()
         self._ended_before: int | None = None
-        self._snapshot_at = 0.0
         # The last recorded epoch of each trial.
-        self._recorded_epochs: dict[str, int] = {}
+        self._recorded_epochs: dict[str, float] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """All attributes but those of this process, as the terminal and the clock."""
@@ -108,33 +144,44 @@ class SweepRecorder(tune.Callback):
     def setup(
         self, stop: Any = None, num_samples: int | None = None, total_num_samples: int | None = None, **info: Any
     ) -> None:
-        """Restore what was known when the driver of a resumed sweep was killed."""
+        """Restore what was known when the driver of a resumed sweep was killed, and record what it no longer could."""
         snapshot.restore_scheduler(self._context.trials_folder.parent, self._scheduler)
-        # Read from the store now, because it may be gone when a trial starts again.
         for folder in trial_folders(self._context.trials_folder):
-            if folder.run_id_file.exists():
+            last = folder.read_last_report()
+            if last is None or folder.run_open_marker.exists():
+                # Read from the store now, because it may be gone when a trial starts again.
                 self._recorded_epochs[folder.name] = self._last_epoch(folder)
+            if last is not None and folder.run_open_marker.exists():
+                self._writer.submit(folder, functools.partial(self._open_run, folder))
+                for report in folder.reports():
+                    self._record(folder, report)
+                self._end(folder, self._end_of(last), last)
+            if last is not None:
+                self._recorded_epochs[folder.name] = math.inf
+
+    @override
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Count the trials that had ended before the sweep was resumed."""
+        if self._ended_before is None:
+            for trial in trials:
+                if trial.status in (Trial.TERMINATED, Trial.ERROR):
+                    name, last = self._folder(trial).name, trial.last_result
+                    if "objective" in last:
+                        self._tally.report(name, last["objective"])
+                    self._tally.end(name, "failed" if trial.status == Trial.ERROR else self._end_of(last))
+            self._ended_before = self._tally.ended
 
     @override
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Create the trial's run, or reopen it."""
-        folder, settings = self._folder(trial), settings_of(trial.config)
-        if folder.run_id_file.exists() and not self._context.is_population:
-            self._delete_forgotten(folder, settings)
-        if folder.run_id_file.exists():
-            self._tracker.reopen_run(folder.run_id())
-        else:
-            folder.path.mkdir(parents=True, exist_ok=True)
-            run_id = self._tracker.create_run(
-                self._mlflow_experiment,
-                f"trial {folder.name}",
-                parent=self._parent,
-                tags={"fgcme.kind": "trial", "fgcme.trial": folder.name, "fgcme.selection": "dev"},
-                parameters=apply_configuration(self._context.experiment, settings).flat(),
-            )
-            write_text(folder.configuration, json.dumps(settings))
-            write_text(folder.run_id_file, run_id)
+        """Create the trial's run, or reopen it, unless the trial has ended and all of it is recorded."""
+        folder = self._folder(trial)
+        self._live[folder.name] = (trial, TrialProgress(folder.name, 0, None))
+        if self._recorded_epochs.get(folder.name) == math.inf:
+            return
+        folder.path.mkdir(parents=True, exist_ok=True)
         folder.run_open_marker.touch()
+        settings = settings_of(trial.config)
+        self._writer.submit(folder, lambda: self._open_run(folder, settings))
 
     @override
     def on_trial_result(
@@ -144,121 +191,151 @@ class SweepRecorder(tune.Callback):
         folder = self._folder(trial)
         if NOTE in result:
             self._table.say(f"trial {folder.name}: {result[NOTE]}")
-        # A resumed trial repeats the epochs after its last saved state.
-        if FAILURE in result or result["epoch"] <= self._recorded_epochs.get(folder.name, 0):
-            return
-        self._recorded_epochs[folder.name] = result["epoch"]
-        metrics = {name: value for name, value in result.items() if name.startswith(("train/", "dev/"))}
-        metrics["dev/objective"] = result["objective"]
-        for name in ("cost", "seconds", "seconds_to_first_step"):
-            if name in result:
-                metrics[name] = result[name]
-        if self._context.is_population:
-            # Settings that change during a training are metrics, because a run's parameters cannot change.
-            settings = settings_of(trial.config)
-            metrics |= {name: float(value) for name, value in settings.items() if isinstance(value, int | float)}
-        self._tracker.log_metrics(folder.run_id(), metrics, result["epoch"])
+        if FAILURE not in result:
+            self._live[folder.name] = (trial, TrialProgress(folder.name, result["epoch"], result["objective"]))
+            self._tally.report(folder.name, result["objective"])
+            self._record(folder, result)
 
     @override
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the trial's run, as failed if the trial has reported a failure."""
         folder = self._folder(trial)
-        last = {name: value for name, value in trial.last_result.items() if name.startswith(_REPORTED)}
-        folder.end(last)
-        if (reason := last.get(FAILURE)) is not None:
-            self._fail(folder, reason, trial, trials)
+        last = folder.read_last_report()
+        if last is None:
+            last = {name: value for name, value in trial.last_result.items() if _is_reported(name)}
+            folder.end(last)
+        internals.forget_statistics(trial)
+        end = self._end_of(last)
+        self._close(folder, end)
+        if self._recorded_epochs.get(folder.name) != math.inf:
+            self._end(folder, end, last)
+        if end == "failed":
+            self._fail(folder, last[FAILURE])
             return
-        self._end_run(folder, "FINISHED")
-        stopped = " (stopped early)" if self._state(trial, just_ended=True) == "stopped" else ""
+        stopped = " (stopped early)" if end == "stopped" else ""
         epochs, objective = last.get("epoch", 0), last.get("objective", math.nan)
-        message = f"trial {folder.name}: dev score {objective:.4f} after {epochs} epochs{stopped}"
-        self._say(message, trial, trials)
+        self._say(f"trial {folder.name}: dev score {objective:.4f} after {epochs} epochs{stopped}")
 
     @override
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Say that a lost trial resumes; the loss of a machine does not count as a start without progress."""
-        folder, with_node = self._folder(trial), internals.lost_with_node(internals.last_error(trial))
-        if with_node:
-            folder.made_progress()
-        what = "machine" if with_node else "process"
-        self._table.say(f"trial {folder.name} lost its {what}, and resumes from its last saved epoch")
+        """Keep what Ray says of the loss of a trial, which resumes."""
+        folder, error = self._folder(trial), internals.last_error(trial)
+        with suppress(OSError), folder.losses_log.open("a", encoding="utf-8") as log:
+            print(error, file=log)
+        self._losses.append(_Loss(folder, error, folder.node(), time.monotonic() + NODE_PATIENCE))
+        self._tell_losses()
 
     @override
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the trial's run as failed; what the trial needs to resume stays, for `--resume`."""
-        reason = failure_reason(internals.last_error(trial) or RuntimeError("it was lost"))
-        self._fail(self._folder(trial), reason, trial, trials)
+        folder, reason = self._folder(trial), failure_reason(internals.last_error(trial) or RuntimeError("it was lost"))
+        self._close(folder, "failed")
+        self._end(folder, "failed", {FAILURE: reason})
+        self._fail(folder, reason)
 
     @override
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Update the table, and save a snapshot if Ray Tune has written its records."""
-        self._table.update(self._progress(trials))
-        # Once too many have failed, Ray Tune's records say that all trials have ended, and cannot be resumed.
-        if trials and not self._failures.stop_all():
-            staging = internals.staging_folder(trials[0])
-            written_at = max((path.stat().st_mtime for path in staging.glob(internals.TRIALS)), default=0.0)
-            if written_at > self._snapshot_at:
-                snapshot.save(self._context.trials_folder.parent, staging, self._scheduler)
-                self._snapshot_at = written_at
+        """Update the table; raise what went wrong in the writer's thread."""
+        self._writer.check()
+        self._tell_losses()
+        self._table.update(self._progress())
 
     @override
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Remove the table from the terminal."""
+        """Remove the table from the terminal, and wait until all is recorded."""
         self._table.close()
+        if (waiting := self._writer.count_waiting()) > _MANY_WRITES:
+            print(f"recording the last {waiting} results in MLflow", flush=True)
+        self._writer.flush()
+
+    def _tell_losses(self) -> None:
+        """Say what lost trials were lost with, once Ray knows; a lost machine takes none of a trial's starts."""
+        unknown = []
+        for loss in self._losses:
+            with_machine = lost_machine(loss.error, loss.node)
+            if with_machine is None and time.monotonic() < loss.deadline:
+                unknown.append(loss)
+                continue
+            if with_machine:
+                loss.folder.made_progress()
+            what = "was lost with its machine" if with_machine else "lost its process"
+            self._table.say(f"trial {loss.folder.name} {what}, and resumes from its last saved epoch")
+        self._losses = unknown
 
     def _folder(self, trial: Trial) -> TrialFolder:
         return self._context.folder_of(trial.trial_id, trial.config)
 
-    def _delete_forgotten(self, folder: TrialFolder, settings: dict[str, Any]) -> None:
-        """Delete the folder of an earlier trial of this number, which the driver was killed too early to remember."""
-        if json.loads(folder.configuration.read_text(encoding="utf-8")) == settings:
+    def _open_run(self, folder: TrialFolder, settings: Mapping[str, Any] | None = None) -> None:
+        """Create a trial's run, or reopen it; without settings, those that the trial has kept."""
+        if folder.run_id_file.exists():
+            self._tracker.reopen_run(folder.run_id())
             return
-        self._end_run(folder, "KILLED")
-        folder.delete()
-        self._recorded_epochs.pop(folder.name, None)
-        self._failures.failed.discard(folder.name)
+        settings = folder.settings() or {} if settings is None else settings
+        run_id = self._tracker.create_run(
+            self._mlflow_experiment,
+            f"trial {folder.name}",
+            parent=self._parent,
+            tags={"fgcme.kind": "trial", "fgcme.trial": folder.name, "fgcme.selection": "dev"},
+            parameters=apply_configuration(self._context.experiment, settings).flat(),
+        )
+        write_text(folder.run_id_file, run_id)
+
+    def _record(self, folder: TrialFolder, report: Mapping[str, Any]) -> None:
+        """Record the report of an epoch, unless it is recorded: a resumed trial repeats those that it has kept."""
+        if report["epoch"] > self._recorded_epochs.get(folder.name, 0):
+            self._recorded_epochs[folder.name] = report["epoch"]
+            self._writer.log(folder, _metrics(report), report["epoch"])
+
+    def _end(self, folder: TrialFolder, end: TrialEnd, last: Mapping[str, Any]) -> None:
+        """End a trial's run."""
+
+        def write() -> None:
+            if end == "failed":
+                self._tracker.set_tags(folder.run_id(), {TAG: last[FAILURE]})
+            self._tracker.end_run(folder.run_id(), _ENDS[end])
+            folder.run_open_marker.unlink(missing_ok=True)
+
+        self._writer.submit(folder, write)
+
+    def _close(self, folder: TrialFolder, end: TrialEnd) -> None:
+        """Count a trial that has ended."""
+        self._live.pop(folder.name, None)
+        self._tally.end(folder.name, end)
+
+    def _fail(self, folder: TrialFolder, reason: str) -> None:
+        self._failures.failed.add(folder.name)
+        self._say(f"trial {folder.name} failed: {reason}")
 
     def _last_epoch(self, folder: TrialFolder) -> int:
         """The last recorded epoch of a trial."""
-        if (last := folder.read_last_report()) is not None:
-            return int(last.get("epoch", 0))
+        if not folder.run_id_file.exists():
+            return 0
         steps = self._tracker.metric_history(folder.run_id(), "dev/objective")
         return max((step for step, _ in steps), default=0)
 
-    def _fail(self, folder: TrialFolder, reason: str, trial: Trial, trials: list[Trial]) -> None:
-        self._failures.failed.add(folder.name)
-        self._tracker.set_tags(folder.run_id(), {TAG: reason})
-        self._end_run(folder, "FAILED")
-        self._say(f"trial {folder.name} failed: {reason}", trial, trials)
+    def _end_of(self, last: Mapping[str, Any]) -> TrialEnd:
+        """How a trial has ended, by its last report."""
+        if FAILURE in last:
+            return "failed"
+        return "ended" if last.get("epoch", 0) >= self._context.experiment.training.epochs else "stopped"
 
-    def _end_run(self, folder: TrialFolder, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
-        self._tracker.end_run(folder.run_id(), status)
-        folder.run_open_marker.unlink(missing_ok=True)
-
-    def _say(self, message: str, just_ended: Trial, trials: list[Trial]) -> None:
-        progress = self._progress(trials, just_ended)
-        best = f", best {progress.best.objective:.4f}" if progress.best else ""
+    def _say(self, message: str) -> None:
+        progress = self._progress()
+        best = "" if self._tally.best is None else f", best {self._tally.best[1]:.4f}"
         self._table.say(f"{message}{best}  {progress.fraction()}")
 
-    def _progress(self, trials: list[Trial], just_ended: Trial | None = None) -> SweepProgress:
-        rows = [
-            TrialProgress(
-                name=self._folder(trial).name,
-                state=self._state(trial, trial is just_ended),
-                epoch=trial.last_result.get("epoch", 0),
-                objective=trial.last_result.get("objective"),
-            )
-            for trial in trials
-        ]
-        if self._ended_before is None:
-            self._ended_before = sum(row.state in ("ended", "stopped", "failed") for row in rows) - bool(just_ended)
-        return SweepProgress(self._total, rows, time.monotonic() - self._started_at, self._ended_before)
+    def _progress(self) -> SweepProgress:
+        running = [progress for trial, progress in self._live.values() if trial.status == Trial.RUNNING]
+        seconds = time.monotonic() - self._started_at
+        return SweepProgress(self._total, self._tally, running, seconds, self._ended_before or 0)
 
-    def _state(self, trial: Trial, just_ended: bool) -> TrialState:
-        """The state of a trial; Ray Tune's callbacks come before it marks a trial as ended."""
-        last = trial.last_result
-        if FAILURE in last or trial.status == Trial.ERROR:
-            return "failed"
-        if just_ended or trial.status == Trial.TERMINATED:
-            return "ended" if last.get("epoch", 0) >= self._context.experiment.training.epochs else "stopped"
-        return "running" if trial.status == Trial.RUNNING else "waiting"
+
+def _is_reported(name: str) -> bool:
+    """Whether a trial has reported a value of this name, and not Ray Tune."""
+    return "." in name or name.startswith(("train/", "dev/")) or name in ("objective", "epoch", FAILURE, *_MEASURED)
+
+
+def _metrics(report: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of an epoch; the settings of a member of a population, which change as it trains, are among them."""
+    reported = (name for name in report if _is_reported(name) and name not in ("objective", "epoch"))
+    return {name: float(report[name]) for name in reported} | {"dev/objective": float(report["objective"])}

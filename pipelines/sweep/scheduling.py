@@ -19,6 +19,7 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment, Parameter, Space, Value
 from fgcme.seeds import derive_seed
 from pipelines.sweep.internals import DonorPopulation, in_bracket
+from pipelines.sweep.search import NUMBER
 from pipelines.sweep.shared_study import random_study
 
 # Settings that may change during a training: they decide neither shapes nor what earlier epochs have seen.
@@ -50,15 +51,39 @@ def make_scheduler(experiment: Experiment, space: Space) -> TrialScheduler:
     common: dict[str, Any] = {"time_attr": "epoch", "metric": "objective", "mode": "max"}
     kind = settings.scheduler or ("asha" if settings.cost == "none" else "none")
     if kind == "asha":
-        return ASHAScheduler(max_t=epochs, grace_period=grace, reduction_factor=settings.reduction_factor, **common)
+        return SuccessiveHalving(max_t=epochs, grace_period=grace, reduction_factor=settings.reduction_factor, **common)
     if kind == "hyperband":
         return RestartableHyperband(max_t=epochs, reduction_factor=settings.reduction_factor, **common)
     if kind == "median":
-        return MedianStoppingRule(grace_period=grace, min_samples_required=settings.reduction_factor, **common)
+        return MedianRule(grace_period=grace, min_samples_required=settings.reduction_factor, **common)
     if kind == "pbt":
         _require_mutable(space)
         return SeededPopulation(space, settings.seed, perturbation_interval=grace, **common)
-    return FIFOScheduler()  # type: ignore[no-untyped-call]
+    return NoScheduler()  # type: ignore[no-untyped-call]
+
+
+class _AmongLive(FIFOScheduler):
+    """Looks for the next trial to start among those that have not ended; Ray Tune would go through all, each time."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The first trial that waits for its start, or else is paused."""
+        live: set[Trial] = tune_controller.get_live_trials()
+        for status in (Trial.PENDING, Trial.PAUSED):
+            if waiting := [trial for trial in live if trial.status == status]:
+                return min(waiting, key=lambda trial: int(trial.config.get(NUMBER, 0)))
+        return None
+
+
+class SuccessiveHalving(_AmongLive, ASHAScheduler):
+    """Ray Tune's asynchronous successive halving (ASHA)."""
+
+
+class MedianRule(_AmongLive, MedianStoppingRule):
+    """Ray Tune's median stopping rule."""
+
+
+class NoScheduler(_AmongLive):
+    """Stops no trial."""
 
 
 class RestartableHyperband(HyperBandScheduler):

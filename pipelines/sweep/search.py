@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler, CmaEsSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, NSGAIISampler, RandomSampler
 from optuna.storages import BaseStorage
 from ray.tune.search import Searcher
 from ray.tune.search.basic_variant import BasicVariantGenerator
@@ -18,6 +18,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from fgcme.experiment import Experiment, Space, TuneSettings, Value
 from pipelines.sweep.internals import REPEATED_REPORT
+from pipelines.sweep.samplers import BoundedTPESampler, ReplayingSampler
 from pipelines.sweep.shared_study import SWEEP, Direction, SharedStudySampler, random_study
 
 NUMBER = "number"
@@ -58,6 +59,7 @@ def make_searcher(
     sweep: str,
     study_name: str,
     storage: BaseStorage | None = None,
+    proposed: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> Searcher:
     """What proposes the configurations of a sweep, one after another.
 
@@ -68,6 +70,7 @@ def make_searcher(
         sweep: id of the sweep, which its trials carry in the study.
         study_name: name of Optuna's study.
         storage: of a study that drivers share; None keeps the study in memory.
+        proposed: settings of trials of this sweep that only their folders know of, by number; for a study in memory.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # A resumed trial reports its last epoch again.
@@ -80,7 +83,7 @@ def make_searcher(
         metric=metrics[0] if len(metrics) == 1 else metrics,
         mode="max" if len(metrics) == 1 else ["max", "min"],
         points_to_evaluate=initial_trials if initial_trials and storage is None else None,
-        sampler=make_sampler(settings.seed)
+        sampler=ReplayingSampler(make_sampler(settings.seed), proposed or {})
         if storage is None
         else SharedStudySampler(make_sampler, settings.seed, initial_trials),
         storage=storage,
@@ -90,6 +93,13 @@ def make_searcher(
 
 class _TolerantSearch(OptunaSearch):
     """Ray Tune's search for a study that may know the end of a trial that a killed driver has forgotten."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore what the search knew, but for the trials that were proposed since."""
+        proposed = getattr(self._sampler, "proposed", None)
+        super().restore(checkpoint_path)
+        if isinstance(self._sampler, ReplayingSampler):
+            self._sampler.proposed = proposed or {}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Report an epoch to the study, unless the study knows that the trial has ended."""
@@ -124,7 +134,7 @@ def _make_sampler(settings: TuneSettings, seed: int) -> BaseSampler:
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     if settings.search == "tpe":
         # Running trials count as bad ones (constant liar), so that trials at once differ.
-        return TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
+        return BoundedTPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
     if settings.search == "cmaes":
         # CMA-ES only knows numbers without conditions; Optuna draws other parameters at random.
         return CmaEsSampler(seed=seed, warn_independent_sampling=False)

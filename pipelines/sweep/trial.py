@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 import functools
+import json
 import math
 import statistics
 import tempfile
@@ -26,6 +27,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from fgcme.data import SpeechCorpus, open_fold
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, TuneSettings, apply_configuration
+from fgcme.files import write_text
 from fgcme.training.learning import Epoch, FoldTrainer, Workers
 from pipelines.sweep.search import PROPOSED, settings_of
 from pipelines.sweep.trial_folder import FAILURE, NOTE, TrialContext, TrialFolder
@@ -52,17 +54,24 @@ def train_trial(configuration: dict[str, Any], context: TrialContext) -> None:
     """
     folder = context.folder_of(tune.get_context().get_trial_id(), configuration)
     if (last := folder.read_last_report()) is not None:
-        # The driver was killed before it received this report.
-        tune.report(last)
+        # The driver was killed before it knew of this end.
+        for report in _kept_reports(folder, context, last):
+            tune.report(report)
         return
+    settings = settings_of(configuration)
     folder.path.mkdir(parents=True, exist_ok=True)
+    if ray.is_initialized():
+        folder.node_file.write_text(ray.get_runtime_context().get_node_id(), encoding="utf-8")
+    if not folder.configuration.exists():
+        write_text(folder.configuration, json.dumps(settings))
     in_process = context.experiment.scaling.workers <= 1
 
     def train() -> None:
-        experiment = apply_configuration(context.experiment, settings_of(configuration))
+        experiment = apply_configuration(context.experiment, settings)
         proposed_at = configuration.get(PROPOSED)
         if in_process:
-            _train_in_process(experiment, context, folder, proposed_at)
+            numbers = {name: value for name, value in settings.items() if isinstance(value, int | float)}
+            _train_in_process(experiment, context, folder, proposed_at, numbers)
         else:
             reporting = TuneReportCallback()  # type: ignore[no-untyped-call]
             config = {"experiment": experiment, "context": context, "folder": folder, "proposed_at": proposed_at}
@@ -71,6 +80,22 @@ def train_trial(configuration: dict[str, Any], context: TrialContext) -> None:
     # Several workers count starts themselves, because Ray Train restarts them without this function.
     starts = folder.count_start() if in_process else 1
     train_or_report_failure(train, folder, context.experiment.tune, starts, tune.report)
+
+
+def _kept_reports(folder: TrialFolder, context: TrialContext, last: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What a trial that starts again reports before anything else.
+
+    The driver of a resumed sweep may know of none of these epochs, and a scheduler of successive halving compares all.
+    Others would take each report for a new one.
+
+    Args:
+        folder: of the trial.
+        context: of the sweep.
+        last: the report of the last epoch that is not trained again, or the failure.
+    """
+    if context.is_population or context.experiment.tune.scheduler == "hyperband":
+        return [last]
+    return [report for report in folder.reports() if FAILURE in last or report["epoch"] < last["epoch"]] + [last]
 
 
 def train_or_report_failure(
@@ -115,7 +140,7 @@ def train_or_report_failure(
 
 
 class _StateSaver:
-    """Saves a trial's state after its epochs, but less often where the disk is slow.
+    """Keeps a trial's reports, and saves its state after its epochs, but less often where the disk is slow.
 
     Args:
         folder: of the trial.
@@ -129,12 +154,13 @@ class _StateSaver:
         self._duration = 0.0
         self._failing = False
 
-    def save(self, state: Mapping[str, Any]) -> str | None:
+    def save(self, report: Mapping[str, Any], state: Mapping[str, Any]) -> str | None:
         """Save the state if it is time to; returns a note for the user when the disk begins to refuse it."""
         started = time.monotonic()
-        if not self._always and self._duration >= _MAX_SAVING_SHARE * (started - self._saved_at):
-            return None
         try:
+            self._folder.add_report(report)
+            if not self._always and self._duration >= _MAX_SAVING_SHARE * (started - self._saved_at):
+                return None
             save_state(state, self._folder.state)
             self._folder.made_progress()
         except OSError as error:
@@ -148,30 +174,47 @@ class _StateSaver:
 
 
 def _train_in_process(
-    experiment: Experiment, context: TrialContext, folder: TrialFolder, proposed_at: float | None
+    experiment: Experiment,
+    context: TrialContext,
+    folder: TrialFolder,
+    proposed_at: float | None,
+    numbers: Mapping[str, float],
 ) -> None:
-    """Train in this process, from the last saved state on."""
+    """Train in this process, from the last saved state on.
+
+    Args:
+        experiment: with the trial's settings.
+        context: of the sweep.
+        folder: of the trial.
+        proposed_at: when the trial was proposed, in seconds since 1970.
+        numbers: those of its settings that are numbers; members of a population report them, because they change.
+    """
     workers = Workers(device=torch.device("cuda" if experiment.scaling.gpus_per_worker else "cpu"))
     source = _copied_state() if context.is_population else folder.state
     last = load_state(source)
     note = None if last is not None or not source.exists() else f"{source.name} cannot be read: it starts over"
     if last is not None and not context.is_population:
-        # The trial may have been killed before the driver received this report.
-        tune.report(last["report"])
+        # The trial may have been killed before the driver received these reports.
+        for report in _kept_reports(folder, context, last["report"]):
+            tune.report(report)
     # Hyperband pauses trials after any epoch.
     saver = _StateSaver(folder, always=experiment.tune.scheduler == "hyperband")
     for report, state in _watched_epochs(experiment, context, folder, proposed_at, workers, last):
         if note is not None:
             report, note = report | {NOTE: note}, None
         if context.is_population:
+            report = {**report, **numbers}
+            folder.add_report(report)
             with tempfile.TemporaryDirectory() as checkpoint:
                 torch.save(state, Path(checkpoint) / STATE)
                 tune.report(report, checkpoint=tune.Checkpoint.from_directory(checkpoint))
             folder.made_progress()
             continue
-        if (problem := saver.save(state)) is not None:
+        if (problem := saver.save(report, state)) is not None:
             report = report | {NOTE: problem}
-        tune.report(report)
+        # Ray Tune ends a trial that says so at once; otherwise it would ask it for one more report.
+        last_epoch = {"done": True} if report["epoch"] == experiment.training.epochs else {}
+        tune.report(report | last_epoch)
 
 
 def _train_in_worker(config: dict[str, Any]) -> None:
@@ -181,6 +224,8 @@ def _train_in_worker(config: dict[str, Any]) -> None:
 
     def train() -> None:
         for report, state in _watched_epochs(**config, workers=workers, last=load_checkpoint()):
+            if workers.rank == 0:
+                folder.add_report(report)
             report_with_state(report, state, workers.rank)
             if workers.rank == 0:
                 folder.made_progress()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fgcme.experiment import Experiment
-from fgcme.files import read_text, write_text
+from fgcme.files import exists, read_bytes, read_text, write_text
 from pipelines.sweep.search import NUMBER
 
 FAILURE = "failure"
@@ -68,8 +69,55 @@ class TrialFolder:
         """Where a worker's stack is written if an epoch takes too long; empty or missing otherwise."""
         return self.path / f"hang-{rank}"
 
+    @property
+    def node_file(self) -> Path:
+        """Holds the id of the node on which the trial has started last."""
+        return self.path / "node"
+
+    @property
+    def losses_log(self) -> Path:
+        """Holds what Ray said each time that the trial lost its process or machine."""
+        return self.path / "losses.log"
+
+    def node(self) -> str:
+        """The id of the node on which the trial has started last; empty if that is not known."""
+        return read_text(self.node_file) if exists(self.node_file) else ""
+
+    @property
+    def reports_file(self) -> Path:
+        """Holds the report of each epoch, as the trial sends them to the driver, one JSON object a line."""
+        return self.path / "reports.jsonl"
+
+    def add_report(self, report: Mapping[str, Any]) -> None:
+        """Keep the report of an epoch; it outlives the driver, which may be killed before it receives it."""
+        with self.reports_file.open("ab") as file:
+            # The line before may have been cut short with the process that wrote it.
+            file.write(b"\n" + json.dumps(dict(report)).encode())
+
+    def reports(self) -> list[dict[str, Any]]:
+        """The reports of all epochs, in order; of an epoch that was trained twice, the last."""
+        found: dict[int, dict[str, Any]] = {}
+        with suppress(FileNotFoundError):
+            for line in read_bytes(self.reports_file).splitlines():
+                with suppress(ValueError):
+                    report = json.loads(line)
+                    found[report["epoch"]] = report
+        return [found[epoch] for epoch in sorted(found)]
+
+    def settings(self) -> dict[str, Any] | None:
+        """The settings that were drawn for the trial; None if it has not begun."""
+        try:
+            settings: dict[str, Any] = json.loads(read_text(self.configuration))
+        except FileNotFoundError:
+            return None
+        return settings
+
     def run_id(self) -> str:
-        """The id of the trial's MLflow run."""
+        """The id of the trial's MLflow run.
+
+        Raises:
+            FileNotFoundError: it has none yet.
+        """
         return read_text(self.run_id_file)
 
     def has_hung(self) -> bool:
@@ -98,7 +146,7 @@ class TrialFolder:
         """Mark the trial as ended: save its last report, and delete what it needed to resume."""
         write_text(self.last_report, json.dumps(dict(report)))
         empty = [path for path in self.path.glob("hang-*") if not path.stat().st_size]
-        for path in (self.state, self.start_counter, *empty):
+        for path in (self.state, self.start_counter, self.node_file, *empty):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.path / "train", ignore_errors=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+import ray
 import ray.exceptions
 import torch
 
@@ -15,6 +16,8 @@ from pipelines.training.job import Job
 TAG = "fgcme.failure"
 MAX_STARTS = 3
 """Starts without a finished epoch after which a training counts as failed."""
+NODE_PATIENCE = 20.0
+"""Seconds after which Ray knows that a node is dead whose connections were closed."""
 
 _PROCESS_DIED = (
     ray.exceptions.RayActorError,
@@ -43,9 +46,27 @@ def process_died(error: Exception) -> bool:
     return isinstance(error, _PROCESS_DIED)
 
 
-def node_died(error: Exception) -> bool:
-    """Whether an error of Ray says that a task's machine is gone."""
-    return isinstance(error, ray.exceptions.NodeDiedError)
+def lost_machine(error: Exception | None, node: str) -> bool | None:
+    """Whether a process was lost with its machine; None if Ray cannot say so yet.
+
+    When a machine dies Ray may only know that a connection was reset, and list the node as dead some seconds later.
+
+    Args:
+        error: that Ray raised for the process.
+        node: on which it ran; empty if that is not known.
+    """
+    if isinstance(error, ray.exceptions.NodeDiedError):
+        return True
+    if isinstance(error, ray.exceptions.ActorDiedError) and (error.preempted or "node has died" in str(error)):
+        return True
+    if node and node in dead_nodes():
+        return True
+    return None if isinstance(error, ray.exceptions.ActorUnavailableError) else False
+
+
+def dead_nodes() -> set[str]:
+    """The nodes that Ray lists as dead."""
+    return {node["NodeID"] for node in ray.nodes() if not node["Alive"]}  # type: ignore[no-untyped-call]
 
 
 def permanent_reason(error: Exception) -> str | None:

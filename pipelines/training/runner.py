@@ -21,10 +21,12 @@ from pipelines.cluster import Progress, concurrent_slots
 from pipelines.runs.opening import OpenRun
 from pipelines.training.failure import (
     MAX_STARTS,
+    NODE_PATIENCE,
     clear_failure,
+    dead_nodes,
     failure_reason,
     last_line,
-    node_died,
+    lost_machine,
     permanent_reason,
     process_died,
     record_failure,
@@ -36,8 +38,6 @@ from pipelines.training.worker import NODE, NOTE, train
 
 # Reasons of failure that one line can hold.
 _SHOWN_REASONS = 3
-# Seconds that Ray may need to notice that a node is gone.
-_NODE_PATIENCE = 20.0
 # Losses after which a training fails, whatever their cause.
 _MAX_LOSSES = 100
 
@@ -219,9 +219,8 @@ class _Runner:
 
 def _loss(job: Job, error: Exception) -> str:
     """What ended a start of a training, for a message."""
-    # Ray may not have listed the node as dead yet.
-    if node_died(error) or _node(job) in _dead_nodes():
-        return "lost its machine"
+    if lost_machine(error, _node(job)):
+        return "was lost with its machine"
     return "lost its process" if process_died(error) else f"was cut short by {last_line(error)}"
 
 
@@ -239,15 +238,11 @@ def _node(job: Job) -> str:
     return read_text(path) if exists(path) else ""
 
 
-def _dead_nodes() -> set[str]:
-    return {node["NodeID"] for node in ray.nodes() if not node["Alive"]}  # type: ignore[no-untyped-call]
-
-
 def _on_living_nodes(nodes: list[str]) -> list[str]:
     """Those of the nodes that are alive; waits until one of them is known to be dead, or Ray had time to notice."""
-    deadline = time.monotonic() + _NODE_PATIENCE
+    deadline = time.monotonic() + NODE_PATIENCE
     while True:
-        dead = _dead_nodes()
+        dead = dead_nodes()
         alone = len(ray.nodes()) == 1  # type: ignore[no-untyped-call]
         if dead & set(nodes) or alone or time.monotonic() > deadline:
             return [node for node in nodes if node not in dead]

@@ -206,7 +206,7 @@ def test_a_training_that_loses_its_node_resumes_on_another_and_losses_of_nodes_a
         for node in set(cluster.worker_nodes) - before:
             cluster.remove_node(node, allow_graceful=False)
     assert driver.returncode == 0, out + errors
-    assert out.count("fold 0, seed 0 lost its machine, and resumes from its last saved epoch") == MAX_STARTS + 1
+    assert out.count("fold 0, seed 0 was lost with its machine, and resumes from its last saved") == MAX_STARTS + 1
     assert 0 < reached < epochs
     assert tracker.find_run(run_of_training()).info.status == "FINISHED"
     assert {step for step, _ in tracker.metric_history(run_of_training(), "train/loss")} == set(range(1, epochs + 1))

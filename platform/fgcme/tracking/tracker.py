@@ -34,6 +34,8 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 # MLflow's limits, in characters.
 _MAX_PARAMETER_LENGTH = 6000
 _MAX_TAG_LENGTH = 8000
+# As many does it take in one request.
+_MAX_METRICS = 1000
 
 
 @dataclass(frozen=True)
@@ -176,10 +178,21 @@ class Tracker(RunReader):
             metrics: by name.
             step: such as the epoch.
         """
+        self.log_history(run_id, {step: metrics})
+
+    def log_history(self, run_id: str, history: Mapping[int, Mapping[str, float]]) -> None:
+        """Log metrics of several steps, in as few requests as MLflow allows.
+
+        Args:
+            run_id: the run.
+            history: step -> metrics by name.
+        """
         now = _now()
-        entries = [[key, float(value), now, step] for key, value in metrics.items()]
-        if entries:
-            self._write(run_id, {"kind": "metrics", "metrics": entries})
+        entries = [
+            [key, float(value), now, step] for step, metrics in history.items() for key, value in metrics.items()
+        ]
+        for start in range(0, len(entries), _MAX_METRICS):
+            self._write(run_id, {"kind": "metrics", "metrics": entries[start : start + _MAX_METRICS]})
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run; values are cut at MLflow's limit."""

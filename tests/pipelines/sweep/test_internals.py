@@ -14,7 +14,6 @@ import pytest
 import ray
 from optuna.samplers import RandomSampler
 from ray import tune
-from ray.exceptions import ActorDiedError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, HyperBandScheduler, PopulationBasedTraining
 from ray.tune.search import ConcurrencyLimiter, Searcher
@@ -49,7 +48,6 @@ def test_the_private_names_hold_for_the_installed_versions() -> None:
     assert Searcher.CKPT_FILE_TMPL.format("*") == internals.SEARCHER, MEND
     assert search_generator().CKPT_FILE_TMPL.format("*") == internals.GENERATOR, MEND
     assert BasicVariantGenerator.CKPT_FILE_TMPL.format("*") == internals.MEMBERS, MEND
-    assert isinstance(inspect.getattr_static(Trial, "local_experiment_path", None), property), MEND
     assert callable(getattr(Trial, "get_pickled_error", None)), MEND
     exploit = getattr(PopulationBasedTraining, "_checkpoint_or_exploit", None)
     assert exploit is not None, MEND
@@ -61,6 +59,17 @@ def test_the_private_names_hold_for_the_installed_versions() -> None:
         "lower_quantile",
     ], MEND
     assert hasattr(HyperBandScheduler(metric="objective", mode="max"), "_trial_info"), MEND
+
+
+def test_ray_tune_asks_after_each_step_for_its_records_to_be_saved() -> None:
+    manager = private("ray.tune.execution.tune_controller", "_ExperimentCheckpointManager")
+    assert list(inspect.signature(manager.sync_up_experiment_state).parameters) == ["self", "save_fn", "force", "wait"]
+    assert {"_storage", "_should_force_sync_up", "_trial_num_checkpoints_since_last_sync"} <= set(
+        inspect.getsource(manager.__init__).replace("self.", " ").replace(":", " ").split()
+    ), MEND
+    assert "save_fn=self.save_to_dir, force=force, wait=wait" in inspect.getsource(controller().checkpoint), MEND
+    assert "self.checkpoint()" in inspect.getsource(controller().step), MEND
+    assert "_ExperimentCheckpointManager(" in inspect.getsource(controller()._create_checkpoint_manager), MEND
 
 
 def searching(max_concurrent: int) -> ConcurrencyLimiter:
@@ -111,26 +120,23 @@ def test_only_successive_halving_has_a_state() -> None:
     assert vars(fifo) == before
 
 
+def test_the_record_of_a_trial_is_small_without_statistics() -> None:
+    tune.register_trainable("nothing", lambda configuration: None)
+    trial = Trial("nothing", stub=True)
+    trial.update_last_result({f"dev/{number}": 0.5 for number in range(20)})
+    _, before = trial.get_json_state()
+    internals.forget_statistics(trial)
+    _, after = trial.get_json_state()
+    assert len(after) < len(before) / 3, MEND
+    assert "dev/19" in after, MEND
+
+
 def test_hyperband_knows_which_trials_it_has_placed() -> None:
     tune.register_trainable("nothing", lambda configuration: None)
     placed, other = Trial("nothing", stub=True), Trial("nothing", stub=True)
     scheduler = HyperBandScheduler(metric="objective", mode="max")
     scheduler.on_trial_add(None, placed)  # type: ignore[arg-type]
     assert internals.in_bracket(scheduler, placed) and not internals.in_bracket(scheduler, other), MEND
-
-
-@pytest.mark.parametrize(
-    ("message", "with_node"),
-    [
-        ("The actor died because its node has died. Node Id: 1", True),
-        ("The actor is dead because its worker process has died.", False),
-    ],
-)
-def test_a_lost_node_is_distinguished_from_a_lost_process(message: str, with_node: bool) -> None:
-    error = ActorDiedError()
-    error.error_msg = message
-    assert internals.lost_with_node(error) is with_node
-    assert not internals.lost_with_node(None)
 
 
 class FixingSampler(RandomSampler):

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import ActorDiedError
+from mlflow.exceptions import MlflowException
+from ray.exceptions import ActorDiedError, ActorUnavailableError
 from ray.tune.schedulers import FIFOScheduler
+from ray.tune.trainable.metadata import _TrainingRunMetadata
 
 from fgcme.tracking import Tracker
+from pipelines.sweep import recorder as recorder_module
 from pipelines.sweep.recorder import FailureLimit, SweepRecorder
 from pipelines.sweep.trial_folder import FAILURE, NOTE, TrialContext, TrialFolder
+from pipelines.training import failure
 from tests import small_corpus
 
 EPOCHS = 3
@@ -32,18 +36,28 @@ def failures() -> FailureLimit:
 
 
 @pytest.fixture
-def recorder(tracker: Tracker, trials_folder: Path, failures: FailureLimit) -> SweepRecorder:
+def context(trials_folder: Path) -> TrialContext:
     experiment = small_corpus.experiment(training={"epochs": EPOCHS})
+    return TrialContext(experiment, trials_folder.parent / "corpus", "hash", trials_folder)
+
+
+@pytest.fixture
+def recorder(tracker: Tracker, context: TrialContext, failures: FailureLimit) -> SweepRecorder:
     mlflow_experiment = tracker.get_or_create_experiment("recorded")
     parent = tracker.create_run(mlflow_experiment, "sweep")
-    context = TrialContext(experiment, trials_folder.parent / "corpus", "hash", trials_folder)
     return SweepRecorder(tracker, mlflow_experiment, parent, context, 2, failures, FIFOScheduler())  # type: ignore[no-untyped-call]
 
 
 def trial(number: int = 0, rate: float = 0.01, **last: Any) -> Any:
     """What the recorder reads of a trial of Ray Tune."""
     configuration = {"number": number, "proposed": 0.0, "training.learning_rate": rate}
-    return SimpleNamespace(trial_id=f"id-{number}", config=configuration, last_result=last, status="RUNNING")
+    return SimpleNamespace(
+        trial_id=f"id-{number}",
+        config=configuration,
+        last_result=last,
+        status="RUNNING",
+        run_metadata=_TrainingRunMetadata(),
+    )
 
 
 def report(epoch: int, objective: float = 0.5) -> dict[str, Any]:
@@ -56,16 +70,33 @@ def folder(trials_folder: Path) -> TrialFolder:
     return TrialFolder(trials_folder / "0")
 
 
+def begin(recorder: SweepRecorder, each: Any, *epochs: int) -> None:
+    """A trial begins, reports these epochs, and keeps these reports and its settings itself."""
+    recorder.on_trial_start(0, [each], each)
+    folder = recorder._folder(each)
+    folder.configuration.write_text(json.dumps({"training.learning_rate": each.config["training.learning_rate"]}))
+    for epoch in epochs:
+        folder.add_report(report(epoch))
+        recorder.on_trial_result(0, [each], each, report(epoch))
+
+
+def finish(recorder: SweepRecorder) -> None:
+    recorder.on_experiment_end([])
+
+
+def epochs_of(tracker: Tracker, folder: TrialFolder) -> list[int]:
+    return [epoch for epoch, _ in tracker.metric_history(folder.run_id(), "dev/objective")]
+
+
 def test_every_epoch_is_recorded_once_even_if_it_is_reported_again(
     recorder: SweepRecorder, tracker: Tracker, folder: TrialFolder
 ) -> None:
-    running = trial()
-    recorder.on_trial_start(0, [running], running)
-    for epoch in (1, 2, 1, 2, 3):
-        recorder.on_trial_result(0, [running], running, report(epoch))
-    run = folder.run_id()
-    assert [epoch for epoch, _ in tracker.metric_history(run, "dev/objective")] == [1, 2, 3]
-    assert set(tracker.find_run(run).data.metrics) == {"dev/objective", "dev/ua", "seconds"}
+    begin(recorder, trial(), 1, 2, 1, 2, 3)
+    finish(recorder)
+    assert epochs_of(tracker, folder) == [1, 2, 3]
+    run = tracker.find_run(folder.run_id())
+    assert set(run.data.metrics) == {"dev/objective", "dev/ua", "seconds"}
+    assert run.data.params["training.learning_rate"] == "0.01"
 
 
 def test_the_recorder_of_a_resumed_sweep_knows_which_epochs_are_recorded(
@@ -73,16 +104,43 @@ def test_the_recorder_of_a_resumed_sweep_knows_which_epochs_are_recorded(
 ) -> None:
     trials = [trial(0), trial(1)]
     for each in trials:
-        recorder.on_trial_start(0, trials, each)
-        recorder.on_trial_result(0, trials, each, report(1))
+        begin(recorder, each, 1)
     recorder.on_trial_complete(0, trials, trial(1, **report(1)))
+    finish(recorder)
     resumed: SweepRecorder = pickle.loads(pickle.dumps(recorder))
     resumed.setup()
     for each in trials:
-        resumed.on_trial_start(0, trials, each)
-        resumed.on_trial_result(0, trials, each, report(1))
-        run = TrialFolder(trials_folder / str(each.config["number"])).run_id()
-        assert [epoch for epoch, _ in tracker.metric_history(run, "dev/objective")] == [1]
+        begin(resumed, each, 1)
+    finish(resumed)
+    for name in ("0", "1"):
+        assert epochs_of(tracker, TrialFolder(trials_folder / name)) == [1]
+    # Nothing is left to record of the one that has ended.
+    assert tracker.find_run(TrialFolder(trials_folder / "1").run_id()).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("has_run", [True, False])
+def test_what_a_killed_driver_could_not_record_of_ended_trials_is_recorded_when_the_sweep_resumes(
+    recorder: SweepRecorder, tracker: Tracker, folder: TrialFolder, has_run: bool
+) -> None:
+    if has_run:
+        begin(recorder, trial(), 1)
+        finish(recorder)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.configuration.write_text(json.dumps({"training.learning_rate": 0.02}))
+    for epoch in range(1, EPOCHS + 1):
+        folder.add_report(report(epoch))
+    folder.run_open_marker.touch()
+    folder.end(report(EPOCHS))
+    resumed: SweepRecorder = pickle.loads(pickle.dumps(recorder))
+    resumed.setup()
+    finish(resumed)
+    assert epochs_of(tracker, folder) == [1, 2, 3]
+    run = tracker.find_run(folder.run_id())
+    assert (run.info.status, run.data.params["training.learning_rate"]) == (
+        "FINISHED",
+        "0.01" if has_run else "0.02",
+    )
+    assert not folder.run_open_marker.exists()
 
 
 def test_a_trial_s_run_ends_finished_or_failed_with_the_reason(
@@ -90,10 +148,11 @@ def test_a_trial_s_run_ends_finished_or_failed_with_the_reason(
 ) -> None:
     good, bad = trial(0, **report(EPOCHS)), trial(1, **report(1), **{FAILURE: "the loss is not a number"})
     folders = [TrialFolder(trials_folder / "0"), TrialFolder(trials_folder / "1")]
-    for each, folder in zip((good, bad), folders, strict=True):
-        recorder.on_trial_start(0, [good, bad], each)
+    for each in (good, bad):
+        begin(recorder, each)
         recorder.on_trial_complete(0, [good, bad], each)
-        assert not folder.run_open_marker.exists()
+    finish(recorder)
+    assert not any(folder.run_open_marker.exists() for folder in folders)
     runs = [tracker.find_run(folder.run_id()) for folder in folders]
     assert [run.info.status for run in runs] == ["FINISHED", "FAILED"]
     assert runs[1].data.tags["fgcme.failure"] == "the loss is not a number"
@@ -102,19 +161,28 @@ def test_a_trial_s_run_ends_finished_or_failed_with_the_reason(
     assert failures.stop_all()
 
 
-def test_a_trial_that_reuses_the_number_of_a_deleted_one_gets_a_new_run(
-    recorder: SweepRecorder, tracker: Tracker, folder: TrialFolder
+def test_a_trial_that_repeats_its_end_keeps_the_one_that_it_had(
+    recorder: SweepRecorder, folder: TrialFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    forgotten, proposed = trial(0, rate=0.01), trial(0, rate=0.02)
-    recorder.on_trial_start(0, [forgotten], forgotten)
-    recorder.on_trial_result(0, [forgotten], forgotten, report(1))
-    before = folder.run_id()
-    recorder.on_trial_start(0, [proposed], proposed)
-    recorder.on_trial_result(0, [proposed], proposed, report(1))
-    after = folder.run_id()
-    assert [tracker.find_run(run).info.status for run in (before, after)] == ["KILLED", "RUNNING"]
-    assert tracker.find_run(after).data.params["training.learning_rate"] == "0.02"
-    assert len(tracker.metric_history(after, "dev/objective")) == 1
+    begin(recorder, trial(), 1, 2, 3)
+    recorder.on_trial_complete(0, [], trial(**report(3, objective=0.7)))
+    # Compared with others than before, it is stopped earlier.
+    recorder.on_trial_complete(0, [], trial(**report(1, objective=0.2)))
+    finish(recorder)
+    assert (folder.read_last_report() or {})["epoch"] == 3
+    assert capsys.readouterr().out.count("dev score 0.7000 after 3 epochs") == 2
+
+
+def test_trials_that_ended_before_the_sweep_was_resumed_count_and_take_no_time(
+    recorder: SweepRecorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended, running = trial(0, **report(EPOCHS, objective=0.9)), trial(1, **report(EPOCHS))
+    ended.status = "TERMINATED"
+    recorder.on_step_begin(0, [ended, running])
+    begin(recorder, running, 1)
+    recorder.on_trial_complete(0, [ended, running], running)
+    finish(recorder)
+    assert "trial 1: dev score 0.5000 after 3 epochs, best 0.9000  [2/2]" in capsys.readouterr().out
 
 
 def test_a_trial_counts_as_failed_once_even_if_it_reports_the_failure_again(
@@ -123,30 +191,19 @@ def test_a_trial_counts_as_failed_once_even_if_it_reports_the_failure_again(
     bad = trial(0, **report(1), **{FAILURE: "the loss is not a number"})
     failures.max_failures = 1
     for _ in range(2):
-        recorder.on_trial_start(0, [bad], bad)
+        begin(recorder, bad)
         recorder.on_trial_complete(0, [bad], bad)
+    finish(recorder)
     assert failures.failed == {"0"} and not failures.stop_all()
 
 
-def test_no_snapshot_is_saved_after_too_many_trials_have_failed(
-    recorder: SweepRecorder, failures: FailureLimit, trials_folder: Path, tmp_path: Path
-) -> None:
-    running = trial()
-    staging = tmp_path / "staging"
-    staging.mkdir()
-    running.local_experiment_path = str(staging)
-
-    def saved_after(content: str, written_at: float) -> str:
-        path = staging / "experiment_state-1.json"
-        path.write_text(content)
-        os.utime(path, (written_at, written_at))
-        recorder.on_step_end(0, [running])
-        return (trials_folder.parent / "snapshot" / path.name).read_text()
-
-    trials_folder.parent.mkdir()
-    assert saved_after("running", 1.0) == "running"
-    failures.failed |= {"0"}
-    assert saved_after("all ended", 2.0) == "running"
+def test_a_store_that_refuses_a_write_ends_the_sweep(recorder: SweepRecorder, tracker: Tracker) -> None:
+    recorder._mlflow_experiment = "12345"
+    begin(recorder, trial(), 1)
+    with pytest.raises(MlflowException, match="12345"):
+        finish(recorder)
+    with pytest.raises(MlflowException, match="12345"):
+        recorder.on_step_end(0, [])
 
 
 def died(message: str) -> ActorDiedError:
@@ -155,36 +212,78 @@ def died(message: str) -> ActorDiedError:
     return error
 
 
+RESET = ActorUnavailableError("Connection reset by peer", None)
+MACHINE, PROCESS = "was lost with its machine, and resumes", "lost its process, and resumes"
+
+
 @pytest.mark.parametrize(
-    ("error", "starts", "printed"),
+    ("error", "node", "starts", "printed"),
     [
-        (died("The actor died because its node has died. Node Id: 1"), 1, "lost its machine, and resumes"),
-        (died("The actor is dead because its worker process has died."), 3, "lost its process, and resumes"),
-        (None, 3, "lost its process, and resumes"),
+        (died("The actor died because its node has died. Node Id: 1"), "living", 1, MACHINE),
+        (died("The actor is dead because its worker process has died."), "dead", 1, MACHINE),
+        (died("The actor is dead because its worker process has died."), "living", 3, PROCESS),
+        (RESET, "dead", 1, MACHINE),
+        (None, "living", 3, PROCESS),
     ],
-    ids=["node", "process", "unknown"],
+    ids=["node", "process-of-node", "process", "connection-to-node", "unknown"],
 )
 def test_the_loss_of_a_machine_does_not_count_as_a_start_without_progress(
     recorder: SweepRecorder,
     folder: TrialFolder,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     error: Exception | None,
+    node: str,
     starts: int,
     printed: str,
 ) -> None:
+    monkeypatch.setattr(failure, "dead_nodes", lambda: {"dead"})
+    lose(recorder, folder, error, node)
+    assert printed in capsys.readouterr().out
+    assert folder.count_start() == starts
+    assert str(error) in folder.losses_log.read_text()
+
+
+def lose(recorder: SweepRecorder, folder: TrialFolder, error: Exception | None, node: str) -> None:
+    """Lose trial 0 at its second start."""
     lost = trial()
     lost.get_pickled_error = lambda: error
-    recorder.on_trial_start(0, [lost], lost)
+    begin(recorder, lost)
+    folder.node_file.write_text(node)
     folder.count_start()
     folder.count_start()
     recorder.on_trial_recover(0, [lost], lost)
-    assert printed in capsys.readouterr().out
-    assert folder.count_start() == starts
+
+
+@pytest.mark.parametrize(("dies", "printed"), [(True, MACHINE), (False, PROCESS)])
+def test_what_a_reset_connection_means_is_said_once_ray_knows(
+    recorder: SweepRecorder,
+    folder: TrialFolder,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    dies: bool,
+    printed: str,
+) -> None:
+    dead: set[str] = set()
+    monkeypatch.setattr(failure, "dead_nodes", lambda: dead)
+    monkeypatch.setattr(recorder_module, "NODE_PATIENCE", 60 if dies else 0.2)
+    lose(recorder, folder, RESET, "node")
+    # It has started elsewhere meanwhile.
+    folder.node_file.write_text("another")
+    recorder.on_step_end(0, [])
+    assert capsys.readouterr().out == ""
+    if dies:
+        dead.add("node")
+    else:
+        time.sleep(0.2)
+    recorder.on_step_end(1, [])
+    recorder.on_step_end(2, [])
+    assert capsys.readouterr().out == f"trial 0 {printed} from its last saved epoch\n"
 
 
 def test_a_note_in_a_trial_s_report_is_printed(recorder: SweepRecorder, capsys: pytest.CaptureFixture[str]) -> None:
     running = trial()
-    recorder.on_trial_start(0, [running], running)
+    begin(recorder, running)
     recorder.on_trial_result(0, [running], running, report(1) | {NOTE: "its state cannot be saved"})
     assert "trial 0: its state cannot be saved" in capsys.readouterr().out
 
@@ -193,10 +292,12 @@ def test_a_trial_whose_run_was_deleted_trains_on_and_that_is_printed_once(
     recorder: SweepRecorder, tracker: Tracker, folder: TrialFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     running = trial(**report(EPOCHS))
-    recorder.on_trial_start(0, [running], running)
+    begin(recorder, running)
+    finish(recorder)
     tracker.client.delete_run(folder.run_id())
     for epoch in (1, 2):
         recorder.on_trial_result(0, [running], running, report(epoch))
     recorder.on_trial_complete(0, [running], running)
+    finish(recorder)
     assert capsys.readouterr().err.count("was deleted in MLflow: the work goes on") == 1
     assert folder.read_last_report() is not None and not folder.run_open_marker.exists()

@@ -12,12 +12,12 @@ import pytest
 import yaml
 from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
 
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, Parameter, Space
 from pipelines.sweep import scheduling
-from pipelines.sweep.scheduling import Exploration, RestartableHyperband, SeededPopulation
+from pipelines.sweep.scheduling import Exploration, NoScheduler, RestartableHyperband, SeededPopulation
 from tests import small_corpus
 
 SPACE = Space.model_validate({"parameters": {"model.pooling.kind": {"choice": ["mean", "lse"]}}})
@@ -49,13 +49,13 @@ def experiment(**settings: Any) -> Experiment:
         ({}, ASHAScheduler),
         ({"scheduler": "hyperband"}, RestartableHyperband),
         ({"scheduler": "median"}, MedianStoppingRule),
-        ({"scheduler": "none"}, FIFOScheduler),
+        ({"scheduler": "none"}, NoScheduler),
         # A trial that is stopped early has no cost and no objective to compare with those of others.
-        ({"search": "nsga2", "cost": "parameters"}, FIFOScheduler),
+        ({"search": "nsga2", "cost": "parameters"}, NoScheduler),
     ],
 )
 def test_the_scheduler_is_the_one_that_the_experiment_asks_for(settings: dict[str, Any], kind: type) -> None:
-    assert type(scheduling.make_scheduler(experiment(**settings), SPACE)) is kind
+    assert isinstance(scheduling.make_scheduler(experiment(**settings), SPACE), kind)
 
 
 def test_population_based_training_only_varies_what_may_change_during_a_training() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -14,6 +15,8 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from fgcme.errors import UserError
 from fgcme.experiment import Space
 from pipelines.sweep import search, shared_study, snapshot
+from pipelines.sweep.internals import TuneRecords
+from pipelines.sweep.snapshot import SnapshotSaver
 from tests import small_corpus
 
 SPACE = Space.model_validate({"parameters": {"training.learning_rate": {"float": [1e-4, 1e-2], "log": True}}})
@@ -39,6 +42,49 @@ def folder(tmp_path: Path) -> Path:
 
 def asha() -> ASHAScheduler:
     return ASHAScheduler(time_attr="epoch", metric="objective", mode="max", grace_period=1, max_t=4, reduction_factor=2)
+
+
+def records_of(staging: Path, seconds: float = 0.0, stopped: bool = False) -> TuneRecords:
+    """Ray Tune's records; writing them takes some seconds, and counts how often they were written."""
+
+    def write() -> None:
+        time.sleep(seconds)
+        with (staging / "experiment_state-1.json").open("a") as file:
+            file.write("!")
+
+    return TuneRecords(write, staging, FIFOScheduler(), stopped)  # type: ignore[no-untyped-call]
+
+
+def saved(folder: Path) -> int:
+    """How often the records were written that the snapshot holds."""
+    return (folder / "snapshot" / "experiment_state-1.json").read_text().count("!")
+
+
+def test_saving_a_snapshot_takes_a_twentieth_of_the_time_at_most(folder: Path, staging: Path) -> None:
+    saver, records, ended = SnapshotSaver(folder), records_of(staging, seconds=0.1), time.monotonic() + 2.5
+    while time.monotonic() < ended:
+        saver.save(records, now=False)
+    # At once, and after two seconds and a little.
+    assert saved(folder) == 2
+    assert saver.seconds / 2.5 < 2 * 0.05 * 1.05 + 0.05
+    saver.save(records, now=True)
+    assert saved(folder) == 3
+
+
+def test_a_quick_snapshot_is_saved_every_second(folder: Path, staging: Path) -> None:
+    saver, records, ended = SnapshotSaver(folder), records_of(staging), time.monotonic() + 2.5
+    while time.monotonic() < ended:
+        saver.save(records, now=False)
+    assert saved(folder) == 3
+
+
+def test_no_snapshot_is_saved_once_ray_tune_s_records_say_that_all_trials_have_ended(
+    folder: Path, staging: Path
+) -> None:
+    saver = SnapshotSaver(folder)
+    saver.save(records_of(staging), now=True)
+    saver.save(records_of(staging, stopped=True), now=True)
+    assert saved(folder) == 1
 
 
 def test_restored_records_replace_those_that_ray_tune_has_left(folder: Path, staging: Path) -> None:

@@ -93,13 +93,16 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return reports
 
 
-def train(folder: TrialFolder, corpus: Path, corpus_hash: str | None = None, **settings: Any) -> None:
+def train(
+    folder: TrialFolder, corpus: Path, corpus_hash: str | None = None, scheduler: str = "hyperband", **settings: Any
+) -> None:
     """Train a trial of two epochs, or with other `training` settings, without Ray Tune around it."""
     # With Hyperband every epoch is saved, however slow the disk is.
-    tune_settings = {"folds": [0], "scheduler": "hyperband"}
+    tune_settings = {"folds": [0], "scheduler": scheduler}
     experiment = small_corpus.experiment(training={"epochs": 2, **settings}, tune=tune_settings)
     corpus_hash = corpus_hash or SpeechCorpus(corpus).description.corpus_hash
-    trial.train_trial({"number": folder.name}, TrialContext(experiment, corpus, corpus_hash, folder.path.parent))
+    drawn = {"number": folder.name, "training.weight_decay": 0.0}
+    trial.train_trial(drawn, TrialContext(experiment, corpus, corpus_hash, folder.path.parent))
 
 
 def test_a_trial_reports_every_epoch_and_saves_its_state(
@@ -117,15 +120,38 @@ def test_a_trial_resumes_from_its_last_saved_epoch_and_reports_that_again(
     train(folder, corpus, epochs=2)
     train(folder, corpus, epochs=4)
     assert [report["epoch"] for report in reported] == [1, 2, 2, 3, 4]
-    assert reported[2] == reported[1]
+    assert reported[2] | {"done": True} == reported[1]
+    # Ray Tune need not ask whether that was all.
+    assert [report.get("done", False) for report in reported] == [False, True, False, False, True]
 
 
-def test_a_trial_that_has_ended_only_repeats_its_last_report(
+@pytest.mark.parametrize(("scheduler", "repeated"), [("asha", [1, 2, 3]), ("hyperband", [3])])
+def test_a_trial_that_has_ended_only_repeats_its_reports(
+    folder: TrialFolder, corpus: Path, reported: list[dict[str, Any]], scheduler: str, repeated: list[int]
+) -> None:
+    for epoch in (1, 2, 3):
+        folder.add_report({"objective": 0.5, "epoch": epoch})
+    folder.end({"objective": 0.5, "epoch": 3})
+    train(folder, corpus, scheduler=scheduler)
+    assert reported == [{"objective": 0.5, "epoch": epoch} for epoch in repeated]
+
+
+def test_a_trial_that_has_failed_repeats_its_reports_and_then_the_failure(
     folder: TrialFolder, corpus: Path, reported: list[dict[str, Any]]
 ) -> None:
-    folder.end({"objective": 0.5, "epoch": 3})
+    failed = {"objective": 0.0, "epoch": 0, FAILURE: "the loss is not a number"}
+    folder.add_report({"objective": 0.5, "epoch": 1})
+    folder.end(failed)
+    train(folder, corpus, scheduler="asha")
+    assert reported == [{"objective": 0.5, "epoch": 1}, failed]
+
+
+def test_a_trial_keeps_its_settings_and_its_reports(
+    folder: TrialFolder, corpus: Path, reported: list[dict[str, Any]]
+) -> None:
     train(folder, corpus)
-    assert reported == [{"objective": 0.5, "epoch": 3}]
+    assert folder.settings() == {"training.weight_decay": 0.0}
+    assert folder.reports() == [{name: each[name] for name in each if name != "done"} for each in reported]
 
 
 def test_a_trial_with_a_damaged_state_starts_over_with_one_note(

@@ -38,6 +38,25 @@ def test_a_trial_with_a_damaged_last_report_has_not_ended(folder: TrialFolder) -
     assert folder.read_last_report() is None
 
 
+def test_reports_outlive_a_process_that_was_killed_as_it_wrote_one(folder: TrialFolder) -> None:
+    assert folder.reports() == []
+    for epoch in (1, 2):
+        folder.add_report({"epoch": epoch, "objective": 0.1})
+    whole = folder.reports_file.read_bytes()
+    folder.reports_file.write_bytes(whole[:-3])
+    assert folder.reports() == [{"epoch": 1, "objective": 0.1}]
+    # It is started again from an earlier state.
+    for epoch in (1, 2, 3):
+        folder.add_report({"epoch": epoch, "objective": 0.2})
+    assert folder.reports() == [{"epoch": epoch, "objective": 0.2} for epoch in (1, 2, 3)]
+
+
+def test_a_trial_that_has_not_begun_has_no_settings_and_no_run(folder: TrialFolder) -> None:
+    assert folder.settings() is None
+    with pytest.raises(FileNotFoundError):
+        folder.run_id()
+
+
 def test_a_trial_has_hung_if_any_of_its_workers_has(folder: TrialFolder) -> None:
     folder.stack_file(0).touch()
     assert not folder.has_hung()

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
@@ -73,12 +80,39 @@ def test_only_a_failure_that_a_restart_would_repeat_is_permanent(error: Exceptio
     assert found is None if reason is None else str(found).startswith(reason)
 
 
-def test_a_lost_node_is_distinguished_from_a_lost_process() -> None:
-    assert failure.process_died(NodeDiedError("")) and failure.node_died(NodeDiedError(""))
-    assert failure.process_died(WorkerCrashedError()) and not failure.node_died(WorkerCrashedError())
+def test_a_process_that_died_is_distinguished_from_an_error_of_its_own() -> None:
+    assert failure.process_died(NodeDiedError("")) and failure.process_died(WorkerCrashedError())
     assert not failure.process_died(ValueError("odd"))
 
 
 def test_a_full_disk_and_an_exhausted_quota_are_recognised() -> None:
     assert failure.disk_full(OSError(errno.ENOSPC, "")) and failure.disk_full(OSError(errno.EDQUOT, ""))
     assert not failure.disk_full(OSError(errno.EIO, "")) and not failure.disk_full(ValueError())
+
+
+def actor_died(message: str) -> ActorDiedError:
+    error = ActorDiedError()
+    error.error_msg = message
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "node", "with_machine"),
+    [
+        (NodeDiedError(""), "living", True),
+        (actor_died("The actor died because its node has died. Node Id: 1"), "", True),
+        (actor_died("The actor is dead because its worker process has died."), "living", False),
+        (actor_died("The actor is dead because its worker process has died."), "dead", True),
+        (WorkerCrashedError(), "dead", True),
+        (WorkerCrashedError(), "", False),
+        # Ray may list the node as dead only later.
+        (ActorUnavailableError("Connection reset by peer", None), "living", None),
+        (ActorUnavailableError("Connection reset by peer", None), "dead", True),
+        (None, "living", False),
+    ],
+)
+def test_a_lost_machine_is_distinguished_from_a_lost_process_as_soon_as_ray_can(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None, node: str, with_machine: bool | None
+) -> None:
+    monkeypatch.setattr(failure, "dead_nodes", lambda: {"dead"})
+    assert failure.lost_machine(error, node) is with_machine
