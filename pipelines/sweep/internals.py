@@ -116,7 +116,7 @@ def forget_statistics(trial: Trial) -> None:
     metadata = trial.run_metadata
     metadata.metric_analysis.clear()
     metadata.metric_n_steps.clear()
-    metadata.invalidate_cache()
+    metadata.invalidate_cache()  # type: ignore[no-untyped-call]
 
 
 def last_error(trial: Trial) -> Exception | None:

@@ -15,6 +15,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from typing_extensions import override
 
+from fgcme.errors import UnfinishedError
 from fgcme.experiment import apply_configuration
 from fgcme.files import write_text
 from fgcme.tracking import Tracker
@@ -144,7 +145,16 @@ class SweepRecorder(tune.Callback):
     def setup(
         self, stop: Any = None, num_samples: int | None = None, total_num_samples: int | None = None, **info: Any
     ) -> None:
-        """Restore what was known when the driver of a resumed sweep was killed, and record what it no longer could."""
+        """Restore what was known when the driver of a resumed sweep was killed, and record what it no longer could.
+
+        Raises:
+            UnfinishedError: Ray Tune has begun another sweep, which it does when it cannot read its records.
+        """
+        if not self._context.is_population and total_num_samples not in (None, self._total):
+            raise UnfinishedError(
+                f"{self._context.trials_folder.parent}: Ray Tune could not restore the sweep from its records (the "
+                "reason is above); nothing was changed"
+            )
         snapshot.restore_scheduler(self._context.trials_folder.parent, self._scheduler)
         for folder in trial_folders(self._context.trials_folder):
             last = folder.read_last_report()

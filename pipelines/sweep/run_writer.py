@@ -45,6 +45,11 @@ class RunWriter:
     def log(self, folder: TrialFolder, metrics: Mapping[str, float], step: int) -> None:
         """Log metrics of one step to a trial's run, later.
 
+        Args:
+            folder: of the trial.
+            metrics: by name.
+            step: such as the epoch.
+
         Raises:
             Exception: an earlier write failed.
         """

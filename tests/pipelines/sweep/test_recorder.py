@@ -15,6 +15,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.trainable.metadata import _TrainingRunMetadata
 
+from fgcme.errors import UnfinishedError
 from fgcme.tracking import Tracker
 from pipelines.sweep import recorder as recorder_module
 from pipelines.sweep.recorder import FailureLimit, SweepRecorder
@@ -116,6 +117,12 @@ def test_the_recorder_of_a_resumed_sweep_knows_which_epochs_are_recorded(
         assert epochs_of(tracker, TrialFolder(trials_folder / name)) == [1]
     # Nothing is left to record of the one that has ended.
     assert tracker.find_run(TrialFolder(trials_folder / "1").run_id()).info.status == "FINISHED"
+
+
+def test_a_sweep_that_ray_tune_would_begin_anew_instead_of_resuming_it_ends(recorder: SweepRecorder) -> None:
+    recorder.setup(total_num_samples=2)
+    with pytest.raises(UnfinishedError, match="could not restore the sweep from its records"):
+        recorder.setup(total_num_samples=1)
 
 
 @pytest.mark.parametrize("has_run", [True, False])
