@@ -13,7 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgcme.errors import NotPreparedError, UnfinishedError, UserError, without_passwords
+from fgcme.addresses import STUDY, TRACKING, hide_in_override, is_hidden, without_passwords
+from fgcme.errors import NotPreparedError, UnfinishedError, UserError
 
 if TYPE_CHECKING:
     from fgcme.experiment import Experiment
@@ -80,14 +81,13 @@ class Verb:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
-    options = parse(words)
+    options = parse(sys.argv[1:] if arguments is None else arguments)
     # SIGTERM ends open runs as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return int(options.run(options) or 0)
     except UnfinishedError as error:
-        _complain(f"{error}; {_way_to_resume(options, [*words, *error.settings])}")
+        _complain(f"{error}; {_way_to_resume(options, *error.settings)}")
         return 2
     except NotPreparedError as error:
         prepare = ["fgcme", "prepare", options.experiment, *options.overrides] if "experiment" in options else []
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return 2
     except KeyboardInterrupt:
-        _complain(f"interrupted; what is finished is kept; {_way_to_resume(options, words)}")
+        _complain(f"interrupted; what is finished is kept; {_way_to_resume(options)}")
         return 130
     except BrokenPipeError:
         return 141
@@ -107,21 +107,17 @@ def _complain(sentence: str) -> None:
     print(f"fgcme: {without_passwords(sentence)}", file=sys.stderr)
 
 
-def _way_to_resume(options: argparse.Namespace, words: list[str]) -> str:
-    """How to resume a call.
-
-    Args:
-        options: of the call.
-        words: of the call, with what has to be changed for it to be resumed.
-    """
+def _way_to_resume(options: argparse.Namespace, *changes: str) -> str:
+    """How to resume a call, with overrides that have to be changed for it."""
     if not options.resume_words:
         return "run it again to continue"
     added = [] if options.resume else options.resume_words
-    return f"resume with `{shlex.join(['fgcme', *words, *added])}`"
+    note = f" and the whole address in {TRACKING} or {STUDY}" if any(map(is_hidden, options.words)) else ""
+    return f"resume with `{shlex.join(['fgcme', *options.words, *changes, *added])}`{note}"
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """As `parse_args`, with overrides allowed anywhere behind the verb, after options too."""
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """As `parse_args`, with overrides allowed anywhere behind the verb, after options too, and passwords hidden."""
     parser = argparse.ArgumentParser(
         prog="fgcme",
         description="Fine-grained cross-modality excitement for speech emotion recognition.",
@@ -132,7 +128,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     verbs = parser.add_subparsers(metavar="VERB")
     for verb in VERBS:
         verb.add_to(verbs)
-    options, rest = parser.parse_known_args(arguments)
+    try:
+        words = [hide_in_override(word) for word in arguments]
+    except UserError as error:
+        parser.error(str(error))
+    options, rest = parser.parse_known_args(words)
+    options.words = words
     if "verb" not in options:
         parser.exit(2, parser.format_help())
     if rest and ("overrides" not in options or any(word.startswith("-") or "=" not in word for word in rest)):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from fgcme.addresses import is_hidden
 from fgcme.corpora.catalogue import find_corpus
 from fgcme.corpora.contract import Utterance
 from fgcme.data import SpeechCorpus, apply_protocol, split_fold
@@ -46,7 +47,13 @@ def run(overrides: Sequence[str] = ()) -> None:
     print(f'"{utterance.text}", meant to be {utterance.raw_label}')
     predict.predict(f"models:/{NAME}@{ALIAS}", [audio], [utterance.text], tracking_uri=uri)
     print(f"\nDone in {clock(time.monotonic() - started)}. To look at every run, curve and model:")
-    print(f"  {_beside_python('mlflow')} ui --backend-store-uri {uri} --host 127.0.0.1")
+    if uri.startswith("http"):
+        print(f"  open {uri} in a browser")
+        return
+    # MLflow's program takes an address with a password from the environment.
+    source = "" if is_hidden(uri) else f" --backend-store-uri {uri}"
+    note = ", with the whole address in MLFLOW_BACKEND_STORE_URI" if is_hidden(uri) else ""
+    print(f"  {_beside_python('mlflow')} ui{source} --host 127.0.0.1{note}")
     print("  and open http://127.0.0.1:5000 in a browser")
 
 

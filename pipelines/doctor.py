@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 import psutil
 
+from fgcme.addresses import without_passwords
 from fgcme.errors import UserError
 from fgcme.tracking import prepare_store, resolve_uri
 
@@ -32,7 +33,7 @@ def run() -> int:
             print(f"ok       {name:<9} {check()}")
         except (ImportError, OSError, RuntimeError, UserError) as error:
             missing += 1
-            print(f"missing  {name:<9} {error}")
+            print(f"missing  {name:<9} {without_passwords(str(error))}")
     return 1 if missing else 0
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fgcme.errors import UserError, without_passwords
+from fgcme.addresses import without_passwords
+from fgcme.errors import UserError
 from fgcme.tracking import Outbox, OutboxRelay, find_outboxes
 from pipelines.runs.records import OUTBOX_FOLDER
 

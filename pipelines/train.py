@@ -25,7 +25,7 @@ from fgcme.tracking import LOCAL_ID_TAG, Tracker
 from pipelines.cluster import LOCK, ray_session, require_slot, writable_folder
 from pipelines.runs import records
 from pipelines.runs.corpus import corpus_in_use, load_assigned_corpus
-from pipelines.runs.opening import OpenRun, RunRequest, open_run
+from pipelines.runs.opening import OpenRun, RunRequest, latest_run, open_run
 from pipelines.training.job import Job, Result, read_result
 from pipelines.training.runner import Training, run_trainings
 
@@ -57,7 +57,7 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
             require_slot(experiment.scaling, "one training")
             storage = writable_folder(experiment)
             tracker = records.open_store(experiment, storage)
-            resumed = None if resume is None else _interrupted(tracker, resume, storage / _FOLDER)
+            resumed = None if resume is None else _interrupted(tracker, experiment, resume, storage / _FOLDER)
             if resumed is not None:
                 records.require_unchanged(tracker, resumed, experiment, corpus)
             request = RunRequest(
@@ -119,17 +119,25 @@ class Outcome:
         return summary if tuned_on and summary.utterances else None
 
 
-def _interrupted(tracker: Tracker, resume: str, folder: Path) -> str:
+def _interrupted(tracker: Tracker, experiment: Experiment, resume: str, folder: Path) -> str:
     """The id of the run to resume, the one after which its folder is named.
 
     Args:
         tracker: where it is recorded.
-        resume: its id, its name or `latest`.
+        experiment: what is trained.
+        resume: its id, its name or `latest`: of the runs of this experiment in this folder.
         folder: parent of the run folders.
 
     Raises:
         UserError: there is no such run, or it is of another verb.
     """
+    if resume == "latest":
+        mlflow_experiment = tracker.get_or_create_experiment(experiment.name)
+        return latest_run(
+            folder,
+            f"cross-validation of {experiment.name}",
+            lambda run: bool(tracker.find_run(run).info.experiment_id == mlflow_experiment),
+        )
     found = tracker.find_run(resume)
     if found.data.tags.get("fgcme.kind") != KIND:
         raise UserError(f"--resume {resume}: not a run of `fgcme train`; give the id of one")

@@ -16,6 +16,8 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import sqlalchemy
+
 from fgcme.tracking import Tracker, prepare_store
 from pipelines.cluster.session import free_port
 from tests.fitted_model import save_fitted
@@ -91,8 +93,9 @@ class Server:
     def __init__(
         self, folder: Path, database: str, artifacts: str, environment: Mapping[str, str] | None = None
     ) -> None:
-        self._port = str(free_port())
-        self.address = f"http://127.0.0.1:{self._port}"
+        self.host = f"127.0.0.1:{free_port()}"
+        self.address = f"http://{self.host}"
+        self.headers = {"Content-Type": "application/json"}
         self._log = folder / "server.log"
         self._arguments = ["--backend-store-uri", database, "--artifacts-destination", artifacts]
         # MLflow's own job queues would be eight more processes.
@@ -104,11 +107,16 @@ class Server:
         """Whether it was started and not stopped."""
         return self._process is not None
 
+    def command(self) -> list[str]:
+        """What starts it."""
+        port = self.host.rpartition(":")[2]
+        return [sys.executable, "-m", "mlflow", "server", *self._arguments, "--port", port, "--workers", "1"]
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", "server", *self._arguments, "--port", self._port, "--workers", "1"],
+                self.command(),
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -146,7 +154,7 @@ class Server:
         request = urllib.request.Request(
             f"{self.address}/api/2.0/mlflow/experiments/search",
             b'{"max_results": 1}',
-            {"Content-Type": "application/json"},
+            self.headers,
         )
         try:
             with urllib.request.urlopen(request, timeout=60) as response:
@@ -163,3 +171,35 @@ def serving(server: Server) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+def crowd(database: str, experiments: int, runs: int) -> None:
+    """Fill a store with what others keep there: their experiments, named `other N`, and their finished runs in these.
+
+    Args:
+        database: address of the store's SQLite database.
+        experiments: how many.
+        runs: how many in all; each is newer than any that is made now, and is called like one of ours.
+    """
+    engine = sqlalchemy.create_engine(database)
+    later = 1000 * (int(time.time()) + 10**6)
+    with engine.begin() as connection:
+        tables = sqlalchemy.MetaData()
+        tables.reflect(connection, only=("experiments", "runs"))
+        first = connection.execute(sqlalchemy.text("SELECT max(experiment_id) FROM experiments")).scalar_one() + 1
+        common = {"lifecycle_stage": "active", "artifact_location": "mlflow-artifacts:/others"}
+        rows = [
+            {**common, "experiment_id": first + number, "name": f"other {number}", "last_update_time": later}
+            for number in range(experiments)
+        ]
+        connection.execute(tables.tables["experiments"].insert(), rows)
+        own = {"name": "demo train", "status": "FINISHED", "lifecycle_stage": "active", "start_time": later}
+        own |= {"user_id": "somebody", "source_type": "LOCAL"}
+        connection.execute(
+            tables.tables["runs"].insert(),
+            [
+                {**own, "run_uuid": f"{number:032x}", "experiment_id": first + number % experiments}
+                for number in range(runs)
+            ],
+        )
+    engine.dispose()

@@ -62,6 +62,7 @@ def test_a_built_wheel_carries_both_packages_and_their_data(tmp_path: Path) -> N
 # Folders and loose modules, lowest first: each imports only from itself and from those above it in this list.
 ORDER = [
     "fgcme.errors",
+    "fgcme.addresses",
     "fgcme.files",
     "fgcme.seeds",
     "fgcme.audio",

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from fgcme.addresses import without_passwords
+
 # The label that holds the type of a node.
 _NODE_TYPE = "ray.io/node-group"
 # The type of a node that no autoscaler started, by version 1.
@@ -94,6 +96,19 @@ def agent_on_any_port() -> Iterator[None]:
         yield
     finally:
         parameter.RayParams = given  # type: ignore[misc]
+
+
+@contextmanager
+def command_without_passwords() -> Iterator[None]:
+    """Let Ray keep and log the command of this program without the passwords of the addresses in it."""
+    from ray._private import utils
+
+    given = utils.get_entrypoint_name
+    utils.get_entrypoint_name = lambda: without_passwords(given())  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        utils.get_entrypoint_name = given
 
 
 def job_of_installed_code() -> Any:

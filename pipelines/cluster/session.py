@@ -47,7 +47,7 @@ def ray_session() -> Iterator[None]:
     with _temporary_folder() if address == "local" else nullcontext() as folder:
         try:
             ray_internals.keep_remarks_out()
-            with _keep_signal_handler():
+            with _keep_signal_handler(), ray_internals.command_without_passwords():
                 if folder is None:
                     _join(address)
                 else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,12 +94,13 @@ def open_run(tracker: Tracker, request: RunRequest, resumed: str | None = None) 
             yield OpenRun(run_id, mlflow_experiment, folder, resumed is not None)
 
 
-def latest_run(folder: Path, noun: str) -> str:
-    """The id of the run that was opened last.
+def latest_run(folder: Path, noun: str, is_wanted: Callable[[str], bool] = lambda run: True) -> str:
+    """The id of the run that was opened last from this storage folder, whatever else its store holds.
 
     Args:
         folder: parent of the run folders, as in `RunRequest`.
         noun: what such a run is called in messages, such as `sweep`.
+        is_wanted: whether a run may be taken, by its id.
 
     Raises:
         UserError: there is none.
@@ -109,10 +110,11 @@ def latest_run(folder: Path, noun: str) -> str:
         lock = run / LOCK
         return (lock if lock.exists() else run).stat().st_mtime
 
-    runs = sorted((path for path in folder.glob("*") if path.is_dir()), key=opened_at)
-    if not runs:
+    runs = sorted((path for path in folder.glob("*") if path.is_dir()), key=opened_at, reverse=True)
+    latest = next((path.name for path in runs if is_wanted(path.name)), None)
+    if latest is None:
         raise UserError(f"{folder}: no {noun} to resume; start one without --resume")
-    return runs[-1].name
+    return latest
 
 
 def _create(tracker: Tracker, request: RunRequest, mlflow_experiment: str) -> str:

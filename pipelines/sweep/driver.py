@@ -12,7 +12,7 @@ from ray import tune
 from ray.tune.error import TuneError
 from ray.tune.search import SearchAlgorithm, Searcher
 
-from fgcme.errors import UnfinishedError
+from fgcme.errors import UnfinishedError, UserError
 from fgcme.tracking import Tracker
 from pipelines.sweep import internals, scheduling, search, shared_study, snapshot
 from pipelines.sweep.plan import SweepPlan
@@ -90,7 +90,7 @@ def run_trials(plan: SweepPlan, tuner: tune.Tuner, folder: Path, tracker: Tracke
 
     Raises:
         KeyboardInterrupt: the user stops the sweep.
-        UnfinishedError: too many trials failed, or the disk is full.
+        UnfinishedError: too many trials failed, the disk is full, or a database is away for good.
     """
     for name, value in _RAY_TUNE_SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -99,8 +99,12 @@ def run_trials(plan: SweepPlan, tuner: tune.Tuner, folder: Path, tracker: Tracke
         with internals.records_saved_by(saver.save, lambda: snapshot.restore(folder)):
             results = tuner.fit()
     except (OSError, TuneError) as error:
-        if any(disk_full(cause) for cause in _with_causes(error)):
+        causes = list(_with_causes(error))
+        if any(disk_full(cause) for cause in causes):
             raise UnfinishedError(f"{folder}: the disk is full; make room") from None
+        for cause in causes:
+            if isinstance(cause, UserError):
+                raise cause from None
         raise
     finally:
         unfinished = end_open_runs(tracker, trials)

@@ -15,6 +15,7 @@ import sqlalchemy
 import torch
 from optuna.storages import BaseStorage
 
+from fgcme.addresses import reveal
 from fgcme.data import Assignment, SpeechCorpus, open_fold, split_fold
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, ScalingSettings, Space, load_space
@@ -189,11 +190,12 @@ def require_databases(plan: SweepPlan) -> None:
         require_store(uri)
     if address is None or not _database_exists("tune.study_storage", address):
         return
+    whole = reveal(address)
     try:
-        tables = sqlalchemy.inspect(sqlalchemy.create_engine(address)).get_table_names()
-        titles = optuna.get_all_study_names(address) if "studies" in tables else []
+        tables = sqlalchemy.inspect(sqlalchemy.create_engine(whole)).get_table_names()
+        titles = optuna.get_all_study_names(whole) if "studies" in tables else []
     except Exception as error:  # noqa: BLE001  SQLAlchemy and each database's driver have errors of their own
-        raise UserError(f"tune.study_storage: {address} cannot be used ({str(error).partition(chr(10))[0]})") from None
+        raise shared_study.unusable(address, error) from None
     if plan.title in titles:
         join_study(plan, resuming=False)
 

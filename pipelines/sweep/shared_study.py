@@ -15,9 +15,11 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
+from fgcme.addresses import without_passwords
 from fgcme.errors import UserError
 from fgcme.seeds import derive_seed
 from pipelines.sweep.internals import fix_parameters
+from pipelines.sweep.study_storage import StudyStorage
 
 Direction = Literal["minimize", "maximize"]
 
@@ -39,19 +41,27 @@ def open_study(address: str, name: str, identity: str, directions: list[Directio
         UserError: the database cannot be used, or its study has another identity.
     """
     try:
-        storage = optuna.storages.RDBStorage(address)
+        storage = StudyStorage(address)
         study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
         known = study.user_attrs.get(_IDENTITY)
         if known is None:
             study.set_user_attr(_IDENTITY, identity)
+    except UserError:
+        raise
     except Exception as error:  # noqa: BLE001  SQLAlchemy and each database's driver have errors of their own
-        raise UserError(f"tune.study_storage: {address} cannot be used ({str(error).partition(chr(10))[0]})") from None
+        raise unusable(address, error) from None
     if known not in (None, identity):
         raise UserError(
             f"tune.study_storage: {address} has a study {name} of another space, corpus or experiment; "
             "name another database, or another experiment (`name:`)"
         )
     return storage
+
+
+def unusable(address: str, error: Exception) -> UserError:
+    """The refusal of a database that raised an error."""
+    reason = without_passwords(str(error).partition("\n")[0])
+    return UserError(f"tune.study_storage: {address} cannot be used ({reason})")
 
 
 def has_trials(storage: BaseStorage, name: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 
+from fgcme.addresses import known_addresses
 from fgcme.data import Selection
 from fgcme.errors import UserError
 from fgcme.files import exists, look_again, read_text
@@ -176,7 +177,7 @@ class _Runner:
             num_gpus=0 if scaling.workers else scaling.gpus_per_worker,
             name=training.title,
         )
-        self._running[task.remote(training.job)] = training
+        self._running[task.remote(training.job, known_addresses())] = training
 
     def _conclude(self, training: Training) -> None:
         result = read_result(training.job.folder)

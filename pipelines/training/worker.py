@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import ray.train.torch
 import torch
 import torch.distributed
 
+from fgcme.addresses import known_addresses, learn_addresses
 from fgcme.data import Assignment, SpeechCorpus, open_fold
 from fgcme.evaluation.cross_validation import predictions_table
 from fgcme.experiment import Experiment, ScalingSettings
@@ -32,8 +33,14 @@ from pipelines.training.state import STATE, load_checkpoint, load_state, report_
 NODE, NOTE = "node", "note"
 
 
-def train(job: Job) -> None:
-    """Train in this process or, if `scaling.workers` is set, in Ray Train workers."""
+def train(job: Job, addresses: Mapping[str, str]) -> None:
+    """Train in this process or, if `scaling.workers` is set, in Ray Train workers.
+
+    Args:
+        job: the training.
+        addresses: what the driver knows of addresses whose passwords are hidden (`fgcme.addresses`).
+    """
+    learn_addresses(addresses)
     if ray.is_initialized():
         write_text(job.folder / NODE, ray.get_runtime_context().get_node_id())
     if not job.experiment.scaling.workers:
@@ -58,10 +65,17 @@ def in_workers(
         folder: keeps the checkpoints, under `train`.
         callbacks: of Ray Train.
     """
+    addresses = known_addresses()
+
+    def loop_with_addresses(config: dict[str, Any]) -> None:
+        # They are no part of the configuration, which Ray keeps and shows.
+        learn_addresses(addresses)
+        loop(config)
+
     # With Ray Train's default of 2 s, restarted workers repeat an epoch.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     ray.train.torch.TorchTrainer(
-        loop,
+        loop_with_addresses,
         train_loop_config=config,
         scaling_config=ray.train.ScalingConfig(
             num_workers=scaling.workers,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import ClassVar, Literal
 
 Stage = Literal["list", "read", "align", "feature"]
@@ -61,12 +60,3 @@ class DataError(Exception):
 
     def __str__(self) -> str:
         return self.message
-
-
-def without_passwords(text: str) -> str:
-    """A text with the password of every address in it replaced by dots.
-
-    >>> without_passwords("postgresql://fgcme:secret@database:5432/runs does not answer")
-    'postgresql://fgcme:...@database:5432/runs does not answer'
-    """
-    return re.sub(r"(://[^/:@\s]*):[^/@\s]*@", r"\1:...@", text)

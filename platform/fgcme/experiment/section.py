@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from fgcme.addresses import hide_in_setting
+
 # It becomes part of file names and of MLflow's metric names.
 Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -26,6 +28,8 @@ def _check_gpus(gpus: float) -> float:
     return gpus
 
 
+# Whatever is written of an experiment has no password in it.
+Address = Annotated[str | None, AfterValidator(hide_in_setting)]
 Distinct = Annotated[list[Natural], Field(min_length=1), AfterValidator(_check_distinct)]
 Gpus = Annotated[float, Field(ge=0), AfterValidator(_check_gpus)]
 

@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from fgcme.experiment.dotted import flatten
-from fgcme.experiment.section import Distinct, Fraction, Gpus, Name, Natural, Positive, Settings
+from fgcme.experiment.section import Address, Distinct, Fraction, Gpus, Name, Natural, Positive, Settings
 
 
 class CorpusSettings(Settings):
@@ -287,7 +287,7 @@ class TuneSettings(Settings):
     seed: Natural = 0
     grace_period: Positive = Field(3, description="epochs every trial may run before it can be stopped")
     reduction_factor: Annotated[int, Field(ge=2)] = Field(3, description="one of this many trials continues")
-    study_storage: str | None = Field(
+    study_storage: Address = Field(
         None, description="Optuna's database, e.g. sqlite:///study.db, which drivers share and optuna-dashboard opens"
     )
     max_failures: Natural = Field(3, description="failed trials that a sweep tolerates")
@@ -315,7 +315,7 @@ class StorageSettings(Settings):
 class TrackingSettings(Settings):
     """Where runs are recorded."""
 
-    uri: str | None = Field(None, description="by default MLFLOW_TRACKING_URI, else sqlite:///mlflow.db")
+    uri: Address = Field(None, description="by default MLFLOW_TRACKING_URI, else sqlite:///mlflow.db")
 
 
 class Experiment(Settings):

@@ -186,7 +186,9 @@ def _download_registered(model_uri: str, reader: RunReader, destination: Path) -
     try:
         location = reader.client.get_model_version_download_uri(name, version)
         local = download_artifacts(
-            artifact_uri=f"{location}/artifacts/{FITTED_ARTIFACT}", dst_path=str(destination), tracking_uri=reader.uri
+            artifact_uri=f"{location}/artifacts/{FITTED_ARTIFACT}",
+            dst_path=str(destination),
+            tracking_uri=reader.client.tracking_uri,
         )
     except (MlflowException, OSError) as error:
         raise UserError(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError
 from fgcme.tracking.outbox import Entry, Outbox
-from fgcme.tracking.store import sqlite_lock
+from fgcme.tracking.store import experiment_ids, sqlite_lock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -74,8 +74,8 @@ def resolve_run_id(client: MlflowClient, run: str, outbox: Outbox | None = None)
         return run
     if outbox and (known := outbox.run_id(run)):
         return known
-    found = find_by_local_id(client, run, [experiment.experiment_id for experiment in client.search_experiments()])
-    if found is None:
+    searched = (find_by_local_id(client, run, experiments) for experiments in experiment_ids(client))
+    if (found := next(filter(None, searched), None)) is None:
         raise UserError(f"run {run} is not recorded; if it waits in an outbox, `fgcme sync` sends it")
     if outbox:
         outbox.save_run_id(run, found)

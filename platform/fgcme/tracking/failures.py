@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from fgcme.addresses import without_passwords
 from fgcme.errors import UserError
 
 # Not signed in, too slow, too busy: the same request may be accepted later.
@@ -42,14 +43,14 @@ def is_deleted(error: Exception) -> bool:
 
 
 def mlflow_message(error: Exception) -> str:
-    """The cause of an error, MLflow's or another, on one line.
+    """The cause of an error, MLflow's or another, on one line and without passwords.
 
     >>> mlflow_message(
     ...     OSError("HTTPConnectionPool(...): Max retries exceeded (Caused by ...: [Errno 111] Connection refused'))")
     ... )
     'connection refused'
     """
-    text = " ".join(str(error).split())
+    text = without_passwords(" ".join(str(error).split()))
     if refused := re.search(r"\[Errno -?\d+\] ([\w ]+)", text):
         return refused[1].lower()
     if "timed out" in text:

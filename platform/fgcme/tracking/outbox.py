@@ -185,7 +185,7 @@ class Outbox:
         return []
 
     def _write_address(self) -> None:
-        """Write the store's address, readable for the owner alone: it may hold a password."""
+        """Write the store's address, which has no password in it, readable for the owner alone."""
         path = self.folder / "address"
         if path.exists():
             return

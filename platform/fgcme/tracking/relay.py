@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fgcme.errors import without_passwords
+from fgcme.addresses import without_passwords
 from fgcme.tracking.entries import LOCAL_PREFIX, apply_entry, find_by_local_id, merge_entries
 from fgcme.tracking.failures import is_permanent, mlflow_message
 from fgcme.tracking.outbox import Entry, Outbox

@@ -14,9 +14,9 @@ import yaml
 
 from fgcme.errors import UserError
 from fgcme.tracking.entries import LOCAL_ID_TAG, LOCAL_PREFIX, resolve_run_id
-from fgcme.tracking.failures import mlflow_message
+from fgcme.tracking.failures import is_deleted, mlflow_message
 from fgcme.tracking.outbox import outbox_for
-from fgcme.tracking.store import mlflow_client, query_store, require_available
+from fgcme.tracking.store import experiment_ids, mlflow_client, pages, query_store, require_available
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # Fewer characters of a run's id are taken for a name.
 _PREFIX_LENGTH = 6
 _RUN_ID_LENGTH = 32
+# Runs of other programs in the same store have no such tag.
+_IS_OURS = f"tags.`{LOCAL_ID_TAG}` IS NOT NULL"
+_NEWEST_FIRST = "attributes.start_time DESC"
 
 
 @dataclass(frozen=True)
@@ -50,27 +53,30 @@ class RunReader:
         """The run that a user means.
 
         Args:
-            run: an id, the first six or more characters of one, a name, or `latest`: the newest run without a parent.
+            run: an id, or of a run of this program the id's first six or more characters, its name, or `latest`: the
+                newest one without a parent.
 
         Raises:
-            UserError: there is no such run, or more than one.
+            UserError: there is no such run, or more than one, or it was deleted.
         """
         if run == "latest":
-            found = self._search("tags.`mlflow.parentRunId` IS NULL", 1)
+            found = self.find_runs("tags.`mlflow.parentRunId` IS NULL", 1)
             if not found:
                 raise UserError(f"no runs are recorded at {self.uri}; make one with `fgcme train`")
             return found[0]
         if run.startswith(LOCAL_PREFIX):
-            found = self._search(f"tags.`{LOCAL_ID_TAG}` = '{run}'", 1) if re.fullmatch(r"[\w-]+", run) else []
+            found = self.find_runs(f"tags.`{LOCAL_ID_TAG}` = '{run}'", 1) if re.fullmatch(r"[\w-]+", run) else []
             if not found:
                 raise UserError(f"run {run!r} is not recorded at {self.uri} yet; send what waits with `fgcme sync`")
             return found[0]
+        if re.fullmatch(rf"[0-9a-f]{{{_RUN_ID_LENGTH}}}", run) and (exact := self._get_run(run)):
+            return exact
         if re.fullmatch(rf"[0-9a-f]{{{_PREFIX_LENGTH},{_RUN_ID_LENGTH}}}", run):
-            found = self._search(f"attributes.run_id LIKE '{run}%'", 5)
+            found = self.find_runs(f"attributes.run_id LIKE '{run}%'", 5)
             if found:
                 return _single(found, f"run ids begin with {run!r}")
         quote = '"' if "'" in run else "'"
-        found = [] if '"' in run and "'" in run else self._search(f"attributes.run_name = {quote}{run}{quote}", 5)
+        found = [] if '"' in run and "'" in run else self.find_runs(f"attributes.run_name = {quote}{run}{quote}", 5)
         if not found:
             raise UserError(
                 f"run {run!r} is not recorded at {self.uri}; give its id, the id's first {_PREFIX_LENGTH} or more "
@@ -78,9 +84,39 @@ class RunReader:
             )
         return _single(found, f"runs are called {run!r}")
 
+    def find_runs(self, condition: str, limit: int) -> list[Run]:
+        """The newest runs of this program that meet a condition, in all experiments; runs of others are passed over.
+
+        Args:
+            condition: in MLflow's language.
+            limit: how many.
+        """
+
+        def search() -> list[Run]:
+            runs: list[Run] = []
+            for experiments in experiment_ids(self.client):
+                runs += self.client.search_runs(
+                    experiments, f"{_IS_OURS} AND {condition}", max_results=limit, order_by=[_NEWEST_FIRST]
+                )
+            return sorted(runs, key=lambda run: -run.info.start_time)[:limit]
+
+        return query_store(self.uri, search)
+
     def child_runs(self, run_id: str) -> list[Run]:
-        """The runs below a run, oldest first."""
-        return self._search(f"tags.`mlflow.parentRunId` = '{self._resolve(run_id)}'", None)[::-1]
+        """The runs below a run, oldest first; they are in its experiment."""
+        parent = self._resolve(run_id)
+
+        def search() -> list[Run]:
+            experiments = [self.client.get_run(parent).info.experiment_id]
+            condition = f"tags.`mlflow.parentRunId` = '{parent}'"
+            found = pages(
+                lambda token: self.client.search_runs(
+                    experiments, condition, order_by=[_NEWEST_FIRST], page_token=token
+                )
+            )
+            return [run for page in found for run in page]
+
+        return query_store(self.uri, search)[::-1]
 
     def metric_history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """All (step, value) of a metric, sorted by step; values of one step in the order in which they were logged."""
@@ -150,28 +186,26 @@ class RunReader:
         outbox = outbox_for(self.outbox, self.uri) if self.outbox else None
         return query_store(self.uri, lambda: resolve_run_id(self.client, run_id, outbox))
 
-    def _search(self, condition: str, limit: int | None) -> list[Run]:
-        """Runs of all experiments that meet a condition, newest first."""
+    def _get_run(self, run_id: str) -> Run | None:
+        """The run with this id, whoever made it; None if there is none.
 
-        def search() -> list[Run]:
-            experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
-            runs: list[Run] = []
-            token = None
-            while experiments and (limit is None or len(runs) < limit):
-                page = self.client.search_runs(
-                    experiments,
-                    condition,
-                    max_results=limit or 1000,
-                    order_by=["attributes.start_time DESC"],
-                    page_token=token,
-                )
-                runs += page
-                token = page.token
-                if not token:
-                    break
-            return runs
+        Raises:
+            UserError: it was deleted.
+        """
+        from mlflow.exceptions import MlflowException
 
-        return query_store(self.uri, search)
+        try:
+            run = query_store(self.uri, lambda: self.client.get_run(run_id))
+        except MlflowException as error:
+            if is_deleted(error):
+                return None
+            raise
+        if run.info.lifecycle_stage != "active":
+            raise UserError(
+                f"run {run_id} was deleted in MLflow at {self.uri}: bring it back, with its experiment if that was "
+                f"deleted, in MLflow's pages or with `mlflow runs restore --run-id {run_id}`"
+            )
+        return run
 
 
 def _single(runs: list[Run], what: str) -> Run:

@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from fgcme.addresses import TRACKING, hide, reveal
 from fgcme.errors import UserError
 from fgcme.files import locked
+from fgcme.tracking.credentials import without_credentials
 from fgcme.tracking.failures import explain, is_permanent
 from fgcme.tracking.retrying import retry_briefly, wait_while_alive, with_timeout
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.store.entities import PagedList
 
 T = TypeVar("T")
 
@@ -26,17 +29,18 @@ _SQLITE = "sqlite:///"
 def resolve_uri(uri: str | None) -> str:
     """Where runs are recorded: the setting, else `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working directory.
 
-    A relative SQLite path becomes absolute, because workers run in other folders; other addresses stay as they are.
+    A relative SQLite path becomes absolute, because workers run in other folders. A server's address loses the slash at
+    its end, and every address its password, which `mlflow_client` knows all the same.
 
     >>> resolve_uri("https://mlflow.example.org")
     'https://mlflow.example.org'
     >>> resolve_uri("sqlite:////data/mlflow.db")
     'sqlite:////data/mlflow.db'
     """
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlflow.db"
+    uri = hide(uri or os.environ.get(TRACKING) or f"{_SQLITE}mlflow.db")
     path = sqlite_path(uri)
     if path is None or path.is_absolute():
-        return uri
+        return uri.rstrip("/") if uri.startswith("http") else uri
     _, question, options = uri.partition("?")
     return f"{_SQLITE}{path.absolute()}{question}{options}"
 
@@ -63,14 +67,42 @@ def sqlite_lock(uri: str) -> Iterator[None]:
         yield
 
 
-@functools.cache
 def mlflow_client(uri: str) -> MlflowClient:
-    """MLflow's own client of a store, one for each process."""
+    """MLflow's own client of a store, one for each process and password.
+
+    Raises:
+        UserError: the password of its address is not known here.
+    """
+    return _client(reveal(uri))
+
+
+@functools.cache
+def _client(address: str) -> MlflowClient:
     silence_mlflow()
     from mlflow import MlflowClient
 
+    place = without_credentials(address)
     # Seen, rarely: MLflow's threads race, and the first client of a process fails.
-    return retry_briefly(lambda: MlflowClient(tracking_uri=uri))
+    return retry_briefly(lambda: MlflowClient(tracking_uri=place))
+
+
+def pages(fetch: Callable[[str | None], PagedList[T]]) -> Iterator[list[T]]:
+    """All pages of a listing of MLflow, which gives one at a time.
+
+    Args:
+        fetch: the page of a token; the first one has none.
+    """
+    token, is_last = None, False
+    while not is_last:
+        page = fetch(token)
+        token, is_last = page.token, not page.token
+        yield page
+
+
+def experiment_ids(client: MlflowClient) -> Iterator[list[str]]:
+    """The ids of all experiments of a store, page by page: a shared one has thousands."""
+    for page in pages(lambda token: client.search_experiments(page_token=token)):
+        yield [experiment.experiment_id for experiment in page]
 
 
 def silence_mlflow() -> None:

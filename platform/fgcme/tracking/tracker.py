@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fgcme.errors import UserError
+from fgcme.errors import UnfinishedError, UserError
 from fgcme.tracking.entries import LOCAL_PREFIX, apply_entry
 from fgcme.tracking.failures import is_deleted, mlflow_message
 from fgcme.tracking.outbox import Entry, outbox_for
@@ -99,6 +99,9 @@ class Tracker(RunReader):
 
         Returns:
             The run's id; while the store is away a local id, which all methods accept in any process, even later.
+
+        Raises:
+            UnfinishedError: the experiment was deleted.
         """
         run_id = self._write(
             f"{LOCAL_PREFIX}{uuid.uuid4().hex}",
@@ -248,8 +251,13 @@ class Tracker(RunReader):
                 return _relay(self.uri, self.outbox).write(run_id, entry)
             return call_store(self.uri, lambda: apply_entry(self.client, run_id, entry))
         except Exception as error:
-            if entry["kind"] == "start" or not is_deleted(error):
+            if not is_deleted(error):
                 raise
+            if entry["kind"] == "start":
+                raise UnfinishedError(
+                    f"MLflow experiment {entry['experiment']} was deleted: bring it back in MLflow's pages or "
+                    f"with `mlflow experiments restore --experiment-id {entry['experiment']}`"
+                ) from None
             _notify_deleted(run_id)
             return run_id
 

@@ -9,7 +9,7 @@ import pytest
 
 from fgcme.errors import UserError
 from fgcme.tracking import LOCAL_ID_TAG, RunReader, Tracker
-from tests.store import make_tracker
+from tests.store import crowd, make_tracker
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,35 @@ def test_a_run_that_is_missing_or_ambiguous_is_refused(tracker: Tracker, reader:
     for unknown in ("abcdef", "no such name", "both ' and \""):
         with pytest.raises(UserError, match=r"is not recorded at .*; give its id, .* or `latest`"):
             reader.find_run(unknown)
+
+
+def test_runs_are_found_among_thousands_of_experiments_and_of_runs_of_other_programs(tmp_path: Path) -> None:
+    tracker = make_tracker(tmp_path)
+    first = tracker.create_run(tracker.get_or_create_experiment("first"), "first train")
+    crowd(tracker.uri, experiments=1500, runs=3000)
+    experiment = tracker.get_or_create_experiment("last")
+    run = tracker.create_run(experiment, "demo train")
+    children = [tracker.create_run(experiment, f"fold {fold}", run) for fold in range(3)]
+    reader = RunReader(tracker.uri)
+    local_id = reader.find_run(run).data.tags[LOCAL_ID_TAG]
+    for text in ("latest", run, run[:8], "demo train", local_id):
+        assert reader.find_run(text).info.run_id == run
+    assert reader.find_run("first train").info.run_id == first
+    for parent in (run, local_id):
+        assert [child.info.run_id for child in reader.child_runs(parent)] == children
+    # The whole id of another program's run means that run, and part of it nothing.
+    assert reader.find_run(f"{1:032x}").info.run_id == f"{1:032x}"
+    with pytest.raises(UserError, match="is not recorded at"):
+        reader.find_run("000000")
+
+
+def test_a_deleted_run_says_how_to_bring_it_back(tracker: Tracker, reader: RunReader, experiment: str) -> None:
+    run = tracker.create_run(experiment, "thrown away")
+    tracker.delete_run(run)
+    with pytest.raises(UserError, match=f"run {run} was deleted in MLflow .* `mlflow runs restore --run-id {run}`"):
+        reader.find_run(run)
+    tracker.client.restore_run(run)
+    assert reader.find_run(run).info.run_id == run
 
 
 def test_child_runs_come_oldest_first(tracker: Tracker, reader: RunReader, experiment: str) -> None:

@@ -41,6 +41,25 @@ def silent_port() -> Iterator[int]:
         yield silent.getsockname()[1]
 
 
+def test_a_server_has_one_address_with_and_without_a_slash_at_its_end() -> None:
+    assert (
+        resolve_uri("http://host:5000/mlflow/") == resolve_uri("http://host:5000/mlflow") == "http://host:5000/mlflow"
+    )
+
+
+def test_passwords_stay_out_of_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve_uri("http://me:sec/ret@host:5000/") == "http://me:...@host:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@host/runs")
+    assert resolve_uri(None) == "postgresql://me:...@host/runs"
+
+
+def test_a_new_password_makes_a_new_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_AUTH", "")
+    clients = [mlflow_client(resolve_uri(f"http://me:{password}@host:5000")) for password in ("old", "new", "new")]
+    assert clients[0] is not clients[1] is clients[2]
+    assert {client.tracking_uri for client in clients} == {"http://host:5000"}
+
+
 def test_the_setting_comes_before_the_environment_and_that_before_a_local_database(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fgcme.errors import UserError
+from fgcme.errors import UnfinishedError, UserError
 from fgcme.tracking import Tracker, outbox_for
 from tests.store import make_tracker
 
@@ -36,6 +36,18 @@ def test_a_deleted_experiment_says_how_to_restore_it(tracker: Tracker) -> None:
     tracker.client.delete_experiment(experiment_id)
     with pytest.raises(UserError, match=f"mlflow experiments restore --experiment-id {experiment_id}"):
         tracker.get_or_create_experiment("gone")
+
+
+def test_a_new_run_in_a_deleted_experiment_ends_the_work_with_the_way_back(tracker: Tracker) -> None:
+    experiment_id = tracker.get_or_create_experiment("deleted meanwhile")
+    parent = tracker.create_run(experiment_id, "sweep")
+    tracker.client.delete_experiment(experiment_id)
+    with pytest.raises(
+        UnfinishedError, match=f"was deleted: .*mlflow experiments restore --experiment-id {experiment_id}"
+    ):
+        tracker.create_run(experiment_id, "trial 1", parent)
+    tracker.client.restore_experiment(experiment_id)
+    assert tracker.client.get_run(tracker.create_run(experiment_id, "trial 1", parent)).info.status == "RUNNING"
 
 
 def test_a_run_has_its_name_parent_tags_and_all_its_parameters(tracker: Tracker, experiment: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 
+import pytest
 import ray
+import ray._private.utils
 from ray._private import parameter, ray_constants, worker
 from ray.autoscaler.v2 import utils
 from ray.core.generated import autoscaler_pb2, common_pb2
@@ -28,6 +30,7 @@ def test_the_private_names_hold_for_the_installed_ray() -> None:
     assert "print_to_stdstream" in inspect.getsource(worker.listen_error_messages), FOUND
     assert "dashboard_agent_listen_port" in inspect.signature(parameter.RayParams).parameters, FOUND
     assert hasattr(ray_constants, "ENABLE_RAY_CLUSTER"), FOUND
+    assert "get_entrypoint_name()" in inspect.getsource(ray.init), FOUND
 
 
 def test_a_job_of_installed_code_drops_the_folders_that_ray_adds() -> None:
@@ -42,3 +45,12 @@ def test_only_a_ray_started_in_the_block_gets_an_agent_on_any_port() -> None:
     with ray_internals.agent_on_any_port():
         assert parameter.RayParams().dashboard_agent_listen_port == 0
     assert parameter.RayParams is before
+
+
+def test_the_command_that_ray_keeps_has_no_password_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        ray._private.utils, "get_entrypoint_name", lambda: "fgcme train tracking.uri=http://me:sec/ret@host"
+    )
+    with ray_internals.command_without_passwords():
+        assert ray._private.utils.get_entrypoint_name() == "fgcme train tracking.uri=http://me:...@host"
+    assert ray._private.utils.get_entrypoint_name() == "fgcme train tracking.uri=http://me:sec/ret@host"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from fgcme.data import SpeechCorpus, apply_protocol
 from fgcme.errors import UserError
 from fgcme.tracking import Tracker
+from pipelines.cluster import LOCK
 from pipelines.runs import records
 from pipelines.runs.opening import RunRequest, latest_run, open_run
 from tests import small_corpus
@@ -45,6 +47,17 @@ def test_a_new_run_says_what_it_is_and_ends_with_the_block(tracker: Tracker, req
     assert tags["fgcme.corpus_hash"] == request_.corpus.description.corpus_hash and "fgcme.seeds" not in tags
     assert run.data.params["training.epochs"] == "3" and "training.seeds" not in run.data.params
     assert tracker.load_yaml(opened.run_id, "experiment.yaml")["name"] == "small"
+
+
+def test_the_latest_run_is_the_last_one_opened_that_is_wanted(tmp_path: Path) -> None:
+    for opened, name in enumerate(("a", "c", "b")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / LOCK).touch()
+        os.utime(tmp_path / name / LOCK, (opened, opened))
+    assert latest_run(tmp_path, "sweep") == "b"
+    assert latest_run(tmp_path, "sweep", lambda run: run != "b") == "c"
+    with pytest.raises(UserError, match="no sweep to resume; start one without --resume"):
+        latest_run(tmp_path, "sweep", lambda run: False)
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])

@@ -28,7 +28,7 @@ def job(tmp_path: Path) -> Job:
 
 def again(job: Job) -> Result:
     """Train, from the saved state if there is one; checks that the run and the file have the result's time."""
-    train(job)
+    train(job, {})
     result = read_result(job.folder)
     assert result is not None
     assert job.tracker.find_run(job.run).data.metrics["seconds"] == pytest.approx(result.seconds, abs=1)
