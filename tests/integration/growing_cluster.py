@@ -94,7 +94,7 @@ def _configuration(
     version: int, port: int, workers: Mapping[str, Mapping[str, Any]], idle_minutes: float
 ) -> dict[str, Any]:
     # All nodes have one address.
-    provider: dict[str, Any] = {"type": "fake_multinode", "use_node_id_as_ip": True}
+    provider: dict[str, Any] = {"type": "fake_multinode", "use_node_id_as_ip": True, "disable_node_updaters": True}
     if version == 2:
         # By its own name version 2 would look for defaults that Ray does not install.
         module = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"

@@ -5,6 +5,7 @@ A real autoscaler starts the nodes, of both versions that Ray has.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -122,7 +123,8 @@ def test_every_verb_makes_the_cluster_grow_from_nothing_and_leaves_it_to_shrink(
     with growing_cluster(version, WORKERS, idle_minutes=0.25) as cluster, counting(cluster) as seen:
         assert cluster.workers() == 0
         out = run(cluster, tmp_path, COMMANDS, " & ".join(VERBS), *TINY, *places(tmp_path))
-        assert "waiting for nodes: 3 of 4 run at once, and 0 have room yet; one block of utterances needs 1 CPUs" in out
+        # A first node is asked for before all that can be used are.
+        assert re.search("waiting for nodes: 3 of 4 run at once, and [01] have room yet; one block of utterances", out)
         assert "[4/4, " in out and "[6/6]" in out and "[8/8, " in out
         # What Ray remarks of nodes that come and go stays in its logs.
         assert "(raylet)" not in out and "(autoscaler" not in out
