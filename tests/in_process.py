@@ -26,7 +26,7 @@ def train_in_process(verb: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[
     """
     trained: list[Training] = []
 
-    def run_trainings(trainings: Sequence[Training], run: OpenRun, slots: int, resume: str) -> None:
+    def run_trainings(trainings: Sequence[Training], run: OpenRun, resume: str) -> None:
         done = [training for training in trainings if read_result(training.job.folder) is not None]
         if done:
             print(f"{len(done)} of {len(trainings)} trainings are there already")
@@ -34,11 +34,11 @@ def train_in_process(verb: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[
         for training in trainings:
             if training not in done:
                 started = start_training(training, run)
-                worker.train(started.job)
+                worker.train(started.job, {})
                 conclude(started.job)
                 trained.append(training)
 
     monkeypatch.setattr(verb, "run_trainings", run_trainings)
     monkeypatch.setattr(verb, "ray_session", nullcontext)
-    monkeypatch.setattr(verb, "concurrent_slots", lambda scaling, purpose: 1)
+    monkeypatch.setattr(verb, "require_slot", lambda scaling, purpose: None)
     return trained

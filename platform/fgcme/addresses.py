@@ -36,6 +36,8 @@ _known: dict[str, str] = {}
 def hide(address: str) -> str:
     """An address with three dots in place of each password; this process keeps the whole address for `reveal`.
 
+    A server's address loses the slash at its end.
+
     >>> hide("postgresql://me:pass/w@rd@host/study?connect_timeout=3")
     'postgresql://me:...@host/study?connect_timeout=3'
     >>> reveal("postgresql://me:...@host/study?connect_timeout=3")
@@ -44,6 +46,7 @@ def hide(address: str) -> str:
     Raises:
         UserError: nobody can tell where the password ends.
     """
+    address = address.rstrip("/") if address.startswith("http") else address
     scheme, colon, rest = address.partition("://")
     if not colon:
         return address
@@ -70,7 +73,7 @@ def reveal(hidden: str) -> str:
     """
     if hidden not in _known and is_hidden(hidden):
         for name in (TRACKING, STUDY):
-            hide(os.environ.get(name, "").rstrip("/"))
+            hide(os.environ.get(name, ""))
         if hidden not in _known:
             raise UserError(
                 f"{hidden}: its password is not known here; set {TRACKING} (of the runs) or {STUDY} (of a study) to "

@@ -24,6 +24,7 @@ from fgcme.addresses import (
 )
 from fgcme.errors import UserError
 from fgcme.experiment.settings import TrackingSettings, TuneSettings
+from fgcme.tracking import resolve_uri
 
 PASSWORDS = ["secret", "sec/ret", "sec@ret", "s@ec/r@et", "sec:ret", "sec#ret", "sec%ret", "sec ret", "sec%40ret"]
 WITHOUT = [
@@ -87,6 +88,13 @@ def test_no_setting_holds_a_password() -> None:
     assert TrackingSettings(uri=address).uri == TuneSettings(study_storage=address).study_storage
     assert TrackingSettings(uri=address).uri == "postgresql://me:...@host/study"
     assert TrackingSettings().uri is None
+
+
+def test_the_slash_at_the_end_of_a_server_makes_no_other_address() -> None:
+    assert hide("http://me:secret@slash/mlflow/") == hide("http://me:secret@slash/mlflow")
+    assert reveal(hide("http://me:secret@slash/mlflow/")) == "http://me:secret@slash/mlflow"
+    assert resolve_uri(TrackingSettings(uri="http://me:secret@slash/").uri) == "http://me:...@slash"
+    assert reveal("http://me:...@slash") == "http://me:secret@slash"
 
 
 @pytest.mark.parametrize("name", [TRACKING, STUDY])

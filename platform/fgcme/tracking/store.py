@@ -40,7 +40,7 @@ def resolve_uri(uri: str | None) -> str:
     uri = hide(uri or os.environ.get(TRACKING) or f"{_SQLITE}mlflow.db")
     path = sqlite_path(uri)
     if path is None or path.is_absolute():
-        return uri.rstrip("/") if uri.startswith("http") else uri
+        return uri
     _, question, options = uri.partition("?")
     return f"{_SQLITE}{path.absolute()}{question}{options}"
 
