@@ -19,7 +19,7 @@ LOCK = "lock"
 # Name of the file that readers of a folder lock in common, and who changes it alone.
 _READERS = "readers"
 # Seconds for which a driver waits for another that just begins.
-_PATIENCE = 2.0
+_PATIENCE = 1.0
 
 
 @contextmanager

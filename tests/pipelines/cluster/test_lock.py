@@ -86,7 +86,7 @@ def test_what_a_driver_changes_is_not_read_until_that_driver_is_killed(tmp_path:
 
 
 def test_readers_that_begin_at_the_same_moment_do_not_refuse_each_other(tmp_path: Path) -> None:
-    with (tmp_path / "readers").open("a") as other:
+    with (tmp_path / "readers").open("a+") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         threading.Timer(0.2, fcntl.flock, [other, fcntl.LOCK_SH]).start()
         with reading(tmp_path, "corpus 1"):
