@@ -33,8 +33,8 @@ def test_a_checkpoint_of_a_population_is_kept_until_its_copier_has_read_it(
 
 
 def test_the_workers_of_a_trial_share_its_gpus(make_plan: MakePlan, tmp_path: Path) -> None:
-    plan = make_plan(scaling={"workers": 2, "gpus_per_trial": 0.5})
-    assert driver.trial_context(plan, tmp_path).experiment.scaling.gpus_per_worker == 0.25
+    plan = make_plan(scaling={"workers": 2, "gpus_per_trial": 4})
+    assert driver.trial_context(plan, tmp_path).experiment.scaling.gpus_per_worker == 2
 
 
 def test_a_trial_that_a_killed_driver_did_not_record_is_deleted_and_proposed_again(

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mlflow.exceptions import MlflowException
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.trainable.metadata import _TrainingRunMetadata
@@ -207,9 +206,9 @@ def test_a_trial_counts_as_failed_once_even_if_it_reports_the_failure_again(
 def test_a_store_that_refuses_a_write_ends_the_sweep(recorder: SweepRecorder, tracker: Tracker) -> None:
     recorder._mlflow_experiment = "12345"
     begin(recorder, trial(), 1)
-    with pytest.raises(MlflowException, match="12345"):
+    with pytest.raises(UnfinishedError, match="12345 was deleted"):
         finish(recorder)
-    with pytest.raises(MlflowException, match="12345"):
+    with pytest.raises(UnfinishedError, match="12345 was deleted"):
         recorder.on_step_end(0, [])
 
 
