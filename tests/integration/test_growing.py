@@ -19,7 +19,7 @@ from tests import small_corpus
 from tests.integration.conftest import wait_for
 from tests.integration.growing_cluster import GrowingCluster, growing_cluster
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.by_hand]
 
 NODES = 3
 WORKERS = {"worker": {"resources": {"CPU": 1}, "max_workers": NODES}}

@@ -113,7 +113,7 @@ def steps(tracker: Tracker) -> list[int]:
     return []
 
 
-@pytest.mark.survival
+@pytest.mark.by_hand
 def test_a_training_over_two_machines_whose_time_is_up_resumes_when_the_job_runs_again(
     prepared: Path, tmp_path: Path
 ) -> None:
