@@ -87,7 +87,47 @@ class TrialWindow:
         return [trials[number] for number in sorted(kept)] + trials[begin:]
 
 
-class ReplayingSampler(BaseSampler):
+class WrappingSampler(BaseSampler):
+    """Does what another sampler does; its subclasses change a part of that."""
+
+    @property
+    def wrapped(self) -> BaseSampler:
+        """The other sampler."""
+        raise NotImplementedError
+
+    @override
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Tell which parameters are drawn jointly."""
+        return self.wrapped.infer_relative_search_space(study, trial)
+
+    @override
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Draw the parameters that are drawn jointly."""
+        return self.wrapped.sample_relative(study, trial, search_space)
+
+    @override
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Draw one parameter."""
+        return self.wrapped.sample_independent(study, trial, param_name, param_distribution)
+
+    @override
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Prepare for a trial."""
+        self.wrapped.before_trial(study, trial)
+
+    @override
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Take note of a trial's result."""
+        self.wrapped.after_trial(study, trial, state, values)
+
+
+class ReplayingSampler(WrappingSampler):
     """Draws as another sampler does, but lets trials that were proposed before keep their configurations.
 
     A killed driver may have proposed trials that it had no time to remember, and some of them may have ended. A driver
@@ -103,17 +143,18 @@ class ReplayingSampler(BaseSampler):
         self._sampler = sampler
         self.proposed = proposed
 
+    @property
     @override
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Tell which parameters are drawn jointly."""
-        return self._sampler.infer_relative_search_space(study, trial)
+    def wrapped(self) -> BaseSampler:
+        """The sampler that draws."""
+        return self._sampler
 
     @override
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Draw the parameters that are drawn jointly, or repeat them."""
-        drawn, before = self._sampler.sample_relative(study, trial, search_space), self.proposed.get(trial.number, {})
+        drawn, before = super().sample_relative(study, trial, search_space), self.proposed.get(trial.number, {})
         return {name: before.get(name, value) for name, value in drawn.items()}
 
     @override
@@ -121,17 +162,5 @@ class ReplayingSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Draw one parameter, or repeat it."""
-        drawn = self._sampler.sample_independent(study, trial, param_name, param_distribution)
+        drawn = super().sample_independent(study, trial, param_name, param_distribution)
         return self.proposed.get(trial.number, {}).get(param_name, drawn)
-
-    @override
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Prepare for a trial."""
-        self._sampler.before_trial(study, trial)
-
-    @override
-    def after_trial(
-        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        """Take note of a trial's result."""
-        self._sampler.after_trial(study, trial, state, values)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Literal
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -19,6 +18,7 @@ from fgcme.addresses import without_passwords
 from fgcme.errors import UserError
 from fgcme.seeds import derive_seed
 from pipelines.sweep.internals import fix_parameters
+from pipelines.sweep.samplers import WrappingSampler
 from pipelines.sweep.study_storage import StudyStorage
 
 Direction = Literal["minimize", "maximize"]
@@ -99,7 +99,7 @@ def random_study(seed: int) -> optuna.Study:
     return optuna.create_study(sampler=RandomSampler(seed))
 
 
-class SharedStudySampler(BaseSampler):
+class SharedStudySampler(WrappingSampler):
     """Draws for one of the drivers that share a study.
 
     Trial numbers are unique across drivers. The driver that gets number 0 enqueues the initial trials, and draws as it
@@ -130,35 +130,11 @@ class SharedStudySampler(BaseSampler):
         if self._sampler is None:
             own_seed = derive_seed(self._seed, trial.number) if trial.number else self._seed
             self._sampler = self._make_sampler(own_seed)
-        self._sampler.before_trial(study, trial)
-
-    @override
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Tell which parameters are drawn jointly."""
-        return self._chosen.infer_relative_search_space(study, trial)
-
-    @override
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Draw the parameters that are drawn jointly, by this driver's own sampler."""
-        return self._chosen.sample_relative(study, trial, search_space)
-
-    @override
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Draw one parameter, by this driver's own sampler."""
-        return self._chosen.sample_independent(study, trial, param_name, param_distribution)
-
-    @override
-    def after_trial(
-        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
-    ) -> None:
-        """Take note of a trial's result."""
-        self._chosen.after_trial(study, trial, state, values)
+        super().before_trial(study, trial)
 
     @property
-    def _chosen(self) -> BaseSampler:
+    @override
+    def wrapped(self) -> BaseSampler:
+        """This driver's own sampler."""
         assert self._sampler is not None, "Optuna calls before_trial before it draws"
         return self._sampler
