@@ -76,4 +76,5 @@ def test_a_sweep_waits_while_the_database_is_away(
     assert [trial.info.status for trial in trials] == ["FINISHED"] * TRIALS
     assert states(postgresql, space) == [TrialState.COMPLETE] * TRIALS
     captured = capfd.readouterr().err
-    assert captured.count("does not answer") == captured.count("answers again") == 1
+    # More than once where a connection is closed in mid-call, or a database that starts refuses once more.
+    assert captured.count("does not answer") == captured.count("answers again") > 0
