@@ -159,6 +159,8 @@ def rows_of(utterances: Iterable[Utterance], hashed: Iterable[tuple[str, str | N
             "words": utterance.text.split(),
             "begin": np.arange(6),
             "end": np.arange(6) + 1,
+            "speech_begin": 0,
+            "speech_end": FRAMES,
             "alignment": "uniform",
             "alignment_score": 0.0,
             "frames": generator.standard_normal(FRAMES * BINS, np.float32),

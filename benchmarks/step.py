@@ -75,7 +75,10 @@ def parts_of_a_step(shape: str, batch_size: int) -> dict[str, Part]:
     network = build_model(settings, BINS, vocabulary_size, CLASSES).to(DEVICE)
     optimiser = torch.optim.Adam(network.parameters(), lr=5e-4, fused=True)
     scheme = scheme_of(settings)
-    layouts = [layout_frames(scheme, utterance.begin, utterance.end, len(utterance.frames)) for utterance in utterances]
+    layouts = [
+        layout_frames(scheme, utterance.begin, utterance.end, len(utterance.frames), utterance.speech)
+        for utterance in utterances
+    ]
 
     def make_batch() -> Batch:
         words, labels = [utterance.words for utterance in utterances], [utterance.label for utterance in utterances]

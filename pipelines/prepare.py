@@ -104,7 +104,7 @@ def _update(
     """
     stored, up_to_date = prepared.compare_rows(folder, sources)
     if verbose and (older := prepared.count_older_rows(folder)):
-        print(f"{older} utterances are prepared again: an older version did not compare contents", flush=True)
+        print(f"{older} utterances are prepared again: an older version stored less of each", flush=True)
     missing = ~up_to_date & (sources.reachable | ~stored)
     pending = int(missing.sum())
     if pending:

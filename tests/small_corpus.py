@@ -58,6 +58,8 @@ def write(
                     "words": words,
                     "begin": edges[:-1],
                     "end": edges[1:],
+                    "speech_begin": max(edges[0] - 3, 0),
+                    "speech_end": min(edges[-1] + 2, 100),
                     "alignment": "imported",
                     "alignment_score": 0.0,
                     "frames": frames.ravel(),

@@ -24,7 +24,7 @@ def test_the_ablation_is_the_paper_s_comparison_on_the_corpus_of_the_demo() -> N
     options = next(options for options in map(cli.parse, COMMANDS) if options.verb == "ablate")
     experiment = load_experiment(bundled.experiment_file(options.experiment), options.overrides)
     reference, variants = ablation.load_ablation(bundled.space_file(options.space), experiment)
-    assert reference == "fgcme" and {"utterance", "semantic_alone", "learned_alignment"} <= set(variants)
+    assert reference == "fgcme" and {"recording", "even_speech", "semantic_alone", "learned_alignment"} <= set(variants)
     # The honest rule, and the corpus that `make demo` has prepared, if it has.
     assert options.selection is None and experiment.protocol.selection == "dev"
     assert prepared_folder(experiment) == prepared_folder(load_experiment(bundled.experiment_file("demo")))

@@ -12,11 +12,14 @@ from fgcme.corpora.contract import Utterance
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.files import digest
+from fgcme.prepared import UTTERANCES
 from pipelines.preparing.file_hashes import FileHashes
 
 FindAlignment = Callable[[Utterance], Path | None]
 """The file with the alignment of an utterance; None where it is aligned anew."""
 
+# A row with other columns is another row, so that those of older versions are made again.
+_COLUMNS = [str(field) for field in UTTERANCES]
 # Utterances whose files are looked at together.
 _CHUNK = 4096
 
@@ -56,7 +59,7 @@ def hash_sources(
 ) -> Iterator[list[tuple[str, str | None]]]:
     """Hash of what each utterance's row depends on: what the corpus says of it, its audio and its alignment.
 
-    Files count by their bytes: copied elsewhere or touched, they are the same.
+    Files count by their bytes: copied elsewhere or touched, they are the same. The columns of a row count too.
 
     Args:
         utterances: as the corpus lists them.
@@ -80,7 +83,7 @@ def hash_sources(
             # Paths do not count, but a file's format does.
             described = {**vars(utterance), "audio": "", "alignment": None}
             aligned = [Path(alignment).suffix, hashes[alignment]] if alignment is not None else None
-            listed.append((utterance.id, digest([described, hashes[audio], aligned])))
+            listed.append((utterance.id, digest([described, hashes[audio], aligned, _COLUMNS])))
         yield listed
 
 

@@ -90,7 +90,9 @@ def _read_example(
     utterance = corpus.table.ids.index(row["id"])
     begin, end = corpus.spans(utterance)
     frames = corpus.frames(utterance)[: spec.frame_limit]
-    speech = AnalysedSpeech(corpus.words[utterance], begin, end, frames, corpus.alignments[utterance], 0.0)
+    speech = AnalysedSpeech(
+        corpus.words[utterance], begin, end, frames, corpus.alignments[utterance], 0.0, corpus.speech(utterance)
+    )
     return UtteranceExample(
         id=row["id"],
         speaker=row["speaker"],

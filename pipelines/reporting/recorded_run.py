@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from fgcme.data import Selection, resolve_protocol
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment, parse_experiment
+from fgcme.experiment import Experiment, parse_stored
 from fgcme.tracking import Tracker
 from pipelines.runs.reproduce import Repetition, repeat_ablation, repeat_training
 
@@ -99,7 +99,7 @@ def read_run(tracker: Tracker, run: Run) -> RecordedRun:
     verb = "ablate" if kind == "ablation" else "train"
     if run.info.status != "FINISHED":
         raise UserError(f"{title} is {run.info.status}: complete it with `fgcme {verb}` and --resume {run.info.run_id}")
-    experiment = parse_experiment(tracker.load_yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
+    experiment = parse_stored(tracker.load_yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
     if kind == "ablation":
         return _read_ablation(tracker, run, experiment)
     if "test/ua" not in run.data.metrics:
@@ -113,7 +113,7 @@ def read_run(tracker: Tracker, run: Run) -> RecordedRun:
 def _read_ablation(tracker: Tracker, run: Run, experiment: Experiment) -> RecordedRun:
     description, results = (tracker.load_json(run.info.run_id, name) for name in ("ablation.json", "results.json"))
     variants = {
-        name: parse_experiment(settings, f"run {run.info.run_id}, variant {name}")
+        name: parse_stored(settings, f"run {run.info.run_id}, variant {name}")
         for name, settings in description["variants"].items()
     }
     with tempfile.TemporaryDirectory() as scratch:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fgcme.data import Assignment, Selection, SpeechCorpus, reads_test_audio
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment, parse_experiment
+from fgcme.experiment import Experiment, parse_stored
 from fgcme.tracking import LOCAL_ID_TAG, Tracker, code_version_tags, prepare_store, resolve_uri
 
 # A subfolder of the storage folder, which all nodes share.
@@ -96,7 +96,7 @@ def require_unchanged(
     Raises:
         UserError: the corpus or settings differ; names each setting.
     """
-    recorded = parse_experiment(tracker.load_yaml(run, "experiment.yaml"), source=f"run {run}").flat()
+    recorded = parse_stored(tracker.load_yaml(run, "experiment.yaml"), source=f"run {run}").flat()
     now = experiment.flat()
     changed = [
         f"{key} ({recorded.get(key)!r} then, {now.get(key)!r} now)"

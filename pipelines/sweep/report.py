@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError
-from fgcme.experiment import Space, parse_experiment
+from fgcme.experiment import Space, parse_stored
 from fgcme.report.sweep.page import SweepPictures, sweep_html, sweep_pictures
 from fgcme.report.sweep.spreadsheet import trials_csv
 from fgcme.report.sweep.trials import State, SweepData, Trial
@@ -65,11 +65,11 @@ def read_sweep(tracker: Tracker, run: Run) -> RecordedSweep:
     Raises:
         UserError: its experiment or its space is not kept with the run.
     """
-    experiment = parse_experiment(tracker.load_yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
+    experiment = parse_stored(tracker.load_yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
     space = Space.model_validate(tracker.load_json(run.info.run_id, "space.json"))
     best = None
     if tracker.has_artifact(run.info.run_id, "best.yaml"):
-        best = parse_experiment(tracker.load_yaml(run.info.run_id, "best.yaml"), f"run {run.info.run_id}, best.yaml")
+        best = parse_stored(tracker.load_yaml(run.info.run_id, "best.yaml"), f"run {run.info.run_id}, best.yaml")
     title = run.data.tags.get("fgcme.space", run.info.run_name)
     repetition = repeat_sweep(experiment, title.removeprefix(f"{experiment.name}-"), space, best)
     empty = SweepData(

@@ -6,7 +6,7 @@ its span [b, e): j in [b - lookahead, e), cut to [0, A'). Frames that no segment
 convolution: the others are a few *runs* of consecutive frames, packed end to end with the runs of the other utterances
 into one long signal. An output that straddles two runs is computed and never read.
 
-A segment is a word where the model goes word by word, and the whole utterance where it does not.
+A segment is a word, a part of the recording that stands for a word, or one piece that stands for all words.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Segments = Literal["words", "even", "utterance", "none"]
+Segments = Literal["words", "even", "even_speech", "random", "recording", "speech", "none"]
+Stretch = tuple[int, int]
+"""First frame of a stretch, and the frame after its last."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,20 @@ class SegmentScheme:
     """How a model reads the frames of an utterance.
 
     Attributes:
-        segments: the words' spans; as many even parts of the utterance; the whole utterance; or no frame at all.
+        segments: the words' spans; as many even parts of the recording, or of its speech; as many parts of the speech
+            with random boundaries; the recording or its speech as one segment; or no frame at all.
         lookahead: how many frames past its own an output of the encoder sees, A - A'.
-        margin: frames of context on either side of a word's span.
+        margin: frames of context on either side of a segment.
     """
 
     segments: Segments = "words"
     lookahead: int = 0
     margin: int = 0
+
+    @property
+    def needs_speech(self) -> bool:
+        """Whether it must be known where the speech is."""
+        return self.segments in ("even_speech", "random", "speech")
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,14 @@ class FrameLayout:
     length: int
 
 
-def layout_frames(scheme: SegmentScheme, begin: np.ndarray, end: np.ndarray, frame_count: int) -> FrameLayout:
+def layout_frames(
+    scheme: SegmentScheme,
+    begin: np.ndarray,
+    end: np.ndarray,
+    frame_count: int,
+    speech: Stretch | None = None,
+    generator: np.random.Generator | None = None,
+) -> FrameLayout:
     """Find which frames a model reads of one utterance.
 
     Args:
@@ -65,6 +80,11 @@ def layout_frames(scheme: SegmentScheme, begin: np.ndarray, end: np.ndarray, fra
         begin: [W] first frame of each word.
         end: [W] frame after the last of each word.
         frame_count: frames of the utterance, A.
+        speech: where the speech is; the recording counts as speech where it is cut before the speech.
+        generator: draws the boundaries of random parts; without it they are even, as for evaluation.
+
+    Raises:
+        ValueError: the scheme needs to know where the speech is, and does not.
 
     >>> layout = layout_frames(SegmentScheme("even"), np.array([4, 5]), np.array([5, 9]), frame_count=20)
     >>> layout.begin.tolist(), layout.end.tolist()
@@ -73,14 +93,35 @@ def layout_frames(scheme: SegmentScheme, begin: np.ndarray, end: np.ndarray, fra
     begin, end = np.asarray(begin, np.int64), np.asarray(end, np.int64)
     if scheme.segments == "none":
         begin = end = np.zeros(0, np.int64)
-    elif scheme.segments == "utterance":
-        begin, end = np.array([0]), np.array([frame_count])
-    elif scheme.segments == "even":
-        edges = np.arange(len(begin) + 1) * frame_count // len(begin)
+    elif scheme.segments != "words":
+        edges = _edges(scheme, len(begin), frame_count, speech, generator)
         begin, end = edges[:-1], edges[1:]
     # An empty span gets no context.
     margin = np.where(end > begin, scheme.margin, 0)
     return layout_spans(np.maximum(begin - margin, 0), end + margin, frame_count, scheme.lookahead)
+
+
+def _edges(
+    scheme: SegmentScheme,
+    words: int,
+    frame_count: int,
+    speech: Stretch | None,
+    generator: np.random.Generator | None,
+) -> np.ndarray:
+    """Boundaries of adjacent segments, one more than there are segments; see `layout_frames`."""
+    first, last = 0, frame_count
+    if scheme.needs_speech:
+        if speech is None:
+            raise ValueError(f"segments {scheme.segments} need to know where the speech is")
+        if speech[0] < frame_count:
+            first, last = speech[0], min(speech[1], frame_count)
+    if scheme.segments in ("recording", "speech"):
+        return np.array([first, last])
+    if scheme.segments == "random" and generator is not None and last - first >= words:
+        # No part is empty.
+        inner = first + 1 + generator.choice(last - first - 1, words - 1, replace=False)
+        return np.concatenate([[first], np.sort(inner), [last]])
+    return first + np.arange(words + 1) * (last - first) // words
 
 
 def layout_spans(begin: np.ndarray, end: np.ndarray, frame_count: int, lookahead: int) -> FrameLayout:

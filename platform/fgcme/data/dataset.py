@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fgcme.data.batch import Stretch
 from fgcme.data.columns import Column
 from fgcme.data.frame_table import FrameTable, concatenated_ranges
 from fgcme.data.front_end import FrontEnd
@@ -59,6 +60,7 @@ class SpeechCorpus:
         self._first_word = words.offsets.to_numpy()
         self._begin, self._end = (rows[name].values.to_numpy() for name in ("begin", "end"))
         self.word_counts = np.diff(self._first_word)
+        self._speech = np.stack([rows[f"speech_{edge}"].fill_null(-1).to_numpy() for edge in ("begin", "end")], axis=1)
 
     def __len__(self) -> int:
         return len(self.word_counts)
@@ -75,6 +77,11 @@ class SpeechCorpus:
         """First frame of each word, and the frame after its last, both [W]."""
         words = self._words_of(utterance)
         return self._begin[words], self._end[words]
+
+    def speech(self, utterance: int) -> Stretch | None:
+        """First frame of one utterance's speech, and the frame after its last; None in rows of older versions."""
+        first, last = self._speech[utterance].tolist()
+        return (first, last) if last >= 0 else None
 
     def word_numbers(self, utterance: int) -> np.ndarray:
         """Position of each word of one utterance in `distinct_words`, [W]."""

@@ -12,13 +12,8 @@ def scheme_of(settings: ModelSettings) -> SegmentScheme:
     if settings.kind == "semantic_lstm" or not has_acoustics(settings):
         return SegmentScheme("none")
     if settings.kind != "fgcme":
-        return SegmentScheme("utterance")
-    seen = lookahead(settings.acoustic.kernels)
-    if settings.pooling.kind == "utterance":
-        return SegmentScheme("utterance", seen)
-    if settings.pooling.kind == "uniform":
-        return SegmentScheme("even", seen, settings.pooling.margin)
-    return SegmentScheme("words", seen, settings.pooling.margin)
+        return SegmentScheme("recording")
+    return SegmentScheme(settings.pooling.segments, lookahead(settings.acoustic.kernels), settings.pooling.margin)
 
 
 def has_acoustics(settings: ModelSettings) -> bool:

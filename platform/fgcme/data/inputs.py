@@ -10,13 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fgcme.data.batch import FrameLayout, SegmentScheme, layout_frames
+from fgcme.data.batch import FrameLayout, SegmentScheme, Stretch, layout_frames
 from fgcme.data.dataset import SpeechCorpus, Vocabulary
 from fgcme.data.frame_table import FrameTable
 from fgcme.data.front_end import FrontEnd, Moments
+from fgcme.errors import UserError
 
 # Layouts of so many utterances stay in memory, about a kilobyte each.
 _LAYOUTS_KEPT = 50_000
+# Tells the draws of boundaries from others of the same seed and position.
+_BOUNDARIES = 1
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ class ModelInput:
     def reads_frames(self) -> bool:
         """Whether the model reads frames at all."""
         return self.scheme.segments != "none"
+
+
+def boundary_generator(seed: int, position: int) -> np.random.Generator:
+    """What draws the boundaries of an utterance's random segments, whatever else the seed decides."""
+    return np.random.default_rng([seed, position, _BOUNDARIES])
 
 
 class PartInputs:
@@ -101,6 +109,28 @@ class PartInputs:
         """First frame of each word of one utterance, and the frame after its last, both [W]."""
         return self._corpus.spans(self.utterances[position])
 
+    def speech(self, position: int) -> Stretch | None:
+        """Where the speech of one utterance is; None where the model need not know.
+
+        Raises:
+            UserError: the corpus was prepared by a version that did not store it.
+        """
+        if not self.model_input.scheme.needs_speech:
+            return None
+        speech = self._corpus.speech(self.utterances[position])
+        if speech is None:
+            raise UserError(
+                f"{self._corpus.folder}: an older version prepared this corpus and did not store where the speech is, "
+                f"which model.pooling.segments {self.model_input.scheme.segments} needs; run `fgcme prepare` again"
+            )
+        return speech
+
+    def drawn_layout(self, position: int, seed: int) -> FrameLayout:
+        """The layout of one utterance in training: its random boundaries follow from the seed and the position."""
+        if self.model_input.scheme.segments != "random":
+            return self.layout(position)
+        return self._layout(position, boundary_generator(seed, position))
+
     def through_front_end(self, frames: np.ndarray, position: int) -> np.ndarray:
         """Frames of one utterance, augmented or not, as the model reads them, [A, prepared] -> [A, F]."""
         limit = self.model_input.frame_limit
@@ -137,9 +167,11 @@ class PartInputs:
         speakers = self.model_input.speakers
         return speakers.get(self._corpus.table.speakers[self.utterances[position]]) if speakers else None
 
-    def _layout(self, position: int) -> FrameLayout:
+    def _layout(self, position: int, generator: np.random.Generator | None = None) -> FrameLayout:
         """Which frames the segments of one utterance read."""
-        return layout_frames(self.model_input.scheme, *self.spans(position), int(self.frame_counts[position]))
+        begin, end = self.spans(position)
+        count = int(self.frame_counts[position])
+        return layout_frames(self.model_input.scheme, begin, end, count, self.speech(position), generator)
 
     def _lengths(self) -> np.ndarray:
         return np.array([self.layout(position).length for position in range(len(self))], np.int64)

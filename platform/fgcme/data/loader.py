@@ -11,7 +11,7 @@ import torch
 from fgcme.data.augmentation import augment_energies, changes_energies, changes_frames, draw_mixture, spec_augment
 from fgcme.data.batch import Batch, FrameLayout, collate, layout_frames, pack
 from fgcme.data.batch_plan import plan_in_order, plan_shuffled
-from fgcme.data.inputs import PartInputs
+from fgcme.data.inputs import PartInputs, boundary_generator
 from fgcme.experiment import AugmentationSettings
 
 
@@ -46,7 +46,7 @@ class RaggedLoader:
 
         Args:
             seed: of the order, see `plan_shuffled`; None keeps the part's own. Frames count for the order only where
-                the model reads whole utterances.
+                the model reads whole recordings.
 
         Returns:
             The positions of each batch in the part.
@@ -54,7 +54,7 @@ class RaggedLoader:
         if seed is None:
             return plan_in_order(len(self.inputs), self.batch_size)
         frame_counts = self.inputs.frame_counts
-        if self.inputs.model_input.scheme.segments != "utterance":
+        if self.inputs.model_input.scheme.segments != "recording":
             frame_counts = np.zeros_like(frame_counts)
         return plan_shuffled(self.inputs.word_counts, frame_counts, self.batch_size, np.random.default_rng(seed))
 
@@ -67,8 +67,11 @@ class RaggedLoader:
                 utterances as they are. Who is mixed with whom follows from the seed and all the positions.
         """
         if seed is None:
-            return self._unchanged(positions)
-        batch = self._augmented(positions, seed) if self._changes_frames else self._unchanged(positions)
+            return self._unchanged(positions, [self.inputs.layout(position) for position in positions])
+        if self._changes_frames:
+            batch = self._augmented(positions, seed)
+        else:
+            batch = self._unchanged(positions, [self.inputs.drawn_layout(position, seed) for position in positions])
         if not self._augmentation.mixup_alpha:
             return batch
         generator = np.random.default_rng([seed, len(self.inputs), *positions])
@@ -87,8 +90,8 @@ class RaggedLoader:
         if not self._changes_frames:
             self.inputs.keep_on(device)
 
-    def _unchanged(self, positions: np.ndarray) -> Batch:
-        layouts = [self.inputs.layout(position) for position in positions]
+    def _unchanged(self, positions: np.ndarray, layouts: Sequence[FrameLayout]) -> Batch:
+        # Random segments are adjacent, so the frames that they read are the same wherever their boundaries are.
         frames = self.inputs.frames_on_device(positions)
         if frames is None:
             return self._collate([self.inputs.frames(position) for position in positions], layouts, positions)
@@ -105,13 +108,21 @@ class RaggedLoader:
         generator = np.random.default_rng([seed, position])
         if changes_energies(settings):
             # The whole recording is augmented, then cut, as its waveform would be.
-            augmented = augment_energies(
-                settings, inputs.prepared_frames(position), *inputs.spans(position), generator=generator
-            )
+            # At another speed the stretch of speech moves as the words do: it is one more span.
+            stretch = inputs.speech(position) or (0, 0)
+            begin, end = (np.append(edges, edge) for edges, edge in zip(inputs.spans(position), stretch, strict=True))
+            augmented = augment_energies(settings, inputs.prepared_frames(position), begin, end, generator)
             frames = inputs.through_front_end(augmented.frames, position)
-            layout = layout_frames(inputs.model_input.scheme, augmented.begin, augmented.end, len(frames))
+            layout = layout_frames(
+                inputs.model_input.scheme,
+                augmented.begin[:-1],
+                augmented.end[:-1],
+                len(frames),
+                (int(augmented.begin[-1]), int(augmented.end[-1])),
+                boundary_generator(seed, position),
+            )
         else:
-            frames, layout = inputs.frames(position), inputs.layout(position)
+            frames, layout = inputs.frames(position), inputs.drawn_layout(position, seed)
         if settings.time_masks or settings.frequency_masks:
             frames = spec_augment(settings, frames, 1 + inputs.model_input.front_end.deltas, generator)
         return frames, layout

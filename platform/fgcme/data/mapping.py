@@ -31,6 +31,7 @@ ROWS = pa.schema(
     [("id", pa.large_string()), ("text", pa.large_string())]
     + [(name, _REPEATED) for name in ("raw_label", "speaker", "session", "act", "alignment")]
     + [("words", pa.list_(_REPEATED)), ("begin", pa.list_(pa.int32())), ("end", pa.list_(pa.int32()))]
+    + [("speech_begin", pa.int32()), ("speech_end", pa.int32())]
     # Where the utterance's first frame is among all frames, and how many it has.
     + [("first_frame", pa.int64()), ("frame_count", pa.int32()), ("frame_size", pa.int32())]
 )
@@ -49,9 +50,9 @@ def map_corpus(folder: Path, corpus_hash: str) -> tuple[pa.RecordBatch, FrameTab
     """
     rows_path, frames_path = folder / f"mapped-{corpus_hash}.arrow", folder / f"mapped-{corpus_hash}.frames"
     # The rows are written last: where they are, the frames are.
-    if not rows_path.exists():
+    if not (rows_path.exists() and _has_all_columns(rows_path)):
         with _writing(folder):
-            if not exists(rows_path):
+            if not (exists(rows_path) and _has_all_columns(rows_path)):
                 _write_corpus(folder, rows_path, frames_path)
                 for other in [*folder.glob("corpus-*.arrow"), *folder.glob("mapped-*")]:
                     if not other.name.startswith(rows_path.stem):
@@ -59,6 +60,11 @@ def map_corpus(folder: Path, corpus_hash: str) -> tuple[pa.RecordBatch, FrameTab
     rows = pa.ipc.open_file(pa.memory_map(str(rows_path))).get_batch(0)
     values = _map_frames(frames_path, rows["frame_size"][0].as_py())
     return rows, FrameTable(values, rows["first_frame"].to_numpy(), rows["frame_count"].to_numpy())
+
+
+def _has_all_columns(path: Path) -> bool:
+    """Whether mapped rows have the columns of this version."""
+    return bool(pa.ipc.open_file(pa.memory_map(str(path))).schema.equals(ROWS))
 
 
 def map_features(

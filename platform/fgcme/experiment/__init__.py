@@ -1,6 +1,7 @@
 """What an experiment is: its settings, read from YAML and overrides; search spaces, ablations, named variants."""
 
-from fgcme.experiment.loading import apply_configuration, load_experiment, parse_experiment
+from fgcme.experiment.loading import apply_configuration, load_experiment, parse_experiment, parse_stored
+from fgcme.experiment.older_settings import renew_model
 from fgcme.experiment.parameter import Parameter, Value
 from fgcme.experiment.search_space import Space
 from fgcme.experiment.settings import (
@@ -39,4 +40,6 @@ __all__ = [
     "load_experiment",
     "load_space",
     "parse_experiment",
+    "parse_stored",
+    "renew_model",
 ]

@@ -14,6 +14,7 @@ from fgcme.errors import UserError
 from fgcme.experiment import variants
 from fgcme.experiment.dotted import flatten, set_dotted
 from fgcme.experiment.explanation import explain
+from fgcme.experiment.older_settings import renew_experiment
 from fgcme.experiment.setting_names import explain_unknown, setting_type
 from fgcme.experiment.settings import Experiment
 from fgcme.experiment.yaml_text import parse_yaml, read_yaml
@@ -93,6 +94,11 @@ def parse_experiment(content: Mapping[str, Any], source: str = "") -> Experiment
     except ValidationError as error:
         sentences = "; ".join(explain(error, explain_unknown)[:_TOLD])
         raise UserError(f"{source}: {sentences}" if source else sentences) from None
+
+
+def parse_stored(content: Mapping[str, Any], source: str) -> Experiment:
+    """Validate an experiment that a run has stored, perhaps an older version's; see `parse_experiment`."""
+    return parse_experiment(renew_experiment(content), source)
 
 
 def apply_configuration(experiment: Experiment, configuration: Mapping[str, Any]) -> Experiment:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fgcme.experiment.dotted import flatten
+from fgcme.experiment.older_settings import RENAMED_POOLING
 from fgcme.experiment.section import Address, Distinct, Fraction, Gpus, Name, Natural, Positive, Settings
 
 
@@ -116,19 +117,31 @@ class SemanticSettings(Settings):
     dropout: Fraction = 0.0
 
 
-PoolingKind = Literal["mean_max", "mean", "max", "softmax", "lse", "attention", "statistics", "utterance", "uniform"]
+SegmentChoice = Literal["words", "even", "even_speech", "random", "recording", "speech"]
+PoolingKind = Literal["mean_max", "mean", "max", "softmax", "lse", "attention", "statistics"]
 
 
 class PoolingSettings(Settings):
-    """How the frames that a word reads become one vector."""
+    """Which frames stand for a word, and how they become one vector."""
 
-    kind: PoolingKind = Field(
-        "mean_max", description="`utterance` and `uniform` are mean-max pooling without the alignment"
+    segments: SegmentChoice = Field(
+        "words",
+        description="the words' spans; else without the alignment: as many `even` parts of the recording or of its "
+        "speech, or `random` parts of the speech (drawn anew each epoch, even for evaluation), or the whole "
+        "`recording` or its `speech` for every word",
     )
-    margin: Natural = Field(0, description="frames of context that a word reads on either side of its span")
+    kind: PoolingKind = Field("mean_max", description="how the frames of a segment are reduced")
+    margin: Natural = Field(0, description="frames of context that a segment reads on either side")
     temperature: Annotated[float, Field(gt=0)] = Field(
         1.0, description="of log-sum-exp: towards 0 it is the maximum, towards infinity the mean (kind: lse)"
     )
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _tell_renamed_kinds(cls, kind: Any) -> Any:
+        if kind in RENAMED_POOLING:
+            raise ValueError(f"{kind} is now `segments: {RENAMED_POOLING[kind]}`, with any kind, such as mean_max")
+        return kind
 
 
 ExcitementForm = Literal["none", "gate", "residual_gate", "additive"]

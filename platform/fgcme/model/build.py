@@ -64,9 +64,8 @@ class _Builder:
 
 def _fgcme(builder: _Builder) -> FineGrainedExcitement:
     settings = builder.settings
-    kind = settings.pooling.kind
     pooling = Pooling(
-        "mean_max" if kind == "utterance" or kind == "uniform" else kind,
+        settings.pooling.kind,
         settings.acoustic.channels[-1],
         settings.acoustic.kernels,
         settings.pooling.temperature,

@@ -1,6 +1,6 @@
 """Temporal-alignment pooling: the rows of one word, encoded frames, become one vector.
 
-A segment (a word, or an utterance) reads a range of rows of one packed signal; ranges may overlap and may be empty.
+A segment (a word, or what stands for it) reads a range of rows of one packed signal; ranges may overlap, or be empty.
 Only the rows read are touched, O(rows read x channels); the published code multiplies words x frames x channels by a
 mask. With h_j the n rows of a range:
 

@@ -31,7 +31,7 @@ class WordAcoustics(NamedTuple):
 
 
 class SpanPooling(nn.Module):
-    """Temporal alignment (Li et al., Interspeech 2021): the encoded frames of a word's span, pooled.
+    """Temporal alignment (Li et al., Interspeech 2021): the encoded frames of a word's segment, pooled.
 
     Where the batch has one segment an utterance, all its words have the same features.
 

@@ -49,6 +49,9 @@ UTTERANCES = pa.schema(
         ("words", pa.list_(pa.string())),
         ("begin", pa.list_(pa.int32())),
         ("end", pa.list_(pa.int32())),
+        # Frames of 10 ms from the first to the last sound of speech, end exclusive; null in rows of older versions.
+        ("speech_begin", pa.int32()),
+        ("speech_end", pa.int32()),
         ("alignment", pa.string()),
         ("alignment_score", pa.float32()),
         ("frames", pa.list_(pa.float32())),
@@ -61,7 +64,8 @@ UTTERANCES = pa.schema(
     ]
 )
 
-_RATINGS = ("valence", "arousal", "dominance")
+# Older versions did not store them.
+_ADDED = ("valence", "arousal", "dominance", "speech_begin", "speech_end")
 # Where a row's audio lay and what it was made from do not change what it holds.
 _NOT_CONTENT = frozenset({"audio", "source_hash", "content_hash"})
 
@@ -206,9 +210,9 @@ def count_rows(folder: Path) -> int:
 
 
 def count_older_rows(folder: Path) -> int:
-    """How many rows an older version made, which stored no `content_hash`."""
+    """How many rows an older version made, which stored fewer columns."""
     parts = map(pq.read_metadata, (folder / "utterances").glob("*.parquet"))
-    return sum(part.num_rows for part in parts if "content_hash" not in part.schema.to_arrow_schema().names)
+    return sum(part.num_rows for part in parts if not set(UTTERANCES.names) <= set(part.schema.to_arrow_schema().names))
 
 
 def count_rejections(folder: Path) -> dict[str, int]:
@@ -286,10 +290,11 @@ def _refuse_damaged(path: Path) -> Iterator[None]:
 
 
 def _completed(table: pa.Table) -> pa.Table:
-    """The rows with ratings and content hashes, which corpora prepared by older versions lack."""
-    for name in _RATINGS:
+    """The rows with all columns: nulls and content hashes for those that an older version did not store."""
+    for name in _ADDED:
         if name not in table.column_names:
-            table = table.append_column(UTTERANCES.field(name), pa.nulls(table.num_rows, pa.float32()))
+            field = UTTERANCES.field(name)
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     if "content_hash" not in table.column_names:
         table = table.append_column(UTTERANCES.field("content_hash"), content_hashes(table))
     return table.select(UTTERANCES.names)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fgcme import audio
 from fgcme.alignment.contract import Aligner
+from fgcme.alignment.endpoints import detect_endpoints
 from fgcme.audio import Samples
 from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.errors import DataError
@@ -27,6 +28,8 @@ class AnalysedSpeech(NamedTuple):
         frames: [A, F] float32 features, one row every 10 ms.
         alignment: the method that really made the spans.
         alignment_score: see `fgcme.alignment.Alignment`.
+        speech: first frame of the speech and the frame after its last, by its energy and not by the alignment; None
+            where an older version prepared it.
     """
 
     words: list[str]
@@ -35,6 +38,7 @@ class AnalysedSpeech(NamedTuple):
     frames: npt.NDArray[np.float32]
     alignment: str
     alignment_score: float
+    speech: tuple[int, int] | None
 
 
 class FeatureError(DataError):
@@ -72,6 +76,7 @@ def analyse(
         frames=frames,
         alignment=alignment.method,
         alignment_score=alignment.score,
+        speech=detect_endpoints(samples),
     )
 
 
@@ -114,6 +119,7 @@ def prepare_utterance(
         "words": speech.words,
         "begin": speech.begin,
         "end": speech.end,
+        **dict(zip(("speech_begin", "speech_end"), speech.speech or (None, None), strict=True)),
         "alignment": speech.alignment,
         "alignment_score": speech.alignment_score,
         "frames": speech.frames.ravel(),

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from fgcme.data import Vocabulary, collate, layout_frames, scheme_of
 from fgcme.data.hearing import front_end_of
 from fgcme.errors import UserError
-from fgcme.experiment import ModelSettings, PrepareSettings
+from fgcme.experiment import ModelSettings, PrepareSettings, renew_model
 from fgcme.model import Network, build_model
 from fgcme.prepared.utterance import AnalysedSpeech
 
@@ -107,7 +107,7 @@ def load(folder: Path) -> tuple[Network, ModelSpec]:
         spec = ModelSpec(
             **{
                 **content,
-                "model": ModelSettings.model_validate(content["model"]),
+                "model": ModelSettings.model_validate(renew_model(content["model"])),
                 "prepare": PrepareSettings.model_validate(content["prepare"]),
             }
         )
@@ -131,7 +131,7 @@ def predict(model: Network, spec: ModelSpec, speech: AnalysedSpeech) -> Predicti
     """
     frames = front_end_of(spec.model.acoustic)(speech.frames[: spec.frame_limit])
     scheme = scheme_of(spec.model)
-    layout = layout_frames(scheme, speech.begin, speech.end, len(frames))
+    layout = layout_frames(scheme, speech.begin, speech.end, len(frames), speech.speech)
     words = Vocabulary(spec.words).index(speech.words)
     output = model(collate([np.asarray(frames, np.float32)], [layout], [words], [-1], scheme.lookahead + 1))
 

@@ -28,10 +28,17 @@ def utterances(draw: st.DrawFn) -> tuple[list[Span], int, int]:
 
 
 def layout_of(
-    spans: list[Span], frame_count: int, lookahead: int, segments: Segments = "words", margin: int = 0
+    spans: list[Span],
+    frame_count: int,
+    lookahead: int,
+    segments: Segments = "words",
+    margin: int = 0,
+    speech: Span | None = None,
+    seed: int | None = None,
 ) -> FrameLayout:
     begin, end = np.array(spans, np.int32).T
-    return layout_frames(SegmentScheme(segments, lookahead, margin), begin, end, frame_count)
+    generator = None if seed is None else np.random.default_rng(seed)
+    return layout_frames(SegmentScheme(segments, lookahead, margin), begin, end, frame_count, speech, generator)
 
 
 def inputs_of_outputs(layout: FrameLayout, lookahead: int) -> dict[int, int]:
@@ -113,8 +120,58 @@ def test_an_even_split_gives_each_word_equally_many_frames(words: int, frame_cou
     assert (np.diff(layout.begin[lengths > 0]) > 0).all()
 
 
+@given(st.integers(1, 12), st.integers(1, 60), st.integers(0, 80), st.integers(0, 30))
+def test_an_even_split_of_the_speech_is_that_of_a_recording_that_holds_nothing_else(
+    words: int, frame_count: int, first: int, length: int
+) -> None:
+    layout = layout_of([(0, 0)] * words, frame_count, 0, "even_speech", speech=(first, first + length))
+    # A recording that is cut before its speech counts as speech.
+    begin, end = (first, min(first + length, frame_count)) if first < frame_count else (0, frame_count)
+    alone = layout_of([(0, 0)] * words, end - begin, 0, "even")
+    np.testing.assert_array_equal(layout.begin, alone.begin)
+    np.testing.assert_array_equal(layout.end, alone.end)
+    np.testing.assert_array_equal(layout.runs, alone.runs + begin if alone.length else alone.runs)
+
+
+def test_the_speech_is_one_segment_with_its_margin() -> None:
+    layout = layout_of([(3, 5), (30, 40)], 50, 6, "speech", margin=2, speech=(20, 44))
+    assert layout.runs.tolist() == [[12, 50]]
+    assert (layout.begin.tolist(), layout.end.tolist(), layout.spans.tolist()) == ([0], [32], [[6, 34]])
+
+
+@given(st.integers(1, 12), st.integers(1, 60), st.integers(0, 30), st.integers(1, 40), st.integers(0, 6))
+def test_random_segments_divide_the_speech_and_read_the_frames_that_even_ones_read(
+    words: int, frame_count: int, first: int, length: int, margin: int
+) -> None:
+    speech = (first, first + length)
+    even, one, other = (
+        layout_of([(0, 0)] * words, frame_count, 6, "random", margin, speech, seed) for seed in (None, 1, 2)
+    )
+    for drawn in (one, other):
+        # So frames that are kept on a device serve all epochs.
+        np.testing.assert_array_equal(drawn.runs, even.runs)
+    plain = layout_of([(0, 0)] * words, frame_count, 0, "random", 0, speech, seed=1)
+    covered = plain.spans[plain.end > plain.begin]
+    assert (covered[1:, 0] == covered[:-1, 1]).all() and np.diff(covered).sum() == plain.length
+    cut = min(first + length, frame_count) - first if first < frame_count else frame_count
+    assert plain.length == cut and (len(covered) == words or cut < words)
+
+
+def test_random_segments_are_of_uneven_length_and_differ_from_draw_to_draw() -> None:
+    drawn = [layout_of([(0, 0)] * 5, 200, 0, "random", speech=(20, 180), seed=seed).begin for seed in range(200)]
+    assert len({tuple(begin) for begin in drawn}) == 200
+    # Each inner boundary is as likely early as late: the mean of the k-th of four is at k fifths of the speech.
+    np.testing.assert_allclose(np.mean(drawn, axis=0), [0, 32, 64, 96, 128], atol=7)
+
+
+@pytest.mark.parametrize("segments", ["even_speech", "random", "speech"])
+def test_segments_of_the_speech_need_to_know_where_it_is(segments: Segments) -> None:
+    with pytest.raises(ValueError, match="where the speech is"):
+        layout_of([(3, 5)], 50, 6, segments)
+
+
 def test_an_utterance_is_one_segment_whatever_its_words() -> None:
-    layout = layout_of([(3, 5), (5, 5), (30, 40)], 50, 6, "utterance")
+    layout = layout_of([(3, 5), (5, 5), (30, 40)], 50, 6, "recording")
     assert layout.runs.tolist() == [[0, 50]]
     assert (layout.begin.tolist(), layout.end.tolist(), layout.spans.tolist()) == ([0], [44], [[0, 50]])
 
@@ -174,7 +231,7 @@ def test_a_batch_of_words_alone_has_no_segment() -> None:
 
 
 def test_a_batch_of_whole_utterances_has_a_segment_for_each() -> None:
-    batch = ragged_batch([utterance(50, [(10, 12), (20, 30)]), utterance(20, [(0, 5)])], SegmentScheme("utterance", 6))
+    batch = ragged_batch([utterance(50, [(10, 12), (20, 30)]), utterance(20, [(0, 5)])], SegmentScheme("recording", 6))
     assert batch.reads.begin.tolist() == [0, 50] and batch.reads.lengths.tolist() == [44, 14]
     assert batch.spans.tolist() == [[0, 50], [50, 70]]
 

@@ -19,11 +19,13 @@ def model(**settings: object) -> ModelSettings:
     [
         ({}, SegmentScheme("words", lookahead=6)),
         ({"acoustic": {"kernels": [3, 3, 1]}, "pooling": {"margin": 4}}, SegmentScheme("words", lookahead=4, margin=4)),
-        ({"pooling": {"kind": "uniform"}}, SegmentScheme("even", lookahead=6)),
-        ({"pooling": {"kind": "utterance"}}, SegmentScheme("utterance", lookahead=6)),
+        ({"pooling": {"segments": "even"}}, SegmentScheme("even", lookahead=6)),
+        ({"pooling": {"segments": "recording"}}, SegmentScheme("recording", lookahead=6)),
+        ({"pooling": {"segments": "random", "margin": 2}}, SegmentScheme("random", lookahead=6, margin=2)),
+        ({"pooling": {"segments": "speech", "kind": "lse"}}, SegmentScheme("speech", lookahead=6)),
         ({"modalities": "semantic"}, SegmentScheme("none")),
         ({"kind": "semantic_lstm"}, SegmentScheme("none")),
-        ({"kind": "acoustic_lstm"}, SegmentScheme("utterance")),
+        ({"kind": "acoustic_lstm"}, SegmentScheme("recording")),
     ],
 )
 def test_settings_decide_which_frames_a_model_reads(settings: dict[str, object], scheme: SegmentScheme) -> None:

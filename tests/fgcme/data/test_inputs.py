@@ -1,15 +1,18 @@
 """What a model takes in of a part's utterances."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from fgcme.data import SpeechCorpus, Vocabulary
-from fgcme.data.batch import SegmentScheme, layout_frames
+from fgcme.data.batch import FrameLayout, SegmentScheme, layout_frames
 from fgcme.data.front_end import FrontEnd, Moments, moments_of_all
 from fgcme.data.inputs import ModelInput, PartInputs
+from fgcme.errors import UserError
 from tests import small_corpus
 
 
@@ -73,6 +76,24 @@ def test_each_speaker_is_normalised_by_their_own_statistics(folder: Path) -> Non
         mean, deviation = moments[speakers[utterance]]
         expected = (corpus.frames(utterance) - mean) / deviation
         np.testing.assert_allclose(inputs.frames(position), expected, rtol=1e-5)
+
+
+def test_a_corpus_of_an_older_version_serves_models_that_need_not_know_where_the_speech_is(folder: Path) -> None:
+    corpus = SpeechCorpus(folder)
+    rows = pq.read_table(folder / "utterances" / "a.parquet").drop_columns(["speech_begin", "speech_end"])
+    older = folder.parent / "older"
+    shutil.copytree(folder, older, ignore=shutil.ignore_patterns("mapped*", "b.parquet"), dirs_exist_ok=True)
+    pq.write_table(rows, older / "utterances" / "a.parquet")
+    vocabulary = Vocabulary.from_utterances(corpus.words)
+
+    def layout(scheme: SegmentScheme) -> FrameLayout:
+        older_corpus = SpeechCorpus(older)
+        everyone = np.arange(len(older_corpus))
+        return PartInputs(older_corpus, everyone, everyone % 4, ModelInput(scheme, vocabulary, 3000)).layout(0)
+
+    assert layout(SegmentScheme("words", 6)).length
+    with pytest.raises(UserError, match=r"model\.pooling\.segments speech needs; run `fgcme prepare` again"):
+        layout(SegmentScheme("speech", 6))
 
 
 def test_frames_on_a_device_are_those_that_segments_read(folder: Path) -> None:

@@ -21,7 +21,9 @@ SCHEMES = [
     SegmentScheme("words", 6),
     SegmentScheme("words", 6, 3),
     SegmentScheme("even", 2),
-    SegmentScheme("utterance"),
+    SegmentScheme("random", 6, 3),
+    SegmentScheme("speech", 2),
+    SegmentScheme("recording"),
     SegmentScheme("none"),
 ]
 PLAIN = FrontEnd()
@@ -130,7 +132,7 @@ def test_whole_utterances_with_equally_many_words_are_sorted_by_frames(uneven: P
         plan = loader(corpus, batch_size=4, scheme=scheme).plan(seed=0)
         return float(np.mean([np.ptp([corpus.frame_count(position) for position in part]) for part in plan]))
 
-    assert spread(SegmentScheme("utterance")) < 0.5 * spread(SegmentScheme("words"))
+    assert spread(SegmentScheme("recording")) < 0.5 * spread(SegmentScheme("words"))
 
 
 def test_a_model_that_reads_no_frames_opens_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,19 +153,47 @@ def test_batches_are_the_same_when_their_frames_are_kept_on_a_device(
 ) -> None:
     corpus = SpeechCorpus(uneven)
     mapped, kept = (loader(corpus, scheme=scheme, front_end=front_end, frame_limit=60) for _ in range(2))
-    expected = [mapped.batch(positions) for positions in mapped.plan(seed=3)]
+    expected = [(mapped.batch(positions), mapped.batch(positions, seed=1)) for positions in mapped.plan(seed=3)]
     kept.keep_on("cpu")
-    assert kept.device_bytes == sum(read.frames.nbytes for read in expected if scheme.segments != "none")
+    assert kept.device_bytes == sum(read.frames.nbytes for read, _ in expected if scheme.segments != "none")
     monkeypatch.delattr(SpeechCorpus, "frames")
-    for positions, batch in zip(kept.plan(seed=3), expected, strict=True):
+    for positions, (batch, trained) in zip(kept.plan(seed=3), expected, strict=True):
         assert_equal(kept.batch(positions), batch)
-        assert_equal(kept.batch(positions, seed=1), batch)
+        assert_equal(kept.batch(positions, seed=1), trained)
 
 
 def test_a_seed_without_augmentation_changes_nothing(folder: Path) -> None:
     batches = loader(SpeechCorpus(folder))
     assert_equal(batches.batch(np.array([1, 2]), seed=5), batches.batch(np.array([1, 2])))
     assert batches.batch(np.array([1, 2]), seed=5).mixture is None
+
+
+def test_random_segments_follow_from_the_seed_and_the_utterance_and_are_even_without_a_seed(folder: Path) -> None:
+    corpus, positions = SpeechCorpus(folder), np.array([3, 9, 0])
+    batches = loader(corpus, scheme=SegmentScheme("random", 6))
+    one, other = batches.batch(positions, seed=1), batches.batch(positions, seed=2)
+    assert not torch.equal(one.spans, other.spans) and torch.equal(one.frames, other.frames)
+    assert_equal(one, loader(corpus, scheme=SegmentScheme("random", 6)).batch(positions, seed=1))
+    alone = utterances_of(batches.batch(np.array([9]), seed=1))[0]
+    np.testing.assert_array_equal(alone[1], utterances_of(one)[1][1])
+    # What else is drawn for the utterance moves no boundary.
+    masks = loader(corpus, scheme=SegmentScheme("random", 6), augmentation=AugmentationSettings(time_masks=1))
+    assert torch.equal(masks.batch(positions, seed=1).spans, one.spans)
+    assert_equal(batches.batch(positions), loader(corpus, scheme=SegmentScheme("even_speech", 6)).batch(positions))
+
+
+def test_the_speech_follows_a_change_of_speed(folder: Path) -> None:
+    corpus = SpeechCorpus(folder)
+    batches = loader(corpus, scheme=SegmentScheme("speech"), augmentation=AugmentationSettings(speed=0.5))
+    plain, varied = batches.batch(np.arange(8)), batches.batch(np.arange(8), seed=0)
+    lengths = np.diff(plain.spans.numpy()).ravel(), np.diff(varied.spans.numpy()).ravel()
+    words = loader(corpus, augmentation=AugmentationSettings(speed=0.5)).batch(np.arange(8), seed=0)
+    first = np.cumsum([0, *words.word_counts])[:-1]
+    spoken = np.add.reduceat(np.diff(words.spans.numpy()).ravel(), first)
+    aligned = [corpus.spans(position) for position in range(8)]
+    for position, (begin, end) in enumerate(aligned):
+        factor = spoken[position] / (end - begin).sum()
+        assert lengths[1][position] == pytest.approx(factor * lengths[0][position], rel=0.15)
 
 
 def test_augmentation_without_a_seed_changes_nothing(folder: Path) -> None:
@@ -192,7 +222,7 @@ def test_augmented_frames_go_through_the_front_end(folder: Path) -> None:
     louder = AugmentationSettings(gain_db=6)
 
     def first(augmentation: AugmentationSettings, front_end: FrontEnd, seed: int | None) -> np.ndarray:
-        batches = loader(corpus, augmentation=augmentation, front_end=front_end, scheme=SegmentScheme("utterance"))
+        batches = loader(corpus, augmentation=augmentation, front_end=front_end, scheme=SegmentScheme("recording"))
         return batches.batch(np.array([0]), seed).frames.numpy()
 
     plain, varied = (first(louder, FrontEnd(), seed) for seed in (None, 1))
@@ -223,7 +253,7 @@ def test_word_spans_follow_a_change_of_speed(folder: Path) -> None:
 
 def test_the_frame_limit_holds_for_slowed_utterances(folder: Path) -> None:
     slow = AugmentationSettings(speed=0.5)
-    batches = loader(SpeechCorpus(folder), frame_limit=90, augmentation=slow, scheme=SegmentScheme("utterance"))
+    batches = loader(SpeechCorpus(folder), frame_limit=90, augmentation=slow, scheme=SegmentScheme("recording"))
     lengths = [len(batches.batch(np.array([position]), seed=0).frames) for position in range(30)]
     assert max(lengths) == 90 and min(lengths) < 80
 
@@ -255,7 +285,7 @@ def test_utterances_are_mixed_within_their_batch(folder: Path) -> None:
 def test_a_band_is_masked_in_the_values_and_in_their_deltas(folder: Path) -> None:
     bands = AugmentationSettings(frequency_masks=1, frequency_width=3)
     batches = loader(
-        SpeechCorpus(folder), scheme=SegmentScheme("utterance"), front_end=FrontEnd(deltas=1), augmentation=bands
+        SpeechCorpus(folder), scheme=SegmentScheme("recording"), front_end=FrontEnd(deltas=1), augmentation=bands
     )
     plain = batches.batch(np.array([0])).frames
     widths = set()

@@ -84,6 +84,15 @@ def test_a_changed_corpus_leaves_no_file_of_the_old_one(folder: Path) -> None:
     assert not (folder / "corpus-0123.arrow").exists()
 
 
+def test_files_that_an_older_version_mapped_are_written_anew(folder: Path) -> None:
+    SpeechCorpus(folder)
+    (path,) = folder.glob("mapped-*.arrow")
+    rows = pa.ipc.open_file(path).read_all().drop_columns(["speech_begin", "speech_end"])
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    assert SpeechCorpus(folder).speech(0) is not None
+
+
 def test_what_killed_processes_left_is_deleted(folder: Path) -> None:
     partial = folder / "mapped-content.frames.0123.partial"
     partial.touch()

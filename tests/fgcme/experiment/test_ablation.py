@@ -77,7 +77,7 @@ def test_every_named_variant_can_be_compared(tmp_path: Path) -> None:
         ),
         ("parameters: {}\n", "a search space, not an ablation: use it with fgcme tune"),
         ("reference: mean\nvariants:\n  fgcme:\n", "reference: mean is none of fgcme"),
-        ("reference: fgcme\nvariants:\n  fgcme:\n  utterence:\n", "variant utterence: .*did you mean utterance?"),
+        ("reference: fgcme\nvariants:\n  fgcme:\n  recordng:\n", "variant recordng: .*did you mean recording?"),
         (
             "reference: fgcme\nvariants:\n  fgcme:\n  mean:\n  fgcme: {model.pooling.margin: 3}\n",
             "line 5: `fgcme` is",

@@ -45,7 +45,7 @@ def test_overrides_are_typed_by_the_setting(file: Path) -> None:
         ("model.acoustic.kernels=[3]", "same number of entries"),
         ("protocol.name={a", "not valid YAML"),
         ("model.baseline.heads=3", "`heads` must divide the LSTM's 512 outputs"),
-        ("model=utterence", "model=utterence: no such variant; did you mean utterance?"),
+        ("model=recordng", "model=recordng: no such variant; did you mean recording?"),
         ("training.augmentation.snr_db=[20, 5]", "give `snr_db` as [lowest, highest]"),
         ("training.precision=float16", "'float16' is refused"),
         ("tune.objective=uar", "tune.objective: 'uar' is refused: input should be 'score', 'ua', 'wa' or 'macro_f1'"),
@@ -59,9 +59,9 @@ def test_a_wrong_override_is_refused_in_one_line_that_names_the_key(file: Path, 
 
 
 def test_a_variant_changes_only_the_settings_that_it_names(file: Path) -> None:
-    experiment = load_experiment(file, ["model.fusion.hidden=64", "model=utterance", "model.pooling.margin=2"])
+    experiment = load_experiment(file, ["model.fusion.hidden=64", "model=recording", "model.pooling.margin=2"])
     model = experiment.model
-    assert (model.pooling.kind, model.pooling.margin, model.fusion.hidden) == ("utterance", 2, 64)
+    assert (model.pooling.segments, model.pooling.margin, model.fusion.hidden) == ("recording", 2, 64)
 
 
 @pytest.mark.parametrize("content", ["- a\n- b\n", "name: [\n", "\x00"])

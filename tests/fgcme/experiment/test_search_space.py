@@ -33,7 +33,7 @@ def test_a_space_survives_json() -> None:
 def test_a_grid_holds_every_configuration_once_and_its_size_is_known_beforehand() -> None:
     space = space_of(
         {
-            "model.pooling.kind": {"choice": ["mean", "lse", "utterance"]},
+            "model.pooling.kind": {"choice": ["mean", "lse", "attention"]},
             "model.pooling.temperature": {
                 "float": [0.5, 1.5],
                 "step": 0.5,

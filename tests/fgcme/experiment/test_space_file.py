@@ -173,7 +173,7 @@ def test_the_score_of_the_best_epoch_may_vary_if_the_objective_is_another(tmp_pa
         ("parameters:\n  model.acoustic.layer_normalisation: {int: [0, 1]}\n", "is true or false: write `choice`"),
         (
             "parameters:\n  model.pooling: {choice: [mean]}\n",
-            "model.pooling is a section of settings: name one of kind,",
+            "model.pooling is a section of settings: name one of segments,",
         ),
         ("parameters:\n  training.batch_size: 5\n", "training.batch_size: 5 does not say how it varies"),
         ("parameters:\n  model.pooling.kind: {choice: []}\n", "model.pooling.kind.choice: [] is no list of choices"),

@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
 from fgcme.data import Batch, collate, layout_frames
-from fgcme.data.batch import SegmentScheme
+from fgcme.data.batch import FrameLayout, SegmentScheme, Stretch
 from fgcme.model import FineGrainedExcitement, Network
 from fgcme.model.encoders import SemanticEncoder
 from fgcme.model.excitement import Excitement
@@ -27,13 +27,14 @@ from fgcme.model.word_acoustics import SpanPooling
 
 @dataclass(frozen=True)
 class Utterance:
-    """The input of a model: [A, F] frames, [W] words and their spans, and the class."""
+    """The input of a model: [A, F] frames, [W] words and their spans, the class, and where the speech is."""
 
     frames: np.ndarray
     begin: np.ndarray
     end: np.ndarray
     words: np.ndarray
     label: int = 0
+    speech: Stretch | None = None
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,16 @@ class PaddedBatch:
         return PaddedBatch(**moved, word_counts=self.word_counts)
 
 
+def layout_of(utterance: Utterance, scheme: SegmentScheme) -> FrameLayout:
+    """Which frames are read of an utterance."""
+    return layout_frames(scheme, utterance.begin, utterance.end, len(utterance.frames), utterance.speech)
+
+
 def ragged_batch(utterances: Sequence[Utterance], scheme: SegmentScheme) -> Batch:
     """Utterances packed end to end by the package."""
     return collate(
         [utterance.frames for utterance in utterances],
-        [layout_frames(scheme, utterance.begin, utterance.end, len(utterance.frames)) for utterance in utterances],
+        [layout_of(utterance, scheme) for utterance in utterances],
         [utterance.words for utterance in utterances],
         [utterance.label for utterance in utterances],
         scheme.lookahead + 1,

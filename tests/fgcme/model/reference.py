@@ -91,13 +91,12 @@ class Reference:
         frames = (frames - self.weights["standardise.mean"]) / self.weights["standardise.deviation"]
         acoustic, pooling = self.settings.acoustic, self.settings.pooling
         hidden = encode_frames(frames, acoustic, weights_of(self.weights, "core.acoustic.encoder"))
-        kind = "mean_max" if pooling.kind in ("utterance", "uniform") else pooling.kind
         query = self.weights.get("core.acoustic.pooling.query")
         vectors = []
         for span in spans(utterance, self.settings):
             read = outputs_read(*span, len(frames), sum(acoustic.kernels) - len(acoustic.kernels))
             inside = averaged_mask(span, len(frames), acoustic.kernels)
-            vectors.append(pool_rows(kind, hidden, read, inside, pooling.temperature, query))
+            vectors.append(pool_rows(pooling.kind, hidden, read, inside, pooling.temperature, query))
         return torch.stack(vectors)
 
     def excited_acoustic(self, semantic: Tensor, acoustic: Tensor, words: np.ndarray) -> Tensor:
@@ -120,15 +119,23 @@ def linear(vector: Tensor, weights: Weights) -> Tensor:
 
 
 def spans(utterance: Utterance, settings: ModelSettings) -> list[Span]:
-    """Span of each word with its margin: aligned, an even split of the utterance, or the whole utterance."""
+    """What stands for each word, with its margin: its span, an even part, or all; of the recording or the speech."""
     count, words = len(utterance.frames), len(utterance.words)
-    kind, margin = settings.pooling.kind, settings.pooling.margin
-    if kind == "utterance":
-        return [(0, count)] * words
-    aligned = list(zip(utterance.begin.tolist(), utterance.end.tolist(), strict=True))
-    if kind == "uniform":
-        aligned = [(word * count // words, (word + 1) * count // words) for word in range(words)]
-    return [(begin - margin, end + margin) if begin < end else (begin, end) for begin, end in aligned]
+    segments, margin = settings.pooling.segments, settings.pooling.margin
+    first, last = 0, count
+    if segments in ("even_speech", "speech", "random"):
+        assert utterance.speech is not None
+        # The recording counts as speech where all of the speech is cut away.
+        first, last = utterance.speech if utterance.speech[0] < count else (0, count)
+        last = min(last, count)
+    if segments == "words":
+        spans = list(zip(utterance.begin.tolist(), utterance.end.tolist(), strict=True))
+    elif segments in ("recording", "speech"):
+        spans = [(first, last)] * words
+    else:
+        length = last - first
+        spans = [(first + word * length // words, first + (word + 1) * length // words) for word in range(words)]
+    return [(begin - margin, end + margin) if begin < end else (begin, end) for begin, end in spans]
 
 
 def outputs_read(begin: int, end: int, frame_count: int, lookahead: int) -> list[int]:

@@ -35,6 +35,7 @@ def draw_utterance(
         end=edges[1:],
         words=generator.integers(1, vocabulary, word_count),
         label=int(generator.integers(classes)),
+        speech=(int(edges[0]), frame_count),
     )
 
 

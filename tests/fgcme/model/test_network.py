@@ -50,18 +50,20 @@ VARIANTS: dict[str, Changes] = {
         f"other kernels, {kind}": {"acoustic": {"kernels": [3, 4, 2]}, "pooling": {"kind": kind}}
         for kind in ("mean_max", "softmax")
     },
-    **{
-        f"margin, {kind}": {"pooling": {"margin": 3, "kind": kind}}
-        for kind in ("mean_max", "softmax", "statistics", "uniform")
-    },
+    **{f"margin, {kind}": {"pooling": {"margin": 3, "kind": kind}} for kind in ("mean_max", "softmax", "statistics")},
     **{f"temperature {t}": {"pooling": {"kind": "lse", "temperature": t}} for t in (0.05, 20.0)},
     "acoustic alone, attention": {"modalities": "acoustic", "pooling": {"kind": "attention"}},
 }
+# Every reduction with every choice of segments.
+SEGMENTS = ("words", "even", "even_speech", "random", "recording", "speech")
+KINDS = ("mean_max", "mean", "max", "softmax", "lse", "attention", "statistics")
+SEGMENTED = list(itertools.product(SEGMENTS, KINDS))
 # Variants that the masked form of the published code covers.
 MASKED = [
     name
     for name, changes in VARIANTS.items()
     if changes.get("pooling", {}).get("kind", "mean_max") in ("mean_max", "mean", "max", "softmax")
+    and "segments" not in changes.get("pooling", {})
     and "margin" not in changes.get("pooling", {})
     and changes.get("fusion", {}).get("readout", "max") == "max"
 ]
@@ -106,6 +108,7 @@ def utterance(seed: int, frame_count: int, spans: list[tuple[int, int]]) -> Utte
         end=end,
         words=generator.integers(1, VOCABULARY, len(spans)),
         label=seed % CLASSES,
+        speech=(frame_count // 5, max(frame_count - frame_count // 8, 1)),
     )
 
 
@@ -116,7 +119,8 @@ UTTERANCES = [
     utterance(3, 30, [(0, 9), (9, 30)]),  # both ends
     utterance(4, 50, [(10, 25), (18, 30), (2, 14)]),  # overlapping, out of order
     utterance(5, 4, [(0, 2), (2, 4)]),  # shorter than a receptive field
-    utterance(6, 30, [(3, 8), (28, 45), (60, 70)]),  # truncated within a word, and before another
+    # Truncated within a word, before another, and before what counted as speech.
+    dataclasses.replace(utterance(6, 30, [(3, 8), (28, 45), (60, 70)]), speech=(50, 75)),
     utterance(8, 7, [(0, 1), (1, 2), (2, 4)]),  # a single output
 ]
 EMPTY = [utterance(7, 40, [(9, 9)]), utterance(8, 5, [(0, 5)])]
@@ -169,6 +173,12 @@ def assert_equal_to_reference(changes: Changes, blank: bool, utterances: list[Ut
 @every_variant
 def test_the_model_and_its_gradient_follow_the_equations(changes: Changes) -> None:
     assert_equal_to_reference(changes, blank=False, utterances=UTTERANCES)
+
+
+@pytest.mark.parametrize(("segments", "kind"), SEGMENTED)
+def test_each_choice_of_segments_goes_with_each_reduction(segments: str, kind: str) -> None:
+    changes: Changes = {"pooling": {"segments": segments, "kind": kind, "margin": 2 if kind == "softmax" else 0}}
+    assert_equal_to_reference(changes, blank=False, utterances=UTTERANCES[:3] + UTTERANCES[5:7])
 
 
 @pytest.mark.parametrize("changes", [{}, {"modalities": "semantic"}, {"fusion": {"readout": "attention"}}])
@@ -239,10 +249,17 @@ def test_the_output_for_any_utterance_does_not_depend_on_its_batch(
 @every_variant
 def test_noise_before_and_after_the_words_changes_nothing(changes: Changes) -> None:
     network, spoken = network_of(changes), utterance(3, 60, [(20, 28), (28, 33), (33, 45)])
-    if scheme_of(settings_of(changes)).segments in ("even", "utterance"):
+    if scheme_of(settings_of(changes)).segments in ("even", "recording"):
         pytest.skip("reads the whole recording")
     noise = np.random.default_rng(1).normal(size=(30, FRAME_SIZE)).astype(np.float32)
-    later = Utterance(np.concatenate([noise, spoken.frames, noise]), spoken.begin + 30, spoken.end + 30, spoken.words)
+    assert spoken.speech is not None
+    later = Utterance(
+        frames=np.concatenate([noise, spoken.frames, noise]),
+        begin=spoken.begin + 30,
+        end=spoken.end + 30,
+        words=spoken.words,
+        speech=(spoken.speech[0] + 30, spoken.speech[1] + 30),
+    )
     torch.testing.assert_close(
         network(batch_of([later], changes)).logits, network(batch_of([spoken], changes)).logits, rtol=0, atol=1e-6
     )
@@ -316,13 +333,13 @@ def test_one_modality_alone_ignores_the_other() -> None:
 def test_models_without_the_alignment_ignore_spans() -> None:
     spoken = UTTERANCES[0]
     elsewhere = dataclasses.replace(spoken, begin=spoken.begin + 5, end=spoken.end + 9)
-    for kind, ignored in (("utterance", True), ("uniform", True), ("mean_max", False)):
-        changes = {"pooling": {"kind": kind}}
+    for segments in SEGMENTS:
+        changes = {"pooling": {"segments": segments}}
         network = network_of(changes)
         is_equal = torch.equal(
             network(batch_of([spoken], changes)).logits, network(batch_of([elsewhere], changes)).logits
         )
-        assert is_equal == ignored, kind
+        assert is_equal == (segments != "words"), segments
 
 
 def test_the_output_has_the_gates_of_each_word_where_the_form_has_one() -> None:

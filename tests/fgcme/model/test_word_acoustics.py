@@ -23,7 +23,7 @@ FRAME_SIZE = 3
 def batch_of(counts: list[tuple[int, int]], scheme: SegmentScheme | None = None) -> Batch:
     """A batch of utterances with the given (frames, words)."""
     utterances = [draw_utterance(index, *pair, FRAME_SIZE, 9, 2) for index, pair in enumerate(counts)]
-    return ragged_batch(utterances, scheme or SegmentScheme("utterance"))
+    return ragged_batch(utterances, scheme or SegmentScheme("recording"))
 
 
 def ctc_alignment(positions: int, stack: int = 1) -> CtcAlignment:
@@ -46,13 +46,13 @@ def test_the_features_of_an_aligned_word_are_its_pooled_frames() -> None:
 
 
 def test_with_one_segment_an_utterance_all_its_words_have_its_features() -> None:
-    features, pooled = features_and_segments(SegmentScheme("utterance", lookahead=2), [(20, 3), (9, 1), (12, 2)])
+    features, pooled = features_and_segments(SegmentScheme("recording", lookahead=2), [(20, 3), (9, 1), (12, 2)])
     assert len(pooled) == 3
     assert torch.equal(features, pooled[[0, 0, 0, 1, 2, 2]])
 
 
 def test_with_one_word_an_utterance_the_word_has_its_features() -> None:
-    features, pooled = features_and_segments(SegmentScheme("utterance", lookahead=2), [(20, 1), (9, 1)])
+    features, pooled = features_and_segments(SegmentScheme("recording", lookahead=2), [(20, 1), (9, 1)])
     assert torch.equal(features, pooled)
 
 

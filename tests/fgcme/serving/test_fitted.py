@@ -48,7 +48,9 @@ def fit_model(
 
 def speech_of(corpus: SpeechCorpus, utterance: int) -> AnalysedSpeech:
     begin, end = corpus.spans(utterance)
-    return AnalysedSpeech(corpus.words[utterance], begin, end, corpus.frames(utterance), "imported", 0.0)
+    return AnalysedSpeech(
+        corpus.words[utterance], begin, end, corpus.frames(utterance), "imported", 0.0, corpus.speech(utterance)
+    )
 
 
 @pytest.mark.parametrize("normalisation", ["none", "train", "utterance"])
