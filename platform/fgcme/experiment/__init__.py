@@ -6,7 +6,6 @@ from fgcme.experiment.parameter import Parameter, Value
 from fgcme.experiment.search_space import Space
 from fgcme.experiment.settings import (
     AcousticSettings,
-    AugmentationSettings,
     CorpusSettings,
     ExcitementForm,
     Experiment,
@@ -15,10 +14,10 @@ from fgcme.experiment.settings import (
     PrepareSettings,
     ProtocolSettings,
     ScalingSettings,
-    TrainingSettings,
     TuneSettings,
 )
 from fgcme.experiment.space_file import load_space
+from fgcme.experiment.training_settings import AugmentationSettings, TrainingSettings
 
 __all__ = [
     "AcousticSettings",

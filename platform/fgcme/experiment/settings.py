@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from fgcme.experiment.dotted import flatten
 from fgcme.experiment.older_settings import RENAMED_POOLING
 from fgcme.experiment.section import Address, Distinct, Fraction, Gpus, Name, Natural, Positive, Settings
+from fgcme.experiment.training_settings import TrainingSettings
 
 
 class CorpusSettings(Settings):
@@ -206,52 +207,6 @@ class ModelSettings(Settings):
     excitement: ExcitementSettings = ExcitementSettings()
     fusion: FusionSettings = FusionSettings()
     baseline: BaselineSettings = BaselineSettings()
-
-
-class AugmentationSettings(Settings):
-    """How training utterances are varied, anew in each epoch; by default not at all."""
-
-    speed: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="factor is drawn from 1 - this to 1 + this")
-    gain_db: Annotated[float, Field(ge=0)] = Field(0.0, description="level in dB is drawn from - this to + this")
-    noise: Fraction = Field(0.0, description="share of the utterances that white noise is added to")
-    snr_db: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
-        [5.0, 20.0], description="dB of the waveforms, lowest and highest"
-    )
-    time_masks: Natural = Field(0, description="SpecAugment: stretches of frames that are blanked")
-    time_width: Positive = Field(20, description="frames, at most")
-    frequency_masks: Natural = Field(0, description="SpecAugment: bands of values that are blanked")
-    frequency_width: Positive = Field(8, description="values, at most")
-    mixup_alpha: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="of the Beta distribution of mixing weights; 0: none"
-    )
-
-    @model_validator(mode="after")
-    def _check_snr(self) -> AugmentationSettings:
-        if self.snr_db[0] > self.snr_db[1]:
-            raise ValueError("give `snr_db` as [lowest, highest]")
-        return self
-
-
-class TrainingSettings(Settings):
-    """How a model is fitted."""
-
-    epochs: Positive = 20
-    batch_size: Positive = Field(32, description="utterances in a step, over all workers together")
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
-    gradient_clip: Annotated[float, Field(gt=0)] | None = None
-    loss: Literal["cross_entropy", "focal", "ctc"] = Field(
-        "cross_entropy", description="`ctc` is over the words, each labelled with the emotion or blank"
-    )
-    class_weights: Literal["none", "balanced"] = "none"
-    label_smoothing: Fraction = Field(0.0, description="loss: cross_entropy")
-    focal_gamma: Annotated[float, Field(ge=0)] = Field(2.0, description="exponent of the focal loss")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16 where it is exact enough")
-    frame_limit: Positive = Field(3000, description="audio is cut after this many frames")
-    score: Literal["published", "ua", "wa"] = Field("published", description="dev metric that selects the best epoch")
-    seeds: Distinct = Field([0])
-    augmentation: AugmentationSettings = AugmentationSettings()
 
 
 class ScalingSettings(Settings):

@@ -21,6 +21,7 @@ from fgcme.experiment import ModelSettings, TrainingSettings
 from fgcme.model import Network, WordEmbedding, build_model
 from fgcme.seeds import derive_seed
 from fgcme.training.loss import balanced_class_weights, utterance_losses
+from fgcme.training.optimisation import averaged, make_optimiser, rate_factor, restore_optimiser
 
 # On a CPU, oneDNN caches code for a thousand batch lengths: gigabytes in a process that trains many models.
 for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
@@ -127,7 +128,7 @@ class FoldTrainer:
 
     Attributes:
         loaders: as given.
-        model: the model with its present weights.
+        model: the model with the weights of its last step; after `restore_best`, with the best ones.
         best_score: the highest dev score so far, minus infinity before the first epoch.
 
     Raises:
@@ -163,9 +164,9 @@ class FoldTrainer:
                     module.load_vectors(model.semantic.vectors, loaders.vocabulary.words)
         self.model.to(device)
         self._wrapped_model = self.workers.wrap(self.model)
-        self._optimiser = torch.optim.Adam(
-            self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
-        )
+        self._optimiser = make_optimiser(training, self.model)
+        self._rates = [group["lr"] for group in self._optimiser.param_groups]
+        self._average = averaged(training, self.model)
         class_weights = np.ones(len(loaders.classes), np.float32)
         if training.class_weights == "balanced":
             class_weights = balanced_class_weights(loaders.train.labels, len(loaders.classes))
@@ -200,22 +201,26 @@ class FoldTrainer:
             best = measured["score"] > self.best_score
             if best:
                 self.best_score, self._best_epoch = measured["score"], self._epoch
-                self._best_weights = _copy_to_cpu(self.model.state_dict())
+                self._best_weights = _copy_to_cpu(self._evaluated.state_dict())
             metrics = {"train/loss": loss} | {f"dev/{name}": value for name, value in measured.items()}
             yield Epoch(self._epoch, metrics, best, self._state)
 
     def restore_best(self) -> int:
         """Load the weights of the epoch with the highest dev score; returns its number."""
+        self._average = None
         self.model.load_state_dict(self._best_weights)
         return self._best_epoch
 
     @torch.inference_mode()
     def evaluate(self, loader: RaggedLoader) -> Evaluation:
-        """Predict a part in float32. Workers share the batches, and each returns the predictions of all."""
-        self.model.eval()
+        """Predict a part in float32, by the averaged weights if there are any.
+
+        Workers share the batches, and each returns the predictions of all.
+        """
+        model = self._evaluated.eval()
         own = self.workers.share(loader.plan(seed=None))
         # Copied to the CPU at the end, so that a GPU computes without pause.
-        on_device = [self.model(loader.batch(positions).to(self.workers.device)).logits.float() for positions in own]
+        on_device = [model(loader.batch(positions).to(self.workers.device)).logits.float() for positions in own]
         predicted = [(positions, logits.cpu().numpy()) for positions, logits in zip(own, on_device, strict=True)]
         of_all = [batch for batches in self.workers.gather(predicted) for batch in batches]
         positions, logits = (np.concatenate(column) for column in zip(*of_all, strict=True))
@@ -257,29 +262,32 @@ class FoldTrainer:
         total = torch.zeros((), device=self.workers.device)
         plan = self.loaders.train.plan(seed)
         for step, positions in enumerate(plan):
-            self._set_learning_rate(self._epoch * len(plan) + step, self.training.epochs * len(plan))
+            factor = rate_factor(self.training, self._epoch * len(plan) + step, len(plan))
+            for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
+                group["lr"] = rate * factor
             loss = self.loss(positions, seed)
             self._optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             if self.training.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.training.gradient_clip)
             self._optimiser.step()
+            if self._average is not None:
+                self._average.update_parameters(self.model)
             total += loss.detach() * (self._utterance_weights[positions].sum() / self.workers.count)
         # float() waits for the device: once an epoch, not at every step.
         return float(sum(self.workers.gather(float(total)))) / float(self._utterance_weights.sum())
 
-    def _set_learning_rate(self, step: int, steps: int) -> None:
-        rate = self.training.learning_rate
-        if self.training.schedule == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * step / steps))
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
+    @property
+    def _evaluated(self) -> nn.Module:
+        """The model that is evaluated and kept: the average, or the one that is trained."""
+        return self.model if self._average is None else self._average.module
 
     def _state(self) -> dict[str, Any]:
         return {
             "epoch": self._epoch,
             "model": _copy_to_cpu(self.model.state_dict()),
             "optimiser": copy.deepcopy(self._optimiser.state_dict()),
+            "average": None if self._average is None else _copy_to_cpu(self._average.state_dict()),
             "best_score": self.best_score,
             "best_epoch": self._best_epoch,
             "best": self._best_weights,
@@ -288,10 +296,11 @@ class FoldTrainer:
     def _restore(self, state: dict[str, Any]) -> None:
         self._epoch = state["epoch"]
         self.model.load_state_dict(state["model"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        # A trial may resume with other settings; the learning rate is set at every step anyway.
-        for group in self._optimiser.param_groups:
-            group["weight_decay"] = self.training.weight_decay
+        restore_optimiser(self._optimiser, state["optimiser"])
+        # Where the state has no average, one starts from the restored weights.
+        self._average = averaged(self.training, self.model)
+        if self._average is not None and state.get("average") is not None:
+            self._average.load_state_dict(state["average"])
         self.best_score = state["best_score"]
         self._best_epoch = state["best_epoch"]
         self._best_weights = state["best"]

@@ -67,9 +67,12 @@ def test_metrics_follow_from_the_seed(corpus: SpeechCorpus) -> None:
     assert first != other
 
 
-def test_a_resumed_training_repeats_an_uninterrupted_one(corpus: SpeechCorpus) -> None:
+@pytest.mark.parametrize(
+    "learning", [{}, {"optimiser": "adamw", "weight_decay": 0.1, "warmup_epochs": 2.5, "ema_decay": 0.8}]
+)
+def test_a_resumed_training_repeats_an_uninterrupted_one(corpus: SpeechCorpus, learning: dict[str, Any]) -> None:
     experiment = small_corpus.experiment(
-        training={"epochs": 4, "schedule": "cosine"}, model={"fusion": {"hidden": 8, "dropout": 0.2}}
+        training={"epochs": 4, "schedule": "cosine", **learning}, model={"fusion": {"hidden": 8, "dropout": 0.2}}
     )
     undisturbed = fit(corpus, experiment)
     whole = metrics(undisturbed.epochs())
@@ -155,7 +158,7 @@ SHARED: dict[str, dict[str, dict[str, Any]]] = {
 # Shared as five and four; and a batch that the second worker has no share of.
 BATCHES = [np.arange(9), np.array([4])]
 # 64 utterances in batches of 9 leave such a batch at the end of an epoch.
-TRAINED_TOGETHER = {"epochs": 2, "batch_size": 9}
+TRAINED_TOGETHER = {"epochs": 2, "batch_size": 9, "ema_decay": 0.5}
 
 Gradients = list[dict[str, Tensor]]
 
@@ -400,6 +403,43 @@ def test_a_cosine_schedule_goes_from_the_learning_rate_to_0_once(corpus: SpeechC
 def test_a_constant_schedule_stays_at_the_learning_rate(corpus: SpeechCorpus) -> None:
     experiment = small_corpus.experiment(training={"learning_rate": 0.02})
     assert learning_rates(fit(corpus, experiment).epochs()) == [0.02] * 3
+
+
+def test_a_warm_up_rises_over_the_steps_of_its_epochs_whether_resumed_or_not(corpus: SpeechCorpus) -> None:
+    experiment = small_corpus.experiment(training={"warmup_epochs": 2, "learning_rate": 0.02})
+    assert learning_rates(fit(corpus, experiment).epochs()) == pytest.approx([0.01, 0.02, 0.02])
+    state = next(fit(corpus, experiment).epochs()).state()
+    assert learning_rates(fit(corpus, experiment, state=state).epochs()) == pytest.approx([0.02, 0.02])
+
+
+def test_averaged_weights_are_what_is_evaluated_and_kept_and_the_steps_stay_the_same(corpus: SpeechCorpus) -> None:
+    plain, averaging = (
+        fit(corpus, small_corpus.experiment(training={"epochs": 2, "ema_decay": decay})) for decay in (0.0, 0.9)
+    )
+    states = [list(training.epochs())[-1].state() for training in (plain, averaging)]
+    for name, tensor in states[0]["model"].items():
+        assert torch.equal(tensor, states[1]["model"][name])
+    average = {name.removeprefix("module."): tensor for name, tensor in states[1]["average"].items()}
+    assert int(average.pop("n_averaged")) == 2 * len(averaging.loaders.train)
+    evaluated = averaging.evaluate(averaging.loaders.test).logits
+    assert np.abs(evaluated - plain.evaluate(plain.loaders.test).logits).max() > 1e-3
+    plain.model.load_state_dict(average)
+    np.testing.assert_array_equal(evaluated, plain.evaluate(plain.loaders.test).logits)
+    # Both the best weights and what is left in `model` for whoever keeps it.
+    averaging.restore_best()
+    best = averaging.evaluate(averaging.loaders.dev).metrics()["ua"]
+    averaging.model.load_state_dict(states[1]["best"])
+    assert averaging.evaluate(averaging.loaders.dev).metrics()["ua"] == best
+
+
+def test_a_training_that_resumes_with_averaging_averages_from_there(corpus: SpeechCorpus) -> None:
+    state = next(fit(corpus, small_corpus.experiment()).epochs()).state()
+    training = fit(corpus, small_corpus.experiment(training={"ema_decay": 0.9}), state=state)
+    average = [epoch.state()["average"] for epoch in training.epochs()]
+    assert [int(each["n_averaged"]) for each in average] == [
+        len(training.loaders.train),
+        2 * len(training.loaders.train),
+    ]
 
 
 # One batch an epoch, so that the optimiser's first moments tell the gradient of a single step.

@@ -1,0 +1,72 @@
+"""The `training` section of an experiment: how a model is fitted, and how training utterances are varied."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from fgcme.experiment.section import Distinct, Fraction, Natural, Positive, Settings
+
+
+class AugmentationSettings(Settings):
+    """How training utterances are varied, anew in each epoch; by default not at all."""
+
+    speed: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="factor is drawn from 1 - this to 1 + this")
+    gain_db: Annotated[float, Field(ge=0)] = Field(0.0, description="level in dB is drawn from - this to + this")
+    noise: Fraction = Field(0.0, description="share of the utterances that white noise is added to")
+    snr_db: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
+        [5.0, 20.0], description="dB of the waveforms, lowest and highest"
+    )
+    time_masks: Natural = Field(0, description="SpecAugment: stretches of frames that are blanked")
+    time_width: Positive = Field(20, description="frames, at most")
+    frequency_masks: Natural = Field(0, description="SpecAugment: bands of values that are blanked")
+    frequency_width: Positive = Field(8, description="values, at most")
+    mixup_alpha: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="of the Beta distribution of mixing weights; 0: none"
+    )
+
+    @model_validator(mode="after")
+    def _check_snr(self) -> AugmentationSettings:
+        if self.snr_db[0] > self.snr_db[1]:
+            raise ValueError("give `snr_db` as [lowest, highest]")
+        return self
+
+
+class TrainingSettings(Settings):
+    """How a model is fitted."""
+
+    epochs: Positive = 20
+    batch_size: Positive = Field(32, description="utterances in a step, over all workers together")
+    optimiser: Literal["adam", "adamw"] = Field(
+        "adam", description="adam adds weight decay to the gradients, adamw takes it off the weights"
+    )
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="share of the weights, in a step of adamw times the learning rate"
+    )
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_epochs: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="in which the learning rate rises to its full value, before the schedule begins"
+    )
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="what is evaluated and kept: weights averaged over about 1 / (1 - this) steps; 0: the last"
+    )
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    loss: Literal["cross_entropy", "focal", "ctc"] = Field(
+        "cross_entropy", description="`ctc` is over the words, each labelled with the emotion or blank"
+    )
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: Fraction = Field(0.0, description="loss: cross_entropy")
+    focal_gamma: Annotated[float, Field(ge=0)] = Field(2.0, description="exponent of the focal loss")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16 where it is exact enough")
+    frame_limit: Positive = Field(3000, description="audio is cut after this many frames")
+    score: Literal["published", "ua", "wa"] = Field("published", description="dev metric that selects the best epoch")
+    seeds: Distinct = Field([0])
+    augmentation: AugmentationSettings = AugmentationSettings()
+
+    @model_validator(mode="after")
+    def _check_warmup(self) -> TrainingSettings:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"`warmup_epochs` must be fewer than the {self.epochs} `epochs`")
+        return self
