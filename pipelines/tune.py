@@ -129,7 +129,7 @@ def dev_speakers(plan: SweepPlan) -> list[str]:
     return sorted(
         {
             plan.corpus.table.speakers[utterance]
-            for fold in plan.experiment.tune.folds
+            for fold in plan.experiment.tune.planned_folds
             for utterance in split_fold(plan.assignment, fold).dev
         }
     )

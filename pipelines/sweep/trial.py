@@ -264,7 +264,7 @@ def _train_epochs(
         for position, epoch in enumerate(epochs):
             if epoch.best:
                 objectives[position] = epoch.metrics[f"dev/{settings.objective}"]
-        report = _make_report(epochs, objectives, settings.folds) | {"seconds": time.monotonic() - started}
+        report = _make_report(epochs, objectives, settings.planned_folds) | {"seconds": time.monotonic() - started}
         if settings.cost != "none":
             report["cost"] = _measure_cost(trainers[0], settings.cost)
         if waited is not None:
@@ -302,7 +302,7 @@ def _make_trainers(
     """A trainer for each tuning fold, from its last state on."""
     corpus = _open_corpus(context.corpus_folder)
     trainers = []
-    for position, fold in enumerate(experiment.tune.folds):
+    for position, fold in enumerate(experiment.tune.planned_folds):
         _, loaders = open_fold(corpus, context.corpus_hash, experiment, fold, "dev", "sweep")
         seed, state = experiment.training.seeds[0], last["states"][position] if last else None
         trainers.append(FoldTrainer(loaders, experiment.model, experiment.training, seed, workers, state))

@@ -1,8 +1,9 @@
 """Protocols: classes, participants and folds.
 
 A protocol maps a corpus's raw labels to classes, says which utterances take part, and divides the speakers into folds.
-For each fold the dev part is taken from the next fold, so train, dev and test never share a speaker. Named protocols
-are the YAML files in `protocols/`; an experiment may declare its own.
+For each fold the dev part is taken from other folds, the next one or those of the speakers that the protocol lists, so
+train, dev and test never share a speaker. Named protocols are the YAML files in `protocols/`; an experiment may declare
+its own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import numpy as np
 import yaml
@@ -38,8 +39,8 @@ class Protocol(BaseModel):
         labels: raw label -> class; utterances with another label do not take part. Classes are numbered in this order.
         group: folds keep each speaker, or each session, whole.
         folds: the groups of each fold, or how many folds to make.
-        dev_groups: how many groups of the next fold, its first, are a fold's dev part; all of them by default. Fewer
-            leave more to train on.
+        dev_groups: the groups of each fold's dev part; or how many of the next fold, its first, are a fold's dev part:
+            all of them by default. Fewer leave more to train on.
         expected: utterances of each class, checked before training.
         expected_by_group: utterances of each group, checked before training.
     """
@@ -53,7 +54,7 @@ class Protocol(BaseModel):
     labels: Annotated[dict[str, str], Field(min_length=2)]
     group: Literal["speaker", "session"] = "speaker"
     folds: Annotated[int, Field(ge=_MIN_FOLDS)] | Annotated[list[list[str]], Field(min_length=_MIN_FOLDS)]
-    dev_groups: Annotated[int, Field(ge=1)] | None = None
+    dev_groups: Annotated[int, Field(ge=1)] | list[list[str]] | None = None
     expected: dict[str, int] | None = None
     expected_by_group: dict[str, int] | None = None
 
@@ -91,7 +92,7 @@ class Assignment:
         protocol: the protocol.
         labels: [B] class index of each utterance, -1 where it does not take part.
         folds: [B] fold whose test part the utterance is in, -1 where it does not take part.
-        dev: [B] whether the utterance is in the dev part of the fold before its own.
+        dev: for each fold, the indices of the utterances of its dev part, [B] each.
         fold_count: number of folds; fewer than the protocol's where groups are missing and that is allowed.
         left_out: reason -> number of utterances that do not take part.
         mismatches: one sentence for each way in which the corpus differs from the protocol's.
@@ -100,7 +101,7 @@ class Assignment:
     protocol: Protocol
     labels: np.ndarray
     folds: np.ndarray
-    dev: np.ndarray
+    dev: list[np.ndarray]
     fold_count: int
     left_out: dict[str, int]
     mismatches: list[str]
@@ -136,6 +137,7 @@ def resolve_protocol(settings: ProtocolSettings, corpus: str) -> Protocol:
     """
     declared = settings.labels is not None or settings.folds is not None
     known = named_protocols().get(settings.name)
+    own = {} if settings.dev_groups is None else {"dev_groups": settings.dev_groups}
     if declared:
         if known is not None:
             raise UserError(
@@ -148,7 +150,7 @@ def resolve_protocol(settings: ProtocolSettings, corpus: str) -> Protocol:
             raise UserError(f"protocol.folds: at least {_MIN_FOLDS}, so that train, dev and test share no speaker")
         if len(set(settings.labels.values())) < 2:
             raise UserError("protocol.labels: at least two classes")
-        return Protocol(name=settings.name, labels=settings.labels, group=settings.group, folds=settings.folds)
+        return Protocol(name=settings.name, labels=settings.labels, group=settings.group, folds=settings.folds, **own)
     if known is None:
         raise UserError(
             f"protocol.name: {settings.name!r} is not known (known: {', '.join(named_protocols())}); "
@@ -157,7 +159,7 @@ def resolve_protocol(settings: ProtocolSettings, corpus: str) -> Protocol:
     # A manifest may list any corpus: its labels, speakers and counts are checked later.
     if corpus != "manifest" and known.corpus not in (None, corpus):
         raise UserError(f"protocol.name: {settings.name} is for the corpus {known.corpus}, not {corpus}")
-    return known
+    return known.model_copy(update=own)
 
 
 def apply_protocol(settings: ProtocolSettings, corpus: str, table: UtteranceTable) -> Assignment:
@@ -185,8 +187,8 @@ def assign_folds(protocol: Protocol, table: UtteranceTable, allow_missing: bool 
 
     Raises:
         MismatchError: counts differ from the protocol's or groups are missing, and `allow_missing` is not set.
-        UserError: no utterance takes part; there are fewer groups than folds, or fewer than three folds; or a speaker
-            is in two folds.
+        UserError: no utterance takes part; there are fewer groups than folds, or fewer than three folds; a speaker is
+            in two folds; or the dev parts listed do not fit the folds.
     """
     labels, left_out = _label(protocol, table)
     _require_participants(protocol, labels, left_out)
@@ -212,8 +214,10 @@ def assign_folds(protocol: Protocol, table: UtteranceTable, allow_missing: bool 
             "so that train, dev and test share no speaker"
         )
     _check_speakers(protocol, table.speakers, folds)
-    dev_groups = _dev_groups(protocol, fold_of_group, fold_count)
-    dev = (folds >= 0) & np.array([name in dev_groups for name in [*names, ""]])[numbers]
+    dev = [
+        np.flatnonzero((folds >= 0) & np.array([name in groups for name in [*names, ""]])[numbers])
+        for groups in _dev_groups(protocol, fold_of_group, fold_count)
+    ]
     return Assignment(protocol, labels, folds, dev, fold_count, left_out, mismatches)
 
 
@@ -223,18 +227,25 @@ def split_fold(assignment: Assignment, fold: int, selection: Selection = "dev") 
     Args:
         assignment: the protocol applied to the corpus.
         fold: counted from 0.
-        selection: `dev` takes the dev part from the next fold. `test` takes the test part itself as dev and trains on
-            the former dev part, as the published code does; its results are optimistic.
+        selection: `dev` takes the fold's dev part. `test` takes the test part itself as dev and trains on the former
+            dev part, as the published code does; its results are optimistic.
 
     Raises:
-        UserError: there is no such fold.
+        UserError: there is no such fold, or it tests a class that it does not train.
     """
     if not 0 <= fold < assignment.fold_count:
         raise UserError(f"fold {fold} does not exist; this protocol has folds 0 to {assignment.fold_count - 1}")
-    test = assignment.folds == fold
-    dev = test if selection == "test" else (assignment.folds == (fold + 1) % assignment.fold_count) & assignment.dev
-    train = (assignment.folds >= 0) & ~test & ~dev
-    return Split(*(np.flatnonzero(part) for part in (train, dev, test)))
+    test = np.flatnonzero(assignment.folds == fold)
+    dev = test if selection == "test" else assignment.dev[fold]
+    train = np.setdiff1d(np.flatnonzero(assignment.folds >= 0), np.union1d(test, dev))
+    protocol = assignment.protocol
+    if (untrained := np.setdiff1d(assignment.labels[test], assignment.labels[train])).size:
+        raise UserError(
+            f"{protocol.name}: fold {fold} tests {' and '.join(protocol.classes[label] for label in untrained)}, which "
+            f"none of its {len(train)} training utterances is; list `folds` and `dev_groups` so that every fold trains "
+            "all classes, or leave that class out of `labels`"
+        )
+    return Split(train, dev, test)
 
 
 def _label(protocol: Protocol, table: UtteranceTable) -> tuple[np.ndarray, dict[str, int]]:
@@ -296,14 +307,38 @@ def _fold_of_each_group(protocol: Protocol, sizes: Mapping[str, int]) -> tuple[d
     return fold_of_group, protocol.folds
 
 
-def _dev_groups(protocol: Protocol, fold_of_group: Mapping[str, int], fold_count: int) -> set[str]:
-    """The first groups of each fold: in the order listed, or of their names."""
+def _dev_groups(protocol: Protocol, fold_of_group: Mapping[str, int], fold_count: int) -> list[set[str]]:
+    """The groups of each fold's dev part: those listed, or the first of the next fold, in the order listed or by name.
+
+    Raises:
+        UserError: the groups listed do not fit the folds.
+    """
+    if isinstance(protocol.dev_groups, list):
+        return _listed_dev_groups(protocol, fold_of_group)
     ordered = list(fold_of_group) if not isinstance(protocol.folds, int) else sorted(fold_of_group)
-    return {
-        group
-        for fold in range(fold_count)
-        for group in [group for group in ordered if fold_of_group[group] == fold][: protocol.dev_groups]
-    }
+    groups_of = [[group for group in ordered if fold_of_group[group] == fold] for fold in range(fold_count)]
+    return [set(groups_of[(fold + 1) % fold_count][: protocol.dev_groups]) for fold in range(fold_count)]
+
+
+def _listed_dev_groups(protocol: Protocol, fold_of_group: Mapping[str, int]) -> list[set[str]]:
+    """The groups listed for the dev part of each fold that the corpus has, without those that it lacks."""
+    dev_groups = cast("list[list[str]]", protocol.dev_groups)
+    if isinstance(protocol.folds, int) or len(protocol.folds) != len(dev_groups):
+        raise UserError(f"{protocol.name}: `dev_groups` lists the groups of each dev part: list as many `folds`")
+    if strangers := {group for groups in dev_groups for group in groups} - set(protocol.listed_groups):
+        raise UserError(f"{protocol.name}: dev group {min(strangers)} is in none of the `folds`")
+    parts = []
+    for fold, (tested, groups) in enumerate(zip(protocol.folds, dev_groups, strict=True)):
+        if both := set(tested) & set(groups):
+            raise UserError(
+                f"{protocol.name}: fold {fold} has {protocol.group} {min(both)} in both its test part and its dev part"
+            )
+        # A fold of which the corpus has no group is left out.
+        if fold_of_group.keys() & set(tested):
+            parts.append(fold_of_group.keys() & set(groups))
+            if not parts[-1]:
+                raise UserError(f"{protocol.name}: the corpus has no utterance of the dev part of fold {fold}")
+    return parts
 
 
 def _require_participants(protocol: Protocol, labels: np.ndarray, left_out: Mapping[str, int]) -> None:

@@ -81,6 +81,10 @@ class ProtocolSettings(Settings):
     allow_missing: bool = Field(False, description="proceed even if the counts differ from the protocol's")
     labels: dict[str, str] | None = Field(None, description="raw label -> class, for a protocol declared here")
     folds: int | list[list[str]] | None = Field(None, description="number of folds, or the groups of each fold")
+    dev_groups: Positive | list[list[str]] | None = Field(
+        None,
+        description="groups of each fold's dev part, or how many of the next fold; by default the protocol's, or all",
+    )
     group: Literal["speaker", "session"] = Field(
         "speaker", description="what no fold of a protocol declared here splits"
     )
@@ -239,7 +243,9 @@ class TuneSettings(Settings):
     """How a sweep looks for a better configuration."""
 
     trials: Positive = 16
-    folds: Distinct = Field([0], description="folds whose dev parts decide")
+    folds: Distinct | None = Field(
+        None, description="folds whose dev parts decide; by default as many as have 500 utterances there"
+    )
     objective: Literal["score", "ua", "wa", "macro_f1"] = Field(
         "score", description="dev metric of the best epoch, mean over the folds; `score` is training.score's"
     )
@@ -260,6 +266,12 @@ class TuneSettings(Settings):
     )
     max_failures: Natural = Field(3, description="failed trials that a sweep tolerates")
     epoch_minutes: Annotated[float, Field(gt=0)] = Field(60, description="a longer epoch counts as hanging")
+
+    @property
+    def planned_folds(self) -> list[int]:
+        """The folds whose dev parts decide, of a sweep that is planned: they were chosen then if not before."""
+        assert self.folds is not None, "the plan of a sweep has its folds"
+        return self.folds
 
     @model_validator(mode="after")
     def _check_search(self) -> TuneSettings:

@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import fields, replace
 from importlib import resources
@@ -6,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from fgcme.data import Selection, assign_folds, resolve_protocol, split_fold
+from fgcme.data import Assignment, Selection, apply_protocol, assign_folds, resolve_protocol, split_fold
 from fgcme.data.protocol import Protocol, UtteranceTable, named_protocols
 from fgcme.errors import UserError
 from fgcme.experiment import ProtocolSettings
@@ -195,15 +196,103 @@ def test_a_manifest_of_another_corpus_is_refused_in_one_line_with_its_labels_or_
 def test_ravdess_six_folds_have_240_utterances_each() -> None:
     assignment = assign_folds(named_protocols()["ravdess/8class-6fold"], ravdess_table())
     assert [len(split_fold(assignment, fold).test) for fold in range(6)] == [240] * 6
-    assert [len(split_fold(assignment, fold).dev) for fold in range(6)] == [120] * 6
-    assert len(split_fold(assignment, 0).train) == 1080
+    assert [len(split_fold(assignment, fold).dev) for fold in range(6)] == [240] * 6
+    assert len(split_fold(assignment, 0).train) == 960
 
 
-def test_the_dev_part_is_the_first_speakers_of_the_next_fold() -> None:
+EMODB_MEN = {"03", "10", "11", "12", "15"}
+
+
+@pytest.mark.parametrize(("name", "of_each_sex"), [("8class-6fold", 2), ("8class-5fold", 2), ("7class-speaker", 1)])
+def test_dev_parts_of_acted_corpora_have_as_many_men_as_women_and_each_speaker_as_often(
+    name: str, of_each_sex: int
+) -> None:
+    emodb = name == "7class-speaker"
+    protocol = named_protocols()[f"{'emodb' if emodb else 'ravdess'}/{name}"]
+    table = table_for(protocol) if emodb else ravdess_table()
+    assignment = assign_folds(protocol, table)
+    parts = [set(np.array(table.speakers)[split_fold(assignment, n).dev]) for n in range(assignment.fold_count)]
+    men = EMODB_MEN if emodb else {f"{actor:02}" for actor in range(1, 25, 2)}
+    assert {(len(part & men), len(part - men)) for part in parts} == {(of_each_sex, of_each_sex)}
+    if isinstance(protocol.dev_groups, list):
+        times = Counter(speaker for part in parts for speaker in part)
+        assert set(times) == set(table.speakers) and len(set(times.values())) == 1
+
+
+def test_a_number_of_dev_speakers_takes_the_first_of_the_next_fold() -> None:
     table = ravdess_table()
-    assignment = assign_folds(named_protocols()["ravdess/8class-6fold"], table)
+    settings = ProtocolSettings(name="ravdess/8class-6fold", dev_groups=2)
+    assignment = apply_protocol(settings, "ravdess", table)
     assert set(np.array(table.speakers)[split_fold(assignment, 2).dev]) == {"03", "24"}
     assert set(np.array(table.speakers)[split_fold(assignment, 5).dev]) == {"01", "20"}
+
+
+def declared(table: UtteranceTable, dev_groups: int | list[list[str]]) -> Assignment:
+    settings = ProtocolSettings(
+        name="mine", labels={"a": "A", "b": "B"}, folds=[["s1"], ["s2"], ["s3"], ["s4"]], dev_groups=dev_groups
+    )
+    return apply_protocol(settings, "manifest", table)
+
+
+FOUR = [f"s{number}" for number in (1, 2, 3, 4) for _ in "ab"]
+
+
+def test_a_declared_protocol_may_list_its_dev_parts() -> None:
+    _, table = small(speakers=FOUR, labels=["a", "b"] * 4)
+    assignment = declared(table, [["s3"], ["s1", "s4"], ["s4"], ["s2"]])
+    splits = [split_fold(assignment, fold) for fold in range(4)]
+    speakers = np.array(table.speakers)
+    assert [sorted(set(speakers[split.dev])) for split in splits] == [["s3"], ["s1", "s4"], ["s4"], ["s2"]]
+    assert [sorted(set(speakers[split.train])) for split in splits] == [
+        ["s2", "s4"],
+        ["s3"],
+        ["s1", "s2"],
+        ["s1", "s3"],
+    ]
+    # Where the test part chooses the epoch, the dev part is trained on.
+    assert sorted(set(speakers[split_fold(assignment, 1, "test").train])) == ["s1", "s3", "s4"]
+
+
+@pytest.mark.parametrize(
+    ("dev_groups", "sentence"),
+    [
+        ([["s2"], ["s3"]], "`dev_groups` lists the groups of each dev part: list as many `folds`"),
+        ([["s2"], ["s9"], ["s4"], ["s1"]], "dev group s9 is in none of the `folds`"),
+        ([["s2"], ["s3"], ["s4", "s3"], ["s1"]], "fold 2 has speaker s3 in both its test part and its dev part"),
+        ([["s2"], ["s3"], [], ["s1"]], "the corpus has no utterance of the dev part of fold 2"),
+    ],
+)
+def test_dev_parts_that_do_not_fit_the_folds_are_refused(dev_groups: list[list[str]], sentence: str) -> None:
+    _, table = small(speakers=FOUR, labels=["a", "b"] * 4)
+    with pytest.raises(UserError, match=sentence):
+        declared(table, dev_groups)
+
+
+def test_the_listed_dev_parts_stay_with_their_folds_where_another_fold_is_missing() -> None:
+    protocol = named_protocols()["emodb/7class-speaker"]
+    table = table_for(protocol, without=["08"])
+    assignment = assign_folds(protocol, table, allow_missing=True)
+    speakers = np.array(table.speakers)
+    found = [
+        (set(speakers[split.test]), set(speakers[split.dev]))
+        for split in (split_fold(assignment, fold) for fold in range(assignment.fold_count))
+    ]
+    assert found[:2] == [({"03"}, {"10"}), ({"09"}, {"11", "13"})]
+    assert len(found) == 9
+
+
+@pytest.mark.parametrize(("selection", "untrained"), [("dev", "B"), ("test", "C")])
+def test_a_fold_that_tests_a_class_which_it_does_not_train_is_refused(selection: Selection, untrained: str) -> None:
+    # Fold 0 tests B, which only its dev part has besides; only s1 says c.
+    protocol = Protocol(name="own", labels={"a": "A", "b": "B", "c": "C"}, folds=[["s1"], ["s2"], ["s3"]])
+    _, table = small(labels=["b", "a" if selection == "dev" else "c", "b", "a", "a", "a"])
+    with pytest.raises(UserError) as raised:
+        split_fold(assign_folds(protocol, table, allow_missing=True), 0, selection)
+    count = 2 if selection == "dev" else 4
+    assert str(raised.value) == (
+        f"own: fold 0 tests {untrained}, which none of its {count} training utterances is; list `folds` and "
+        "`dev_groups` so that every fold trains all classes, or leave that class out of `labels`"
+    )
 
 
 def test_without_a_number_of_dev_speakers_the_whole_next_fold_is_dev() -> None:

@@ -41,8 +41,21 @@ def test_a_grid_search_tries_the_whole_grid_whatever_the_number_of_trials(make_p
 def test_a_plan_is_described_on_one_line(make_plan: MakePlan) -> None:
     plan = make_plan(tune={"trials": 5, "folds": [0, 2]})
     assert describe_plan(plan) == (
-        "small-space: 5 trials on the dev part of fold(s) 0, 2 of demo/4class; test parts are not looked at"
+        "small-space: 5 trials on the dev part of fold(s) 0, 2 of demo/4class, 32 utterances; "
+        "test parts are not looked at"
     )
+
+
+@pytest.mark.parametrize(("each", "folds"), [(8, [0, 1, 2, 3]), (125, [0, 2]), (84, [0, 1, 2]), (250, [0])])
+def test_as_many_folds_decide_by_default_as_have_500_dev_utterances(
+    tmp_path: Path, each: int, folds: list[int]
+) -> None:
+    # Eight speakers, two of them in each dev part.
+    corpus = small_corpus.write(tmp_path / "larger", each=each, frame_size=4)
+    path = tmp_path / "space.yaml"
+    path.write_text(STEPS)
+    plan = plan_sweep(small_corpus.experiment(prepare={"folder": str(corpus)}), str(path))
+    assert plan.experiment.tune.planned_folds == folds
 
 
 @pytest.mark.parametrize(
