@@ -6,10 +6,13 @@ from fgcme.data.batch import SegmentScheme, lookahead
 from fgcme.data.front_end import FrontEnd
 from fgcme.experiment import AcousticSettings, ModelSettings
 
+# Kinds of models that can leave a modality out.
+_WITH_A_CHOICE = ("fgcme", "pooled_statistics")
+
 
 def scheme_of(settings: ModelSettings) -> SegmentScheme:
     """How the model of these settings reads the frames of an utterance."""
-    if settings.kind == "semantic_lstm" or not has_acoustics(settings):
+    if not has_acoustics(settings):
         return SegmentScheme("none")
     if settings.kind != "fgcme":
         return SegmentScheme("recording")
@@ -17,13 +20,17 @@ def scheme_of(settings: ModelSettings) -> SegmentScheme:
 
 
 def has_acoustics(settings: ModelSettings) -> bool:
-    """Whether the model uses the audio; only kinds with a choice of modalities can leave it out."""
-    return settings.kind not in ("fgcme", "pooled_statistics") or settings.modalities != "semantic"
+    """Whether the model uses the audio."""
+    if settings.kind in _WITH_A_CHOICE:
+        return settings.modalities != "semantic"
+    return settings.kind != "semantic_lstm"
 
 
 def has_words(settings: ModelSettings) -> bool:
-    """Whether the model uses the words; only kinds with a choice of modalities can leave them out."""
-    return settings.kind not in ("fgcme", "pooled_statistics") or settings.modalities != "acoustic"
+    """Whether the model uses the words."""
+    if settings.kind in _WITH_A_CHOICE:
+        return settings.modalities != "acoustic"
+    return settings.kind not in ("acoustic_lstm", "linear_probe")
 
 
 def front_end_of(settings: AcousticSettings) -> FrontEnd:

@@ -196,6 +196,7 @@ ModelKind = Literal[
     "multi_hop_attention",
     "learned_alignment",
     "ctc_alignment",
+    "linear_probe",
     "pooled_statistics",
 ]
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from fgcme.data import has_acoustics, has_words
 from fgcme.experiment import ExcitementForm, ModelKind, ModelSettings
-from fgcme.model.baselines import AttentiveLSTM, LateFusion, MultiHopAttention, PooledStatistics
+from fgcme.model.baselines import AttentiveLSTM, LateFusion, LinearProbe, MultiHopAttention, PooledStatistics
 from fgcme.model.encoders import AcousticEncoder, SemanticEncoder, Standardise, WordEmbedding
 from fgcme.model.excitement import Excitement, feature_driver, word_driver
 from fgcme.model.network import FineGrainedExcitement, Network
@@ -125,6 +125,11 @@ def _pooled_statistics(builder: _Builder) -> PooledStatistics:
     )
 
 
+def _linear_probe(builder: _Builder) -> LinearProbe:
+    statistics = Pooling("statistics", builder.frame_size)
+    return builder.part("classifier", LinearProbe, statistics, builder.classes, builder.settings.fusion.dropout)
+
+
 _CORES: dict[ModelKind, Callable[[_Builder], nn.Module]] = {
     "fgcme": _fgcme,
     "acoustic_lstm": _acoustic_lstm,
@@ -133,6 +138,7 @@ _CORES: dict[ModelKind, Callable[[_Builder], nn.Module]] = {
     "multi_hop_attention": _multi_hop_attention,
     "learned_alignment": _learned_alignment,
     "ctc_alignment": _ctc_alignment,
+    "linear_probe": _linear_probe,
     "pooled_statistics": _pooled_statistics,
 }
 

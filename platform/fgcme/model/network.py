@@ -59,8 +59,12 @@ class Network(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Classify every utterance of a batch."""
-        output: Output = self.core(replace(batch, frames=self.standardise(batch.frames)))
+        output: Output = self.core(self.standardised(batch))
         return output
+
+    def standardised(self, batch: Batch) -> Batch:
+        """A batch as the core reads it."""
+        return replace(batch, frames=self.standardise(batch.frames))
 
 
 class FineGrainedExcitement(nn.Module):

@@ -18,7 +18,7 @@ from fgcme.data import FoldLoaders, RaggedLoader
 from fgcme.errors import UserError
 from fgcme.evaluation.metrics import confusion, measure, score
 from fgcme.experiment import ModelSettings, TrainingSettings
-from fgcme.model import Network, WordEmbedding, build_model
+from fgcme.model import LinearProbe, Network, WordEmbedding, build_model
 from fgcme.seeds import derive_seed
 from fgcme.training.loss import balanced_class_weights, utterance_losses
 from fgcme.training.optimisation import averaged, make_optimiser, rate_factor, restore_optimiser
@@ -163,6 +163,11 @@ class FoldTrainer:
                 if isinstance(module, WordEmbedding):
                     module.load_vectors(model.semantic.vectors, loaders.vocabulary.words)
         self.model.to(device)
+        if isinstance(self.model.core, LinearProbe):
+            part, everyone = loaders.train, loaders.train.plan(seed=None)
+            self.model.core.set_statistics(
+                self.model.standardised(part.batch(positions).to(device)) for positions in everyone
+            )
         self._wrapped_model = self.workers.wrap(self.model)
         self._optimiser = make_optimiser(training, self.model)
         self._rates = [group["lr"] for group in self._optimiser.param_groups]

@@ -53,4 +53,5 @@ def averaged(settings: TrainingSettings, model: nn.Module) -> AveragedModel | No
     """
     if not settings.ema_decay:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
+    update = get_ema_multi_avg_fn(settings.ema_decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=update)

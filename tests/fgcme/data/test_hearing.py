@@ -41,6 +41,16 @@ def test_one_modality_alone_leaves_the_other_out(kind: str, modalities: str, aco
     assert (has_acoustics(settings), has_words(settings)) == (acoustics, words)
 
 
+@pytest.mark.parametrize(
+    ("kind", "acoustics", "words"),
+    [("acoustic_lstm", True, False), ("linear_probe", True, False), ("semantic_lstm", False, True)],
+)
+@pytest.mark.parametrize("modalities", ["both", "acoustic", "semantic"])
+def test_kinds_of_one_modality_have_no_other(kind: str, acoustics: bool, words: bool, modalities: str) -> None:
+    settings = model(kind=kind, modalities=modalities)
+    assert (has_acoustics(settings), has_words(settings)) == (acoustics, words)
+
+
 def test_only_normalising_by_speaker_reads_test_audio() -> None:
     by_speaker = {"acoustic": {"normalisation": "speaker"}}
     assert reads_test_audio(model(**by_speaker))

@@ -118,6 +118,13 @@ def _pooled_statistics(core: Any, settings: ModelSettings, frames: Tensor, words
     return ReferenceOutput(core.classify(torch.cat(features)))
 
 
+def _linear_probe(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> ReferenceOutput:
+    mean = sum(frames) / len(frames)
+    variance = sum((frame - mean) ** 2 for frame in frames) / len(frames)
+    statistics = torch.cat([mean, (variance + 1e-8).sqrt()])
+    return ReferenceOutput(core.classify((statistics - core.standardise.mean) / core.standardise.deviation))
+
+
 _REFERENCES: dict[str, Callable[[Any, ModelSettings, Tensor, Tensor], ReferenceOutput]] = {
     "acoustic_lstm": _acoustic_lstm,
     "semantic_lstm": _semantic_lstm,
@@ -125,6 +132,7 @@ _REFERENCES: dict[str, Callable[[Any, ModelSettings, Tensor, Tensor], ReferenceO
     "multi_hop_attention": _multi_hop_attention,
     "learned_alignment": _learned_alignment,
     "ctc_alignment": _ctc_alignment,
+    "linear_probe": _linear_probe,
     "pooled_statistics": _pooled_statistics,
 }
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from fgcme.data import Mixture
+from fgcme.data import Mixture, has_words
 from fgcme.experiment import ModelSettings
-from fgcme.model import Network, Output, build_model
+from fgcme.model import LinearProbe, Network, Output, build_model
 from fgcme.model.baselines import attend
 from tests.fgcme.model.masked import Utterance
 from tests.fgcme.model.reference import ReferenceOutput
@@ -33,6 +33,7 @@ CASES: dict[str, dict[str, Any]] = {
     "semantic_lstm": {"kind": "semantic_lstm"},
     "learned_alignment, mean readout": {"kind": "learned_alignment", "fusion": {"readout": "mean"}},
     "ctc_alignment, attention readout": {"kind": "ctc_alignment", "fusion": {"readout": "attention"}},
+    "linear_probe": {"kind": "linear_probe"},
     "pooled_statistics": {"kind": "pooled_statistics"},
     "pooled_statistics, acoustic": {"kind": "pooled_statistics", "modalities": "acoustic"},
     "pooled_statistics, semantic": {"kind": "pooled_statistics", "modalities": "semantic"},
@@ -76,6 +77,10 @@ def network_of(settings: ModelSettings, blank: bool = False) -> Network:
         for parameter in network.parameters():
             parameter.copy_(0.5 * torch.randn_like(parameter))
     network.standardise.set_statistics(torch.tensor([0.5, -1.0, 0.1]), torch.tensor([2.0, 0.5, 1.5]))
+    if isinstance(network.core, LinearProbe):
+        network.core.standardise.set_statistics(
+            torch.linspace(-1, 1, 2 * FRAME_SIZE), torch.linspace(0.5, 2, 2 * FRAME_SIZE)
+        )
     return network
 
 
@@ -230,7 +235,7 @@ def test_a_baseline_ignores_the_modality_it_leaves_out_and_the_alignment(case: d
     settings = settings_of(case)
     network = network_of(settings)
     ignores_frames = settings.kind == "semantic_lstm" or settings.modalities == "semantic"
-    ignores_words = settings.kind == "acoustic_lstm" or settings.modalities == "acoustic"
+    ignores_words = not has_words(settings)
     spoken = UTTERANCES[0]
     other_frames = replace(spoken, frames=spoken.frames + 1)
     other_words = replace(spoken, words=1 + spoken.words % (VOCABULARY - 1))
@@ -284,6 +289,26 @@ def test_pooled_statistics_agree_with_numpy() -> None:
         frames = (spoken.frames - mean) / deviation
         expected = [frames.mean(0), frames.std(0), table[spoken.words].mean(0)]
         np.testing.assert_allclose(features, np.concatenate(expected), rtol=0, atol=2e-4)
+
+
+def test_a_probe_standardises_by_the_utterances_of_all_batches_alike() -> None:
+    settings = settings_of({"kind": "linear_probe"})
+    network = network_of(settings)
+    parts = [UTTERANCES[:2], UTTERANCES[2:]]
+    network.core.set_statistics(network.standardised(batch_for(settings, part)) for part in parts)
+    inputs: list[Tensor] = []
+    network.core.classify.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    network(batch_for(settings, UTTERANCES))
+    frames = [
+        (spoken.frames - network.standardise.mean.numpy()) / network.standardise.deviation.numpy()
+        for spoken in UTTERANCES
+    ]
+    pooled = np.array([np.concatenate([own.mean(0), np.sqrt(own.var(0) + 1e-8)]) for own in frames])
+    np.testing.assert_allclose(inputs[0].detach(), (pooled - pooled.mean(0)) / pooled.std(0), rtol=0, atol=1e-4)
+    # What never varies says nothing.
+    network.core.set_statistics([network.standardised(batch_for(settings, UTTERANCES[:1]))])
+    network(batch_for(settings, UTTERANCES[:1]))
+    np.testing.assert_allclose(inputs[1].detach(), 0, atol=0.1)
 
 
 def test_attention_weighs_the_row_most_similar_to_the_query_most() -> None:

@@ -131,6 +131,7 @@ def test_the_baselines_have_the_published_sizes() -> None:
     positions = built(kind="ctc_alignment").core.acoustic.locate.forwards
     assert (positions.hidden_size, positions.num_layers, positions.bidirectional) == (64 + 1, 2, False)
     assert built(kind="pooled_statistics").core.classify.in_features == 2 * 40 + 300
+    assert built(kind="linear_probe").core.classify.in_features == 2 * 40
 
 
 @pytest.mark.parametrize("kind", ["acoustic_lstm", "learned_alignment", "multi_hop_attention", "late_fusion"])
@@ -154,7 +155,7 @@ def test_learned_alignments_take_their_sizes_from_the_settings() -> None:
 def test_every_model_has_the_dropout_of_words_and_of_the_classifier(kind: str) -> None:
     network = built(kind=kind, semantic={"dropout": 0.25}, fusion={"dropout": 0.5})
     rates = {module.p for module in network.modules() if isinstance(module, nn.Dropout)}
-    assert rates - {0.0} == ({0.5} if kind == "acoustic_lstm" else {0.25, 0.5})
+    assert rates - {0.0} == ({0.5} if kind in ("acoustic_lstm", "linear_probe") else {0.25, 0.5})
 
 
 @pytest.mark.parametrize(("kind", "size"), [("mean_max", 256), ("mean", 128), ("max", 128), ("statistics", 256)])
@@ -209,6 +210,7 @@ def test_a_model_trained_by_ctc_has_one_more_class() -> None:
         ({"kind": "pooled_statistics", "modalities": "semantic"}, SegmentScheme("none")),
         ({"kind": "pooled_statistics"}, SegmentScheme("recording")),
         ({"kind": "acoustic_lstm"}, SegmentScheme("recording")),
+        ({"kind": "linear_probe"}, SegmentScheme("recording")),
         # Kinds that need both modalities ignore the setting.
         ({"kind": "late_fusion", "modalities": "semantic"}, SegmentScheme("recording")),
         ({"kind": "multi_hop_attention"}, SegmentScheme("recording")),

@@ -601,6 +601,33 @@ def test_a_model_standardises_its_frames_by_the_training_part(corpus: SpeechCorp
     torch.testing.assert_close(standardised.std(0), torch.ones(6), rtol=0, atol=1e-2)
 
 
+def test_a_linear_probe_learns_the_logistic_regression_of_standardised_statistics(corpus: SpeechCorpus) -> None:
+    penalty = 0.2
+    settings = {"epochs": 120, "learning_rate": 0.1, "schedule": "cosine", "batch_size": 1000, "weight_decay": penalty}
+    training = fit(corpus, small_corpus.experiment(model={"kind": "linear_probe"}, training=settings))
+    for _ in training.epochs():
+        pass
+    frames = [corpus.frames(index) for index in training.loaders.train.utterances]
+    statistics = np.array([np.concatenate([own.mean(0), own.std(0)]) for own in frames])
+    inputs = torch.from_numpy((statistics - statistics.mean(0)) / statistics.std(0)).double()
+    labels = torch.from_numpy(training.loaders.train.labels)
+    weights = torch.zeros(4, 13, dtype=torch.float64, requires_grad=True)
+    solver = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+    def logits() -> Tensor:
+        return inputs @ weights[:, :12].T + weights[:, 12]
+
+    def step() -> Tensor:
+        solver.zero_grad()
+        loss = functional.cross_entropy(logits(), labels) + penalty / 2 * weights.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    solver.step(step)
+    assert float(logits().detach().std()) > 0.3
+    torch.testing.assert_close(train_logits(training)[0].double(), logits().detach(), rtol=0, atol=2e-2)
+
+
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 3.0])
 def test_a_focal_loss_has_the_gamma_of_the_settings(corpus: SpeechCorpus, gamma: float) -> None:
     training = fit(corpus, small_corpus.experiment(training={"loss": "focal", "focal_gamma": gamma}))
