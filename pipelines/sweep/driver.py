@@ -14,7 +14,7 @@ from ray.tune.search import SearchAlgorithm, Searcher
 
 from fgcme.errors import UnfinishedError, UserError
 from fgcme.tracking import Tracker
-from pipelines.sweep import internals, scheduling, search, shared_study, snapshot
+from pipelines.sweep import internals, scheduling, search, shared_study, snapshot, study_storage
 from pipelines.sweep.plan import SweepPlan
 from pipelines.sweep.recorder import FailureLimit, SweepRecorder
 from pipelines.sweep.trial import train_trial
@@ -96,7 +96,8 @@ def run_trials(plan: SweepPlan, tuner: tune.Tuner, folder: Path, tracker: Tracke
         os.environ.setdefault(name, value)
     trials, saver = folder / "trials", snapshot.SnapshotSaver(folder)
     try:
-        with internals.records_saved_by(saver.save, lambda: snapshot.restore(folder)):
+        saved = internals.records_saved_by(saver.save, lambda: snapshot.restore(folder))
+        with saved, internals.trainable_fetched_once():
             results = tuner.fit()
     except (OSError, TuneError) as error:
         causes = list(_with_causes(error))
@@ -108,6 +109,7 @@ def run_trials(plan: SweepPlan, tuner: tune.Tuner, folder: Path, tracker: Tracke
         raise
     finally:
         unfinished = end_open_runs(tracker, trials)
+    study_storage.require_answering(plan.experiment.tune.study_storage)
     require_few_failures(failure_reasons(results, trials), plan.experiment.tune.max_failures)
     if unfinished or len(results) < plan.total:
         # After Ctrl-C Ray Tune returns the results so far.

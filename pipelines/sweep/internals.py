@@ -14,6 +14,7 @@ from unittest import mock
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from ray.tune import registry
 from ray.tune.execution import tune_controller
 from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
 from ray.tune.experiment import Trial
@@ -111,6 +112,24 @@ def records_saved_by(save: Callable[[TuneRecords, bool], None], restore: Callabl
         yield
 
 
+@contextmanager
+def trainable_fetched_once() -> Iterator[None]:
+    """A block in which Ray Tune asks Ray's head for its trainable once, instead of seven times a trial."""
+    shelf: Any = registry._global_registry
+    fetch, ask, fetched = shelf.get, shelf.contains, dict[tuple[str, str], Any]()
+
+    def get(category: str, key: str) -> Any:
+        if (category, key) not in fetched:
+            fetched[category, key] = fetch(category, key)
+        return fetched[category, key]
+
+    def contains(category: str, key: str) -> bool:
+        return (category, key) in fetched or ask(category, key)
+
+    with mock.patch.object(shelf, "get", get), mock.patch.object(shelf, "contains", contains):
+        yield
+
+
 def forget_statistics(trial: Trial) -> None:
     """Delete the statistics that Ray Tune keeps of each metric of a trial: most of its record, and used by nobody."""
     metadata = trial.run_metadata
@@ -120,8 +139,15 @@ def forget_statistics(trial: Trial) -> None:
 
 
 def last_error(trial: Trial) -> Exception | None:
-    """What ended the trial's process last, if anything did."""
-    return trial.get_pickled_error()
+    """What ended the trial's process last, if anything did.
+
+    Ray Tune keeps it in its folder of this machine, and looks for it in the storage, to which it is not copied here.
+    """
+    path = trial.pickled_error_file
+    if path is None or not Path(path).exists():
+        return None
+    error: Exception = pickle.loads(Path(path).read_bytes())
+    return error
 
 
 def asha_state(scheduler: TrialScheduler) -> dict[str, Any] | None:

@@ -22,6 +22,22 @@ from fgcme.tracking.relay import print_notice
 _PATIENCE_SECONDS = 600.0
 _PAUSE_SECONDS = 1.0
 
+# What was said of the databases that have stayed away, by address.
+_given_up: dict[str, UnfinishedError] = {}
+
+
+def require_answering(address: str | None) -> None:
+    """Check that a study's database has not stayed away: Ray Tune drops some errors of what it asks of the study.
+
+    Args:
+        address: of the database, hidden; None for a study in memory.
+
+    Raises:
+        UnfinishedError: what was said of the database.
+    """
+    if address in _given_up:
+        raise _given_up[address]
+
 
 class StudyStorage(_CachedStorage):
     """Optuna's storage in a database. Every call waits while the database is away, and ends the sweep if it stays away.
@@ -39,6 +55,7 @@ class StudyStorage(_CachedStorage):
         # A server, or what lies between, closes connections that are idle.
         super().__init__(RDBStorage(reveal(address), engine_kwargs={"pool_pre_ping": True}))
         self._address = address
+        _given_up.pop(address, None)
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:
@@ -49,8 +66,9 @@ class StudyStorage(_CachedStorage):
         """The result of a call to the database, repeated until it succeeds.
 
         Raises:
-            UnfinishedError: the database stays away, or refuses the call.
+            UnfinishedError: the database stays away, has stayed away before, or refuses the call.
         """
+        require_answering(self._address)
         deadline: float | None = None
         while True:
             try:
@@ -66,7 +84,8 @@ class StudyStorage(_CachedStorage):
                 said = str(getattr(cause, "orig", cause)).partition("\n")[0]
                 reason = f"tune.study_storage: {self._address} does not answer ({without_passwords(said)})"
                 if not _is_away(cause) or (deadline is not None and time.monotonic() > deadline):
-                    raise UnfinishedError(reason) from None
+                    _given_up[self._address] = UnfinishedError(reason)
+                    raise _given_up[self._address] from None
                 if deadline is None:
                     deadline = time.monotonic() + _PATIENCE_SECONDS
                     print_notice(f"{reason}; the sweep waits up to {_PATIENCE_SECONDS / 60:g} minutes for it")

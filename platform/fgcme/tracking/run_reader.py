@@ -201,9 +201,13 @@ class RunReader:
                 return None
             raise
         if run.info.lifecycle_stage != "active":
+            experiment = query_store(self.uri, lambda: self.client.get_experiment(run.info.experiment_id))
+            way_back = f"runs restore --run-id {run_id}"
+            if experiment.lifecycle_stage != "active":
+                way_back = f"experiments restore --experiment-id {experiment.experiment_id}"
             raise UserError(
-                f"run {run_id} was deleted in MLflow at {self.uri}: bring it back, with its experiment if that was "
-                f"deleted, in MLflow's pages or with `mlflow runs restore --run-id {run_id}`"
+                f"run {run_id} was deleted in MLflow at {self.uri}: bring it back in MLflow's pages or with "
+                f"`mlflow {way_back}`"
             )
         return run
 

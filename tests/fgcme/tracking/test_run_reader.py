@@ -90,6 +90,11 @@ def test_a_deleted_run_says_how_to_bring_it_back(tracker: Tracker, reader: RunRe
         reader.find_run(run)
     tracker.client.restore_run(run)
     assert reader.find_run(run).info.run_id == run
+    tracker.client.delete_experiment(experiment)
+    with pytest.raises(UserError, match=f"`mlflow experiments restore --experiment-id {experiment}`"):
+        reader.find_run(run)
+    tracker.client.restore_experiment(experiment)
+    assert reader.find_run(run).info.run_id == run
 
 
 def test_child_runs_come_oldest_first(tracker: Tracker, reader: RunReader, experiment: str) -> None:

@@ -1,4 +1,7 @@
-"""A study on a real PostgreSQL, which closes idle connections, is stopped and started: the sweep waits and goes on."""
+"""What others do to a shared study and a shared MLflow while a sweep goes on: it waits, or ends with the way out.
+
+The study is on a real PostgreSQL, which closes idle connections, is stopped and started.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from fgcme.errors import UnfinishedError, UserError
 from fgcme.experiment import Experiment
 from fgcme.tracking import Tracker
 from pipelines import tune
+from pipelines.sweep import study_storage
 from tests.integration.conftest import Make, wait_for
 from tests.postgresql import PostgreSQL, running_postgresql
 
@@ -78,3 +83,55 @@ def test_a_sweep_waits_while_the_database_is_away(
     captured = capfd.readouterr().err
     # More than once where a connection is closed in mid-call, or a database that starts refuses once more.
     assert captured.count("does not answer") == captured.count("answers again") > 0
+
+
+def test_a_sweep_whose_database_stays_away_ends_in_one_line_and_is_resumed(
+    experiment: Make,
+    tracker: Tracker,
+    postgresql: PostgreSQL,
+    space: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def disturb() -> None:
+        wait_for(lambda: ended(tmp_path))
+        postgresql.stop()
+
+    monkeypatch.setattr(study_storage, "_PATIENCE_SECONDS", 2.0)
+    made = sweep(experiment, postgresql)
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
+    with pytest.raises(UnfinishedError, match=r"^tune\.study_storage: postgresql.* does not answer \(.*\)$"):
+        tune.run(made, space)
+    disturber.join()
+    before = {path.parent.name for path in ended(tmp_path)}
+    postgresql.start()
+    tune.run(made, space, resume=True)
+    trials = tracker.child_runs(tracker.find_run("latest").info.run_id)
+    assert [trial.info.status for trial in trials] == ["FINISHED"] * TRIALS
+    assert before < {path.parent.name for path in ended(tmp_path)}
+    assert states(postgresql, space).count(TrialState.COMPLETE) == TRIALS
+
+
+def test_a_sweep_whose_experiment_is_deleted_ends_with_the_way_back_and_is_resumed(
+    experiment: Make, tracker: Tracker, space: str, tmp_path: Path
+) -> None:
+    made = experiment(training={"epochs": 3}, tune={"trials": TRIALS}, scaling={"max_concurrent": 1})
+    mlflow_experiment = tracker.get_or_create_experiment(made.name)
+
+    def delete() -> None:
+        wait_for(lambda: ended(tmp_path))
+        tracker.client.delete_experiment(mlflow_experiment)
+
+    deleter = threading.Thread(target=delete)
+    deleter.start()
+    way_back = f"was deleted.*: .*`mlflow experiments restore --experiment-id {mlflow_experiment}`"
+    with pytest.raises(UnfinishedError, match=way_back):
+        tune.run(made, space)
+    deleter.join()
+    with pytest.raises(UserError, match=way_back):
+        tune.run(made, space, resume=True)
+    tracker.client.restore_experiment(mlflow_experiment)
+    tune.run(made, space, resume=True)
+    trials = tracker.child_runs(tracker.find_run("latest").info.run_id)
+    assert sorted(trial.info.status for trial in trials) == ["FINISHED"] * TRIALS
