@@ -26,12 +26,12 @@ _SCHEDULER = "scheduler.pkl"
 _PICKLES = (internals.SEARCHER, internals.GENERATOR, internals.MEMBERS, _SCHEDULER)
 
 
-# A snapshot is the older the longer it takes to save, so that saving takes a twentieth of the driver's time at most.
-_LEAST_SECONDS, _PATIENCE = 1.0, 20
+# A snapshot is the older the longer it takes to save, so that saving takes a thirtieth of the driver's time.
+_LEAST_SECONDS, _PATIENCE = 1.0, 30
 
 
 class SnapshotSaver:
-    """Saves snapshots of a sweep: every second, or less often if that would take more than a twentieth of the time.
+    """Saves snapshots of a sweep: every second, or less often if that would take more than a thirtieth of the time.
 
     Args:
         folder: of the sweep, in the storage.

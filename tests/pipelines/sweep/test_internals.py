@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import ray
 from optuna.samplers import RandomSampler
 from ray import tune
+from ray.exceptions import ActorDiedError, ActorUnavailableError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, HyperBandScheduler, PopulationBasedTraining
 from ray.tune.search import ConcurrencyLimiter, Searcher
@@ -48,7 +50,6 @@ def test_the_private_names_hold_for_the_installed_versions() -> None:
     assert Searcher.CKPT_FILE_TMPL.format("*") == internals.SEARCHER, MEND
     assert search_generator().CKPT_FILE_TMPL.format("*") == internals.GENERATOR, MEND
     assert BasicVariantGenerator.CKPT_FILE_TMPL.format("*") == internals.MEMBERS, MEND
-    assert callable(getattr(Trial, "get_pickled_error", None)), MEND
     exploit = getattr(PopulationBasedTraining, "_checkpoint_or_exploit", None)
     assert exploit is not None, MEND
     assert list(inspect.signature(exploit).parameters) == [
@@ -92,6 +93,25 @@ def test_a_resumed_sweep_obeys_the_limits_that_are_set_now(tmp_path: Path) -> No
     assert (after.max_concurrent, after.live_trials) == (5, {"one"}), MEND
 
 
+def test_ray_s_head_is_asked_once_for_a_trainable(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = importlib.import_module("ray.tune.registry")
+    asked = []
+
+    def ask(key: bytes) -> bytes | None:
+        asked.append(key)
+        return pickle.dumps(len) if b"known" in key else None
+
+    # Else it would ask Ray for the number of its job.
+    monkeypatch.setattr(registry._global_registry, "_prefix", "test")
+    monkeypatch.setattr(registry, "_internal_kv_initialized", lambda: True)
+    monkeypatch.setattr(registry, "_internal_kv_get", ask)
+    with internals.trainable_fetched_once():
+        assert [registry.get_trainable_cls("known") for _ in range(3)] == [len] * 3
+        assert not registry._has_trainable("other")
+    assert len(asked) == 3, "whether it is there and what it is, then nothing; and the one that is not there"
+    assert registry.get_trainable_cls("known") is len and len(asked) == 5
+
+
 def test_the_controller_s_record_holds_the_stopper_that_is_deleted() -> None:
     assert '"_stopper"' not in inspect.getsource(controller().__getstate__), MEND
     assert "self._stopper = " in inspect.getsource(controller().__init__), MEND
@@ -129,6 +149,22 @@ def test_the_record_of_a_trial_is_small_without_statistics() -> None:
     _, after = trial.get_json_state()
     assert len(after) < len(before) / 3, MEND
     assert "dev/19" in after, MEND
+
+
+def test_the_last_error_of_a_trial_is_found_though_nothing_is_copied_to_the_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ray Tune's folder of this machine; it would ask a running Ray for it.
+    monkeypatch.setattr("ray.train._internal.storage._get_ray_train_session_dir", lambda: str(tmp_path / "session"))
+    tune.register_trainable("nothing", lambda configuration: None)
+    storage = private("ray.train._internal.storage", "StorageContext")(tmp_path, experiment_dir_name="sweep")
+    trial = Trial("nothing", stub=True, storage=storage)
+    trial.init_local_path()  # type: ignore[no-untyped-call]
+    assert internals.last_error(trial) is None
+    for error in (ActorDiedError(), ActorUnavailableError("away", None)):
+        trial.handle_error(error)
+        last = internals.last_error(trial)
+        assert isinstance(last, type(error)) and str(last) == str(error), MEND
 
 
 def test_hyperband_knows_which_trials_it_has_placed() -> None:

@@ -253,8 +253,11 @@ def test_the_loss_of_a_machine_does_not_count_as_a_start_without_progress(
 def lose(recorder: SweepRecorder, folder: TrialFolder, error: Exception | None, node: str) -> None:
     """Lose trial 0 at its second start."""
     lost = trial()
-    lost.get_pickled_error = lambda: error
     begin(recorder, lost)
+    lost.pickled_error_file = None
+    if error is not None:
+        lost.pickled_error_file = str(folder.path / "error.pkl")
+        (folder.path / "error.pkl").write_bytes(pickle.dumps(error))
     folder.node_file.write_text(node)
     folder.count_start()
     folder.count_start()
