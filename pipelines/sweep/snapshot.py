@@ -26,12 +26,12 @@ _SCHEDULER = "scheduler.pkl"
 _PICKLES = (internals.SEARCHER, internals.GENERATOR, internals.MEMBERS, _SCHEDULER)
 
 
-# A snapshot is the older the longer it takes to save, so that saving takes a thirtieth of the driver's time.
-_LEAST_SECONDS, _PATIENCE = 1.0, 30
+# A snapshot is the older the longer it takes to save, so that saving takes a fiftieth of the driver's time.
+_LEAST_SECONDS, _PATIENCE = 1.0, 50
 
 
 class SnapshotSaver:
-    """Saves snapshots of a sweep: every second, or less often if that would take more than a thirtieth of the time.
+    """Saves snapshots of a sweep: every second, or less often if that would take more than a fiftieth of the time.
 
     Args:
         folder: of the sweep, in the storage.
