@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from fgcme.features.log_mel import LOG_ENERGY_FLOOR
+
 Frames = npt.NDArray[np.float32]
-Input = Literal["prepared", "mfcc"]
+Input = Literal["prepared", "mfcc", "published"]
 Normalisation = Literal["none", "train", "utterance", "speaker"]
 
 CEPSTRA = 13
@@ -26,6 +28,8 @@ Kaldi's default. All coefficients together would hold the same information as th
 """
 
 _LIFTER = 22
+# ln(32768^2).
+_FULL_SCALE = 2 * np.log(32_768)
 _WINDOW = 2
 # Smallest deviation, so that a constant value becomes 0.
 _MIN_DEVIATION = 1e-5
@@ -43,7 +47,8 @@ class FrontEnd:
     """Turns prepared frames into the frames that a model reads.
 
     Attributes:
-        input: `mfcc` for the cepstrum of log-mel frames, `prepared` for the frames as they are.
+        input: `mfcc` for the cepstrum of log-mel frames, `published` for `published_scale` of them, `prepared` for the
+            frames as they are.
         deltas: 1 appends delta, 2 delta and delta-delta.
         normalisation: `utterance` and `speaker` are done here, `train` by the model
             (`fgcme.model.encoders.Standardise`).
@@ -68,7 +73,11 @@ class FrontEnd:
 
     def features(self, frames: Frames) -> Frames:
         """Everything but the normalisation: [A, prepared] -> [A, self.size(prepared)]."""
-        return with_deltas(cepstrum(frames) if self.input == "mfcc" else frames, self.deltas)
+        if self.input == "mfcc":
+            frames = cepstrum(frames)
+        elif self.input == "published":
+            frames = published_scale(frames)
+        return with_deltas(frames, self.deltas)
 
     def without_speaker(self, frames: Frames) -> Frames:
         """Everything that needs the utterance alone, [A, prepared] -> [A, self.size(prepared)]."""
@@ -90,6 +99,15 @@ class FrontEnd:
                 utterance's own moments are used.
         """
         return self.with_speaker(self.without_speaker(frames), speaker)
+
+
+def published_scale(frames: Frames) -> Frames:
+    """Log-mel energies as the published code of Li et al. (Interspeech 2021) has them, [A, bins] -> [A, bins].
+
+    It gives Kaldi's filterbank a waveform in [-1, 1], not in the 16-bit range: energies are 32768^2 times smaller, and
+    Kaldi's floor, float32's epsilon, cuts what is quieter; in recordings with silence that is a fifth of all values.
+    """
+    return np.maximum(frames - np.float32(_FULL_SCALE), np.float32(LOG_ENERGY_FLOOR))
 
 
 def cepstrum(frames: Frames) -> Frames:

@@ -100,7 +100,7 @@ def variant_content(experiment: Experiment, name: str) -> dict[str, Any]:
     """
     content = experiment.model_dump(mode="json")
     if name in variants.all_variants():
-        variants.merge(content["model"], variants.find_variant(name))
+        variants.apply_variant(content, name)
     return content
 
 
@@ -121,9 +121,8 @@ def _check_own_name(name: str, settings: Mapping[str, Any]) -> None:
     known = variants.all_variants()
     if not settings:
         raise UserError(
-            f"not a named variant, and without settings of its own{did_you_mean(name, known)} "
-            f"(named are {', '.join(known)})"
+            f"not a named variant, and without settings of its own{variants.hint(name)} (named are {', '.join(known)})"
         )
     # `mean_wider` is a name of its own, though it begins like a named variant's.
-    if not name.startswith(tuple(known)) and (hint := did_you_mean(name, known, _SLIP)):
+    if not name.startswith(tuple(known)) and (hint := variants.hint(name, _SLIP)):
         raise UserError(f"not a named variant{hint} Else choose a name that is less like it")

@@ -40,9 +40,9 @@ class _Override:
     value: Any
 
     def apply(self, content: dict[str, Any]) -> None:
-        """Set its value in an experiment's content, or merge the named variant that it asks for."""
+        """Set its value in an experiment's content, or make it the named variant that it asks for."""
         if self.key == "model" and isinstance(self.value, str):
-            variants.merge(content, {"model": variants.find_variant(self.value)})
+            variants.apply_variant(content, self.value)
             return
         try:
             set_dotted(content, self.key, self.value)
@@ -53,7 +53,7 @@ class _Override:
 def load_experiment(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
     """Read an experiment file and apply dotted overrides such as `model.pooling.kind=mean`.
 
-    Relative paths in it are relative to the working directory, and become absolute. `model=utterance` takes over the
+    Relative paths in it are relative to the working directory, and become absolute. `model=recording` takes over the
     settings of a named variant (`fgcme.experiment.variants`), and leaves the others as the file has them. Where a
     setting is text, an override's value is the text as it was typed: `storage.path=2024-06-01` is no date.
 
@@ -69,9 +69,12 @@ def load_experiment(path: str | Path, overrides: Iterable[str] = ()) -> Experime
     content = read_yaml(path)
     if isinstance(content.get("model"), str):
         try:
-            content["model"] = variants.find_variant(content["model"])
+            named = variants.find_variant(content.pop("model"))
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
+        # Settings of the file's own count before the variant's.
+        variants.merge(named, content)
+        content = named
     parsed = [_parse_override(text) for text in overrides]
     try:
         return _combine(content, parsed)

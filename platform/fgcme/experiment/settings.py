@@ -94,8 +94,10 @@ class ProtocolSettings(Settings):
 class AcousticSettings(Settings):
     """The front end, and the acoustic encoder: 1-D convolutions over time, without padding."""
 
-    input: Literal["prepared", "mfcc"] = Field(
-        "prepared", description="frames as they were prepared, or the cepstrum of prepared log-mel frames"
+    input: Literal["prepared", "mfcc", "published"] = Field(
+        "prepared",
+        description="frames as they were prepared; or of prepared log-mel frames the cepstrum, or the published "
+        "code's scale and floor",
     )
     deltas: Annotated[int, Field(ge=0, le=2)] = Field(0, description="1 appends delta, 2 delta and delta-delta")
     normalisation: Literal["none", "train", "utterance", "speaker"] = Field(
@@ -317,8 +319,8 @@ class Experiment(Settings):
     def _check_combinations(self) -> Experiment:
         augmentation, model = self.training.augmentation, self.model
         if self.prepare.features.kind != "log_mel":
-            if model.acoustic.input == "mfcc":
-                raise ValueError("model.acoustic.input mfcc needs prepare.features.kind log_mel")
+            if model.acoustic.input != "prepared":
+                raise ValueError(f"model.acoustic.input {model.acoustic.input} needs prepare.features.kind log_mel")
             if augmentation.speed or augmentation.gain_db or augmentation.noise:
                 raise ValueError(
                     "training.augmentation.speed, gain_db and noise need prepare.features.kind log_mel: "

@@ -18,7 +18,8 @@ def log_mel(samples: Samples, bins: int = 40) -> npt.NDArray[np.float32]:
     """Log-mel filterbank energies: Povey window of 25 ms every 10 ms, pre-emphasis, no dither.
 
     Samples are scaled to the 16-bit range first, as Kaldi reads them, so values and floor equal Kaldi's own. The
-    published code of Li et al. (2021) scales to [-1, 1]: its values are ln(32768^2) = 20.794 lower, then floored.
+    published code of Li et al. (2021) scales to [-1, 1]: its values are
+    ln(32768^2) = 20.794 lower, then floored (`fgcme.data.front_end.published_scale`).
 
     Args:
         samples: [samples] mono at 16 kHz, full scale 1, at least one window long.

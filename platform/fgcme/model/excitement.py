@@ -7,8 +7,8 @@ With z the features to excite and s the driver's signal, W d + b of the other si
     additive        z + s                     also in the published code
     none            z
 
-The published code drives the semantic side by acoustic features and the acoustic side by words, E[w]; the figure shows
-the words' features there.
+The published code drives the semantic side by acoustic features and, in all of its forms, the acoustic side by words,
+E[w]; the figure shows the words' features there. The variants `published` and `figure` are the one and the other.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 A segment (a word, or what stands for it) reads a range of rows of one packed signal; ranges may overlap, or be empty.
 Only the rows read are touched, O(rows read x channels); the published code multiplies words x frames x channels by a
-mask. With h_j the n rows of a range:
+mask. It pads a batch, so that there words within the last lookahead of a shorter utterance also read outputs that see
+padding; here an utterance is the same in every batch. With h_j the n rows of a range:
 
     mean        1/n sum_j h_j
     max         max_j h_j, per channel

@@ -63,7 +63,8 @@ class AttentionAlignment(nn.Module):
     """Learned alignment: each word attends to all frames of its utterance (Xu et al., Interspeech 2019).
 
     Multi-head attention by scaled dot products from the words to an LSTM over the frames, as in the published code of
-    Li et al. (2021), but without its dropout of 0.5 on the attention, and with padding masked, which it is not there.
+    Li et al. (2021), but without its dropout of 0.5 on the attention and its start by Xavier's rule, and with padding
+    masked, which it is not there.
     PyTorch's fused attention works in blocks, so no words x frames scores are stored.
 
     Args:
@@ -116,7 +117,8 @@ class CtcAlignment(nn.Module):
     A two-layer LSTM, whose outputs are the logits, gives each frame a distribution over the positions of words in an
     utterance, and a blank. A word's features are the sum of the frames, each weighted by the probability of the word's
     position. The distribution is trained by connectionist temporal classification (Graves et al., ICML 2006) on the
-    labels 1, 2, ..., the positions of the words. Li et al. (2021) align the outputs of the convolutions instead.
+    labels 1, 2, ..., the positions of the words. The published code of Li et al. (2021) aligns the
+    outputs of the convolutions instead, as 256 values, and excites both sides additively.
 
     In an utterance of more words than positions the last words share the last position.
 

@@ -112,7 +112,8 @@ def focal(logits: Tensor, labels: Tensor, focal_gamma: float) -> Tensor:
 def word_ctc(word_logits: Tensor, labels: Tensor, word_counts: Tensor) -> Tensor:
     """CTC (Graves et al., ICML 2006) over the words of each utterance.
 
-    The published code of Li et al. (2021) normalises its probabilities over the batch by mistake; this one does not.
+    Probabilities are normalised over the classes. The published code of Li et al. (2021) names no dimension and
+    normalises over the batch, so that an utterance alone is always of the first class: its CTC is not to be had here.
 
     The labelling of W words is the utterance's label, max(1, floor(W / 5)) times, which fits any number of words. The
     loss is divided by the length of the labelling, as in torch's own mean.

@@ -7,11 +7,20 @@ import torch
 from torchaudio import functional
 from torchaudio.compliance import kaldi
 
-from fgcme.data.front_end import FrontEnd, cepstrum, delta, moments, moments_of_all, standardise, with_deltas
+from fgcme.data.front_end import (
+    FrontEnd,
+    cepstrum,
+    delta,
+    moments,
+    moments_of_all,
+    published_scale,
+    standardise,
+    with_deltas,
+)
 from fgcme.features.log_mel import log_mel
 from tests.speech import say
 
-INPUTS, DELTAS, NORMALISATIONS = ("prepared", "mfcc"), (0, 1, 2), ("none", "train", "utterance", "speaker")
+INPUTS, DELTAS, NORMALISATIONS = ("prepared", "mfcc", "published"), (0, 1, 2), ("none", "train", "utterance", "speaker")
 
 
 def speech(bins: int = 40) -> np.ndarray:
@@ -31,6 +40,14 @@ def test_the_cepstrum_matches_kaldi(bins: int) -> None:
         sample_frequency=16_000,
     )
     np.testing.assert_allclose(cepstrum(log_mel(samples, bins)), expected.numpy(), atol=2e-3)
+
+
+def test_the_published_scale_is_that_of_a_waveform_in_minus_one_to_one_with_kaldi_s_floor() -> None:
+    samples = np.concatenate([np.zeros(4_000, np.float32), say("The dogs are sitting by the door.")[0]])
+    expected = kaldi.fbank(torch.from_numpy(samples).unsqueeze(0), num_mel_bins=40, dither=0.0, sample_frequency=16_000)
+    scaled = published_scale(log_mel(samples, 40))
+    np.testing.assert_allclose(scaled, expected.numpy(), atol=5e-3)
+    assert scaled.min() == np.float32(-15.942385) and (scaled == scaled.min()).mean() > 0.1
 
 
 def test_deltas_match_torchaudio() -> None:

@@ -30,7 +30,7 @@ def weights(network: Network) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", variants.all_variants())
 def test_every_named_variant_classifies_a_batch_of_its_segments(name: str) -> None:
-    settings = ModelSettings.model_validate(variants.find_variant(name))
+    settings = ModelSettings.model_validate(variants.find_variant(name)["model"])
     torch.manual_seed(0)
     # Long, one word, one frame, shorter than a receptive field.
     shapes = [(60, 6), (30, 1), (1, 2), (4, 3)]

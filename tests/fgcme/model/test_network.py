@@ -27,7 +27,11 @@ Changes = dict[str, Any]
 
 # Every named variant of FG-CME, and the other values of its settings.
 VARIANTS: dict[str, Changes] = {
-    **{name: changes for name, changes in variants.all_variants().items() if changes["kind"] == "fgcme"},
+    **{
+        name: sections["model"]
+        for name, sections in variants.all_variants().items()
+        if sections["model"]["kind"] == "fgcme"
+    },
     **{
         f"{form}, {side} side, driven by {driver}": {"excitement": sides | {"driver": driver}}
         for form, driver in itertools.product(("gate", "residual_gate", "additive"), ("features", "word"))

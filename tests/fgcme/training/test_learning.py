@@ -226,7 +226,7 @@ def test_two_workers_learn_the_same_as_one(corpus: SpeechCorpus, together: list[
 def test_every_parameter_of_a_variant_takes_part_in_its_loss(corpus: SpeechCorpus, name: str) -> None:
     # Workers that average gradients would wait forever for a missing one.
     settings: dict[str, Any] = copy.deepcopy(SMALL)
-    variants.merge(settings, variants.find_variant(name))
+    variants.merge(settings, variants.find_variant(name)["model"])
     losses = ["cross_entropy"]
     if settings["kind"] in ("fgcme", "learned_alignment", "ctc_alignment"):
         losses.append("ctc")
