@@ -138,6 +138,9 @@ class PoolingSettings(Settings):
         "`recording` or its `speech` for every word",
     )
     kind: PoolingKind = Field("mean_max", description="how the frames of a segment are reduced")
+    width: Literal["natural", "equal"] = Field(
+        "natural", description="`equal`: kinds of one value a channel give it twice, as wide as mean_max and statistics"
+    )
     margin: Natural = Field(0, description="frames of context that a segment reads on either side")
     temperature: Annotated[float, Field(gt=0)] = Field(
         1.0, description="of log-sum-exp: towards 0 it is the maximum, towards infinity the mean (kind: lse)"

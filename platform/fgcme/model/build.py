@@ -69,6 +69,7 @@ def _fgcme(builder: _Builder) -> FineGrainedExcitement:
         settings.acoustic.channels[-1],
         settings.acoustic.kernels,
         settings.pooling.temperature,
+        settings.pooling.width,
     )
     return _fused(
         builder,

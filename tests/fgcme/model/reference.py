@@ -96,7 +96,9 @@ class Reference:
         for span in spans(utterance, self.settings):
             read = outputs_read(*span, len(frames), sum(acoustic.kernels) - len(acoustic.kernels))
             inside = averaged_mask(span, len(frames), acoustic.kernels)
-            vectors.append(pool_rows(pooling.kind, hidden, read, inside, pooling.temperature, query))
+            vector = pool_rows(pooling.kind, hidden, read, inside, pooling.temperature, query)
+            twice = pooling.width == "equal" and len(vector) == hidden.shape[1]
+            vectors.append(torch.cat([vector, vector]) if twice else vector)
         return torch.stack(vectors)
 
     def excited_acoustic(self, semantic: Tensor, acoustic: Tensor, words: np.ndarray) -> Tensor:

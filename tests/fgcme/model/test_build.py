@@ -165,6 +165,15 @@ def test_both_sides_have_the_size_of_the_pooling(kind: str, size: int) -> None:
     assert core.sequence.lstm.input_size == 2 * size
 
 
+@pytest.mark.parametrize("kind", ["mean", "max", "softmax", "lse", "attention", "statistics"])
+def test_models_of_equally_wide_poolings_are_of_one_size_and_start_alike(kind: str) -> None:
+    reference = weights(built())
+    compared = weights(built(pooling={"kind": kind, "width": "equal"}))
+    own = {"acoustic.pooling.query"} if kind == "attention" else set()
+    assert compared.keys() - own == reference.keys()
+    assert all(torch.equal(compared[name], value) for name, value in reference.items())
+
+
 def test_the_acoustic_side_is_driven_by_features_or_by_a_table_of_words() -> None:
     assert isinstance(built().core.excite_acoustic.driver, nn.Linear)
     assert isinstance(built(excitement={"driver": "word"}).core.excite_acoustic.driver, nn.Embedding)

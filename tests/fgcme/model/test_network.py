@@ -55,6 +55,7 @@ VARIANTS: dict[str, Changes] = {
         for kind in ("mean_max", "softmax")
     },
     **{f"margin, {kind}": {"pooling": {"margin": 3, "kind": kind}} for kind in ("mean_max", "softmax", "statistics")},
+    **{f"width, {kind}": {"pooling": {"kind": kind, "width": "equal"}} for kind in ("max", "attention", "statistics")},
     **{f"temperature {t}": {"pooling": {"kind": "lse", "temperature": t}} for t in (0.05, 20.0)},
     "acoustic alone, attention": {"modalities": "acoustic", "pooling": {"kind": "attention"}},
 }
@@ -67,7 +68,7 @@ MASKED = [
     name
     for name, changes in VARIANTS.items()
     if changes.get("pooling", {}).get("kind", "mean_max") in ("mean_max", "mean", "max", "softmax")
-    and "segments" not in changes.get("pooling", {})
+    and not {"segments", "width"} & set(changes.get("pooling", {}))
     and "margin" not in changes.get("pooling", {})
     and changes.get("fusion", {}).get("readout", "max") == "max"
 ]
