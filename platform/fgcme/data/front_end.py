@@ -107,7 +107,7 @@ def published_scale(frames: Frames) -> Frames:
     It gives Kaldi's filterbank a waveform in [-1, 1], not in the 16-bit range: energies are 32768^2 times smaller, and
     Kaldi's floor, float32's epsilon, cuts what is quieter; in recordings with silence that is a fifth of all values.
     """
-    return np.maximum(frames - np.float32(_FULL_SCALE), np.float32(LOG_ENERGY_FLOOR))
+    return np.asarray(np.maximum(frames - np.float32(_FULL_SCALE), np.float32(LOG_ENERGY_FLOOR)), np.float32)
 
 
 def cepstrum(frames: Frames) -> Frames:
