@@ -166,6 +166,7 @@ def rows_of(utterances: Iterable[Utterance], hashed: Iterable[tuple[str, str | N
             "frames": generator.standard_normal(FRAMES * BINS, np.float32),
             "frame_count": FRAMES,
             "frame_size": BINS,
+            "clipped": 0,
             "source_hash": source,
         }
 

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from itertools import compress, islice
 from pathlib import Path
 
-from fgcme import prepared
+from fgcme import features, prepared
 from fgcme.corpora import catalogue
 from fgcme.corpora.contract import Listing, Rejection
 from fgcme.errors import UserError
@@ -29,6 +29,7 @@ from pipelines.preparing import (
     PreparedSummary,
     PrepareTask,
     alignment_finder,
+    feature_arguments,
     hash_sources,
     locate,
     make_blocks,
@@ -59,6 +60,8 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
     """
     folder = prepared_folder(experiment)
     _refuse_folder(experiment, folder)
+    # Refuses an encoder that cannot be had, or a layer that it lacks, before anything starts.
+    _frame_format(experiment)
     root, listing = catalogue.find_corpus(experiment.corpus, storage_folder(experiment))
     find_alignment = alignment_finder(experiment, listing.utterances, root)
     _create_folder(experiment, folder)
@@ -134,6 +137,7 @@ def _update(
         seconds=time.monotonic() - began,
         kept=int(kept.sum()),
         kept_examples=_audio_of(listing, kept),
+        clipped=_count_clipped(experiment, folder),
     )
     # With too many rejections the corpus stays marked as incomplete, so that no training uses it.
     pending = len(summary.rejected) if summary.rejected_share > experiment.prepare.max_rejected else 0
@@ -243,11 +247,23 @@ def _write_description(experiment: Experiment, folder: Path, utterances: int, re
     settings_hash = digest(settings)
     counts = {"utterances": utterances, "rejected": rejected}
     counts |= {f"aligned.{method}": count for method, count in prepared.count_alignments(folder).items()}
+    clipped, frames = _count_clipped(experiment, folder), _frame_format(experiment)
     prepared.CorpusDescription(
         corpus=experiment.corpus.kind,
         settings=settings,
         settings_hash=settings_hash,
         corpus_hash=prepared.corpus_hash(folder, settings_hash),
-        counts=counts | ({"pending": pending} if pending else {}),
+        counts=counts | ({"clipped": clipped} if clipped else {}) | ({"pending": pending} if pending else {}),
         versions={name: version(name) for name in _LIBRARIES},
+        frame_step=frames.frame_step,
+        layers=frames.layers,
     ).write(folder)
+
+
+def _count_clipped(experiment: Experiment, folder: Path) -> int:
+    # Only a speech encoder's frames are stored in half precision.
+    return prepared.count_clipped(folder) if experiment.prepare.features.kind == "speech_encoder" else 0
+
+
+def _frame_format(experiment: Experiment) -> features.FrameFormat:
+    return features.frame_format(**feature_arguments(experiment.prepare.features))

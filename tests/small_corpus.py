@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from fgcme.experiment import Experiment, parse_experiment
 from fgcme.files import digest
-from fgcme.prepared.corpus import UTTERANCES, CorpusDescription
+from fgcme.prepared.corpus import CorpusDescription, utterances_schema
 from pipelines.runs.corpus import feature_settings, prepared_folder
 
 EMOTIONS = ("neutral", "happy", "sad", "angry")
@@ -16,7 +16,13 @@ WORDS = ("red", "green", "blue", "white", "black", "grey")
 
 
 def write(
-    folder: Path, speakers: int = 8, each: int = 8, frame_size: int = 6, seed: int = 0, unlike: bool = False
+    folder: Path,
+    speakers: int = 8,
+    each: int = 8,
+    frame_size: int = 6,
+    seed: int = 0,
+    unlike: bool = False,
+    layers: int = 1,
 ) -> Path:
     """Write a prepared corpus in which an emotion is a shift of one bin under one word.
 
@@ -27,6 +33,8 @@ def write(
         frame_size: values of a frame.
         seed: of frames, words and spans.
         unlike: each speaker says a word that no other says, and has an emotion that is rarer than others.
+        layers: more than one makes frames like a speech encoder's: every 20 ms, in half precision, an emotion in the
+            last layer alone.
 
     Returns:
         The folder.
@@ -43,6 +51,9 @@ def write(
             frames = generator.normal(size=(100, frame_size)).astype(np.float32)
             loud = int(generator.integers(word_count))
             frames[edges[loud] : edges[loud + 1], emotion] += 3
+            if layers > 1:
+                noise = generator.normal(size=(50, layers - 1, frame_size))
+                frames = np.concatenate([noise, frames[::2, None]], axis=1).reshape(50, -1).astype(np.float16)
             words = list(generator.choice(WORDS, word_count))
             if unlike:
                 words[0] = f"word{speaker}"
@@ -63,8 +74,9 @@ def write(
                     "alignment": "imported",
                     "alignment_score": 0.0,
                     "frames": frames.ravel(),
-                    "frame_count": 100,
-                    "frame_size": frame_size,
+                    "frame_count": frames.shape[0],
+                    "frame_size": frames.shape[1],
+                    "clipped": 0,
                     "source_hash": digest([speaker, take]),
                 }
             )
@@ -72,7 +84,8 @@ def write(
     generator.shuffle(rows)  # type: ignore[arg-type]
     half = len(rows) // 2
     for name, part in (("a", rows[:half]), ("b", rows[half:])):
-        pq.write_table(pa.Table.from_pylist(part, UTTERANCES), folder / "utterances" / f"{name}.parquet")
+        schema = utterances_schema(pa.float32() if layers == 1 else pa.float16())
+        pq.write_table(pa.Table.from_pylist(part, schema), folder / "utterances" / f"{name}.parquet")
     settings = feature_settings(experiment())
     CorpusDescription(
         corpus="demo",
@@ -81,6 +94,8 @@ def write(
         corpus_hash=digest(seed),
         counts={"utterances": len(rows), "rejected": 0},
         versions={},
+        frame_step=160 if layers == 1 else 320,
+        layers=layers,
     ).write(folder)
     return folder
 

@@ -1,6 +1,6 @@
 """Preparing a corpus: which utterances, in which blocks, by which tasks on Ray Data, and the summary at the end."""
 
-from pipelines.preparing.block import PrepareTask, block_size, make_blocks, prepare_block
+from pipelines.preparing.block import PrepareTask, block_size, feature_arguments, make_blocks, prepare_block
 from pipelines.preparing.file_hashes import FileHashes
 from pipelines.preparing.runner import prepare_on_ray
 from pipelines.preparing.sources import FindAlignment, alignment_finder, hash_sources, locate
@@ -13,6 +13,7 @@ __all__ = [
     "PreparedSummary",
     "alignment_finder",
     "block_size",
+    "feature_arguments",
     "hash_sources",
     "locate",
     "make_blocks",

@@ -16,7 +16,7 @@ import pyarrow as pa
 from fgcme import prepared
 from fgcme.alignment import AlignmentError
 from fgcme.corpora.contract import Rejection, Utterance
-from fgcme.experiment import Experiment
+from fgcme.experiment import Experiment, FeatureSettings
 from fgcme.files import digest
 from pipelines.preparing.sources import FindAlignment
 
@@ -61,7 +61,7 @@ class PrepareTask:
             corpus_root: see `PrepareTask`.
             prepared_folder: see `PrepareTask`.
         """
-        alignment, features = experiment.prepare.alignment, experiment.prepare.features
+        alignment = experiment.prepare.alignment
         return cls(
             corpus_root=corpus_root,
             prepared_folder=prepared_folder,
@@ -70,18 +70,24 @@ class PrepareTask:
                 "checkpoint": _absolute(alignment.checkpoint),
                 "folder": _absolute(alignment.folder),
             },
-            features={
-                "kind": features.kind,
-                "bins": features.bins,
-                "checkpoint": _absolute(features.checkpoint),
-                "layer": features.layer,
-            },
+            features=feature_arguments(experiment.prepare.features),
         )
 
     @property
     def uses_neural_network(self) -> bool:
         """Whether a neural network aligns or extracts features, which a GPU would speed up."""
         return bool(self.aligner["method"] == "ctc" or self.features["kind"] == "speech_encoder")
+
+
+def feature_arguments(features: FeatureSettings) -> dict[str, Any]:
+    """The arguments of `fgcme.features.build_extractor` for some settings, valid on every node."""
+    return {
+        "kind": features.kind,
+        "bins": features.bins,
+        "checkpoint": _absolute(features.checkpoint),
+        "layers": features.layers if features.layers == "all" else tuple(features.layers),
+        "padded": features.padded,
+    }
 
 
 def make_blocks(
@@ -150,11 +156,11 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
 
     from fgcme import alignment, features
     from fgcme.alignment.imported import FileAligner
-    from fgcme.prepared.utterance import prepare_utterance
+    from fgcme.prepared.utterance import prepare_utterances
 
     # Ray runs one task per CPU, so a task must not use more.
     torch.set_num_threads(1)
-    extract_features = features.build_extractor(**task.features)
+    extractor = features.build_extractor(**task.features)
     utterances = block.to_pylist()
     # The driver has found the files: to list a large folder in each process would take long.
     files = {row["id"]: Path(row["alignment"]) for row in utterances if row["alignment"]}
@@ -165,13 +171,12 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
     accepted: list[str] = []
     rejections: list[Rejection] = []
     rows: list[dict[str, Any]] = []
-    for values in utterances:
-        source = values.pop("source_hash")
-        result = prepare_utterance(Utterance(**values), task.corpus_root, aligner, extract_features, source)
+    listed = ((Utterance(**values), source) for values in utterances for source in [values.pop("source_hash")])
+    for result in prepare_utterances(listed, task.corpus_root, aligner, extractor):
         if isinstance(result, Rejection):
             rejections.append(result)
             continue
-        accepted.append(values["id"])
+        accepted.append(result["id"])
         rows.append(result)
         if sum(row["frames"].nbytes for row in rows) >= _PART_BYTES:
             prepared.write_part(task.prepared_folder, "utterances", f"{name}-{len(accepted)}", _table_of(rows))

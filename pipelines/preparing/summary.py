@@ -29,6 +29,7 @@ class PreparedSummary:
         kept: number of utterances that keep the row of an earlier preparation, because what they are made from cannot
             be reached now.
         kept_examples: audio of some of them.
+        clipped: number of the encoder's values beyond the range of half precision, which are stored at its limit.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class PreparedSummary:
     seconds: float
     kept: int = 0
     kept_examples: Sequence[str] = ()
+    clipped: int = 0
 
     @property
     def rejected(self) -> list[Rejection]:
@@ -69,6 +71,8 @@ class PreparedSummary:
         yield f"utterances: {self.utterances} ({counts}; {self.seconds:.1f} s)"
         if self.kept:
             yield f"{self.kept_line}: {', '.join(self.kept_examples)}"
+        if self.clipped:
+            yield f"clipped: {self.clipped} values are beyond the range of half precision, and stored at its limit"
         yield f"aligned: {', '.join(f'{count} {method}' for method, count in self.aligned.items()) or 'none'}"
         if self.rejected:
             share, folder = f"{self.rejected_share:.1%}", self.folder / "rejected"

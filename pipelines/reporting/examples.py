@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from fgcme.audio import frames_within
 from fgcme.data import SpeechCorpus, reads_test_audio
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.model import Network
-from fgcme.prepared.utterance import AnalysedSpeech
 from fgcme.report.example import UtteranceExample
 from fgcme.serving import fitted
 from fgcme.serving.fitted import ModelSpec
@@ -88,16 +88,13 @@ def _read_example(
 ) -> UtteranceExample:
     """Predict the utterance of a row of test predictions anew, with its words."""
     utterance = corpus.table.ids.index(row["id"])
-    begin, end = corpus.spans(utterance)
-    frames = corpus.frames(utterance)[: spec.frame_limit]
-    speech = AnalysedSpeech(
-        corpus.words[utterance], begin, end, frames, corpus.alignments[utterance], 0.0, corpus.speech(utterance)
-    )
+    speech = corpus.analysed(utterance)
     return UtteranceExample(
         id=row["id"],
         speaker=row["speaker"],
         label=row["label"],
-        frames=frames,
+        frames=corpus.frames(utterance)[: frames_within(spec.frame_limit, corpus.frame_step)],
+        frame_step=corpus.frame_step,
         features=_FEATURES[experiment.prepare.features.kind],
         prediction=fitted.predict(model, spec, speech),
         fold=row["fold"],

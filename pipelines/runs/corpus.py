@@ -16,6 +16,7 @@ from pipelines.cluster import reading, storage_folder
 
 # Where things lie: utterances that are the same in another place have the same source hash.
 _PLACES = frozenset({"corpus.manifest", "corpus.root", "prepare.alignment.folder"})
+_OF_ENCODERS = frozenset({"prepare.features.layers", "prepare.features.padded"})
 _MODELS = ("prepare.alignment.checkpoint", "prepare.features.checkpoint")
 
 
@@ -145,6 +146,10 @@ def feature_settings(experiment: Experiment) -> dict[str, Any]:
         for name, value in experiment.flat().items()
         if name in names or name.startswith(("prepare.alignment.", "prepare.features."))
     }
+    if experiment.prepare.features.kind == "log_mel":
+        # Log-mel frames have no layers. What older versions stored in their place keeps corpora and their hashes.
+        settings = {name: value for name, value in settings.items() if name not in _OF_ENCODERS}
+        settings["prepare.features.layer"] = -1
     for name in _MODELS:
         # The name of a model on the hub stays as it is.
         if settings[name] is not None and (folder := Path(settings[name])).is_dir():

@@ -184,6 +184,7 @@ def _record(
         classes=classes,
         words=trainer.loaders.vocabulary.words,
         frame_size=trainer.loaders.frame_size,
+        layers=trainer.loaders.layers,
         frame_limit=experiment.training.frame_limit,
         blank=experiment.training.loss == "ctc",
         origin={

@@ -52,6 +52,55 @@ def frame_count(sample_count: int) -> int:
     return max(0, 1 + (sample_count - WINDOW) // HOP)
 
 
+def frames_within(count: int, frame_step: int) -> int:
+    """How many frames at another rate cover so many frames of 10 ms.
+
+    >>> frames_within(101, HOP), frames_within(101, 2 * HOP)
+    (101, 51)
+    """
+    return -(-count * HOP // frame_step)
+
+
+def spans_at(
+    begin: npt.NDArray[np.integer], end: npt.NDArray[np.integer], frame_step: int, count: int
+) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
+    """Spans of frames of 10 ms as spans of frames at another rate: begins rounded down, ends up.
+
+    Args:
+        begin: [W] first frame of 10 ms of each word.
+        end: [W] the frame of 10 ms after its last.
+        frame_step: samples from one frame of the other rate to the next.
+        count: frames of the other rate that the utterance has.
+
+    Returns:
+        The new `begin` and `end`, within the utterance; a span that was not empty is not.
+
+    >>> spans_at(np.array([0, 5, 9]), np.array([5, 8, 12]), 2 * HOP, count=5)
+    (array([0, 2, 4]), array([3, 4, 5]))
+    """
+    if frame_step == HOP:
+        return begin, end
+    empty = end <= begin
+    first = np.clip(begin * HOP // frame_step, 0, np.where(empty, count, max(count - 1, 0)))
+    last = np.clip(-(-end * HOP // frame_step), first + 1, max(count, 1))
+    return first, np.where(empty, first, last)
+
+
+def stretch_at(stretch: tuple[int, int], frame_step: int, count: int) -> tuple[int, int]:
+    """One span of frames of 10 ms as a span of frames at another rate; see `spans_at`.
+
+    Args:
+        stretch: first frame of 10 ms, and the frame after the last.
+        frame_step: samples from one frame of the other rate to the next.
+        count: frames of the other rate that the utterance has.
+
+    >>> stretch_at((5, 8), 2 * HOP, count=10)
+    (2, 4)
+    """
+    begin, end = spans_at(np.array(stretch[:1]), np.array(stretch[1:]), frame_step, count)
+    return int(begin[0]), int(end[0])
+
+
 def read(source: str | Path | BinaryIO, start: float | None = None, end: float | None = None) -> Samples:
     """Read an audio file, or a segment of it, as mono samples at 16 kHz.
 

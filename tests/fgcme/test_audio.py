@@ -154,3 +154,25 @@ def test_the_hash_follows_the_bytes(tmp_path: Path) -> None:
     assert audio.sha256(str(path)) == hashlib.sha256(b"three").hexdigest()
     with pytest.raises(AudioError, match="does not exist"):
         audio.sha256(tmp_path / "other.wav")
+
+
+@pytest.mark.parametrize("step", [160, 320, 480])
+def test_a_span_at_another_rate_holds_the_frames_that_meet_it(step: int) -> None:
+    """Begins are rounded down, ends up; within the utterance, a span that was not empty stays so, and no other does."""
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        edges = np.sort(generator.integers(0, 60, 8)).astype(np.int32)
+        begin, end = edges[:-1], edges[1:]
+        count = audio.frames_within(60, step) - int(generator.integers(0, 3) if step > 160 else 0)
+        first, last = audio.spans_at(begin, end, step, count)
+        assert ((last > first) == (end > begin)).all()
+        assert first.min() >= 0 and last.max() <= count
+        for old, new in zip(zip(begin, end, strict=True), zip(first, last, strict=True), strict=True):
+            met = {frame * 160 // step for frame in range(*old)}
+            assert {frame for frame in met if frame < count} <= set(range(*new))
+            assert len(range(*new)) <= max(len(met), 1)
+
+
+def test_spans_of_10_ms_stay_as_they_are() -> None:
+    begin, end = np.array([3, 90]), np.array([5, 120])
+    assert audio.spans_at(begin, end, audio.HOP, 100) == (begin, end)

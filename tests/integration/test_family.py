@@ -17,7 +17,7 @@ from fgcme.data import SpeechCorpus, apply_protocol, make_fold_loaders
 from fgcme.experiment import Experiment, parse_experiment, variants
 from fgcme.files import digest
 from fgcme.prepared.corpus import UTTERANCES, CorpusDescription
-from fgcme.prepared.utterance import prepare_utterance
+from fgcme.prepared.utterance import prepare_utterances
 from fgcme.training.learning import FoldTrainer, supports_bfloat16
 from pipelines.runs.corpus import feature_settings
 
@@ -61,8 +61,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
     spoken = list(demo.find(folder).utterances)
     # Each speaker has two sentences, in different emotions.
     chosen = [spoken[4 * sentence + (sentence + sentence // 8) % 4] for sentence in range(SENTENCES)]
-    aligner, extract_features = alignment.build("sphinx"), features.build_extractor("log_mel")
-    rows = [prepare_utterance(utterance, folder, aligner, extract_features, utterance.id) for utterance in chosen]
+    aligner, extractor = alignment.build("sphinx"), features.build_extractor("log_mel")
+    listed = [(utterance, utterance.id) for utterance in chosen]
+    rows = list(prepare_utterances(listed, folder, aligner, extractor))
     (folder / "prepared" / "utterances").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows, UTTERANCES), folder / "prepared" / "utterances" / "a.parquet")
     settings = feature_settings(experiment({}, {}))

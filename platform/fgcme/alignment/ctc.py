@@ -34,7 +34,7 @@ class CtcAligner:
         try:
             self._extract = extractors.from_pretrained(checkpoint)
             tokeniser = AutoTokenizer.from_pretrained(checkpoint)
-            self._model = AutoModelForCTC.from_pretrained(checkpoint).eval()
+            self._model = AutoModelForCTC.from_pretrained(checkpoint, dtype=torch.float32).eval()
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(

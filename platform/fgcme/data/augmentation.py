@@ -166,7 +166,8 @@ def spec_augment(settings: AugmentationSettings, frames: Frames, blocks: int, ge
     Args:
         settings: number and largest width of the masks.
         frames: [A, F] as the model reads them.
-        blocks: number of blocks of F / blocks values each, such as values and their deltas. A band is masked in each.
+        blocks: number of blocks of F / blocks values each: the layers of an encoder, values and their deltas. A band is
+            masked in each.
         generator: source of all random numbers.
     """
     masked = frames.copy().reshape(len(frames), blocks, -1)

@@ -6,11 +6,13 @@ and a process has only what it asks for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from fgcme.audio import spans_at, stretch_at
 from fgcme.data.batch import Stretch
 from fgcme.data.columns import Column
 from fgcme.data.frame_table import FrameTable, concatenated_ranges
@@ -18,6 +20,7 @@ from fgcme.data.front_end import FrontEnd
 from fgcme.data.mapping import map_corpus, map_features
 from fgcme.data.protocol import UtteranceTable
 from fgcme.prepared.corpus import read_description
+from fgcme.prepared.utterance import AnalysedSpeech
 
 # Row 0 is for padding: ragged batches need none, but pretrained word tables have it.
 UNKNOWN = 1
@@ -36,7 +39,9 @@ class SpeechCorpus:
         distinct_words: the words that occur.
         alignments: the method that aligned each utterance's words with its frames.
         prepared: the prepared frames of all utterances.
-        frame_size: values of a prepared frame.
+        frame_size: values of a prepared frame, those of its layers side by side.
+        frame_step: samples from one prepared frame to the next.
+        layers: how many layers of an encoder lie side by side in a frame.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,6 +59,7 @@ class SpeechCorpus:
         self.texts: Column[str] = Column(rows["text"])
         self.alignments: Column[str] = Column(rows["alignment"])
         self.frame_size = self.prepared.values.shape[1]
+        self.frame_step, self.layers = self.description.frame_step, self.description.layers
         words = rows["words"]
         self.distinct_words: Column[str] = Column(words.values.dictionary)
         self._word_numbers = words.values.indices.to_numpy()
@@ -66,7 +72,7 @@ class SpeechCorpus:
         return len(self.word_counts)
 
     def frames(self, utterance: int) -> np.ndarray:
-        """Prepared frames of one utterance, [A, F] float32, a read-only view of the file."""
+        """Prepared frames of one utterance, [A, F] float32; a read-only view of the file where that is float32."""
         return self.prepared[utterance]
 
     def frame_count(self, utterance: int) -> int:
@@ -74,14 +80,28 @@ class SpeechCorpus:
         return int(self.prepared.counts[utterance])
 
     def spans(self, utterance: int) -> tuple[np.ndarray, np.ndarray]:
-        """First frame of each word, and the frame after its last, both [W]."""
+        """First prepared frame of each word, and the frame after its last, both [W]."""
         words = self._words_of(utterance)
-        return self._begin[words], self._end[words]
+        return spans_at(self._begin[words], self._end[words], self.frame_step, self.frame_count(utterance))
+
+    def analysed(self, utterance: int) -> AnalysedSpeech:
+        """One utterance as it was prepared, as a fitted model takes it."""
+        begin, end = (edges[self._words_of(utterance)] for edges in (self._begin, self._end))
+        return AnalysedSpeech(
+            self.words[utterance],
+            begin,
+            end,
+            self.frames(utterance),
+            self.alignments[utterance],
+            math.nan,
+            self._speech_of(utterance),
+            self.frame_step,
+        )
 
     def speech(self, utterance: int) -> Stretch | None:
-        """First frame of one utterance's speech, and the frame after its last; None in rows of older versions."""
-        first, last = self._speech[utterance].tolist()
-        return (first, last) if last >= 0 else None
+        """First prepared frame of one utterance's speech, and that after its last; None in rows of older versions."""
+        speech = self._speech_of(utterance)
+        return speech and stretch_at(speech, self.frame_step, self.frame_count(utterance))
 
     def word_numbers(self, utterance: int) -> np.ndarray:
         """Position of each word of one utterance in `distinct_words`, [W]."""
@@ -100,9 +120,14 @@ class SpeechCorpus:
 
         Args:
             front_end: makes the features.
-            limit: audio is cut after this many frames.
+            limit: audio is cut after this many prepared frames.
         """
         return map_features(self.folder, self.description.corpus_hash, self.prepared, front_end, limit)
+
+    def _speech_of(self, utterance: int) -> Stretch | None:
+        """The same in frames of 10 ms."""
+        first, last = self._speech[utterance].tolist()
+        return (first, last) if last >= 0 else None
 
     def _words_of(self, utterance: int) -> slice:
         return slice(self._first_word[utterance], self._first_word[utterance + 1])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fgcme.audio import frames_within
 from fgcme.data.columns import encode
 from fgcme.data.dataset import SpeechCorpus, Vocabulary
 from fgcme.data.front_end import FrontEnd, Moments, moments_of_all
@@ -26,7 +27,8 @@ class FoldLoaders:
         train, dev, test: loaders of the parts.
         vocabulary: words of the training part.
         classes: class names.
-        frame_size: values of a frame as the model reads it, F.
+        frame_size: values of a frame as the model reads it, F, those of its layers side by side.
+        layers: how many layers of an encoder lie side by side in a frame.
         mean, deviation: [F] of the training part's frames as the model reads them, or None where it does not want them.
     """
 
@@ -36,6 +38,7 @@ class FoldLoaders:
     vocabulary: Vocabulary
     classes: list[str]
     frame_size: int
+    layers: int
     mean: np.ndarray | None
     deviation: np.ndarray | None
 
@@ -87,7 +90,7 @@ def make_fold_loaders(
         UserError: there is no such fold, or frames are normalised by speaker and someone in the fold has none.
     """
     split = split_fold(assignment, fold, selection)
-    front_end, limit = front_end_of(model.acoustic), training.frame_limit
+    front_end, limit = front_end_of(model.acoustic), frames_within(training.frame_limit, corpus.frame_step)
     scheme, vocabulary = scheme_of(model), Vocabulary(corpus.words_of(split.train))
     model_input = ModelInput(scheme, vocabulary, limit, front_end)
     if model_input.reads_frames and front_end.normalisation == "speaker":
@@ -108,6 +111,7 @@ def make_fold_loaders(
         vocabulary=vocabulary,
         classes=assignment.protocol.classes,
         frame_size=front_end.size(corpus.frame_size),
+        layers=corpus.layers,
         mean=mean,
         deviation=deviation,
     )
@@ -122,7 +126,7 @@ def speaker_moments(
         corpus: the prepared corpus.
         utterances: [B] indices of utterances whose speakers are wanted.
         front_end: makes the features of the frames.
-        limit: audio is cut after this many frames.
+        limit: audio is cut after this many prepared frames.
 
     Returns:
         Moments by speaker.
@@ -156,7 +160,7 @@ def feature_blocks(
         corpus: the prepared corpus.
         utterances: [B] their indices.
         front_end: makes the features of the frames.
-        limit: audio is cut after this many frames.
+        limit: audio is cut after this many prepared frames.
     """
     features = corpus.features(front_end, limit)
     if features is not None:

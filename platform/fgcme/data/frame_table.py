@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from fgcme.features.contract import FrameArray
+
 # Frames that are gathered at once: a few megabytes.
 _BLOCK = 32_768
 
@@ -17,19 +19,20 @@ class FrameTable:
     """Frames of utterances, by the number of the utterance.
 
     Attributes:
-        values: frames of all utterances, end to end in any order; each frame has F float32 values.
+        values: frames of all utterances, end to end in any order; each frame has F values, float32 or, where they were
+            stored in half precision, float16. Whoever asks for frames gets float32.
         first: [B] where each utterance's first frame is.
         counts: [B] frames of each utterance.
     """
 
-    values: npt.NDArray[np.float32]
+    values: FrameArray
     first: np.ndarray
     counts: np.ndarray
 
     def __getitem__(self, utterance: int) -> npt.NDArray[np.float32]:
-        """Frames of one utterance, [A, F], a view."""
+        """Frames of one utterance, [A, F]; a view, but a copy of what is in half precision."""
         first = int(self.first[utterance])
-        return self.values[first : first + int(self.counts[utterance])]
+        return self.values[first : first + int(self.counts[utterance])].astype(np.float32, copy=False)
 
     def cut(self, limit: int) -> FrameTable:
         """The same without each utterance's frames from `limit` on."""
@@ -49,7 +52,8 @@ class FrameTable:
         while start < len(utterances):
             read = ends[start - 1] if start else 0
             stop = max(start + 1, int(np.searchsorted(ends, read + _BLOCK, side="right")))
-            yield self.values[concatenated_ranges(first[start:stop], counts[start:stop])], counts[start:stop]
+            frames = self.values[concatenated_ranges(first[start:stop], counts[start:stop])]
+            yield frames.astype(np.float32, copy=False), counts[start:stop]
             start = stop
 
 

@@ -29,7 +29,7 @@ class ModelInput:
     Attributes:
         scheme: which frames each segment reads; a model that reads no frames has none computed.
         vocabulary: numbers the words.
-        frame_limit: audio is cut after this many frames.
+        frame_limit: audio is cut after this many prepared frames.
         front_end: turns prepared frames into the model's.
         speakers: moments of each speaker's features, where the front end normalises by speaker.
     """
@@ -69,6 +69,7 @@ class PartInputs:
         word_counts: [B] words of each utterance.
         frame_counts: [B] frames of each utterance, cut at the limit.
         frame_size: values of a frame as the model reads it, F.
+        blocks: how many blocks of like values a frame has: of layers, and of values and each order of their deltas.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class PartInputs:
         self.word_counts = corpus.word_counts[utterances]
         self.frame_counts = np.minimum(corpus.prepared.counts[utterances], model_input.frame_limit)
         self.frame_size = model_input.front_end.size(corpus.frame_size)
+        self.blocks = corpus.layers * (1 + model_input.front_end.deltas)
         self.layout = functools.lru_cache(_LAYOUTS_KEPT)(self._layout)
         self._corpus = corpus
         self._vocabulary_rows = model_input.vocabulary.index(corpus.distinct_words)

@@ -124,7 +124,7 @@ class RaggedLoader:
         else:
             frames, layout = inputs.frames(position), inputs.drawn_layout(position, seed)
         if settings.time_masks or settings.frequency_masks:
-            frames = spec_augment(settings, frames, 1 + inputs.model_input.front_end.deltas, generator)
+            frames = spec_augment(settings, frames, inputs.blocks, generator)
         return frames, layout
 
     def _collate(self, frames: Sequence[np.ndarray], layouts: Sequence[FrameLayout], positions: np.ndarray) -> Batch:

@@ -1,10 +1,11 @@
 """Files that every process of a training maps into memory: a prepared corpus, and what a front end makes of it.
 
     mapped-<corpus hash>.arrow            one row an utterance, in the order of their ids, schema `ROWS`
-    mapped-<corpus hash>.frames           float32: the prepared frames of all utterances, end to end
-    mapped-<corpus hash>-<key>.frames     float32: the same through a front end, see `map_features`
+    mapped-<corpus hash>.frames           the prepared frames of all utterances, end to end
+    mapped-<corpus hash>-<key>.frames     the same through a front end, see `map_features`
 
-They lie in the folder of the prepared corpus, and are written where they are missing, by one process at a time.
+Frames are float32, or float16 where they were prepared in half precision: the length of the file tells. The files lie
+in the folder of the prepared corpus, and are written where they are missing, by one process at a time.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fgcme.data.frame_table import FrameTable
 from fgcme.data.front_end import FrontEnd
 from fgcme.errors import UserError
+from fgcme.features.contract import FrameArray
 from fgcme.files import acquire, atomic_write, digest, exists
 from fgcme.prepared.corpus import read_row_groups
 
@@ -58,8 +59,9 @@ def map_corpus(folder: Path, corpus_hash: str) -> tuple[pa.RecordBatch, FrameTab
                     if not other.name.startswith(rows_path.stem):
                         other.unlink(missing_ok=True)
     rows = pa.ipc.open_file(pa.memory_map(str(rows_path))).get_batch(0)
-    values = _map_frames(frames_path, rows["frame_size"][0].as_py())
-    return rows, FrameTable(values, rows["first_frame"].to_numpy(), rows["frame_count"].to_numpy())
+    counts = rows["frame_count"].to_numpy()
+    values = _map_frames(frames_path, rows["frame_size"][0].as_py(), int(counts.sum()))
+    return rows, FrameTable(values, rows["first_frame"].to_numpy(), counts)
 
 
 def _has_all_columns(path: Path) -> bool:
@@ -77,7 +79,7 @@ def map_features(
         corpus_hash: names its content.
         frames: the prepared frames of all utterances.
         front_end: makes the features; of its normalisations only that by utterance is among them.
-        limit: audio is cut after this many frames.
+        limit: audio is cut after this many prepared frames.
 
     Returns:
         The features, or None where they are not there yet and the folder cannot be written to.
@@ -94,8 +96,9 @@ def map_features(
             return None
         with _writing(folder):
             if not exists(path):
-                _write_frames(path, (front_end.without_speaker(cut[index]) for index in range(len(cut.counts))))
-    values = _map_frames(path, front_end.size(frames.values.shape[1]))
+                features = (front_end.without_speaker(cut[index]) for index in range(len(cut.counts)))
+                _write_frames(path, (each.astype(frames.values.dtype, copy=False) for each in features))
+    values = _map_frames(path, front_end.size(frames.values.shape[1]), int(cut.counts.sum()))
     return FrameTable(values, _starts(cut.counts), cut.counts)
 
 
@@ -123,7 +126,7 @@ def _writing(folder: Path) -> Iterator[None]:
 
 def _write_corpus(folder: Path, rows_path: Path, frames_path: Path) -> None:
     groups: list[pa.Table] = []
-    frame_sizes: set[int] = set()
+    frame_bytes: set[int] = set()
     first = 0
     with atomic_write(frames_path) as partial, partial.open("wb") as file:
         for path in sorted((folder / "utterances").glob("*.parquet")):
@@ -133,8 +136,9 @@ def _write_corpus(folder: Path, rows_path: Path, frames_path: Path) -> None:
                 counts = rows["frame_count"].to_numpy()
                 groups.append(rows.select(_COLUMNS).append_column("first_frame", pa.array(_starts(counts) + first)))
                 first += int(counts.sum())
-                frame_sizes.update(rows["frame_size"].unique().to_pylist())
-            if len(frame_sizes) > 1 or file.tell() != first * sum(frame_sizes) * np.dtype(np.float32).itemsize:
+                value_bytes = rows.schema.field("frames").type.value_type.bit_width // 8
+                frame_bytes.update(value_bytes * size for size in rows["frame_size"].unique().to_pylist())
+            if len(frame_bytes) > 1 or file.tell() != first * sum(frame_bytes):
                 raise UserError(f"{path}: damaged (its frames are not as many as it says); delete it and prepare again")
         if not first:
             raise UserError(f"{folder}: the prepared corpus holds no utterance")
@@ -169,12 +173,21 @@ def _starts(counts: np.ndarray) -> np.ndarray:
     return np.asarray(np.cumsum(counts, dtype=np.int64) - counts)
 
 
-def _write_frames(path: Path, frames: Iterable[npt.NDArray[np.float32]]) -> None:
+def _write_frames(path: Path, frames: Iterable[np.ndarray]) -> None:
     with atomic_write(path) as partial, partial.open("wb") as file:
         for each in frames:
-            file.write(np.ascontiguousarray(each, np.float32).data)
+            file.write(np.ascontiguousarray(each).data)
 
 
-def _map_frames(path: Path, frame_size: int) -> npt.NDArray[np.float32]:
-    """The frames of a file, [A, F], read-only."""
-    return np.frombuffer(pa.memory_map(str(path)).read_buffer(), np.float32).reshape(-1, frame_size)
+def _map_frames(path: Path, frame_size: int, count: int) -> FrameArray:
+    """The frames of a file, [A, F], read-only.
+
+    Args:
+        path: of the file.
+        frame_size: values of a frame.
+        count: how many frames it has.
+    """
+    buffer = pa.memory_map(str(path)).read_buffer()
+    if buffer.size == 4 * count * frame_size:
+        return np.frombuffer(buffer, np.float32).reshape(count, frame_size)
+    return np.frombuffer(buffer, np.float16).reshape(count, frame_size)

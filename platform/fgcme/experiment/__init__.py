@@ -1,7 +1,7 @@
 """What an experiment is: its settings, read from YAML and overrides; search spaces, ablations, named variants."""
 
 from fgcme.experiment.loading import apply_configuration, load_experiment, parse_experiment, parse_stored
-from fgcme.experiment.older_settings import renew_model
+from fgcme.experiment.older_settings import renew_model, renew_prepare
 from fgcme.experiment.parameter import Parameter, Value
 from fgcme.experiment.search_space import Space
 from fgcme.experiment.settings import (
@@ -9,6 +9,7 @@ from fgcme.experiment.settings import (
     CorpusSettings,
     ExcitementForm,
     Experiment,
+    FeatureSettings,
     ModelKind,
     ModelSettings,
     PrepareSettings,
@@ -25,6 +26,7 @@ __all__ = [
     "CorpusSettings",
     "ExcitementForm",
     "Experiment",
+    "FeatureSettings",
     "ModelKind",
     "ModelSettings",
     "Parameter",
@@ -41,4 +43,5 @@ __all__ = [
     "parse_experiment",
     "parse_stored",
     "renew_model",
+    "renew_prepare",
 ]

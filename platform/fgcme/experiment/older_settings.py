@@ -21,6 +21,19 @@ def renew_model(model: Mapping[str, Any]) -> dict[str, Any]:
     return {**model, "pooling": {**pooling, "kind": "mean_max", "segments": segments}}
 
 
+def renew_prepare(prepare: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored `prepare` section as this version writes it; an encoder's frames of 10 ms have no new name.
+
+    >>> renew_prepare({"features": {"bins": 80, "layer": -1}})
+    {'features': {'bins': 80}}
+    """
+    features = prepare.get("features", {})
+    if "layer" not in features or features.get("kind", "log_mel") != "log_mel":
+        return dict(prepare)
+    return {**prepare, "features": {name: value for name, value in features.items() if name != "layer"}}
+
+
 def renew_experiment(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored experiment as this version writes it; see `renew_model`."""
-    return {**content, "model": renew_model(content.get("model", {}))}
+    """A stored experiment as this version writes it; see `renew_model` and `renew_prepare`."""
+    renewed = {**content, "model": renew_model(content.get("model", {}))}
+    return renewed | ({"prepare": renew_prepare(content["prepare"])} if "prepare" in content else {})

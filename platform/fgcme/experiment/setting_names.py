@@ -14,6 +14,7 @@ from fgcme.experiment.settings import Experiment
 # Settings that have been renamed: whoever uses an old name is told the new one.
 RENAMED = {
     "model.excitement.squeeze": "model.excitement.reduction_ratio",
+    "prepare.features.layer": "prepare.features.layers",
     "scaling.parallel": "scaling.max_concurrent",
     "storage.study": "tune.study_storage",
     "training.augmentation.gain": "training.augmentation.gain_db",

@@ -48,12 +48,15 @@ class AlignmentSettings(Settings):
 
 
 class FeatureSettings(Settings):
-    """What a frame of 10 ms holds."""
+    """What a frame holds: log-mel energies, 10 ms after the last frame's, or an encoder's layers at its own rate."""
 
     kind: Literal["log_mel", "speech_encoder"] = "log_mel"
     bins: Positive = Field(40, description="mel bins (kind: log_mel)")
     checkpoint: str | None = Field(None, description="speech encoder, a folder or a hub name (kind: speech_encoder)")
-    layer: int = Field(-1, description="hidden layer to take (kind: speech_encoder)")
+    layers: Annotated[list[int], Field(min_length=1)] | Literal["all"] = Field(
+        [-1], description="hidden states to take; 0 enters the first layer, -1 is the last (kind: speech_encoder)"
+    )
+    padded: bool = Field(False, description="Whisper hears 30 s, padded, at ten times the cost (kind: speech_encoder)")
 
     @model_validator(mode="after")
     def _check_source(self) -> FeatureSettings:
@@ -103,6 +106,9 @@ class AcousticSettings(Settings):
     normalisation: Literal["none", "train", "utterance", "speaker"] = Field(
         "none", description="mean and variance per value: of the training part, the utterance, or all of its speaker"
     )
+    layers: Literal["mix", "concatenate"] = Field(
+        "mix", description="an encoder's layers are mixed by learned weights, or side by side in a wider frame"
+    )
     channels: list[Positive] = Field([64, 128, 128])
     kernels: list[Positive] = Field([5, 2, 2])
     activation: Literal["none", "relu", "gelu"] = "none"
@@ -141,7 +147,7 @@ class PoolingSettings(Settings):
     width: Literal["natural", "equal"] = Field(
         "natural", description="`equal`: kinds of one value a channel give it twice, as wide as mean_max and statistics"
     )
-    margin: Natural = Field(0, description="frames of context that a segment reads on either side")
+    margin: Natural = Field(0, description="prepared frames of context that a segment reads on either side")
     temperature: Annotated[float, Field(gt=0)] = Field(
         1.0, description="of log-sum-exp: towards 0 it is the maximum, towards infinity the mean (kind: lse)"
     )

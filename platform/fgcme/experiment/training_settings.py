@@ -19,7 +19,7 @@ class AugmentationSettings(Settings):
         [5.0, 20.0], description="dB of the waveforms, lowest and highest"
     )
     time_masks: Natural = Field(0, description="SpecAugment: stretches of frames that are blanked")
-    time_width: Positive = Field(20, description="frames, at most")
+    time_width: Positive = Field(20, description="prepared frames, at most")
     frequency_masks: Natural = Field(0, description="SpecAugment: bands of values that are blanked")
     frequency_width: Positive = Field(8, description="values, at most")
     mixup_alpha: Annotated[float, Field(ge=0)] = Field(
@@ -60,7 +60,7 @@ class TrainingSettings(Settings):
     label_smoothing: Fraction = Field(0.0, description="loss: cross_entropy")
     focal_gamma: Annotated[float, Field(ge=0)] = Field(2.0, description="exponent of the focal loss")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16 where it is exact enough")
-    frame_limit: Positive = Field(3000, description="audio is cut after this many frames")
+    frame_limit: Positive = Field(3000, description="audio is cut after this many frames of 10 ms")
     score: Literal["published", "ua", "wa"] = Field("published", description="dev metric that selects the best epoch")
     seeds: Distinct = Field([0])
     augmentation: AugmentationSettings = AugmentationSettings()

@@ -1,43 +1,64 @@
-"""Speech to frames: one vector of features every 10 ms."""
+"""Speech to frames: one vector of features every 10 ms, or at a pretrained encoder's own rate."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
+from fgcme.features.contract import FrameExtractor, FrameFormat, Frames, OneByOne
 
-from fgcme.audio import Samples
+__all__ = ["FrameExtractor", "FrameFormat", "Frames", "build_extractor", "frame_format"]
 
-__all__ = ["build_extractor"]
+Layers = tuple[int, ...] | Literal["all"]
+_LAST: Layers = (-1,)
 
 
 @functools.lru_cache(maxsize=4)
 def build_extractor(
-    kind: str, bins: int = 40, checkpoint: str | None = None, layer: int = -1
-) -> Callable[[Samples], npt.NDArray[np.float32]]:
-    """Build the function from samples ([samples] at 16 kHz) to features ([A, F] float32), once a process.
-
-    Every kind makes `fgcme.audio.frame_count(samples)` frames, one every 10 ms.
+    kind: str, bins: int = 40, checkpoint: str | None = None, layers: Layers = _LAST, padded: bool = False
+) -> FrameExtractor:
+    """Build what turns recordings into frames, once a process.
 
     Args:
         kind: `log_mel` or `speech_encoder`.
         bins: mel bins (kind: log_mel).
         checkpoint: folder or hub name of the encoder (kind: speech_encoder).
-        layer: hidden layer, -1 for the last (kind: speech_encoder).
+        layers: hidden states, side by side in a frame; -1 is the last (kind: speech_encoder).
+        padded: whether Whisper hears 30 s, filled up with silence (kind: speech_encoder).
 
     Raises:
-        UserError: the checkpoint cannot be loaded, or has no such layer.
+        UserError: the checkpoint cannot be loaded, is of a family that is not known, or has no such layer.
         ValueError: there is no such kind, or its checkpoint is missing.
     """
     # Import the libraries of the requested kind only: torch and transformers are slow to import.
     if kind == "log_mel":
         from fgcme.features.log_mel import log_mel
 
-        return functools.partial(log_mel, bins=bins)
+        return OneByOne(functools.partial(log_mel, bins=bins), FrameFormat())
     if kind == "speech_encoder" and checkpoint is not None:
         from fgcme.features.speech_encoder import SpeechEncoder
 
-        return SpeechEncoder(checkpoint, layer)
+        return SpeechEncoder(checkpoint, layers, padded)
     raise ValueError(f"no features {kind!r} with checkpoint {checkpoint!r}")
+
+
+def frame_format(
+    kind: str, bins: int = 40, checkpoint: str | None = None, layers: Layers = _LAST, padded: bool = False
+) -> FrameFormat:
+    """What `build_extractor`'s frames will be like, without loading any weights.
+
+    Args:
+        kind: `log_mel` or `speech_encoder`.
+        bins: mel bins (kind: log_mel).
+        checkpoint: folder or hub name of the encoder (kind: speech_encoder).
+        layers: hidden states (kind: speech_encoder).
+        padded: see `build_extractor`.
+
+    Raises:
+        UserError: the checkpoint has no configuration, is of a family that is not known, or has no such layer.
+    """
+    if kind != "speech_encoder" or checkpoint is None:
+        return FrameFormat()
+    from fgcme.features.speech_encoder import describe_frames, load_configuration
+
+    return describe_frames(checkpoint, load_configuration(checkpoint), layers)[0]

@@ -10,10 +10,10 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import nn
 
-from fgcme.data import has_acoustics, has_words
+from fgcme.data import has_acoustics, has_words, scheme_of
 from fgcme.experiment import ExcitementForm, ModelKind, ModelSettings
 from fgcme.model.baselines import AttentiveLSTM, LateFusion, LinearProbe, MultiHopAttention, PooledStatistics
-from fgcme.model.encoders import AcousticEncoder, SemanticEncoder, Standardise, WordEmbedding
+from fgcme.model.encoders import AcousticEncoder, LayerMix, SemanticEncoder, Standardise, WordEmbedding
 from fgcme.model.excitement import Excitement, feature_driver, word_driver
 from fgcme.model.network import FineGrainedExcitement, Network
 from fgcme.model.pooling import Pooling
@@ -25,7 +25,7 @@ _Part = TypeVar("_Part", bound=nn.Module)
 
 
 def build_model(
-    settings: ModelSettings, frame_size: int, vocabulary_size: int, classes: int, blank: bool = False
+    settings: ModelSettings, frame_size: int, vocabulary_size: int, classes: int, blank: bool = False, layers: int = 1
 ) -> Network:
     """Build an untrained model, its weights drawn from PyTorch's global generator (`torch.manual_seed`).
 
@@ -33,13 +33,18 @@ def build_model(
 
     Args:
         settings: the `model` section of an experiment.
-        frame_size: values of a frame.
+        frame_size: values of a frame, those of its layers side by side.
         vocabulary_size: rows of the word table, the padding and unknown rows included.
         classes: number of emotions, K.
         blank: whether the model is trained by CTC and needs one more class for the blank.
+        layers: how many layers of an encoder lie side by side in a frame.
     """
-    builder = _Builder(settings, frame_size, vocabulary_size, classes, blank, seed=int(torch.randint(2**62, ())))
-    return Network(Standardise(frame_size), _CORES[settings.kind](builder))
+    # A model that hears nothing has nothing to mix.
+    mixes = layers > 1 and settings.acoustic.layers == "mix" and scheme_of(settings).segments != "none"
+    mix = LayerMix(layers, 1 + settings.acoustic.deltas) if mixes else None
+    mixed_size = frame_size // layers if mixes else frame_size
+    builder = _Builder(settings, mixed_size, vocabulary_size, classes, blank, seed=int(torch.randint(2**62, ())))
+    return Network(Standardise(frame_size), _CORES[settings.kind](builder), mix)
 
 
 @dataclass(frozen=True)

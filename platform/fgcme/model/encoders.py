@@ -120,6 +120,30 @@ class Standardise(nn.Module):
         return (frames - self.mean) / self.deviation
 
 
+class LayerMix(nn.Module):
+    """A learned mix of an encoder's layers (Peters et al., "Deep contextualized word representations", 2018, eq. 1).
+
+    Each layer has one weight, the softmax of a parameter, and one scale multiplies the sum. Untrained, it is the mean.
+
+    Args:
+        layers: how many lie side by side in a frame, L.
+        blocks: how many such blocks a frame has: values, and each order of their deltas.
+    """
+
+    def __init__(self, layers: int, blocks: int = 1) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(layers))
+        self.scale = nn.Parameter(torch.ones(1))
+        self.blocks = blocks
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Mix the layers of each frame, [N, blocks x L x F] -> [N, blocks x F]."""
+        weights = self.scale * self.weights.softmax(0)
+        layers = frames.view(len(frames), self.blocks, len(weights), -1)
+        mixed: Tensor = torch.tensordot(layers, weights, ([2], [0]))
+        return mixed.flatten(1)
+
+
 class WordEmbedding(nn.Module):
     """A trained table with one embedding a word.
 

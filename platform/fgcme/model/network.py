@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fgcme.data import Batch, Mixture, ranges_from_counts
-from fgcme.model.encoders import Standardise
+from fgcme.model.encoders import LayerMix, Standardise
 from fgcme.model.excitement import Excitement
 from fgcme.model.pooling import Pooling
 from fgcme.model.recurrent import RaggedLSTM
@@ -45,17 +45,19 @@ class Output:
 
 
 class Network(nn.Module):
-    """Any model over ragged batches: frames are standardised, then classified by the core.
+    """Any model over ragged batches: frames are standardised, their layers mixed, then classified by the core.
 
     Args:
         standardise: from frames to standardised frames.
         core: FG-CME or a baseline, from a batch to an `Output`.
+        mix: mixes the layers of an encoder; None leaves frames as they are.
     """
 
-    def __init__(self, standardise: Standardise, core: nn.Module) -> None:
+    def __init__(self, standardise: Standardise, core: nn.Module, mix: LayerMix | None = None) -> None:
         super().__init__()
         self.standardise = standardise
         self.core = core
+        self.mix = mix
 
     def forward(self, batch: Batch) -> Output:
         """Classify every utterance of a batch."""
@@ -64,7 +66,8 @@ class Network(nn.Module):
 
     def standardised(self, batch: Batch) -> Batch:
         """A batch as the core reads it."""
-        return replace(batch, frames=self.standardise(batch.frames))
+        frames = self.standardise(batch.frames)
+        return replace(batch, frames=frames if self.mix is None else self.mix(frames))
 
 
 class FineGrainedExcitement(nn.Module):

@@ -21,8 +21,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fgcme.audio import HOP
 from fgcme.corpora.contract import Rejection
 from fgcme.errors import UserError
 from fgcme.files import atomic_write, digest, write_text
@@ -54,9 +56,12 @@ UTTERANCES = pa.schema(
         ("speech_end", pa.int32()),
         ("alignment", pa.string()),
         ("alignment_score", pa.float32()),
+        # In half precision where a speech encoder made them: see `utterance_table`.
         ("frames", pa.list_(pa.float32())),
         ("frame_count", pa.int32()),
         ("frame_size", pa.int32()),
+        # Values beyond the range of half precision, which are at its limit now.
+        ("clipped", pa.int32()),
         # Hash of what the row was made from; a row whose hash changed is prepared again.
         ("source_hash", pa.string()),
         # Hash of what the row holds; see `content_hashes`.
@@ -65,9 +70,9 @@ UTTERANCES = pa.schema(
 )
 
 # Older versions did not store them.
-_ADDED = ("valence", "arousal", "dominance", "speech_begin", "speech_end")
-# Where a row's audio lay and what it was made from do not change what it holds.
-_NOT_CONTENT = frozenset({"audio", "source_hash", "content_hash"})
+_ADDED = ("valence", "arousal", "dominance", "speech_begin", "speech_end", "clipped")
+# Where a row's audio lay and what it was made from do not change what it holds; frames hold what was clipped.
+_NOT_CONTENT = frozenset({"audio", "source_hash", "content_hash", "clipped"})
 
 REJECTED = pa.schema(
     [(name, pa.string()) for name in ("id", "audio", "stage", "reason", "message")],
@@ -84,8 +89,11 @@ class CorpusDescription:
         settings_hash: their `fgcme.files.digest`.
         corpus_hash: see `corpus_hash`.
         counts: `utterances`, `rejected`, and `aligned.<method>` for each method of alignment; also `pending` while
-            utterances are still to be prepared.
+            utterances are still to be prepared, and `clipped` where values were beyond the range of half precision.
         versions: of the libraries it was prepared with.
+        frame_step: samples from one frame to the next. Spans are in frames of 10 ms all the same, as aligners give
+            them.
+        layers: how many layers of an encoder lie side by side in a frame.
     """
 
     corpus: str
@@ -94,6 +102,8 @@ class CorpusDescription:
     corpus_hash: str
     counts: dict[str, int]
     versions: dict[str, str]
+    frame_step: int = HOP
+    layers: int = 1
 
     def differences(self, settings: Mapping[str, Any]) -> list[str]:
         """Each setting that differs, as a phrase such as `prepare.features.bins is 40 there and 80 here`."""
@@ -163,16 +173,24 @@ def content_hashes(table: pa.Table) -> pa.Array:
 
 
 def utterance_table(rows: Iterable[Mapping[str, object]]) -> pa.Table:
-    """Rows of prepared utterances as a table with the schema `UTTERANCES`; adds their `content_hash`.
+    """Rows of prepared utterances as a table with the columns of `UTTERANCES`; adds their `content_hash`.
 
-    Values may be NumPy arrays; they are not copied value by value.
+    Values may be NumPy arrays; they are not copied value by value. Frames keep their precision.
     """
     rows = list(rows)
-    fields = [field for field in UTTERANCES if field.name != "content_hash"]
+    half = any(getattr(row["frames"], "dtype", None) == np.float16 for row in rows)
+    fields = [
+        field for field in utterances_schema(pa.float16() if half else pa.float32()) if field.name != "content_hash"
+    ]
     table = pa.table(
         [pa.array([row[field.name] for row in rows], field.type) for field in fields], schema=pa.schema(fields)
     )
     return _completed(table)
+
+
+def utterances_schema(precision: pa.DataType) -> pa.Schema:
+    """The schema `UTTERANCES` with frames of a precision."""
+    return UTTERANCES.set(UTTERANCES.get_field_index("frames"), pa.field("frames", pa.list_(precision)))
 
 
 def rejected_table(rejections: Iterable[Rejection]) -> pa.Table:
@@ -202,6 +220,11 @@ def count_alignments(folder: Path) -> dict[str, int]:
     for _, table in read_parts(folder, ["alignment"]):
         counts.update(table["alignment"].to_pylist())
     return dict(sorted(counts.items()))
+
+
+def count_clipped(folder: Path) -> int:
+    """How many values of all frames were beyond the range of half precision, and are at its limit."""
+    return sum(pc.sum(table["clipped"], min_count=0).as_py() for _, table in read_parts(folder, ["clipped"]))
 
 
 def count_rows(folder: Path) -> int:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fgcme.files import atomic_write, digest
-from fgcme.prepared.corpus import UTTERANCES, hash_array, read_part, read_parts, read_row_groups
+from fgcme.prepared.corpus import hash_array, read_part, read_parts, read_row_groups, utterances_schema
 
 Mask = npt.NDArray[np.bool_]
 
@@ -186,7 +186,7 @@ def _merge(folder: Path, group: Sequence[Path]) -> None:
             path.unlink()
 
 
-def _write_rows(folder: Path, name: str, parts: Iterable[tuple[Path, Mask | None]]) -> None:
+def _write_rows(folder: Path, name: str, parts: Sequence[tuple[Path, Mask | None]]) -> None:
     """Write rows of other parts as one part.
 
     Args:
@@ -196,7 +196,8 @@ def _write_rows(folder: Path, name: str, parts: Iterable[tuple[Path, Mask | None
     """
     path = folder / "utterances" / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as partial, pq.ParquetWriter(partial, UTTERANCES) as writer:
+    frames = pq.read_schema(parts[0][0]).field("frames").type
+    with atomic_write(path) as partial, pq.ParquetWriter(partial, utterances_schema(frames.value_type)) as writer:
         waiting: list[pa.Table] = []
         for source, wanted in parts:
             first = 0

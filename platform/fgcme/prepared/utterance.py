@@ -1,22 +1,24 @@
-"""From one utterance of a corpus to a row of the prepared corpus: read, align, extract features."""
+"""From the utterances of a corpus to rows of the prepared corpus: read, align, extract features."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fgcme import audio
-from fgcme.alignment.contract import Aligner
+from fgcme.alignment.contract import Aligner, Alignment
 from fgcme.alignment.endpoints import detect_endpoints
-from fgcme.audio import Samples
+from fgcme.audio import HOP, Samples
 from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.errors import DataError
+from fgcme.features.contract import FrameArray, FrameExtractor, Frames
 
-ExtractFeatures = Callable[[Samples], npt.NDArray[np.float32]]
+# Samples of the recordings whose features are extracted together, about two minutes.
+_AT_ONCE = 120 * audio.SAMPLE_RATE
 
 
 class AnalysedSpeech(NamedTuple):
@@ -24,21 +26,23 @@ class AnalysedSpeech(NamedTuple):
 
     Attributes:
         words: [W] normalised words.
-        begin, end: [W] int32, frames of each word, end exclusive.
-        frames: [A, F] float32 features, one row every 10 ms.
+        begin, end: [W] int32, frames of 10 ms of each word, end exclusive.
+        frames: [A, F] features as they are stored, float32 or float16.
         alignment: the method that really made the spans.
         alignment_score: see `fgcme.alignment.Alignment`.
-        speech: first frame of the speech and the frame after its last, by its energy and not by the alignment; None
-            where an older version prepared it.
+        speech: first frame of 10 ms of the speech and the frame after its last, by its energy and not by the alignment;
+            None where an older version prepared it.
+        frame_step: samples from one of `frames` to the next.
     """
 
     words: list[str]
     begin: npt.NDArray[np.int32]
     end: npt.NDArray[np.int32]
-    frames: npt.NDArray[np.float32]
+    frames: FrameArray
     alignment: str
     alignment_score: float
     speech: tuple[int, int] | None
+    frame_step: int = HOP
 
 
 class FeatureError(DataError):
@@ -47,17 +51,25 @@ class FeatureError(DataError):
     stage = "feature"
 
 
-def analyse(
-    samples: Samples, text: str, aligner: Aligner, extract_features: ExtractFeatures, utterance_id: str = ""
-) -> AnalysedSpeech:
+class _Aligned(NamedTuple):
+    """An utterance whose features are still to be extracted."""
+
+    utterance: Utterance
+    source_hash: str
+    digest: str
+    samples: Samples
+    alignment: Alignment
+    speech: tuple[int, int] | None
+
+
+def analyse(samples: Samples, text: str, aligner: Aligner, extractor: FrameExtractor) -> AnalysedSpeech:
     """Align a text with its speech and extract the features of its frames.
 
     Args:
         samples: [samples] mono at 16 kHz.
         text: what is said.
         aligner: see `fgcme.alignment.build`.
-        extract_features: see `fgcme.features.build_extractor`.
-        utterance_id: for imported alignments, which are found by it.
+        extractor: see `fgcme.features.build_extractor`.
 
     Raises:
         AudioError: the samples are empty, silent or too short.
@@ -65,48 +77,94 @@ def analyse(
         FeatureError: some features are not finite.
     """
     audio.check(samples)
-    alignment = aligner.align(utterance_id, samples, text)
-    frames = extract_features(samples)
-    if not np.isfinite(frames).all():
-        raise FeatureError("not_finite", "the features hold values that are not numbers")
+    alignment = aligner.align("", samples, text)
+    frames = _require_finite(extractor([samples])[0])
     return AnalysedSpeech(
         words=alignment.words,
         begin=np.asarray(alignment.begin, dtype=np.int32),
         end=np.asarray(alignment.end, dtype=np.int32),
-        frames=frames,
+        frames=frames.values,
         alignment=alignment.method,
         alignment_score=alignment.score,
         speech=detect_endpoints(samples),
+        frame_step=extractor.format.frame_step,
     )
 
 
-def prepare_utterance(
-    utterance: Utterance, root: Path, aligner: Aligner, extract_features: ExtractFeatures, source_hash: str
-) -> dict[str, object] | Rejection:
-    """Prepare one utterance; whatever is wrong with its data becomes a rejection with the reason.
+def prepare_utterances(
+    utterances: Iterable[tuple[Utterance, str]], root: Path, aligner: Aligner, extractor: FrameExtractor
+) -> Iterator[dict[str, Any] | Rejection]:
+    """Prepare utterances; whatever is wrong with the data of one becomes a rejection with the reason.
 
     Args:
-        utterance: as the corpus lists it.
+        utterances: as the corpus lists them, each with the hash of what its row is made from, which the row gets.
         root: folder that `utterance.audio` is relative to.
         aligner: see `fgcme.alignment.build`.
-        extract_features: see `fgcme.features.build_extractor`.
-        source_hash: of what the row is made from; stored in the row.
+        extractor: see `fgcme.features.build_extractor`.
 
     Returns:
-        A row of `fgcme.prepared.UTTERANCES`, its [A, F] frames flattened row by row, or the rejection.
+        For each, in their order, a row of `fgcme.prepared.UTTERANCES`, its [A, F] frames flattened row by row, or the
+        rejection.
     """
+    waiting: list[_Aligned | Rejection] = []
+    samples = 0
+    for utterance, source_hash in utterances:
+        aligned = _align(utterance, source_hash, root, aligner)
+        waiting.append(aligned)
+        samples += 0 if isinstance(aligned, Rejection) else aligned.samples.size
+        if samples >= _AT_ONCE:
+            yield from _extract(waiting, extractor)
+            waiting, samples = [], 0
+    yield from _extract(waiting, extractor)
+
+
+def _align(utterance: Utterance, source_hash: str, root: Path, aligner: Aligner) -> _Aligned | Rejection:
     path = root / utterance.audio
     try:
         samples = audio.read(path, utterance.start, utterance.end)
         digest = audio.sha256(path)
-        speech = analyse(samples, utterance.text, aligner, extract_features, utterance.id)
+        return _Aligned(
+            utterance,
+            source_hash,
+            digest,
+            samples,
+            aligner.align(utterance.id, samples, utterance.text),
+            detect_endpoints(samples),
+        )
     except DataError as error:
-        return Rejection(utterance.id, utterance.audio, error.stage, error.reason, error.message)
+        return _rejection(utterance, error)
+
+
+def _extract(waiting: list[_Aligned | Rejection], extractor: FrameExtractor) -> Iterator[dict[str, Any] | Rejection]:
+    """Rows of aligned utterances, whose features are extracted together; rejections stay."""
+    frames = iter(extractor([each.samples for each in waiting if not isinstance(each, Rejection)]))
+    for each in waiting:
+        if isinstance(each, Rejection):
+            yield each
+            continue
+        try:
+            yield _row(each, _require_finite(next(frames)))
+        except DataError as error:
+            yield _rejection(each.utterance, error)
+
+
+def _require_finite(frames: Frames) -> Frames:
+    if not np.isfinite(frames.values).all():
+        raise FeatureError("not_finite", "the features hold values that are not numbers")
+    return frames
+
+
+def _rejection(utterance: Utterance, error: DataError) -> Rejection:
+    return Rejection(utterance.id, utterance.audio, error.stage, error.reason, error.message)
+
+
+def _row(aligned: _Aligned, frames: Frames) -> dict[str, Any]:
+    utterance, alignment = aligned.utterance, aligned.alignment
     return {
         "id": utterance.id,
         "audio": utterance.audio,
-        "audio_sha256": digest,
-        "duration": samples.size / audio.SAMPLE_RATE,
+        "audio_sha256": aligned.digest,
+        "duration": aligned.samples.size / audio.SAMPLE_RATE,
         "speaker": utterance.speaker,
         "session": utterance.session,
         "dialog": utterance.dialog,
@@ -116,14 +174,15 @@ def prepare_utterance(
         "arousal": utterance.arousal,
         "dominance": utterance.dominance,
         "text": utterance.text,
-        "words": speech.words,
-        "begin": speech.begin,
-        "end": speech.end,
-        **dict(zip(("speech_begin", "speech_end"), speech.speech or (None, None), strict=True)),
-        "alignment": speech.alignment,
-        "alignment_score": speech.alignment_score,
-        "frames": speech.frames.ravel(),
-        "frame_count": speech.frames.shape[0],
-        "frame_size": speech.frames.shape[1],
-        "source_hash": source_hash,
+        "words": alignment.words,
+        "begin": np.asarray(alignment.begin, dtype=np.int32),
+        "end": np.asarray(alignment.end, dtype=np.int32),
+        **dict(zip(("speech_begin", "speech_end"), aligned.speech or (None, None), strict=True)),
+        "alignment": alignment.method,
+        "alignment_score": alignment.score,
+        "frames": frames.values.ravel(),
+        "frame_count": frames.values.shape[0],
+        "frame_size": frames.values.shape[1],
+        "clipped": frames.clipped,
+        "source_hash": aligned.source_hash,
     }

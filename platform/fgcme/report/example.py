@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from fgcme.audio import SAMPLE_RATE
 from fgcme.report.formatting import listing
 from fgcme.report.predictions import likeliest
 from fgcme.report.theme import Theme
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_SECONDS_A_FRAME = 0.01
 # A word that takes less of the utterance is narrower than its numbers, and stays without.
 _NARROW = 0.04
 
@@ -29,7 +29,8 @@ class UtteranceExample:
 
     Attributes:
         id, speaker, label: of the utterance; `label` is its true class.
-        frames: [A, F] features, one row every 10 ms.
+        frames: [A, F] features.
+        frame_step: samples from one frame to the next.
         features: what the values of a frame are, for a reader.
         prediction: with words, spans, gates and emotions.
         fold, seed: of the model's training.
@@ -39,10 +40,16 @@ class UtteranceExample:
     speaker: str
     label: str
     frames: npt.NDArray[np.float32]
+    frame_step: int
     features: str
     prediction: Prediction
     fold: int
     seed: int
+
+    @property
+    def duration(self) -> float:
+        """Seconds that its frames take; audio may have been cut before the last word."""
+        return len(self.frames) * self.frame_step / SAMPLE_RATE
 
     @property
     def text(self) -> str:
@@ -72,12 +79,11 @@ def example_figure(example: UtteranceExample, heading: str, theme: Theme) -> Fig
     if sides:
         _gates(rows[1], prediction, sides, theme)
     if has_emotions:
-        _emotions(rows[-1], prediction, len(example.frames) * _SECONDS_A_FRAME, theme)
+        _emotions(rows[-1], prediction, example.duration, theme)
     rows[-1].set_xlabel("seconds")
     for row in rows:
         theme.style_axes(row)
-    # Audio may have been cut before the last word.
-    rows[0].set_xlim(0, len(example.frames) * _SECONDS_A_FRAME)
+    rows[0].set_xlim(0, example.duration)
     return figure
 
 
@@ -108,7 +114,7 @@ def describe_example(example: UtteranceExample) -> str:
 
 def _frames(axes: Axes, example: UtteranceExample, theme: Theme) -> None:
     prediction = example.prediction
-    count, size = example.frames.shape
+    size = example.frames.shape[1]
     low, high = np.percentile(example.frames, (2, 99))
     axes.imshow(
         example.frames.T,
@@ -117,7 +123,7 @@ def _frames(axes: Axes, example: UtteranceExample, theme: Theme) -> None:
         cmap=theme.greys(),
         vmin=low,
         vmax=high,
-        extent=(0, count * _SECONDS_A_FRAME, 0, size),
+        extent=(0, example.duration, 0, size),
         interpolation="nearest",
     )
     axes.set_ylabel(example.features)

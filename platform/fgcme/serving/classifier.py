@@ -54,11 +54,13 @@ class Classifier:
         else:
             checkpoint = _resolve_checkpoint(folder, prepare.alignment.checkpoint)
             self._aligner = alignment.build(prepare.alignment.method, checkpoint)
+        layers = prepare.features.layers
         self._extractor = features.build_extractor(
             prepare.features.kind,
             prepare.features.bins,
             _resolve_checkpoint(folder, prepare.features.checkpoint),
-            prepare.features.layer,
+            layers if layers == "all" else tuple(layers),
+            prepare.features.padded,
         )
 
     def predict(self, samples: Samples, text: str) -> Prediction:

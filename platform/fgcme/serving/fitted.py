@@ -16,10 +16,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from fgcme.audio import HOP, SAMPLE_RATE, frames_within, spans_at, stretch_at
 from fgcme.data import Vocabulary, collate, layout_frames, scheme_of
 from fgcme.data.hearing import front_end_of
 from fgcme.errors import UserError
-from fgcme.experiment import ModelSettings, PrepareSettings, renew_model
+from fgcme.experiment import ModelSettings, PrepareSettings, renew_model, renew_prepare
 from fgcme.model import Network, build_model
 from fgcme.prepared.utterance import AnalysedSpeech
 
@@ -34,9 +35,10 @@ class ModelSpec:
         classes: class names, by index.
         words: the vocabulary.
         frame_size: F, values of a frame as the model reads it.
-        frame_limit: audio is cut after this many frames.
+        frame_limit: audio is cut after this many frames of 10 ms.
         origin: where the model comes from: corpus, protocol, selection rule, fold, seed.
         blank: whether it was trained by CTC and has one more class, for the blank.
+        layers: how many layers of an encoder lie side by side in a frame.
     """
 
     model: ModelSettings
@@ -47,6 +49,7 @@ class ModelSpec:
     frame_limit: int
     origin: dict[str, Any]
     blank: bool = False
+    layers: int = 1
 
 
 @dataclass(frozen=True)
@@ -108,10 +111,12 @@ def load(folder: Path) -> tuple[Network, ModelSpec]:
             **{
                 **content,
                 "model": ModelSettings.model_validate(renew_model(content["model"])),
-                "prepare": PrepareSettings.model_validate(content["prepare"]),
+                "prepare": PrepareSettings.model_validate(renew_prepare(content["prepare"])),
             }
         )
-        model = build_model(spec.model, spec.frame_size, len(Vocabulary(spec.words)), len(spec.classes), spec.blank)
+        model = build_model(
+            spec.model, spec.frame_size, len(Vocabulary(spec.words)), len(spec.classes), spec.blank, spec.layers
+        )
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: not a fitted model, or a damaged one ({' '.join(str(error).split())})") from None
@@ -129,9 +134,12 @@ def predict(model: Network, spec: ModelSpec, speech: AnalysedSpeech) -> Predicti
         spec: as `load` returns it.
         speech: the words, their spans and the frames of the utterance.
     """
-    frames = front_end_of(spec.model.acoustic)(speech.frames[: spec.frame_limit])
+    limit = frames_within(spec.frame_limit, speech.frame_step)
+    frames = front_end_of(spec.model.acoustic)(speech.frames[:limit].astype(np.float32, copy=False))
     scheme = scheme_of(spec.model)
-    layout = layout_frames(scheme, speech.begin, speech.end, len(frames), speech.speech)
+    begin, end = spans_at(speech.begin, speech.end, speech.frame_step, len(speech.frames))
+    stretch = speech.speech and stretch_at(speech.speech, speech.frame_step, len(speech.frames))
+    layout = layout_frames(scheme, begin, end, len(frames), stretch)
     words = Vocabulary(spec.words).index(speech.words)
     output = model(collate([np.asarray(frames, np.float32)], [layout], [words], [-1], scheme.lookahead + 1))
 
@@ -149,8 +157,8 @@ def predict(model: Network, spec: ModelSpec, speech: AnalysedSpeech) -> Predicti
         label=max(probabilities, key=lambda name: probabilities[name]),
         probabilities=probabilities,
         words=list(speech.words),
-        begin=[frame / 100 for frame in speech.begin.tolist()],
-        end=[frame / 100 for frame in speech.end.tolist()],
+        begin=[frame * HOP / SAMPLE_RATE for frame in speech.begin.tolist()],
+        end=[frame * HOP / SAMPLE_RATE for frame in speech.end.tolist()],
         word_probabilities=[{} for _ in speech.words]
         if output.word_logits is None
         else [by_class(logits) for logits in output.word_logits],

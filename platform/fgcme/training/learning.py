@@ -154,7 +154,12 @@ class FoldTrainer:
             raise UserError(f"training.precision: this {kind} has no bfloat16; set it to float32")
         torch.manual_seed(seed)
         self.model: Network = build_model(
-            model, loaders.frame_size, len(loaders.vocabulary), len(loaders.classes), blank=training.loss == "ctc"
+            model,
+            loaders.frame_size,
+            len(loaders.vocabulary),
+            len(loaders.classes),
+            blank=training.loss == "ctc",
+            layers=loaders.layers,
         )
         if loaders.mean is not None and loaders.deviation is not None:
             self.model.standardise.set_statistics(torch.from_numpy(loaders.mean), torch.from_numpy(loaders.deviation))

@@ -67,3 +67,25 @@ def test_words_outside_the_vocabulary_share_one_row() -> None:
     assert vocabulary.words == ["a", "b"]
     assert len(vocabulary) == 4
     assert vocabulary.index(["a", "b", "c", "d"]).tolist() == [2, 3, 1, 1]
+
+
+def test_an_encoder_s_frames_are_stored_in_half_precision_and_read_in_single(tmp_path: Path) -> None:
+    corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus", layers=3))
+    assert (corpus.frame_step, corpus.layers, corpus.frame_size) == (320, 3, 18)
+    assert corpus.prepared.values.dtype == np.float16
+    (mapped,) = corpus.folder.glob("mapped-*.frames")
+    assert mapped.stat().st_size == 2 * 18 * 50 * len(corpus)
+    rows = [row for part in (corpus.folder / "utterances").glob("*.parquet") for row in pq.read_table(part).to_pylist()]
+    stored = next(row for row in rows if row["id"] == corpus.table.ids[5])
+    assert corpus.frames(5).dtype == np.float32
+    assert corpus.frames(5).ravel().tolist() == stored["frames"]
+
+
+def test_spans_are_in_the_corpus_s_frames_and_speech_keeps_those_of_10_ms(tmp_path: Path) -> None:
+    corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus", layers=2))
+    begin, end = corpus.spans(7)
+    speech = corpus.analysed(7)
+    assert begin.tolist() == [frame // 2 for frame in speech.begin]
+    assert end.tolist() == [-(-frame // 2) for frame in speech.end]
+    assert (speech.frame_step, speech.words, speech.alignment) == (320, corpus.words[7], "imported")
+    np.testing.assert_array_equal(speech.frames, corpus.frames(7))

@@ -1,5 +1,6 @@
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,3 +137,12 @@ def test_a_fold_is_opened_only_for_the_corpus_that_the_work_began_with(corpus: S
     assert optimistic.dev.utterances.tolist() == split.test.tolist()
     with pytest.raises(UserError, match=r"corpus: was prepared again while this sweep was under way; start it anew"):
         open_fold(corpus, "another", experiment, 1, "dev", "sweep")
+
+
+def test_the_frame_limit_counts_10_ms_whatever_the_encoder_s_rate(tmp_path: Path) -> None:
+    corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus", layers=3))
+    experiment = small_corpus.experiment(model={"acoustic": {"normalisation": "train"}}, training={"frame_limit": 41})
+    loaders = fold_loaders(corpus, experiment)
+    assert set(loaders.train.inputs.frame_counts.tolist()) == {21}
+    assert (loaders.layers, loaders.frame_size) == (3, 18)
+    assert loaders.mean is not None and loaders.mean.shape == (18,)

@@ -41,3 +41,11 @@ def test_an_utterance_longer_than_a_block_is_a_block_of_its_own() -> None:
     frames = table([10, 40_000, 10])
     assert [len(block) for block, _ in frames.blocks(np.arange(3))] == [10, 40_000, 10]
     assert list(frames.blocks(np.zeros(0, np.int64))) == []
+
+
+def test_frames_in_half_precision_are_given_in_single() -> None:
+    frames = table([2, 3, 1])
+    half = FrameTable(frames.values.astype(np.float16), frames.first, frames.counts)
+    assert half[1].dtype == np.float32 and half[1].tolist() == frames[1].tolist()
+    ((block, _),) = half.blocks(np.array([2, 0]))
+    assert block.dtype == np.float32 and block.tolist() == [*frames[2].tolist(), *frames[0].tolist()]

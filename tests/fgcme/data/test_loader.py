@@ -294,3 +294,16 @@ def test_a_band_is_masked_in_the_values_and_in_their_deltas(folder: Path) -> Non
         assert masked[:6].equal(masked[6:])
         widths.add(int(masked[:6].sum()))
     assert max(widths) == 3
+
+
+def test_a_band_is_masked_in_every_layer(tmp_path: Path) -> None:
+    corpus = SpeechCorpus(small_corpus.write(tmp_path / "layers", layers=3))
+    masks = AugmentationSettings(frequency_masks=1, frequency_width=6)
+    loaders = [loader(corpus, augmentation=each, scheme=SegmentScheme("utterance")) for each in (masks, None)]
+    masked = 0
+    for position in range(8):
+        changed, plain = (each.batch(np.array([position]), seed=0).frames for each in loaders)
+        by_layer = (changed != plain).any(0).view(3, 6)
+        assert (by_layer == by_layer[0]).all()
+        masked += int(by_layer.any())
+    assert masked > 2

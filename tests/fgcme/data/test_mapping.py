@@ -130,3 +130,25 @@ def test_processes_that_begin_together_read_the_same_files(folder: Path) -> None
     with multiprocessing.get_context("fork").Pool(4) as pool:
         sums = pool.map(open_features, [folder] * 8)
     assert len(set(sums)) == 1 and len(mapped(folder)) == 3
+
+
+def test_features_of_frames_in_half_precision_are_in_half_precision(tmp_path: Path) -> None:
+    folder = small_corpus.write(tmp_path / "half", layers=2)
+    corpus = SpeechCorpus(folder)
+    front_end = FrontEnd("prepared", 1, "utterance")
+    features = corpus.features(front_end, 40)
+    assert features is not None and features.values.dtype == np.float16
+    for utterance in range(len(corpus)):
+        expected = front_end(corpus.frames(utterance)[:40])
+        assert features[utterance].dtype == np.float32
+        np.testing.assert_allclose(features[utterance], expected, atol=2e-3)
+
+
+def test_parts_in_different_precision_are_refused(folder: Path) -> None:
+    part = min((folder / "utterances").iterdir())
+    table = pq.read_table(part)
+    column = table.column_names.index("frames")
+    half = table["frames"].cast(pa.list_(pa.float16()))
+    pq.write_table(table.set_column(column, "frames", half), part)
+    with pytest.raises(UserError, match="damaged"):
+        SpeechCorpus(folder)

@@ -1,104 +1,267 @@
+"""Hidden layers of pretrained encoders, beside what `transformers` itself makes of the same recordings."""
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2Model,
-    WhisperConfig,
-    WhisperFeatureExtractor,
-    WhisperModel,
-)
+import transformers
+from safetensors.torch import load_file, save_file
 
 from fgcme import features
-from fgcme.audio import frame_count
 from fgcme.errors import UserError
+from tests.speech import say
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 40_000).astype(np.float32)
+WAVEFORM = ("wav2vec2", "wav2vec2 large", "hubert", "wavlm", "data2vec")
+WHISPER_BASE = Path(__file__).parents[4] / "shared" / "models" / "whisper-base"
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "conv_dim": (16,) * 7,
+    "num_conv_pos_embedding_groups": 2,
+}
+# Convolutions of positions as wide as those of the real models, so that padding would reach far.
+WIDE = {"num_conv_pos_embeddings": 32}
+STABLE = {"do_stable_layer_norm": True, "feat_extract_norm": "layer"}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "wav2vec2": ("Wav2Vec2", WIDE),
+    "wav2vec2 large": ("Wav2Vec2", WIDE | STABLE),
+    "hubert": ("Hubert", WIDE),
+    "wavlm": ("WavLM", WIDE),
+    "data2vec": ("Data2VecAudio", {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 9}),
+}
 
 
 @pytest.fixture(scope="module")
-def wav2vec2(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("wav2vec2")
-    torch.manual_seed(0)
-    config = Wav2Vec2Config(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_dim=(16,) * 7,
-        num_conv_pos_embeddings=4,
-        num_conv_pos_embedding_groups=2,
-    )
-    Wav2Vec2Model(config).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
-    return str(folder)
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    @cache
+    def save(family: str) -> str:
+        folder = tmp_path_factory.mktemp(family.replace(" ", "-"))
+        torch.manual_seed(0)
+        if family == "whisper":
+            save_whisper(folder)
+        else:
+            name, options = FAMILIES[family]
+            config = getattr(transformers, f"{name}Config")(**SMALL, **options)
+            getattr(transformers, f"{name}Model")(config).save_pretrained(folder)
+            transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+        return str(folder)
+
+    return save
 
 
-@pytest.fixture(scope="module")
-def whisper(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("whisper")
-    torch.manual_seed(0)
-    config = WhisperConfig(
-        d_model=8,
-        encoder_layers=1,
+def save_whisper(folder: Path) -> None:
+    sizes: dict[str, Any] = {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
+    sizes |= {f"{side}_ffn_dim": 16 for side in ("encoder", "decoder")}
+    config = transformers.WhisperConfig(
+        d_model=16,
+        encoder_layers=3,
         decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=8,
-        decoder_ffn_dim=8,
         num_mel_bins=8,
         vocab_size=16,
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,
         decoder_start_token_id=1,
+        **sizes,
     )
-    WhisperModel(config).save_pretrained(folder)
-    WhisperFeatureExtractor(feature_size=8).save_pretrained(folder)
-    return str(folder)
+    # As the models of the hub are: with a decoder and a head.
+    transformers.WhisperForConditionalGeneration(config).save_pretrained(folder)
+    transformers.WhisperFeatureExtractor(feature_size=8).save_pretrained(folder)
+
+
+def extract(folder: str, *recordings: np.ndarray, **options: Any) -> list[np.ndarray]:
+    extractor = features.build_extractor("speech_encoder", checkpoint=folder, **options)
+    return [frames.values for frames in extractor(recordings)]
+
+
+@torch.inference_mode()
+def hidden_states(folder: str, samples: np.ndarray) -> list[np.ndarray]:
+    """All hidden states of a recording, as `transformers` itself computes them, [A, width] each.
+
+    The last is what leaves the encoder: large models normalise it after their last layer.
+    """
+    extractors: Any = transformers.AutoFeatureExtractor
+    model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    inputs = extractors.from_pretrained(folder)(samples, sampling_rate=16_000, return_tensors="pt")
+    encoder = model.get_encoder() if model.config.is_encoder_decoder else model
+    output = encoder(**inputs, output_hidden_states=True)
+    return [state[0].numpy() for state in [*output.hidden_states[:-1], output.last_hidden_state]]
+
+
+def assert_close(frames: np.ndarray, expected: np.ndarray, tolerance: float = 1e-3) -> None:
+    """Equal but for rounding to half precision."""
+    assert frames.dtype == np.float16 and frames.shape == expected.shape
+    np.testing.assert_allclose(frames.astype(np.float32), expected, rtol=2**-10, atol=tolerance)
+
+
+@pytest.mark.parametrize("family", WAVEFORM)
+@pytest.mark.parametrize("layers", [(-1,), (0,), (1, 2), (3, 0), "all"])
+def test_frames_are_the_hidden_states_side_by_side(
+    checkpoint: Callable[[str], str], family: str, layers: tuple[int, ...] | str
+) -> None:
+    states = hidden_states(checkpoint(family), NOISE)
+    chosen = states if layers == "all" else [states[layer] for layer in layers]  # type: ignore[index]
+    assert_close(extract(checkpoint(family), NOISE, layers=layers)[0], np.concatenate(chosen, axis=1))
+
+
+@pytest.mark.parametrize("layers", [(-1,), (0,), (1, 2), (3, 0), "all"])
+def test_frames_of_whisper_padded_are_the_hidden_states_of_the_recording_s_part(
+    checkpoint: Callable[[str], str], layers: tuple[int, ...] | str
+) -> None:
+    states = hidden_states(checkpoint("whisper"), NOISE)
+    chosen = states if layers == "all" else [states[layer] for layer in layers]  # type: ignore[index]
+    frames = extract(checkpoint("whisper"), NOISE, layers=layers, padded=True)[0]
+    assert_close(frames, np.concatenate(chosen, axis=1)[:125])
+
+
+def test_whisper_without_padding_hears_the_recording_alone(checkpoint: Callable[[str], str]) -> None:
+    """As `transformers` would, if its table of positions were of the recording's length."""
+    folder = checkpoint("whisper")
+    model = transformers.WhisperModel.from_pretrained(folder).eval().get_encoder()
+    extractor = transformers.WhisperFeatureExtractor.from_pretrained(folder)
+    mel = extractor(NOISE, sampling_rate=16_000, return_tensors="pt", padding=False)["input_features"]
+    model.config.max_source_positions = 125
+    model.embed_positions = torch.nn.Embedding.from_pretrained(model.embed_positions.weight[:125])
+    with torch.inference_mode():
+        states = model(mel, output_hidden_states=True).hidden_states
+    expected = np.concatenate([state[0].numpy() for state in states], axis=1)
+    frames = extract(folder, NOISE, layers="all")[0]
+    assert_close(frames, expected)
+    # The silence is heard in the padded form.
+    padded = extract(folder, NOISE, layers="all", padded=True)[0]
+    assert padded.shape == frames.shape and not np.allclose(padded, frames, atol=1e-2)
+
+
+@pytest.mark.parametrize("family", [*WAVEFORM, "whisper"])
+def test_frames_of_a_recording_do_not_depend_on_those_in_its_batch(
+    checkpoint: Callable[[str], str], family: str
+) -> None:
+    """Of like length, of the same length, and far longer or shorter ones."""
+    lengths = [40_000, 39_999, 36_500, 36_500, 33_000, 16_000, 400, 401, 720]
+    recordings = [NOISE[:length] * np.float32(1 + number) for number, length in enumerate(lengths)]
+    together = extract(checkpoint(family), *recordings, layers="all")
+    for recording, frames in zip(recordings, together, strict=True):
+        (alone,) = extract(checkpoint(family), recording, layers="all")
+        assert_close(frames, alone.astype(np.float32), tolerance=1e-4)
 
 
 @pytest.mark.parametrize("count", [400, 719, 720, 721, 16_000, 16_123])
-def test_a_speech_encoder_has_one_frame_every_10_ms(wav2vec2: str, count: int) -> None:
-    frames = features.build_extractor("speech_encoder", checkpoint=wav2vec2)(NOISE[:count])
-    assert frames.shape == (frame_count(count), 16)
-    assert frames.dtype == np.float32 and frames.flags.c_contiguous
+@pytest.mark.parametrize("family", ["wav2vec2", "whisper"])
+def test_frames_come_at_the_encoder_s_own_rate(checkpoint: Callable[[str], str], family: str, count: int) -> None:
+    folder = checkpoint(family)
+    expected = (count - 400) // 320 + 1 if family == "wav2vec2" else -(-(count // 160) // 2)
+    for padded in (False, True):
+        (frames,) = extract(folder, NOISE[:count], layers=(0, 1), padded=padded)
+        assert frames.shape == (expected, 32)
 
 
-@pytest.mark.parametrize("layer", [-1, 0, 1, 2])
-def test_each_frame_of_the_chosen_layer_is_repeated_to_10_ms(wav2vec2: str, layer: int) -> None:
-    frames = features.build_extractor("speech_encoder", checkpoint=wav2vec2, layer=layer)(NOISE)
-    normalised = torch.from_numpy((NOISE - NOISE.mean()) / np.sqrt(NOISE.var() + 1e-7))[None]
-    with torch.inference_mode():
-        model = Wav2Vec2Model.from_pretrained(wav2vec2).eval()
-        hidden = model(normalised, output_hidden_states=True).hidden_states[layer][0].numpy()
-    assert len(hidden) == 124 and len(frames) == 248
-    # The encoder makes a frame every 20 ms.
-    np.testing.assert_allclose(frames[::2], hidden, atol=1e-5)
-    np.testing.assert_allclose(frames[1::2], hidden, atol=1e-5)
+@pytest.mark.parametrize("family", ["wav2vec2", "whisper"])
+def test_the_format_is_known_without_the_weights(checkpoint: Callable[[str], str], family: str, tmp_path: Path) -> None:
+    shutil.copy(Path(checkpoint(family)) / "config.json", tmp_path)
+    described = features.frame_format("speech_encoder", checkpoint=str(tmp_path), layers="all")
+    assert (described.frame_step, described.layers) == (320, 4)
+    extractor = features.build_extractor("speech_encoder", checkpoint=checkpoint(family), layers="all")
+    assert extractor.format == described
+    assert features.frame_format("log_mel") == features.FrameFormat(160, 1)
 
 
-def test_a_layer_the_encoder_lacks_is_an_error(wav2vec2: str) -> None:
-    with pytest.raises(UserError, match=r"features\.layer 3: .* 0 to 2"):
-        features.build_extractor("speech_encoder", checkpoint=wav2vec2, layer=3)
-
-
-def test_whisper_encodes_speech_shorter_and_longer_than_30_seconds(whisper: str) -> None:
-    encode = features.build_extractor("speech_encoder", checkpoint=whisper)
-    short = encode(NOISE[:16_000])
-    assert short.shape == (98, 8)
+def test_whisper_hears_a_long_recording_in_equal_pieces(checkpoint: Callable[[str], str]) -> None:
     long = np.resize(NOISE, 31 * 16_000)
-    frames = encode(long)
-    assert frames.shape == (frame_count(long.size), 8)
-    # The second chunk starts after 30 s.
-    np.testing.assert_allclose(frames[3_000:], encode(long[30 * 16_000 :])[: len(frames) - 3_000], atol=1e-4)
+    (frames,) = extract(checkpoint("whisper"), long)
+    first, second = extract(checkpoint("whisper"), long[: 31 * 8_000], long[31 * 8_000 :])
+    assert len(frames) == 1550
+    np.testing.assert_allclose(frames, np.concatenate([first, second]), atol=1e-3)
+    # Not one that is too short to be heard.
+    assert len(extract(checkpoint("whisper"), np.resize(NOISE, 30 * 16_000 + 1))[0]) == 1500
 
 
-def test_the_error_names_a_checkpoint_that_does_not_load(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("family", ["wav2vec2", "whisper"])
+def test_weights_in_half_precision_compute_in_single(
+    checkpoint: Callable[[str], str], tmp_path: Path, family: str, precision: torch.dtype
+) -> None:
+    half = tmp_path / "half"
+    shutil.copytree(checkpoint(family), half)
+    weights = {name: tensor.to(precision) for name, tensor in load_file(half / "model.safetensors").items()}
+    save_file(weights, half / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((half / "config.json").read_text())
+    (half / "config.json").write_text(json.dumps({**config, "dtype": str(precision).removeprefix("torch.")}))
+    (frames,) = extract(str(half), NOISE, padded=True)
+    assert_close(frames, hidden_states(str(half), NOISE)[-1][: len(frames)])
+
+
+def test_values_beyond_half_precision_are_counted(checkpoint: Callable[[str], str], tmp_path: Path) -> None:
+    loud = tmp_path / "loud"
+    shutil.copytree(checkpoint("wav2vec2"), loud)
+    weights = load_file(loud / "model.safetensors")
+    weights["encoder.layer_norm.weight"] *= 1e6
+    save_file(weights, loud / "model.safetensors", metadata={"format": "pt"})
+    (frames,) = features.build_extractor("speech_encoder", checkpoint=str(loud), layers=(0, 1))([NOISE])
+    # What enters the first layer is huge; what leaves it is normalised.
+    assert np.isfinite(frames.values).all()
+    assert frames.clipped == np.count_nonzero(np.abs(frames.values[:, :16]) == 65504) > 0
+
+
+@pytest.mark.parametrize("layers", [(4,), (-5,), (0, 4)])
+def test_a_layer_the_encoder_lacks_is_refused(checkpoint: Callable[[str], str], layers: tuple[int, ...]) -> None:
+    for build in (features.build_extractor, features.frame_format):
+        with pytest.raises(UserError, match=r"features\.layers (4|-5): .* 0 to 3"):
+            build("speech_encoder", checkpoint=checkpoint("wav2vec2"), layers=layers)
+    with pytest.raises(UserError, match=r"layers \[3, -1\]: one is there twice"):
+        features.build_extractor("speech_encoder", checkpoint=checkpoint("wav2vec2"), layers=(3, -1))
+
+
+def test_an_encoder_that_lacks_weights_is_refused(checkpoint: Callable[[str], str], tmp_path: Path) -> None:
+    """They would be random."""
+    for family, name in (
+        ("wav2vec2", "encoder.layers.0.attention.k_proj.weight"),
+        ("whisper", "model.encoder.conv1.bias"),
+    ):
+        cut = tmp_path / family
+        shutil.copytree(checkpoint(family), cut)
+        weights = load_file(cut / "model.safetensors")
+        del weights[name]
+        save_file(weights, cut / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(UserError, match=f"weights are missing, such as .*{name.rpartition('encoder.')[2]}"):
+            features.build_extractor("speech_encoder", checkpoint=str(cut))
+
+
+def test_a_checkpoint_that_is_no_speech_encoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"features\.checkpoint .*nothing"):
         features.build_extractor("speech_encoder", checkpoint=str(tmp_path / "nothing"))
     with pytest.raises(ValueError, match="speech_encoder"):
         features.build_extractor("speech_encoder")
+    transformers.BertConfig().save_pretrained(tmp_path / "bert")
+    with pytest.raises(UserError, match=r"bert, is no speech encoder that is known here: take a wav2vec 2\.0"):
+        features.build_extractor("speech_encoder", checkpoint=str(tmp_path / "bert"))
+
+
+@pytest.mark.skipif(not WHISPER_BASE.is_dir(), reason="the weights of Whisper base are not here")
+class TestWhisperBase:
+    """The real weights, on speech."""
+
+    SPEECH = say("Kids are talking by the door.")[0]
+
+    def test_the_padded_form_is_transformers_own(self) -> None:
+        states = hidden_states(str(WHISPER_BASE), self.SPEECH)
+        (frames,) = extract(str(WHISPER_BASE), self.SPEECH, layers=(0, 3, 6), padded=True)
+        expected = np.concatenate([states[layer][: len(frames)] for layer in (0, 3, 6)], axis=1)
+        assert_close(frames, expected)
+
+    @pytest.mark.parametrize("padded", [False, True])
+    def test_an_utterance_has_the_same_frames_alone_and_in_a_batch(self, padded: bool) -> None:
+        cut = self.SPEECH[: int(0.9 * self.SPEECH.size)]
+        together = extract(str(WHISPER_BASE), self.SPEECH, cut, layers=(3, 6), padded=padded)
+        for recording, frames in zip((self.SPEECH, cut), together, strict=True):
+            (alone,) = extract(str(WHISPER_BASE), recording, layers=(3, 6), padded=padded)
+            assert_close(frames, alone.astype(np.float32), tolerance=1e-4)

@@ -235,3 +235,27 @@ def test_the_settings_decide_which_frames_a_model_reads(settings: dict[str, Any]
 def test_models_with_a_sequence_of_words_run_a_ragged_lstm_over_it() -> None:
     for kind in WITH_BLANK:
         assert isinstance(built(kind=kind).core.sequence, RaggedLSTM)
+
+
+@pytest.mark.parametrize("kind", get_args(ModelKind))
+@pytest.mark.parametrize("layers", ["mix", "concatenate"])
+def test_any_model_takes_several_layers_mixed_or_side_by_side(kind: str, layers: str) -> None:
+    settings = ModelSettings.model_validate({"kind": kind, "acoustic": {"layers": layers, "deltas": 1}})
+    utterances = [draw_utterance(0, 60, 6, FRAME_SIZE, VOCABULARY, CLASSES)]
+    torch.manual_seed(0)
+    network = build_model(settings, FRAME_SIZE, VOCABULARY, CLASSES, layers=4)
+    network(batch_for(settings, utterances)).logits.sum().backward()
+    hears = scheme_of(settings).segments != "none"
+    assert (network.mix is not None) == (layers == "mix" and hears)
+    if network.mix is not None:
+        # Each block of 20 values has 4 layers of 5.
+        assert network.mix(torch.zeros(1, FRAME_SIZE)).shape == (1, 10)
+        assert network.mix.scale.grad is not None and network.mix.weights.grad is not None
+
+
+def test_one_layer_is_built_as_ever() -> None:
+    torch.manual_seed(0)
+    network = build_model(ModelSettings(), FRAME_SIZE, VOCABULARY, CLASSES, layers=1)
+    assert network.mix is None
+    plain = built()
+    assert plain.state_dict().keys() == network.state_dict().keys()

@@ -16,7 +16,7 @@ from fgcme.data.batch import SegmentScheme
 from fgcme.errors import UserError
 from fgcme.experiment import AcousticSettings
 from fgcme.model import WordEmbedding
-from fgcme.model.encoders import AcousticEncoder, Activation, SemanticEncoder, Standardise, word_table
+from fgcme.model.encoders import AcousticEncoder, Activation, LayerMix, SemanticEncoder, Standardise, word_table
 from tests.fgcme.model.masked import Utterance, ragged_batch
 from tests.fgcme.model.reference import encode_frames
 
@@ -183,3 +183,31 @@ def test_an_error_names_the_missing_or_binary_glove_file(tmp_path: Path) -> None
         with pytest.raises(UserError, match="cannot be read as word vectors") as error:
             model.load_vectors(str(path), ["dogs"])
         assert str(path) in str(error.value)
+
+
+def test_the_mix_of_layers_follows_the_equation() -> None:
+    """Peters et al. (2018), equation 1: one scale, and a softmax over layers; here of values and of their deltas."""
+    torch.manual_seed(0)
+    mix = LayerMix(layers=3, blocks=2).double()
+    frames = torch.randn(7, 2 * 3 * 5, dtype=torch.float64)
+    with torch.no_grad():
+        mix.weights.copy_(torch.randn(3))
+        mix.scale.fill_(1.7)
+    shares = [float(weight) for weight in mix.weights.detach().exp()]
+    expected = torch.zeros(7, 10, dtype=torch.float64)
+    for block in range(2):
+        for layer in range(3):
+            values = frames[:, (3 * block + layer) * 5 : (3 * block + layer + 1) * 5]
+            expected[:, 5 * block : 5 * (block + 1)] += 1.7 * shares[layer] / sum(shares) * values
+    torch.testing.assert_close(mix(frames), expected)
+
+    def mixed(weights: Tensor, scale: Tensor) -> Tensor:
+        parameters = {"weights": weights, "scale": scale}
+        return cast("Tensor", torch.func.functional_call(mix, parameters, (frames,)))
+
+    assert torch.autograd.gradcheck(mixed, (mix.weights, mix.scale))
+
+
+def test_an_untrained_mix_is_the_mean_of_the_layers() -> None:
+    frames = torch.randn(4, 12)
+    torch.testing.assert_close(LayerMix(3)(frames), frames.view(4, 3, 4).mean(1))

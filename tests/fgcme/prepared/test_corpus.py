@@ -39,6 +39,7 @@ def row(name: str, source: str = "old", method: str = "sphinx") -> dict[str, obj
         "frames": frames,
         "frame_count": 3,
         "frame_size": 4,
+        "clipped": 0,
         "source_hash": source,
     }
 
@@ -147,9 +148,9 @@ def test_the_corpus_hash_follows_all_that_a_row_holds(tmp_path: Path, change: di
     assert hash_of(tmp_path / "changed", {**row("one"), **change}, row("two")) != base
 
 
-def test_every_column_but_those_of_places_and_sources_is_content() -> None:
+def test_every_column_but_those_of_places_sources_and_counts_is_content() -> None:
     changed = {column for change in CHANGES for column in change}
-    assert changed == set(prepared.UTTERANCES.names) - {"audio", "source_hash", "content_hash"}
+    assert changed == set(prepared.UTTERANCES.names) - {"audio", "source_hash", "content_hash", "clipped"}
 
 
 def test_the_corpus_hash_follows_the_settings_and_the_number_of_utterances(tmp_path: Path) -> None:

@@ -168,3 +168,15 @@ def test_an_interrupted_merge_leaves_no_row_twice(tmp_path: Path) -> None:
     small.write_bytes(again)
     prepared.prune(tmp_path, sources({"one": "old", "two": "old"}))
     assert list(parts(tmp_path).values()) == [["one", "two"]]
+
+
+def test_parts_in_half_precision_are_merged_as_they_are(tmp_path: Path) -> None:
+    values = {name: np.arange(first, first + 6).astype(np.float16) / np.float16(8) for first, name in enumerate("ab")}
+    for name, frames in values.items():
+        write(tmp_path, name, {**row(name), "frames": frames, "frame_count": 3, "frame_size": 2, "clipped": 2})
+    assert prepared.merge_parts(tmp_path) == 2
+    ((_, merged),) = prepared.read_parts(tmp_path)
+    assert merged["frames"].type.value_type == pa.float16()
+    found = {each["id"]: each["frames"] for each in merged.to_pylist()}
+    assert found == {name: each.tolist() for name, each in values.items()}
+    assert prepared.count_clipped(tmp_path) == 4

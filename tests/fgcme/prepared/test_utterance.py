@@ -1,17 +1,21 @@
 """From one utterance to a row of the prepared corpus, or to a rejection with its reason."""
 
 import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from fgcme import alignment, audio, features, prepared
-from fgcme.alignment import AlignmentError
-from fgcme.audio import AudioError
+from fgcme.alignment import Aligner, AlignmentError
+from fgcme.audio import AudioError, Samples
 from fgcme.corpora.contract import Rejection, Utterance
-from fgcme.prepared.utterance import FeatureError, analyse, prepare_utterance
+from fgcme.features import FrameExtractor, FrameFormat, Frames
+from fgcme.features.contract import to_half
+from fgcme.prepared.utterance import FeatureError, analyse, prepare_utterances
 from tests.speech import say
 
 TEXT = "Kids are talking, by the door!"
@@ -37,15 +41,35 @@ def utterance(**changes: object) -> Utterance:
     return Utterance(**(values | changes))  # type: ignore[arg-type]
 
 
+class Changed:
+    """Log-mel frames, each changed by a function."""
+
+    format = FrameFormat()
+
+    def __init__(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.change = change
+
+    def __call__(self, recordings: Sequence[Samples]) -> list[Frames]:
+        return [Frames(self.change(frames.values)) for frames in LOG_MEL(recordings)]
+
+
+def prepare(
+    root: Path, aligner: Aligner = SPHINX, extractor: FrameExtractor = LOG_MEL, **changes: object
+) -> dict[str, Any] | Rejection:
+    """What becomes of one utterance."""
+    (result,) = prepare_utterances([(utterance(**changes), "source")], root, aligner, extractor)
+    return result
+
+
 def rejection(root: Path, **changes: object) -> Rejection:
-    result = prepare_utterance(utterance(**changes), root, SPHINX, LOG_MEL, "source")
+    result = prepare(root, **changes)
     assert isinstance(result, Rejection)
     assert (result.id, result.message != "") == ("a", True)
     return result
 
 
 def test_an_utterance_becomes_a_row_of_the_prepared_corpus(root: Path) -> None:
-    row = prepare_utterance(utterance(session="1", act="read", arousal=2.5), root, SPHINX, LOG_MEL, "source")
+    row = prepare(root, session="1", act="read", arousal=2.5)
     assert isinstance(row, dict)
     table = prepared.utterance_table([row])
     assert {*row, "content_hash"} == set(table.column_names)
@@ -59,13 +83,13 @@ def test_an_utterance_becomes_a_row_of_the_prepared_corpus(root: Path) -> None:
     assert (stored["valence"], stored["arousal"], stored["dominance"]) == (None, 2.5, None)
     assert (stored["alignment"], stored["frame_size"]) == ("sphinx", 40)
     frames = np.array(stored["frames"], dtype=np.float32).reshape(stored["frame_count"], stored["frame_size"])
-    np.testing.assert_array_equal(frames, LOG_MEL(samples))
+    np.testing.assert_array_equal(frames, LOG_MEL([samples])[0].values)
     assert all(begin < end for begin, end in zip(stored["begin"], stored["end"], strict=True))
     assert stored["end"][-1] <= stored["frame_count"]
 
 
 def test_only_the_segment_of_a_file_is_prepared(root: Path) -> None:
-    row = prepare_utterance(utterance(text="kids are", start=0.0, end=0.6), root, SPHINX, LOG_MEL, "source")
+    row = prepare(root, text="kids are", start=0.0, end=0.6)
     assert isinstance(row, dict)
     assert row["duration"] == pytest.approx(0.6) and row["frame_count"] == 58
 
@@ -74,8 +98,7 @@ def test_a_moved_segment_changes_what_the_row_holds(root: Path) -> None:
     uniform = alignment.build("uniform")
     rows = []
     for start in (0.0, 0.2):
-        moved = utterance(text="kids are", start=start, end=start + 0.6)
-        row = prepare_utterance(moved, root, uniform, LOG_MEL, "source")
+        row = prepare(root, uniform, text="kids are", start=start, end=start + 0.6)
         assert isinstance(row, dict)
         rows.append(row)
     table = prepared.utterance_table(rows)
@@ -110,29 +133,27 @@ def test_a_bad_file_becomes_a_rejection(root: Path, content: bytes, reason: str)
 
 def test_a_missing_alignment_becomes_a_rejection(root: Path) -> None:
     (root / "b.wdseg").touch()
-    result = prepare_utterance(utterance(), root, alignment.build("imported", folder=str(root)), LOG_MEL, "source")
+    result = prepare(root, alignment.build("imported", folder=str(root)))
     assert isinstance(result, Rejection) and (result.stage, result.reason) == ("align", "missing_alignment")
 
 
 def test_features_that_are_not_finite_become_a_rejection(root: Path) -> None:
-    result = prepare_utterance(
-        utterance(), root, SPHINX, lambda samples: LOG_MEL(samples) * np.float32("nan"), "source"
-    )
+    result = prepare(root, extractor=Changed(lambda frames: frames * np.float32("nan")))
     assert isinstance(result, Rejection) and (result.stage, result.reason) == ("feature", "not_finite")
 
 
 def test_a_bug_is_not_reported_as_bad_data(root: Path) -> None:
-    def fail(samples: np.ndarray) -> np.ndarray:
+    def fail(frames: np.ndarray) -> np.ndarray:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        prepare_utterance(utterance(), root, SPHINX, fail, "source")
+        prepare(root, extractor=Changed(fail))
 
 
 def test_analysis_is_the_same_for_training_and_for_serving(root: Path) -> None:
     samples = audio.read(root / "Actor_01/a.flac")
     speech = analyse(samples, TEXT, SPHINX, LOG_MEL)
-    row = prepare_utterance(utterance(), root, SPHINX, LOG_MEL, "source")
+    row = prepare(root)
     assert isinstance(row, dict)
     np.testing.assert_array_equal(speech.frames.ravel(), row["frames"])
     np.testing.assert_array_equal(speech.begin, row["begin"])
@@ -150,4 +171,44 @@ def test_analysis_raises_the_error_of_its_stage() -> None:
     with pytest.raises(AlignmentError, match="no words"):
         analyse(samples, "", SPHINX, LOG_MEL)
     with pytest.raises(FeatureError, match="not numbers"):
-        analyse(samples, TEXT, SPHINX, lambda samples: LOG_MEL(samples) + np.float32("inf"))
+        analyse(samples, TEXT, SPHINX, Changed(lambda frames: frames + np.float32("inf")))
+
+
+def test_utterances_keep_their_order_and_the_rejected_among_them_spoil_no_other(root: Path) -> None:
+    """Their features are extracted together, two minutes of them at a time."""
+    listed = [
+        (utterance(id=name, text="" if name == "b" else TEXT, audio="none" if name == "d" else "Actor_01/a.flac"), name)
+        for name in "abcdef"
+    ]
+    results = list(prepare_utterances(listed, root, alignment.build("uniform"), LOG_MEL))
+    names = [result.id if isinstance(result, Rejection) else result["id"] for result in results]
+    assert names == list("abcdef")
+    assert [number for number, result in enumerate(results) if isinstance(result, Rejection)] == [1, 3]
+    assert [result["source_hash"] for result in results if not isinstance(result, Rejection)] == list("acef")
+
+
+def test_only_some_minutes_of_speech_wait_for_their_features(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fgcme.prepared.utterance._AT_ONCE", 1)
+    calls: list[int] = []
+
+    class Counting(Changed):
+        def __call__(self, recordings: Sequence[Samples]) -> list[Frames]:
+            calls.append(len(recordings))
+            return super().__call__(recordings)
+
+    listed = [(utterance(id=name), name) for name in "abc"]
+    assert len(list(prepare_utterances(listed, root, alignment.build("uniform"), Counting(np.array)))) == 3
+    assert calls[:3] == [1, 1, 1]
+
+
+def test_a_row_says_how_many_values_half_precision_could_not_hold(root: Path) -> None:
+    class Loud(Changed):
+        def __call__(self, recordings: Sequence[Samples]) -> list[Frames]:
+            return [to_half(frames.values * np.float32(1e4)) for frames in LOG_MEL(recordings)]
+
+    row = prepare(root, extractor=Loud(np.array))
+    assert isinstance(row, dict)
+    table = prepared.utterance_table([row])
+    stored = table["frames"].combine_chunks().flatten().to_numpy()
+    assert stored.dtype == np.float16 and np.isfinite(stored).all()
+    assert table["clipped"].to_pylist() == [np.count_nonzero(np.abs(stored) == np.finfo(np.float16).max)] != [0]

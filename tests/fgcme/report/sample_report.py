@@ -76,6 +76,7 @@ def sample_example(gates: bool = True, emotions: bool = True) -> UtteranceExampl
         speaker="s0",
         label="happy",
         frames=np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32),
+        frame_step=160,
         features="mel bin",
         prediction=Prediction(
             label="calm",

@@ -13,11 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from fgcme import audio
 from fgcme.alignment import AlignmentError
 from fgcme.errors import UserError
-from fgcme.experiment import PrepareSettings
+from fgcme.experiment import ModelSettings, PrepareSettings
+from fgcme.model import build_model
 from fgcme.serving import fitted
 from fgcme.serving.classifier import (
     FITTED_ARTIFACT,
@@ -190,3 +193,38 @@ def test_the_input_example_can_be_predicted(tmp_path: Path) -> None:
     row = input_example().iloc[0]
     assert soundfile.info(io.BytesIO(row["audio"])).samplerate == audio.SAMPLE_RATE
     Classifier(save_fitted(tmp_path)).predict(audio.read(io.BytesIO(row["audio"])), row["text"])
+
+
+def test_a_model_of_an_encoder_s_layers_hears_new_speech_through_the_encoder_in_its_package(
+    tmp_path: Path, recording: Path
+) -> None:
+    """The same answer from the package, wherever the encoder's folder is by then."""
+    encoder = tmp_path / "encoder"
+    torch.manual_seed(0)
+    config = HubertConfig(
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=8,
+        conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+    )
+    HubertModel(config).save_pretrained(encoder)
+    Wav2Vec2FeatureExtractor().save_pretrained(encoder)
+    features = {"kind": "speech_encoder", "checkpoint": str(encoder), "layers": [0, 2]}
+    prepare = PrepareSettings.model_validate({"alignment": {"method": "uniform"}, "features": features})
+    settings = ModelSettings.model_validate({"acoustic": {"channels": [8], "kernels": [1]}, "fusion": {"hidden": 4}})
+    model = build_model(settings, 16, vocabulary_size=2, classes=len(CLASSES), layers=2)
+    with torch.no_grad():
+        assert model.mix is not None
+        model.mix.weights.copy_(torch.tensor([0.0, 2.0]))
+    spec = fitted.ModelSpec(settings, prepare, CLASSES, [], 16, 3000, {}, layers=2)
+    fitted.save(tmp_path / "fitted", model, spec)
+    samples = audio.read(recording)
+    expected = Classifier(tmp_path / "fitted").predict(samples, "dogs are sitting")
+    package_model(tmp_path / "fitted", tmp_path / "package")
+    shutil.rmtree(encoder)
+    packaged = find_fitted_folder(tmp_path / "package")
+    assert packaged is not None
+    assert Classifier(packaged).predict(samples, "dogs are sitting") == expected

@@ -42,15 +42,13 @@ def fit_model(
         loaders.frame_size,
         experiment.training.frame_limit,
         origin={},
+        layers=loaders.layers,
     )
     return trainer, spec
 
 
 def speech_of(corpus: SpeechCorpus, utterance: int) -> AnalysedSpeech:
-    begin, end = corpus.spans(utterance)
-    return AnalysedSpeech(
-        corpus.words[utterance], begin, end, corpus.frames(utterance), "imported", 0.0, corpus.speech(utterance)
-    )
+    return corpus.analysed(utterance)
 
 
 @pytest.mark.parametrize("normalisation", ["none", "train", "utterance"])
@@ -113,3 +111,19 @@ def test_a_damaged_model_is_refused_in_one_line(tmp_path: Path, name: str, damag
     with pytest.raises(UserError, match="not a fitted model, or a damaged one") as raised:
         fitted.load(tmp_path / "model")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("layers", ["mix", "concatenate"])
+def test_a_model_of_an_encoder_s_layers_predicts_as_in_the_evaluation(tmp_path: Path, layers: str) -> None:
+    """Frames of 20 ms in half precision, cut at the limit, spans and all."""
+    corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus", layers=3))
+    trainer, spec = fit_model(corpus, layers=layers, normalisation="train")
+    evaluation = trainer.evaluate(trainer.loaders.test)
+    fitted.save(tmp_path / "model", trainer.model, spec)
+    model, loaded_spec = fitted.load(tmp_path / "model")
+    assert loaded_spec == spec
+    expected = torch.from_numpy(evaluation.logits).softmax(1).numpy()
+    for utterance, probabilities in zip(trainer.loaders.test.utterances, expected, strict=True):
+        prediction = fitted.predict(model, loaded_spec, corpus.analysed(utterance))
+        np.testing.assert_allclose(list(prediction.probabilities.values()), probabilities, atol=1e-5)
+        assert prediction.begin == pytest.approx(corpus.analysed(utterance).begin / 100)

@@ -195,3 +195,13 @@ def test_another_corpus_s_damage_does_not_hide_that_this_one_is_not_prepared(tmp
     (tmp_path / "other" / "corpus.json").write_text("{damaged")
     with pytest.raises(NotPreparedError, match="is not prepared yet"):
         locate_prepared(experiment(tmp_path / "here"))
+
+
+def test_corpora_of_log_mel_frames_stay_where_older_versions_prepared_them(tmp_path: Path) -> None:
+    assert prepared_folder(ravdess(tmp_path)).name == "ravdess-66068e33"
+    layers = ravdess(tmp_path, prepare={"features": {"layers": [1, 2], "padded": True}})
+    assert prepared_folder(layers) == prepared_folder(ravdess(tmp_path)), "they are the encoder's alone"
+    encoder: dict[str, Any] = {"kind": "speech_encoder", "checkpoint": "a/name-on-the-hub"}
+    changes: list[dict[str, Any]] = [{}, {"layers": [1, 2]}, {"layers": "all"}, {"padded": True}]
+    folders = {prepared_folder(ravdess(tmp_path, prepare={"features": encoder | change})) for change in changes}
+    assert len(folders) == len(changes)
