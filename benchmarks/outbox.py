@@ -4,7 +4,7 @@ A server stops; a driver and its workers create trials and log an epoch of each 
 epochs in less time. Then the server starts again, and they go on, an epoch a second, until nothing waits any more. At
 the end every metric must be recorded once. `emptied_s` counts from the server's first answer. The last line is JSON.
 
-    python benchmarks/outbox.py [--minutes 10] [--times-faster 1] [--trials 16] [--workers 4]
+    python benchmarks/outbox.py [--minutes 10] [--times-faster 1] [--trials 4] [--workers 4]
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10, help="for which the server is away")
     parser.add_argument("--times-faster", type=float, default=1, help="log the epochs of these minutes in less time")
-    parser.add_argument("--trials", type=int, default=16)
+    parser.add_argument("--trials", type=int, default=4)
     parser.add_argument("--workers", type=int, default=4, help="processes that log them")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
