@@ -14,7 +14,7 @@ from fgcme.experiment import ScalingSettings
 from pipelines.cluster import Progress, can_have_slot, concurrent_slots, ray_session, require_slot
 from pipelines.preparing.block import PrepareTask, most_blocks, prepare_block
 
-# Several tasks share a GPU: utterances go through it one by one, which leaves most of it idle.
+# Several tasks share a GPU: while one reads and aligns, another encodes.
 _GPU_SHARE = 0.25
 
 

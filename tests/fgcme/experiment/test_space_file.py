@@ -21,6 +21,8 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
+# What they vary works on log-mel energies: for an encoder's frames they are refused.
+OF_LOG_MEL = ("augmentation", "front_end")
 SPACES = [path for path in sorted(SEARCH_SPACES.glob("*.yaml")) if not path.stem.endswith("ablation")]
 
 
@@ -30,6 +32,10 @@ def test_every_bundled_experiment_accepts_and_builds_what_every_bundled_space_dr
     space: Path, experiment: Path
 ) -> None:
     base = load_experiment(experiment)
+    if base.prepare.features.kind != "log_mel" and space.stem in OF_LOG_MEL:
+        with pytest.raises(UserError, match=r"needs? prepare\.features\.kind log_mel"):
+            load_space(space, base)
+        return
     loaded = load_space(space, base)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     drawn = [loaded.draw(study.ask(), base.flat()) for _ in range(200)]
