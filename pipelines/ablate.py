@@ -148,6 +148,11 @@ def _plan(
     rules = selection_rules(experiment.protocol.selection, selections, recorded["selections"] if recorded else [])
     experiment = _selecting(_with_recorded(experiment, recorded) if recorded else experiment, rules[0])
     reference, variants = ablation.load_ablation(path, experiment)
+    if "test" in rules and (refitted := [name for name, variant in variants.items() if variant.training.refit]):
+        raise UserError(
+            f"{path.name}: training.refit trains {refitted[0]} on the part that chose the epoch: leave it out, or set "
+            "`--selection dev`"
+        )
     return _Plan(experiment, reference, variants, rules, resumed=recorded is not None)
 
 

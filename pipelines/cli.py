@@ -32,7 +32,6 @@ No corpus at hand: fgcme demo
 Options and an example of each verb: fgcme VERB --help
 """
 
-
 # Name and options of `ArgumentParser.add_argument`.
 Argument = tuple[str, dict[str, Any]]
 
@@ -225,7 +224,7 @@ def _report(options: argparse.Namespace) -> None:
 def _register(options: argparse.Namespace) -> None:
     from pipelines import register
 
-    register.register(options.run_id, options.name, options.alias)
+    register.register(options.run_id, options.name, options.alias, together=options.ensemble)
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -365,6 +364,7 @@ VERBS = (
             _argument("run_id", "a run of `fgcme train`: its id, name or `latest`", metavar="RUN"),
             _argument("--name", "name in the registry", required=True),
             _argument("--alias", "alias to set, such as champion"),
+            _argument("--ensemble", "all models of a cross-validation, which answer together", action="store_true"),
         ],
     ),
     Verb(

@@ -31,7 +31,7 @@ def predict(
     Args:
         model_uri: `models:/name@alias`, `models:/name/version`, `runs:/id/model` or a folder.
         audio: sound files, one utterance each.
-        texts: the transcripts: one for all files, or one for each in order.
+        texts: the transcripts: one for all files, or one for each in order; none for a model with modality dropout.
         output: `table` for people, `json` with one object a line, `csv`, or Praat's `textgrid`.
         folder: for `textgrid`, gets `<audio stem>.TextGrid`; a single file may be printed instead.
         tracking_uri: where the model is registered, see `fgcme.tracking.resolve_uri`.
@@ -51,6 +51,8 @@ def predict(
 
     with tempfile.TemporaryDirectory() as downloads:
         classifier = Classifier(download_model(model_uri, tracking_uri, Path(downloads)))
+        if not texts and not classifier.spec.modality_dropout:
+            raise UserError('the model reads words as well as sound: say what is said with --text "..."')
         if reads_test_audio(classifier.spec.model):
             print(
                 "the model was trained on audio normalised by speaker; each recording is normalised by itself here",
@@ -67,7 +69,7 @@ def predict(
     return 1 if failed else 0
 
 
-def _predict_file(classifier: Classifier, path: Path, text: str) -> Answer | None:
+def _predict_file(classifier: Classifier, path: Path, text: str | None) -> Answer | None:
     """The answer for one file, or None after a line on standard error."""
     from fgcme import audio
     from fgcme.errors import DataError
@@ -81,7 +83,7 @@ def _predict_file(classifier: Classifier, path: Path, text: str) -> Answer | Non
         name = "" if isinstance(error, audio.AudioError) else f"{path}: "
         print(f"{name}{error.message}", file=sys.stderr, flush=True)
     else:
-        return Answer(str(path), text, len(samples) / audio.SAMPLE_RATE, prediction)
+        return Answer(str(path), text or "", len(samples) / audio.SAMPLE_RATE, prediction)
     return None
 
 
@@ -104,12 +106,12 @@ def _print_answer(answer: Answer, output: Format, folder: Path | None, first: bo
         print(path, flush=True)
 
 
-def _match_texts(audio: Sequence[Path], texts: Sequence[str]) -> list[str]:
-    """One transcript for each file."""
+def _match_texts(audio: Sequence[Path], texts: Sequence[str]) -> Sequence[str | None]:
+    """One transcript for each file, None for each if none is given."""
     if not audio:
         raise UserError('no audio is given: fgcme predict MODEL some.wav --text "what is said"')
     if not texts:
-        raise UserError('the model reads words as well as sound: say what is said with --text "..."')
+        return [None] * len(audio)
     if len(texts) not in (1, len(audio)):
         raise UserError(f"{len(texts)} texts for {len(audio)} files: give one --text for all, or one for each in order")
     for path, text in zip(audio, texts, strict=False):

@@ -1,18 +1,24 @@
-"""Register: the best fold of a cross-validation, or the one the user names, becomes a version of a registered model.
+"""Register: the best fold of a cross-validation, or the one the user names, or all of them become a version of a model.
 
-The best fold has the highest dev score; test scores play no part. The version's tags (protocol, selection rule, corpus,
-commit, metrics) trace its numbers from the registry alone.
+The best fold has the highest dev score; test scores play no part. All of them are an ensemble: it answers by the mean
+logits, and its estimate is that of the models of each fold, over the seeds, for speakers they were not trained on. The
+version's tags (protocol, selection rule, corpus, commit, metrics) trace its numbers from the registry alone.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from fgcme.errors import UserError
-from fgcme.serving import fitted
+from fgcme.evaluation.cross_validation import average_seeds, summarise
+from fgcme.serving import ensemble, fitted
 from fgcme.serving.registry import check_names, create_model_version, log_model
 from fgcme.tracking import Tracker, require_store, resolve_uri
 from pipelines.runs.records import metric_prefix
@@ -50,7 +56,9 @@ class Registered:
         return f"models:/{self.name}@{self.alias}" if self.alias else f"models:/{self.name}/{self.version}"
 
 
-def register(run: str, name: str, alias: str | None = None, tracking_uri: str | None = None) -> Registered:
+def register(
+    run: str, name: str, alias: str | None = None, tracking_uri: str | None = None, together: bool = False
+) -> Registered:
     """Register the model of a run.
 
     Args:
@@ -58,6 +66,7 @@ def register(run: str, name: str, alias: str | None = None, tracking_uri: str | 
         name: of the registered model.
         alias: to set on the new version.
         tracking_uri: where the run is recorded, see `fgcme.tracking.resolve_uri`.
+        together: of a cross-validation, all models as an ensemble.
 
     Raises:
         UserError: there is no such run, it has no model or models of several variants, or a name is not allowed.
@@ -67,6 +76,8 @@ def register(run: str, name: str, alias: str | None = None, tracking_uri: str | 
     require_store(uri)
     tracker = Tracker(uri)
     found = tracker.find_run(run)
+    if together:
+        return _register_ensemble(tracker, found, name, alias)
     fold = _select_fold(tracker, found)
     parent_id = fold.data.tags.get("mlflow.parentRunId")
     parent = tracker.client.get_run(parent_id) if parent_id else None
@@ -83,14 +94,16 @@ def register(run: str, name: str, alias: str | None = None, tracking_uri: str | 
         alias,
         model,
         origin | {key: f"{value:.4f}" for key, value in metrics.items()},
-        model_description(origin, metrics, spec.classes, len(folds)),
+        model_description(origin, metrics, spec.classes, len(folds), spec.modality_dropout),
     )
     registered = Registered(name, version, alias, fold.info.run_id)
     _print_result(registered, origin, metrics, len(folds) if found is not fold else 1)
     return registered
 
 
-def model_description(origin: dict[str, str], metrics: dict[str, float], classes: list[str], folds: int) -> str:
+def model_description(
+    origin: dict[str, str], metrics: dict[str, float], classes: list[str], folds: int, either: bool = False
+) -> str:
     """The text about a version on its page in MLflow, in Markdown.
 
     Args:
@@ -99,13 +112,16 @@ def model_description(origin: dict[str, str], metrics: dict[str, float], classes
         metrics: between 0 and 1, by names such as `fold.dev_ua`; those of the cross-validation may be missing.
         classes: names of the classes.
         folds: number of finished trainings in the cross-validation.
+        either: whether the model answers with sound or text alone, too.
     """
+    kept = "all of them, by their mean logits" if "members" in origin else f"one of {folds} finished trainings"
     variant = f"Variant {origin['variant']} of the ablation {origin['ablation']}. " if "variant" in origin else ""
     lines = [
-        f"Speech emotion recognition from a recording and its transcript: {', '.join(classes)}.",
+        f"Speech emotion recognition from a recording and its transcript{', or one of them' if either else ''}: "
+        f"{', '.join(classes)}.",
         "",
-        f"{variant}Fold {origin['fold']}, seed {origin['seed']} of protocol {origin['protocol']} on corpus "
-        f"{origin['corpus']} (prepared corpus {origin['corpus_hash']}); one of {folds} finished trainings; "
+        f"{variant}{_which(origin)} of protocol {origin['protocol']} on corpus "
+        f"{origin['corpus']} (prepared corpus {origin['corpus_hash']}); {kept}; "
         f"code {origin['commit']}, run {origin['source_run']}.",
         "",
     ]
@@ -118,18 +134,74 @@ def model_description(origin: dict[str, str], metrics: dict[str, float], classes
         ("cross_validation.dev", "all folds, dev parts, mean"),
         ("cross_validation.test", "all folds, test parts, out of fold"),
         ("cross_validation.untuned", "the same, without the speakers that the configuration was tuned on"),
+        ("ensemble.test", "the models of each fold together, out of fold"),
     ):
         values = [metrics.get(f"{part}_{measure}") for measure in _MEASURES]
         if None not in values:
             lines.append(
                 f"| {title} | " + " | ".join(f"{100 * value:.1f}" for value in values if value is not None) + " |"
             )
+    if "members" in origin:
+        lines += [
+            "",
+            "Each speaker was trained on by some of its models: of all together no honest score can be had.",
+        ]
     if "cross_validation.test_ua" not in metrics:
         lines += ["", "The cross-validation that this fold belongs to is not complete."]
     for key in ("tuned_on", "allow_missing"):
         if key in origin:
             lines += ["", f"{key.replace('_', ' ').capitalize()}: {origin[key]}"]
     return "\n".join(lines)
+
+
+def _register_ensemble(tracker: Tracker, found: Run, name: str, alias: str | None) -> Registered:
+    """Register all models of a cross-validation as an ensemble; see `register`."""
+    title = f"run {found.info.run_id} ({found.info.run_name})"
+    if found.data.tags.get("fgcme.kind") != "cross_validation":
+        raise UserError(f"{title} is no cross-validation: --ensemble takes a run of `fgcme train`")
+    finished = _finished_folds(tracker, found.info.run_id)
+    folds = [run for run in finished if tracker.has_artifact(run.info.run_id, "model/model.json")]
+    folds.sort(key=lambda run: [int(run.data.tags.get(f"fgcme.{key}", 0)) for key in ("fold", "seed")])
+    if not folds:
+        raise UserError(f"{title} has no finished fold with a model: complete it with `fgcme train --resume`")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for number, run in enumerate(folds):
+            member = tracker.download_artifact(run.info.run_id, "model", folder / f"download-{number}")
+            shutil.copytree(member, ensemble.member_folder(folder / "ensemble", number))
+        members = [spec for _, spec in ensemble.load(folder / "ensemble")]
+        metrics = _metrics_of_ensemble(tracker, found, folds, members[0].classes, folder)
+        model = log_model(tracker, found.info.run_id, folder / "ensemble", name)
+    origin = _origin(members[0].origin, folds[0], found) | {
+        key: ", ".join(sorted({str(spec.origin[key]) for spec in members})) for key in ("fold", "seed")
+    }
+    origin |= {"members": str(len(folds)), "source_run": found.info.run_id}
+    description = model_description(origin, metrics, members[0].classes, len(folds), members[0].modality_dropout)
+    tags = origin | {key: f"{value:.4f}" for key, value in metrics.items()}
+    version = create_model_version(tracker, name, alias, model, tags, description)
+    registered = Registered(name, version, alias, found.info.run_id)
+    _print_result(registered, origin, metrics, 1)
+    return registered
+
+
+def _metrics_of_ensemble(
+    tracker: Tracker, parent: Run, folds: list[Run], classes: list[str], folder: Path
+) -> dict[str, float]:
+    """Metrics of its single models, and of the models of each fold together, if the cross-validation is complete."""
+    metrics = {key: value for key, value in _metrics(folds[0], parent, folds).items() if not key.startswith("fold.")}
+    if "cross_validation.test_ua" not in metrics:
+        return metrics
+    tables = [
+        pq.read_table(
+            tracker.download_artifact(run.info.run_id, "predictions.parquet", folder / f"predictions-{number}")
+        )
+        for number, run in enumerate(folds)
+        if tracker.has_artifact(run.info.run_id, "predictions.parquet")
+    ]
+    if len(tables) == len(folds):
+        together = summarise(average_seeds(pa.concat_tables(tables), classes), classes).mean
+        metrics |= {f"ensemble.test_{measure}": together[measure] for measure in _MEASURES}
+    return metrics
 
 
 def _select_fold(tracker: Tracker, found: Run) -> Run:
@@ -218,9 +290,17 @@ def _metrics(fold: Run, parent: Run | None, folds: list[Run]) -> dict[str, float
     return metrics
 
 
+def _which(origin: dict[str, str]) -> str:
+    """The training that a model comes from, or those of an ensemble."""
+    if "members" in origin:
+        return f"{origin['members']} models of folds {origin['fold']}, seeds {origin['seed']}"
+    return f"Fold {origin['fold']}, seed {origin['seed']}"
+
+
 def _print_result(registered: Registered, origin: dict[str, str], metrics: dict[str, float], candidates: int) -> None:
     reason = f", the highest dev score of {candidates} folds" if candidates > 1 else ""
-    labels = [*([origin["variant"]] if "variant" in origin else []), f"fold {origin['fold']}", f"seed {origin['seed']}"]
+    which = _which(origin)
+    labels = [*([origin["variant"]] if "variant" in origin else []), which[0].lower() + which[1:]]
     print(f"{registered.name} version {registered.version}: {', '.join(labels)}{reason}")
     print(f"  {origin['protocol']} on {origin['corpus']}, selection {origin['selection']}, run {registered.run}")
     for key, value in metrics.items():

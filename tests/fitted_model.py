@@ -17,7 +17,9 @@ CLASSES = ["angry", "calm", "happy"]
 WORDS = ["dogs", "are", "sitting", "by", "the", "door"]
 
 
-def save_fitted(folder: Path, method: str = "uniform", selection: str = "dev", fold: int = 0) -> Path:
+def save_fitted(
+    folder: Path, method: str = "uniform", selection: str = "dev", fold: int = 0, modality_dropout: bool = False
+) -> Path:
     """Write a small model with random weights into a folder."""
     settings = ModelSettings.model_validate(
         {
@@ -37,6 +39,7 @@ def save_fitted(folder: Path, method: str = "uniform", selection: str = "dev", f
         frame_size=20,
         frame_limit=3000,
         origin={"corpus": "demo", "protocol": "demo/4class", "selection": selection, "fold": fold, "seed": 0},
+        modality_dropout=modality_dropout,
     )
     fitted.save(folder, model, spec)
     return folder

@@ -19,7 +19,7 @@ import torch
 import torch.distributed
 
 from fgcme.addresses import known_addresses, learn_addresses
-from fgcme.data import Assignment, SpeechCorpus, open_fold
+from fgcme.data import Assignment, SpeechCorpus, make_fold_loaders, open_fold
 from fgcme.evaluation.cross_validation import predictions_table
 from fgcme.experiment import Experiment, ScalingSettings
 from fgcme.files import write_text
@@ -121,7 +121,10 @@ def train_worker(config: dict[str, Any]) -> None:
             job.tracker.log_metrics(job.run, epoch.metrics, epoch.number)
         _save(job, {**epoch.state(), "seconds": elapsed()}, epoch.metrics, workers)
     best_epoch = trainer.restore_best()
-    dev, test = trainer.evaluate(loaders.dev), trainer.evaluate(loaders.test)
+    dev = trainer.evaluate(loaders.dev)
+    if experiment.training.refit:
+        trainer = _refit(job, corpus, assignment, workers, best_epoch)
+    test = trainer.evaluate(trainer.loaders.test)
     if workers.rank == 0:
         result = Result(
             job.fold, job.seed, best_epoch, experiment.training.epochs, dev.metrics(), test.metrics(), elapsed()
@@ -129,6 +132,19 @@ def train_worker(config: dict[str, Any]) -> None:
         _record(job, trainer, corpus, assignment, test, result)
         # Written last: a training with a result is finished.
         write_text(job.folder / "result.json", json.dumps(asdict(result), indent=2))
+
+
+def _refit(job: Job, corpus: SpeechCorpus, assignment: Assignment, workers: Workers, epochs: int) -> FoldTrainer:
+    """The fold trained anew on train and dev part together, for as many epochs as dev has chosen.
+
+    It saves no state: a training that is interrupted here starts this part over.
+    """
+    experiment = job.experiment
+    model, training, selection = experiment.model, experiment.training, experiment.protocol.selection
+    loaders = make_fold_loaders(corpus, assignment, job.fold, selection, model, training, refit=True)
+    trainer = FoldTrainer(loaders, model, training, job.seed, workers)
+    trainer.train(epochs)
+    return trainer
 
 
 def place(experiment: Experiment) -> Workers:
@@ -187,12 +203,14 @@ def _record(
         layers=trainer.loaders.layers,
         frame_limit=experiment.training.frame_limit,
         blank=experiment.training.loss == "ctc",
+        modality_dropout=experiment.training.augmentation.modality_dropout > 0,
         origin={
             "corpus": experiment.corpus.kind,
             "protocol": records.protocol_label(experiment),
             "selection": experiment.protocol.selection,
             "fold": job.fold,
             "seed": job.seed,
+            "refit": experiment.training.refit,
         },
     )
     predictions = predictions_table(

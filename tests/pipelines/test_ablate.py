@@ -95,6 +95,11 @@ def test_a_command_that_contradicts_the_experiment_is_refused(place: Place) -> N
         place.ablate(place.experiment({"selection": "test"}), ["dev"])
 
 
+def test_refitting_is_refused_where_the_test_part_chooses(place: Place) -> None:
+    with pytest.raises(UserError, match=r"space\.yaml: training\.refit trains fgcme on the part that chose the epoch"):
+        place.ablate(place.experiment(refit=True), ["dev", "test"])
+
+
 def test_a_run_names_its_selection_rules_and_marks_the_optimistic_one(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:

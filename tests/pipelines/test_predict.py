@@ -35,6 +35,20 @@ def test_all_files_share_one_text_or_each_has_its_own(
     assert words(["the dogs", "by the door"]) == [["the", "dogs"], ["by", "the", "door"]]
 
 
+def test_only_a_model_with_modality_dropout_answers_without_a_text(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_audio(tmp_path / "a.wav")
+    with pytest.raises(UserError, match="the model reads words as well as sound: say what is said with --text"):
+        predict(model, [file], [])
+    either = str(save_fitted(tmp_path / "either", modality_dropout=True))
+    assert predict(either, [file], [], "json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["text"] == "" and answer["words"] == [] and set(answer["probabilities"]) == set(CLASSES)
+    for output in ("table", "csv", "textgrid"):
+        assert predict(either, [file], [], output) == 0  # type: ignore[arg-type]
+
+
 def test_bad_files_are_one_line_each_and_the_others_are_predicted(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,7 +116,6 @@ def test_textgrids_go_into_a_folder_and_a_single_one_may_be_printed(
     ("files", "texts", "output", "folder", "message"),
     [
         ([], ["a"], "table", None, "no audio is given"),
-        (["a.wav"], [], "table", None, "--text"),
         (["a.wav", "b.wav", "c.wav"], ["a", "b"], "table", None, "2 texts for 3 files"),
         (["a.wav"], [" "], "table", None, "a.wav: its text is empty"),
         (["a.wav", "b.wav"], ["a"], "textgrid", None, "--output FOLDER"),

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from fgcme import audio
 from fgcme.errors import UserError
-from fgcme.serving import fitted
+from fgcme.evaluation.cross_validation import predictions_table
+from fgcme.serving import ensemble, fitted
+from fgcme.serving.classifier import Classifier
 from fgcme.serving.registry import download_model
 from fgcme.tracking import Tracker
 from pipelines.predict import predict
 from pipelines.register import register
-from tests.fitted_model import write_audio
+from tests.fitted_model import CLASSES, write_audio
 from tests.store import crowd, make_tracker, record_cross_validation
 
 
@@ -64,6 +69,42 @@ def test_a_version_has_its_origin_and_its_scores(tracker: Tracker, cross_validat
     for said in ("demo/4class", "c0ffee", "abc123-dirty", "44.4", "angry, calm, happy", "3 finished trainings"):
         assert said in version.description
     assert "ptimistic" not in version.description
+
+
+def test_an_ensemble_of_all_models_says_its_out_of_fold_estimate(
+    tracker: Tracker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent, folds = record_cross_validation(tracker, tmp_path, [0.5, 0.7, 0.6])
+    # Two seeds of one fold, each right about one utterance, and together about both; and another fold.
+    logits = {(0, 0): [[3.0, 0.0, 0.0], [1.0, 0.0, 0.0]], (0, 1): [[0.0, 1.0, 0.0], [0.0, 3.0, 0.0]]}
+    for run, ((fold, seed), rows) in zip(
+        folds, [*logits.items(), ((1, 0), [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]])], strict=True
+    ):
+        ids = [f"{fold}-{index}" for index in range(2)]
+        labels = np.array([0, 1] if fold == 0 else [2, 0])
+        table = predictions_table(ids, ["s", "s"], labels, np.array(rows), CLASSES, fold, seed)
+        pq.write_table(table, tmp_path / "predictions.parquet")
+        tracker.log_artifact(run, tmp_path / "predictions.parquet")
+    registered = register(parent, "together", "champion", tracker.uri, together=True)
+    printed = capsys.readouterr().out
+    assert "together version 1: 3 models of folds 0, 1, 2, seeds 0" in printed
+    tags = tracker.client.get_model_version("together", "1").tags
+    assert (tags["members"], tags["fold"], tags["source_run"], registered.run) == ("3", "0, 1, 2", parent, parent)
+    # Two of three recalls are whole, angry's is one of two.
+    assert float(tags["ensemble.test_ua"]) == pytest.approx((1 / 2 + 1 + 1) / 3, abs=1e-4)
+    assert float(tags["ensemble.test_wa"]) == pytest.approx(3 / 4, abs=1e-4)
+    assert tags["cross_validation.test_ua"] == "0.4440" and not [key for key in tags if key.startswith("fold.")]
+    description = tracker.client.get_model_version("together", "1").description
+    assert "3 models of folds 0, 1, 2" in description and "no honest score" in description
+    folder = download_model("models:/together@champion", tracker.uri, tmp_path / "download")
+    sound = audio.read(write_audio(tmp_path / "a.wav"))
+    alone = [Classifier(tmp_path / f"fold-{fold}").predict(sound, "dogs are") for fold in range(3)]
+    assert Classifier(folder).predict(sound, "dogs are") == ensemble.average(alone)
+
+
+def test_an_ensemble_takes_a_cross_validation(tracker: Tracker, cross_validation: tuple[str, list[str]]) -> None:
+    with pytest.raises(UserError, match="is no cross-validation: --ensemble takes a run of `fgcme train`"):
+        register(cross_validation[1][0], "one", None, tracker.uri, together=True)
 
 
 def test_a_model_selected_on_test_is_called_optimistic(tracker: Tracker, tmp_path: Path) -> None:

@@ -226,6 +226,7 @@ class Batch:
         word_counts: [B] words of each utterance, at least one each, on the CPU.
         labels: [B] class indices, or -1 where unknown.
         mixture: which utterances are mixed in training, or None.
+        speakers: [B] number of each utterance's speaker in the corpus, for a model that tells them apart, or None.
     """
 
     frames: Tensor
@@ -235,6 +236,7 @@ class Batch:
     word_counts: Tensor
     labels: Tensor
     mixture: Mixture | None = None
+    speakers: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.word_counts)
@@ -253,6 +255,7 @@ class Batch:
             word_counts=self.word_counts,
             labels=move(self.labels),
             mixture=None if self.mixture is None else Mixture(*map(move, self.mixture)),
+            speakers=None if self.speakers is None else move(self.speakers),
         )
 
 

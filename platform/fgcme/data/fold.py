@@ -75,6 +75,7 @@ def make_fold_loaders(
     selection: Selection,
     model: ModelSettings,
     training: TrainingSettings,
+    refit: bool = False,
 ) -> FoldLoaders:
     """Make the loaders of one fold. Vocabulary, mean and deviation come from the training part alone.
 
@@ -85,16 +86,28 @@ def make_fold_loaders(
         selection: which part chooses the best epoch; this decides what is trained on.
         model: decides which frames are read, and what the front end makes of them.
         training: its batch size, frame limit and augmentation count.
+        refit: train on the dev part as well, when it has chosen the epoch.
 
     Raises:
-        UserError: there is no such fold, or frames are normalised by speaker and someone in the fold has none.
+        UserError: there is no such fold, or frames are normalised by speaker and someone in the fold has none; or it is
+            to train on the test part, which has chosen the epoch.
     """
     split = split_fold(assignment, fold, selection)
+    if refit and selection == "test":
+        raise UserError(
+            "training.refit would train on the test part, which chooses the epoch: set protocol.selection=dev"
+        )
+    if refit:
+        split = replace(split, train=np.union1d(split.train, split.dev))
     front_end, limit = front_end_of(model.acoustic), frames_within(training.frame_limit, corpus.frame_step)
     scheme, vocabulary = scheme_of(model), Vocabulary(corpus.words_of(split.train))
-    model_input = ModelInput(scheme, vocabulary, limit, front_end)
+    loses_words = training.augmentation.modality_dropout > 0
+    model_input = ModelInput(scheme, vocabulary, limit, front_end, loses_words=loses_words)
+    utterances = np.concatenate([split.train, split.dev, split.test])
+    if model_input.reads_frames and model.pooling.normalisation == "speaker":
+        require_speakers(corpus, utterances, "model.pooling.normalisation", "train")
+        model_input = replace(model_input, tells_speakers_apart=True)
     if model_input.reads_frames and front_end.normalisation == "speaker":
-        utterances = np.concatenate([split.train, split.dev, split.test])
         model_input = replace(model_input, speakers=speaker_moments(corpus, utterances, front_end, limit))
     mean = deviation = None
     if model_input.reads_frames and front_end.normalisation == "train":
@@ -134,13 +147,8 @@ def speaker_moments(
     Raises:
         UserError: one of the utterances has no speaker.
     """
+    require_speakers(corpus, utterances, "model.acoustic.normalisation", "utterance")
     numbers, names = encode(corpus.table.speakers)
-    nameless = {-1} | {number for number, name in enumerate(names) if not name}
-    if without := np.flatnonzero(np.isin(numbers[utterances], list(nameless))).tolist():
-        raise UserError(
-            f"model.acoustic.normalisation speaker: utterance {corpus.table.ids[utterances[without[0]]]} has no "
-            "speaker; name its speaker in the corpus, or set model.acoustic.normalisation=utterance"
-        )
     # Sorted by speaker, and so in as many stretches as there are speakers.
     order = np.argsort(numbers, kind="stable")
     wanted = np.unique(numbers[utterances])
@@ -149,6 +157,27 @@ def speaker_moments(
         names[number]: moments_of_all(feature_blocks(corpus, order[first:last], front_end, limit))
         for number, first, last in zip(wanted, *edges, strict=True)
     }
+
+
+def require_speakers(corpus: SpeechCorpus, utterances: np.ndarray, setting: str, instead: str) -> None:
+    """Check that some utterances name their speakers.
+
+    Args:
+        corpus: the prepared corpus.
+        utterances: [B] indices.
+        setting: what needs the speakers as `speaker`.
+        instead: its value that does not.
+
+    Raises:
+        UserError: one of them does not.
+    """
+    numbers, names = encode(corpus.table.speakers)
+    nameless = {-1} | {number for number, name in enumerate(names) if not name}
+    if without := np.flatnonzero(np.isin(numbers[utterances], list(nameless))).tolist():
+        raise UserError(
+            f"{setting} speaker: utterance {corpus.table.ids[utterances[without[0]]]} has no speaker; name its speaker "
+            f"in the corpus, or set {setting}={instead}"
+        )
 
 
 def feature_blocks(

@@ -40,4 +40,5 @@ def front_end_of(settings: AcousticSettings) -> FrontEnd:
 
 def reads_test_audio(model: ModelSettings) -> bool:
     """Whether the model's input depends on audio of other test utterances, though not on their labels."""
-    return model.acoustic.normalisation == "speaker" and scheme_of(model).segments != "none"
+    by_speaker = "speaker" in (model.acoustic.normalisation, model.pooling.normalisation)
+    return by_speaker and scheme_of(model).segments != "none"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fgcme.data.batch import FrameLayout, SegmentScheme, Stretch, layout_frames
+from fgcme.data.columns import encode
 from fgcme.data.dataset import SpeechCorpus, Vocabulary
 from fgcme.data.frame_table import FrameTable
 from fgcme.data.front_end import FrontEnd, Moments
@@ -32,6 +33,8 @@ class ModelInput:
         frame_limit: audio is cut after this many prepared frames.
         front_end: turns prepared frames into the model's.
         speakers: moments of each speaker's features, where the front end normalises by speaker.
+        tells_speakers_apart: whether batches say who speaks.
+        loses_words: whether utterances may lose their words, see `fgcme.data.missing`.
     """
 
     scheme: SegmentScheme
@@ -39,6 +42,13 @@ class ModelInput:
     frame_limit: int
     front_end: FrontEnd = field(default_factory=FrontEnd)
     speakers: Mapping[str, Moments] = field(default_factory=dict)
+    loses_words: bool = False
+    tells_speakers_apart: bool = False
+
+    @property
+    def needs_speech(self) -> bool:
+        """Whether it must be known where the speech is: for the segments, or where an utterance has no words."""
+        return self.scheme.needs_speech or self.loses_words
 
     @property
     def reads_frames(self) -> bool:
@@ -69,6 +79,8 @@ class PartInputs:
         word_counts: [B] words of each utterance.
         frame_counts: [B] frames of each utterance, cut at the limit.
         frame_size: values of a frame as the model reads it, F.
+        speakers: [B] number of each utterance's speaker in the corpus, or None where the model need not know.
+        frame_step: samples from one prepared frame to the next.
         blocks: how many blocks of like values a frame has: of layers, and of values and each order of their deltas.
     """
 
@@ -81,6 +93,9 @@ class PartInputs:
         self.word_counts = corpus.word_counts[utterances]
         self.frame_counts = np.minimum(corpus.prepared.counts[utterances], model_input.frame_limit)
         self.frame_size = model_input.front_end.size(corpus.frame_size)
+        numbers = encode(corpus.table.speakers)[0] if model_input.tells_speakers_apart else None
+        self.speakers = None if numbers is None else numbers[utterances].astype(np.int64)
+        self.frame_step = corpus.frame_step
         self.blocks = corpus.layers * (1 + model_input.front_end.deltas)
         self.layout = functools.lru_cache(_LAYOUTS_KEPT)(self._layout)
         self._corpus = corpus
@@ -117,13 +132,15 @@ class PartInputs:
         Raises:
             UserError: the corpus was prepared by a version that did not store it.
         """
-        if not self.model_input.scheme.needs_speech:
+        if not self.model_input.needs_speech:
             return None
         speech = self._corpus.speech(self.utterances[position])
         if speech is None:
+            scheme = self.model_input.scheme
+            setting = f"model.pooling.segments {scheme.segments}" if scheme.needs_speech else "modality_dropout"
             raise UserError(
                 f"{self._corpus.folder}: an older version prepared this corpus and did not store where the speech is, "
-                f"which model.pooling.segments {self.model_input.scheme.segments} needs; run `fgcme prepare` again"
+                f"which {setting} needs; run `fgcme prepare` again"
             )
         return speech
 

@@ -12,7 +12,11 @@ from fgcme.data.augmentation import augment_energies, changes_energies, changes_
 from fgcme.data.batch import Batch, FrameLayout, collate, layout_frames, pack
 from fgcme.data.batch_plan import plan_in_order, plan_shuffled
 from fgcme.data.inputs import PartInputs, boundary_generator
+from fgcme.data.missing import Missing, draw_missing, drop_words, without_sound, without_words
 from fgcme.experiment import AugmentationSettings
+
+# Tells the draws of words from others of the same seed and position.
+_WORDS = 2
 
 
 class RaggedLoader:
@@ -35,7 +39,8 @@ class RaggedLoader:
         self.labels = inputs.labels
         self.batch_size = batch_size
         self._augmentation = augmentation or AugmentationSettings()
-        self._changes_frames = inputs.model_input.reads_frames and changes_frames(self._augmentation)
+        varies_frames = changes_frames(self._augmentation) or self._augmentation.modality_dropout > 0
+        self._changes_frames = inputs.model_input.reads_frames and varies_frames
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -67,12 +72,19 @@ class RaggedLoader:
                 utterances as they are. Who is mixed with whom follows from the seed and all the positions.
         """
         if seed is None:
-            return self._unchanged(positions, [self.inputs.layout(position) for position in positions])
-        if self._changes_frames:
+            layouts, words = map(self.inputs.layout, positions), map(self.inputs.words, positions)
+            batch = self._unchanged(positions, list(layouts), list(words))
+        elif self._changes_frames:
             batch = self._augmented(positions, seed)
         else:
-            batch = self._unchanged(positions, [self.inputs.drawn_layout(position, seed) for position in positions])
-        if not self._augmentation.mixup_alpha:
+            batch = self._unchanged(
+                positions,
+                [self.inputs.drawn_layout(position, seed) for position in positions],
+                [self._draw_words(position, seed)[0] for position in positions],
+            )
+        if self.inputs.speakers is not None:
+            batch = replace(batch, speakers=torch.from_numpy(self.inputs.speakers[positions]))
+        if seed is None or not self._augmentation.mixup_alpha:
             return batch
         generator = np.random.default_rng([seed, len(self.inputs), *positions])
         return replace(batch, mixture=draw_mixture(self._augmentation.mixup_alpha, len(batch), generator))
@@ -90,46 +102,54 @@ class RaggedLoader:
         if not self._changes_frames:
             self.inputs.keep_on(device)
 
-    def _unchanged(self, positions: np.ndarray, layouts: Sequence[FrameLayout]) -> Batch:
+    def _unchanged(self, positions: np.ndarray, layouts: Sequence[FrameLayout], words: Sequence[np.ndarray]) -> Batch:
         # Random segments are adjacent, so the frames that they read are the same wherever their boundaries are.
         frames = self.inputs.frames_on_device(positions)
         if frames is None:
-            return self._collate([self.inputs.frames(position) for position in positions], layouts, positions)
-        words = [self.inputs.words(position) for position in positions]
+            frames_of_each = [self.inputs.frames(position) for position in positions]
+            return collate(frames_of_each, layouts, words, self.labels[positions], self._min_length)
         return pack(frames, layouts, words, self.labels[positions], self._min_length)
 
     def _augmented(self, positions: np.ndarray, seed: int) -> Batch:
-        frames, layouts = zip(*(self._augment(position, seed) for position in positions), strict=True)
-        return self._collate(frames, layouts, positions)
+        frames, layouts, words = zip(*(self._augment(position, seed) for position in positions), strict=True)
+        return collate(frames, layouts, words, self.labels[positions], self._min_length)
 
-    def _augment(self, position: int, seed: int) -> tuple[np.ndarray, FrameLayout]:
-        """One utterance's augmented frames, [A, F], and what the model reads of them."""
-        settings, inputs = self._augmentation, self.inputs
+    def _augment(self, position: int, seed: int) -> tuple[np.ndarray, FrameLayout, np.ndarray]:
+        """One utterance's augmented frames, [A, F], what the model reads of them, and its words, [W]."""
+        settings, inputs, scheme = self._augmentation, self.inputs, self.inputs.model_input.scheme
+        words, missing = self._draw_words(position, seed)
+        if missing == "sound":
+            return np.zeros((0, inputs.frame_size), np.float32), without_sound(scheme, len(words)), words
         generator = np.random.default_rng([seed, position])
+        speech = inputs.speech(position)
         if changes_energies(settings):
             # The whole recording is augmented, then cut, as its waveform would be.
             # At another speed the stretch of speech moves as the words do: it is one more span.
-            stretch = inputs.speech(position) or (0, 0)
-            begin, end = (np.append(edges, edge) for edges, edge in zip(inputs.spans(position), stretch, strict=True))
+            ends = zip(inputs.spans(position), speech or (0, 0), strict=True)
+            begin, end = (np.append(edges, edge) for edges, edge in ends)
             augmented = augment_energies(settings, inputs.prepared_frames(position), begin, end, generator)
             frames = inputs.through_front_end(augmented.frames, position)
-            layout = layout_frames(
-                inputs.model_input.scheme,
-                augmented.begin[:-1],
-                augmented.end[:-1],
-                len(frames),
-                (int(augmented.begin[-1]), int(augmented.end[-1])),
-                boundary_generator(seed, position),
-            )
+            begin, end = augmented.begin[:-1], augmented.end[:-1]
+            speech = int(augmented.begin[-1]), int(augmented.end[-1])
+            layout = layout_frames(scheme, begin, end, len(frames), speech, boundary_generator(seed, position))
         else:
             frames, layout = inputs.frames(position), inputs.drawn_layout(position, seed)
+        if missing == "words":
+            assert speech is not None, "inputs that lose words know where the speech is"
+            layout, words = without_words(
+                scheme, len(frames), speech, inputs.frame_step, boundary_generator(seed, position)
+            )
         if settings.time_masks or settings.frequency_masks:
             frames = spec_augment(settings, frames, inputs.blocks, generator)
-        return frames, layout
+        return frames, layout, words
 
-    def _collate(self, frames: Sequence[np.ndarray], layouts: Sequence[FrameLayout], positions: np.ndarray) -> Batch:
-        words = [self.inputs.words(position) for position in positions]
-        return collate(frames, layouts, words, self.labels[positions], self._min_length)
+    def _draw_words(self, position: int, seed: int) -> tuple[np.ndarray, Missing | None]:
+        """The words of one utterance in training, [W], some of them unknown; and what the utterance loses."""
+        settings, words = self._augmentation, self.inputs.words(position)
+        if not (settings.word_dropout or settings.modality_dropout):
+            return words, None
+        generator = np.random.default_rng([seed, position, _WORDS])
+        return drop_words(settings, words, generator), draw_missing(settings, generator)
 
     @property
     def _min_length(self) -> int:

@@ -82,6 +82,27 @@ def predictions_table(
     )
 
 
+def average_seeds(predictions: pa.Table, classes: Sequence[str]) -> pa.Table:
+    """Out-of-fold predictions of ensembles: for each utterance the mean logits over the seeds, as one seed, 0.
+
+    Args:
+        predictions: all folds and seeds, schema `PREDICTIONS`.
+        classes: class names.
+    """
+    names = np.array(predictions["id"].to_pylist())
+    ids, first, which = np.unique(names, return_index=True, return_inverse=True)
+    # The logarithm of probabilities is a logit less a number that all classes share.
+    probabilities = np.array(predictions["probabilities"].to_pylist(), np.float64)
+    logits = np.zeros((len(ids), len(classes)))
+    np.add.at(logits, which, np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)))
+    logits /= np.bincount(which)[:, None]
+    of_each = predictions.take(first)
+    index = {name: number for number, name in enumerate(classes)}
+    labels = np.array([index[name] for name in of_each["label"].to_pylist()])
+    table = predictions_table(ids.tolist(), of_each["speaker"].to_pylist(), labels, logits, classes, fold=0, seed=0)
+    return table.set_column(table.schema.get_field_index("fold"), PREDICTIONS.field("fold"), of_each["fold"])
+
+
 def summarise(
     predictions: pa.Table, classes: Sequence[str], without_speakers: Iterable[str] = ()
 ) -> CrossValidationSummary:

@@ -117,8 +117,8 @@ class AcousticSettings(Settings):
 
     @model_validator(mode="after")
     def _check_kernels(self) -> AcousticSettings:
-        if len(self.channels) != len(self.kernels) or not self.channels:
-            raise ValueError("`channels` and `kernels` need the same number of entries, at least one")
+        if len(self.channels) != len(self.kernels):
+            raise ValueError("`channels` and `kernels` need the same number of entries; none leave frames as they are")
         return self
 
 
@@ -148,6 +148,12 @@ class PoolingSettings(Settings):
         "natural", description="`equal`: kinds of one value a channel give it twice, as wide as mean_max and statistics"
     )
     margin: Natural = Field(0, description="prepared frames of context that a segment reads on either side")
+    normalisation: Literal["none", "train", "speaker"] = Field(
+        "none",
+        description="mean and variance of each pooled value: of the training part, or of all that its speaker says; "
+        "needs model.acoustic.channels [] (a linear_probe has `train` or `speaker`)",
+    )
+    dropout: Fraction = Field(0.0, description="on the acoustic features of the words")
     temperature: Annotated[float, Field(gt=0)] = Field(
         1.0, description="of log-sum-exp: towards 0 it is the maximum, towards infinity the mean (kind: lse)"
     )
@@ -179,8 +185,11 @@ class ExcitementSettings(Settings):
 class FusionSettings(Settings):
     """The sequence model over the words of an utterance, and what is read out of it."""
 
-    hidden: Positive = 256
-    dropout: Fraction = 0.0
+    sequence: Literal["lstm", "wordwise"] = Field(
+        "lstm", description="a bidirectional LSTM, or one linear map and a GELU for each word alone"
+    )
+    hidden: Positive = Field(256, description="half of the values of a word's output: units each way of the LSTM")
+    dropout: Fraction = Field(0.0, description="on the classifier's input")
     readout: Literal["max", "mean", "attention"] = "max"
 
 
@@ -342,11 +351,29 @@ class Experiment(Settings):
                 raise ValueError(
                     "training.loss ctc goes with neither training.augmentation.mixup_alpha nor training.class_weights"
                 )
+        if model.pooling.normalisation != "none" or model.kind == "linear_probe":
+            self._check_pooled()
+        if augmentation.modality_dropout and (model.kind != "fgcme" or model.modalities != "both"):
+            raise ValueError("training.augmentation.modality_dropout needs model.kind fgcme with model.modalities both")
+        if self.training.refit and self.protocol.selection == "test":
+            raise ValueError(
+                "training.refit trains on the part that chose the epoch, so it needs protocol.selection dev"
+            )
         if self.training.label_smoothing and self.training.loss != "cross_entropy":
             raise ValueError("training.label_smoothing goes with training.loss cross_entropy")
         if augmentation.mixup_alpha and model.kind == "late_fusion":
             raise ValueError("training.augmentation.mixup_alpha does not go with late_fusion, which mixes nothing")
         return self
+
+    def _check_pooled(self) -> None:
+        """Refuse to standardise what is pooled of values that training changes."""
+        model = self.model
+        mixed = self.prepare.features.kind == "speech_encoder" and model.acoustic.layers == "mix"
+        if mixed or (model.kind == "fgcme" and model.acoustic.channels):
+            raise ValueError(
+                "pooled values are standardised where nothing below them is trained: with model.acoustic.channels [], "
+                "kernels [] and layers concatenate, or without model.pooling.normalisation"
+            )
 
     def flat(self) -> dict[str, Any]:
         """Every setting under its dotted name, as MLflow's parameters want them.

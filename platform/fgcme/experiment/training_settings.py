@@ -22,6 +22,10 @@ class AugmentationSettings(Settings):
     time_width: Positive = Field(20, description="prepared frames, at most")
     frequency_masks: Natural = Field(0, description="SpecAugment: bands of values that are blanked")
     frequency_width: Positive = Field(8, description="values, at most")
+    word_dropout: Fraction = Field(0.0, description="share of the words that become the unknown word")
+    modality_dropout: Fraction = Field(
+        0.0, description="share of the utterances that lose their words or, as often, their sound"
+    )
     mixup_alpha: Annotated[float, Field(ge=0)] = Field(
         0.0, description="of the Beta distribution of mixing weights; 0: none"
     )
@@ -62,6 +66,9 @@ class TrainingSettings(Settings):
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16 where it is exact enough")
     frame_limit: Positive = Field(3000, description="audio is cut after this many frames of 10 ms")
     score: Literal["published", "ua", "wa"] = Field("published", description="dev metric that selects the best epoch")
+    refit: bool = Field(
+        False, description="train anew on train and dev part, as many epochs as dev chose, for what is tested and kept"
+    )
     seeds: Distinct = Field([0])
     augmentation: AugmentationSettings = AugmentationSettings()
 

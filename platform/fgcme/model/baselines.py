@@ -7,19 +7,15 @@ with other word acoustics (`fgcme.model.word_acoustics`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from fgcme.data import Batch, ranges_from_counts
-from fgcme.model.encoders import Standardise, WordEmbedding
+from fgcme.model.encoders import StandardisePooled, WordEmbedding
 from fgcme.model.network import Output, mix_features
 from fgcme.model.pooling import Bags, Pooling, pool, softmax_weighted_mean
 from fgcme.model.recurrent import FrameLSTM, WordLSTM, final_states
-
-# Smallest deviation of a statistic, so that one that never varies becomes 0.
-_MIN_DEVIATION = 1e-5
 
 
 class AttentiveLSTM(nn.Module):
@@ -143,25 +139,13 @@ class LinearProbe(nn.Module):
     def __init__(self, frames: Pooling, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.frames = frames
-        self.standardise = Standardise(frames.size)
+        self.standardise = StandardisePooled(frames.size)
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(frames.size, classes)
 
-    @torch.no_grad()
-    def set_statistics(self, batches: Iterable[Batch]) -> None:
-        """Standardise by mean and deviation over the utterances of some batches, at least one."""
-        moments: Tensor | float = 0.0
-        for batch in batches:
-            pooled = self.frames(batch.frames, batch.reads).double()
-            moments = moments + torch.stack([torch.ones_like(pooled), pooled, pooled.square()]).sum(1)
-        count, total, squares = torch.as_tensor(moments)
-        mean = total / count
-        deviation = (squares / count - mean.square()).clamp(min=_MIN_DEVIATION**2).sqrt()
-        self.standardise.set_statistics(mean, deviation)
-
     def forward(self, batch: Batch) -> Output:
         """Classify every utterance of a batch."""
-        pooled = self.standardise(self.frames(batch.frames, batch.reads))
+        pooled = self.standardise(self.frames(batch.frames, batch.reads), batch.speakers)
         return Output(self.classify(self.dropout(mix_features(pooled, batch.mixture))))
 
 

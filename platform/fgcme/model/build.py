@@ -13,11 +13,18 @@ from torch import nn
 from fgcme.data import has_acoustics, has_words, scheme_of
 from fgcme.experiment import ExcitementForm, ModelKind, ModelSettings
 from fgcme.model.baselines import AttentiveLSTM, LateFusion, LinearProbe, MultiHopAttention, PooledStatistics
-from fgcme.model.encoders import AcousticEncoder, LayerMix, SemanticEncoder, Standardise, WordEmbedding
+from fgcme.model.encoders import (
+    AcousticEncoder,
+    LayerMix,
+    SemanticEncoder,
+    Standardise,
+    StandardisePooled,
+    WordEmbedding,
+)
 from fgcme.model.excitement import Excitement, feature_driver, word_driver
 from fgcme.model.network import FineGrainedExcitement, Network
 from fgcme.model.pooling import Pooling
-from fgcme.model.recurrent import FrameLSTM, RaggedLSTM, WordLSTM
+from fgcme.model.recurrent import FrameLSTM, RaggedLSTM, WordLSTM, Wordwise
 from fgcme.model.word_acoustics import AttentionAlignment, CtcAlignment, SpanPooling
 
 _Arguments = ParamSpec("_Arguments")
@@ -71,18 +78,26 @@ def _fgcme(builder: _Builder) -> FineGrainedExcitement:
     settings = builder.settings
     pooling = Pooling(
         settings.pooling.kind,
-        settings.acoustic.channels[-1],
+        [builder.frame_size, *settings.acoustic.channels][-1],
         settings.acoustic.kernels,
         settings.pooling.temperature,
         settings.pooling.width,
     )
     return _fused(
         builder,
-        acoustic=SpanPooling(_acoustic_encoder(builder), pooling) if has_acoustics(settings) else None,
+        acoustic=SpanPooling(_acoustic_encoder(builder), pooling, settings.pooling.dropout)
+        if has_acoustics(settings)
+        else None,
         semantic=_semantic_encoder(builder, pooling.size) if has_words(settings) else None,
         # Excitement needs both modalities.
         excited_size=pooling.size if has_acoustics(settings) and has_words(settings) else None,
     )
+
+
+def _span_pooling(builder: _Builder, pooling: Pooling) -> SpanPooling:
+    settings = builder.settings.pooling
+    standardise = None if settings.normalisation == "none" else StandardisePooled(pooling.size)
+    return SpanPooling(_acoustic_encoder(builder), pooling, settings.dropout, standardise)
 
 
 def _learned_alignment(builder: _Builder) -> FineGrainedExcitement:
@@ -165,7 +180,11 @@ def _fused(
     """
     settings = builder.settings
     size = sum(side.size for side in (semantic, acoustic) if side is not None)
-    sequence = builder.part("sequence", RaggedLSTM, size, settings.fusion.hidden)
+    sequence: RaggedLSTM | Wordwise
+    if settings.fusion.sequence == "lstm":
+        sequence = builder.part("sequence", RaggedLSTM, size, settings.fusion.hidden)
+    else:
+        sequence = builder.part("sequence", Wordwise, size, settings.fusion.hidden)
     forms, driven_by_word = settings.excitement, settings.excitement.driver == "word"
     return builder.part(
         "classifier",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -15,6 +15,8 @@ from fgcme.errors import UserError
 
 Activation = Literal["none", "relu", "gelu"]
 
+# Smallest deviation of a pooled value, so that one that never varies becomes 0.
+_MIN_DEVIATION = 1e-5
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"none": nn.Identity, "relu": nn.ReLU, "gelu": nn.GELU}
 
 
@@ -25,7 +27,7 @@ class AcousticEncoder(nn.Module):
 
     Args:
         frame_size: values of a frame, F.
-        channels: output channels of each convolution; the last is C.
+        channels: output channels of each convolution; the last is C. Without any, frames stay as they are.
         kernels: frames that each convolution sees.
         activation: after each convolution but the last.
         dropout: on the input of each convolution but the first.
@@ -57,6 +59,8 @@ class AcousticEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Encode frames, [N, F] -> [N - lookahead, C]."""
+        if not len(self.convolutions):
+            return frames
         if self.is_linear and not (self.training and self.dropout.p):
             return self._as_one_convolution(frames)
         first, *others = self.convolutions
@@ -142,6 +146,62 @@ class LayerMix(nn.Module):
         layers = frames.view(len(frames), self.blocks, len(weights), -1)
         mixed: Tensor = torch.tensordot(layers, weights, ([2], [0]))
         return mixed.flatten(1)
+
+
+class StandardisePooled(nn.Module):
+    """Standardise pooled values by their moments over the training part, or over all that a speaker says.
+
+    The moments are those of the values that pass while it watches (`watch`). A speaker whom it has not watched, as in
+    serving, has the moments of the training part.
+
+    Args:
+        size: values of a pooled vector, D.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.of_train = Standardise(size)
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.zeros(0, size), persistent=False)
+        self.register_buffer("deviation", torch.ones(0, size), persistent=False)
+        self._sums: Tensor | None = None
+
+    @torch.no_grad()
+    def watch(self, run: Callable[[], None], speakers: int | None = None) -> None:
+        """Take moments of the values that pass while something runs.
+
+        Args:
+            run: runs the model on batches.
+            speakers: moments of each of so many speakers, by number; None for one of all, the training part.
+        """
+        self._sums = torch.zeros(speakers or 1, 3, self.of_train.mean.numel(), dtype=torch.float64)
+        run()
+        count, total, squares = self._sums.unbind(1)
+        self._sums = None
+        mean = total / count.clamp(min=1)
+        deviation = (squares / count.clamp(min=1) - mean.square()).clamp(min=_MIN_DEVIATION**2).sqrt()
+        mean, deviation = (moment.to(self.of_train.mean) for moment in (mean, deviation))
+        if speakers is None:
+            self.of_train.set_statistics(mean[0], deviation[0])
+        else:
+            self.mean, self.deviation = mean, deviation
+
+    def forward(self, pooled: Tensor, speakers: Tensor | None) -> Tensor:
+        """Standardise pooled vectors, [G, D] -> [G, D].
+
+        Args:
+            pooled: the vectors.
+            speakers: [G] number of each one's speaker; None for the moments of the training part.
+        """
+        if self._sums is not None:
+            values = pooled.detach().double().cpu()
+            rows = torch.zeros(len(values), dtype=torch.int64) if len(self._sums) == 1 or speakers is None else speakers
+            self._sums.index_add_(0, rows.cpu(), torch.stack([torch.ones_like(values), values, values.square()], dim=1))
+        if speakers is None or not len(self.mean):
+            standardised: Tensor = self.of_train(pooled)
+            return standardised
+        return (pooled - self.mean.index_select(0, speakers)) / self.deviation.index_select(0, speakers)
 
 
 class WordEmbedding(nn.Module):

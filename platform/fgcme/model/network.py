@@ -20,7 +20,7 @@ from fgcme.data import Batch, Mixture, ranges_from_counts
 from fgcme.model.encoders import LayerMix, Standardise
 from fgcme.model.excitement import Excitement
 from fgcme.model.pooling import Pooling
-from fgcme.model.recurrent import RaggedLSTM
+from fgcme.model.recurrent import RaggedLSTM, Wordwise
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,16 @@ class Network(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Classify every utterance of a batch."""
-        output: Output = self.core(self.standardised(batch))
-        return output
-
-    def standardised(self, batch: Batch) -> Batch:
-        """A batch as the core reads it."""
         frames = self.standardise(batch.frames)
-        return replace(batch, frames=frames if self.mix is None else self.mix(frames))
+        output: Output = self.core(replace(batch, frames=frames if self.mix is None else self.mix(frames)))
+        return output
 
 
 class FineGrainedExcitement(nn.Module):
     """FG-CME (Li et al., Interspeech 2021), or one of its modalities alone.
+
+    With modality dropout an utterance may lack its words, which are then unknown ones over even parts of its speech, or
+    its sound: its words then have no frames, and acoustic features of zero (`fgcme.data.missing`).
 
     The paper's figure drives the acoustic side by the words' features, the published code by the words themselves.
 
@@ -96,7 +95,7 @@ class FineGrainedExcitement(nn.Module):
         excite_semantic: Excitement,
         excite_acoustic: Excitement,
         driven_by_word: bool,
-        sequence: RaggedLSTM,
+        sequence: RaggedLSTM | Wordwise,
         readout: Pooling,
         classes: int,
         dropout: float = 0.0,

@@ -42,6 +42,24 @@ class RaggedLSTM(nn.Module):
         return outputs.index_select(0, _inverse(order))
 
 
+class Wordwise(nn.Module):
+    """In place of an LSTM, one linear map and a GELU for each word alone: fewer weights, and no order of the words.
+
+    Args:
+        size: values of a row.
+        hidden: half of the values of a row of the output, as of a bidirectional LSTM's.
+    """
+
+    def __init__(self, size: int, hidden: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(size, 2 * hidden)
+        self.size = 2 * hidden
+
+    def forward(self, rows: Tensor, counts: Tensor) -> Tensor:
+        """Map each row, [N, size] -> [N, self.size]; the [B] counts of the utterances' rows are not used."""
+        return functional.gelu(self.project(rows))
+
+
 class BlockwiseLSTM(nn.Module):
     """An LSTM over long sequences: the frames of each utterance.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fgcme.data import Batch, ranges_from_counts
-from fgcme.model.encoders import AcousticEncoder
+from fgcme.model.encoders import AcousticEncoder, StandardisePooled
 from fgcme.model.pooling import Pooling
 from fgcme.model.recurrent import BlockwiseLSTM, FrameLSTM, stack_frames, step_counts
 
@@ -38,12 +38,22 @@ class SpanPooling(nn.Module):
     Args:
         encoder: of the frames.
         pooling: of the encoder's outputs.
+        dropout: on the pooled features.
+        standardise: of the pooled features, before the dropout; None leaves them as they are.
     """
 
-    def __init__(self, encoder: AcousticEncoder, pooling: Pooling) -> None:
+    def __init__(
+        self,
+        encoder: AcousticEncoder,
+        pooling: Pooling,
+        dropout: float = 0.0,
+        standardise: StandardisePooled | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.pooling = pooling
+        self.standardise = standardise
+        self.dropout = nn.Dropout(dropout)
         self.size = pooling.size
 
     def forward(self, batch: Batch, words: Tensor | None) -> WordAcoustics:
@@ -53,10 +63,15 @@ class SpanPooling(nn.Module):
             [W, self.size] features, no loss.
         """
         pooled: Tensor = self.pooling(self.encoder(batch.frames), batch.reads, batch.spans)
-        if len(pooled) == len(batch.words):
-            return WordAcoustics(pooled)
         utterance = torch.repeat_interleave(torch.arange(len(batch)), batch.word_counts)
-        return WordAcoustics(pooled.index_select(0, utterance.to(pooled.device, non_blocking=True)))
+        utterance = utterance.to(pooled.device, non_blocking=True)
+        by_word = len(pooled) == len(batch.words)
+        if self.standardise is not None:
+            speakers = batch.speakers
+            of_each = speakers.index_select(0, utterance) if by_word and speakers is not None else speakers
+            pooled = self.standardise(pooled, of_each)
+        pooled = self.dropout(pooled)
+        return WordAcoustics(pooled if by_word else pooled.index_select(0, utterance))
 
 
 class AttentionAlignment(nn.Module):

@@ -18,7 +18,7 @@ class Answer:
 
     Attributes:
         audio: the file, as the user named it.
-        text: what is said in it.
+        text: what is said in it; empty if that is not known.
         duration: in seconds.
         prediction: the model's.
     """

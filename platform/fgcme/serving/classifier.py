@@ -14,11 +14,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fgcme import alignment, features
-from fgcme.audio import SAMPLE_RATE, Samples
+from fgcme.alignment import Alignment, AlignmentError
+from fgcme.alignment.words import normalise
+from fgcme.audio import SAMPLE_RATE, AudioError, Samples
 from fgcme.experiment import PrepareSettings
-from fgcme.prepared.utterance import analyse
-from fgcme.serving import fitted
+from fgcme.prepared.utterance import AnalysedSpeech, analyse
+from fgcme.serving import ensemble, fitted
 from fgcme.serving.fitted import Prediction
 
 if TYPE_CHECKING:
@@ -32,22 +36,28 @@ FITTED_ARTIFACT = "fitted"
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "pyyaml", "safetensors", "scipy", "soundfile")
 _TORCH = ("torch", "torchaudio")
 
+_MISSING = "the model was not trained to do without (training.augmentation.modality_dropout)"
+
 
 class Classifier:
-    """A fitted model with the aligner and the features that it was trained with, for new speech.
+    """A fitted model or an ensemble with the aligner and the features that it was trained with, for new speech.
 
     New speech has no alignments to import, so a model trained on imported ones aligns with Sphinx; each prediction says
     how its words were aligned. Several threads may use one classifier.
 
     Args:
-        folder: of the fitted model.
+        folder: of the fitted model, or of an ensemble's members.
+
+    Attributes:
+        spec: of the model, or of an ensemble's first member.
 
     Raises:
         UserError: the folder holds no fitted model, or this machine lacks the aligner or the features.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._model, self.spec = fitted.load(folder)
+        self._members = ensemble.load(folder)
+        self.spec = self._members[0][1]
         prepare = self.spec.prepare
         if prepare.alignment.method in ("imported", "corpus"):
             self._aligner = alignment.build("sphinx")
@@ -63,17 +73,48 @@ class Classifier:
             prepare.features.padded,
         )
 
-    def predict(self, samples: Samples, text: str) -> Prediction:
-        """Classify one utterance.
+    def predict(self, samples: Samples | None, text: str | None) -> Prediction:
+        """Classify one utterance, by its sound and its words; by one of them if the model has modality dropout.
 
         Args:
-            samples: mono at 16 kHz, as `fgcme.audio.read` returns them.
-            text: the transcript.
+            samples: mono at 16 kHz, as `fgcme.audio.read` returns them; None if there are none.
+            text: the transcript; None if it is not known.
 
         Raises:
-            AudioError, AlignmentError, FeatureError: see `fgcme.prepared.utterance.analyse`.
+            AudioError, AlignmentError, FeatureError: see `fgcme.prepared.utterance.analyse`; or sound or text is
+                missing, and this model needs it.
         """
-        return fitted.predict(self._model, self.spec, analyse(samples, text, self._aligner, self._extractor))
+        if samples is None and (text is None or not self.spec.modality_dropout):
+            raise AudioError("missing", f"there is no sound, and {_MISSING}")
+        if text is None and not self.spec.modality_dropout:
+            raise AlignmentError("no_words", f"there is no text, and {_MISSING}")
+        if samples is None:
+            speech = _unheard(text or "")
+        elif text is None:
+            speech = analyse(samples, "", _NoAligner(), self._extractor)
+        else:
+            speech = analyse(samples, text, self._aligner, self._extractor)
+        return ensemble.average([fitted.predict(model, spec, speech) for model, spec in self._members])
+
+
+class _NoAligner:
+    """Aligns nothing, where the words are not known."""
+
+    def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
+        """No words."""
+        return Alignment([], [], [], method="none", score=float("nan"))
+
+
+def _unheard(text: str) -> AnalysedSpeech:
+    """An utterance of which only the text is known.
+
+    Raises:
+        AlignmentError: the text has no words.
+    """
+    if not (words := normalise(text)):
+        raise AlignmentError("no_words", "the text has no words")
+    nowhere = np.zeros(len(words), np.int32)
+    return AnalysedSpeech(words, nowhere, nowhere, np.zeros((0, 0), np.float32), "none", float("nan"), None)
 
 
 def to_record(prediction: Prediction) -> dict[str, Any]:
@@ -96,10 +137,13 @@ def to_record(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def model_signature() -> ModelSignature:
+def model_signature(either: bool = False) -> ModelSignature:
     """The input and output columns of a served model, one row an utterance.
 
     Inputs are `audio`, the bytes of a sound file, and `text`, the transcript; outputs are those of `to_record`.
+
+    Args:
+        either: whether the model does with one of the two.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -116,7 +160,12 @@ def model_signature() -> ModelSignature:
         ]
     )
     return ModelSignature(
-        inputs=Schema([ColSpec(DataType.binary, "audio"), ColSpec(DataType.string, "text")]),
+        inputs=Schema(
+            [
+                ColSpec(DataType.binary, "audio", required=not either),
+                ColSpec(DataType.string, "text", required=not either),
+            ]
+        ),
         outputs=Schema(
             [
                 ColSpec(DataType.string, "label"),
@@ -156,12 +205,12 @@ def pip_requirements(prepare: PrepareSettings) -> list[str]:
 
 
 def package_model(folder: Path, destination: Path, description: Model | None = None) -> None:
-    """Write an MLflow model, of flavour `python_function`, around a fitted model.
+    """Write an MLflow model, of flavour `python_function`, around a fitted model or an ensemble.
 
     If the aligner or the speech encoder has its checkpoint in a folder of this machine, the package gets a copy.
 
     Args:
-        folder: of the fitted model.
+        folder: of the fitted model, or of an ensemble's members.
         destination: folder to write into; created if it is missing, and must be empty if it is not.
         description: says which run and which logged model the package belongs to.
 
@@ -172,18 +221,12 @@ def package_model(folder: Path, destination: Path, description: Model | None = N
 
     import fgcme
 
-    _, card = fitted.load(folder)
+    _, card = ensemble.load(folder)[0]
     with tempfile.TemporaryDirectory() as staging:
         staged = Path(staging) / FITTED_ARTIFACT
         staged.mkdir()
-        shutil.copy(folder / "model.safetensors", staged)
-        content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        for part in ("alignment", "features"):
-            checkpoint = _resolve_checkpoint(folder, content["prepare"][part]["checkpoint"])
-            if checkpoint is not None and Path(checkpoint).is_dir():
-                shutil.copytree(checkpoint, staged / f"{part}_checkpoint")
-                content["prepare"][part]["checkpoint"] = f"{part}_checkpoint"
-        (staged / "model.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        for member in ensemble.member_folders(folder):
+            _stage(folder, member, staged)
         source = Path(fgcme.__file__).parent
         mlflow.pyfunc.save_model(
             destination,
@@ -191,7 +234,7 @@ def package_model(folder: Path, destination: Path, description: Model | None = N
             python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={FITTED_ARTIFACT: str(staged)},
             code_paths=[str(source)],
-            signature=model_signature(),
+            signature=model_signature(card.modality_dropout),
             input_example=input_example(),
             pip_requirements=pip_requirements(card.prepare),
         )
@@ -199,11 +242,26 @@ def package_model(folder: Path, destination: Path, description: Model | None = N
 
 
 def find_fitted_folder(folder: Path) -> Path | None:
-    """The folder of the fitted model: this one, or one inside a packaged model; None if there is neither."""
+    """The folder of the fitted model or ensemble: this one, or one inside a package; None if there is neither."""
     for candidate in (folder, folder / "artifacts" / FITTED_ARTIFACT):
-        if (candidate / "model.json").is_file():
+        if ensemble.has_model(candidate):
             return candidate
     return None
+
+
+def _stage(folder: Path, member: Path, staged: Path) -> None:
+    """Copy one fitted model of a folder, the folder itself or a member, and the checkpoints that all of them share."""
+    target = staged / member.relative_to(folder)
+    target.mkdir(exist_ok=True)
+    shutil.copy(member / "model.safetensors", target)
+    content = json.loads((member / "model.json").read_text(encoding="utf-8"))
+    for part in ("alignment", "features"):
+        checkpoint = _resolve_checkpoint(folder, content["prepare"][part]["checkpoint"])
+        if checkpoint is not None and Path(checkpoint).is_dir():
+            if not (staged / f"{part}_checkpoint").exists():
+                shutil.copytree(checkpoint, staged / f"{part}_checkpoint")
+            content["prepare"][part]["checkpoint"] = f"{part}_checkpoint"
+    (target / "model.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _remove_local_paths(package_folder: Path) -> None:

@@ -17,8 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from fgcme.audio import HOP, SAMPLE_RATE, frames_within, spans_at, stretch_at
-from fgcme.data import Vocabulary, collate, layout_frames, scheme_of
+from fgcme.data import Batch, Vocabulary, collate, layout_frames, scheme_of
 from fgcme.data.hearing import front_end_of
+from fgcme.data.missing import without_sound, without_words
 from fgcme.errors import UserError
 from fgcme.experiment import ModelSettings, PrepareSettings, renew_model, renew_prepare
 from fgcme.model import Network, build_model
@@ -37,6 +38,7 @@ class ModelSpec:
         frame_size: F, values of a frame as the model reads it.
         frame_limit: audio is cut after this many frames of 10 ms.
         origin: where the model comes from: corpus, protocol, selection rule, fold, seed.
+        modality_dropout: whether it was trained with utterances without words or without sound, and answers for such.
         blank: whether it was trained by CTC and has one more class, for the blank.
         layers: how many layers of an encoder lie side by side in a frame.
     """
@@ -49,6 +51,7 @@ class ModelSpec:
     frame_limit: int
     origin: dict[str, Any]
     blank: bool = False
+    modality_dropout: bool = False
     layers: int = 1
 
 
@@ -59,7 +62,7 @@ class Prediction:
     Attributes:
         label: the most probable class.
         probabilities: class -> probability.
-        words, begin, end: [W] the words and their spans in seconds.
+        words, begin, end: [W] the words and their spans in seconds; none if the words are not known.
         word_probabilities: [W] for each word, class -> probability from its own fusion output; empty if the model
             reads the utterance as a whole.
         word_gates: [W] for each word, `semantic` and `acoustic` -> mean of its gate, where the excitement has one.
@@ -132,16 +135,10 @@ def predict(model: Network, spec: ModelSpec, speech: AnalysedSpeech) -> Predicti
     Args:
         model: as `load` returns it.
         spec: as `load` returns it.
-        speech: the words, their spans and the frames of the utterance.
+        speech: the words, their spans and the frames of the utterance; without words or without frames for a model
+            with modality dropout.
     """
-    limit = frames_within(spec.frame_limit, speech.frame_step)
-    frames = front_end_of(spec.model.acoustic)(speech.frames[:limit].astype(np.float32, copy=False))
-    scheme = scheme_of(spec.model)
-    begin, end = spans_at(speech.begin, speech.end, speech.frame_step, len(speech.frames))
-    stretch = speech.speech and stretch_at(speech.speech, speech.frame_step, len(speech.frames))
-    layout = layout_frames(scheme, begin, end, len(frames), stretch)
-    words = Vocabulary(spec.words).index(speech.words)
-    output = model(collate([np.asarray(frames, np.float32)], [layout], [words], [-1], scheme.lookahead + 1))
+    output = model(_batch_of(spec, speech))
 
     def by_class(logits: torch.Tensor) -> dict[str, float]:
         # Without the blank of CTC, which is no emotion.
@@ -161,7 +158,23 @@ def predict(model: Network, spec: ModelSpec, speech: AnalysedSpeech) -> Predicti
         end=[frame * HOP / SAMPLE_RATE for frame in speech.end.tolist()],
         word_probabilities=[{} for _ in speech.words]
         if output.word_logits is None
-        else [by_class(logits) for logits in output.word_logits],
+        else [by_class(logits) for logits in output.word_logits[: len(speech.words)]],
         word_gates=[{side: values[word] for side, values in gates.items()} for word in range(len(speech.words))],
         alignment=speech.alignment,
     )
+
+
+def _batch_of(spec: ModelSpec, speech: AnalysedSpeech) -> Batch:
+    """One utterance as the model reads it."""
+    scheme, words = scheme_of(spec.model), Vocabulary(spec.words).index(speech.words)
+    step, count = speech.frame_step, len(speech.frames)
+    stretch = speech.speech and stretch_at(speech.speech, step, count)
+    if count:
+        limited = speech.frames[: frames_within(spec.frame_limit, step)].astype(np.float32, copy=False)
+        frames = np.asarray(front_end_of(spec.model.acoustic)(limited), np.float32)
+        layout = layout_frames(scheme, *spans_at(speech.begin, speech.end, step, count), len(frames), stretch)
+    else:
+        frames, layout = np.zeros((0, spec.frame_size), np.float32), without_sound(scheme, len(words))
+    if not len(words):
+        layout, words = without_words(scheme, len(frames), stretch or (0, len(frames)), step)
+    return collate([frames], [layout], [words], [-1], scheme.lookahead + 1)

@@ -40,7 +40,10 @@ class ServedModel(PythonModel):
             MlflowException: rows cannot be classified; gives the number of each, from 0, and the reason.
         """
         records, errors = [], []
-        for number, (sound, text) in enumerate(zip(model_input["audio"], model_input["text"], strict=True)):
+        sounds, texts = (
+            model_input[name] if name in model_input else [None] * len(model_input) for name in ("audio", "text")
+        )
+        for number, (sound, text) in enumerate(zip(sounds, texts, strict=True)):
             try:
                 records.append(self._classify(sound, text))
             except DataError as error:
@@ -50,11 +53,14 @@ class ServedModel(PythonModel):
         return pd.DataFrame.from_records(records)
 
     def _classify(self, sound: Any, text: Any) -> dict[str, Any]:
-        if not isinstance(sound, bytes | bytearray):
+        heard, known = isinstance(sound, bytes | bytearray), isinstance(text, str)
+        either = self._classifier.spec.modality_dropout and (heard or known)
+        if not (heard or either):
             raise AudioError("missing", "`audio` is missing; send the bytes of a sound file")
-        if not isinstance(text, str):
+        if not (known or either):
             raise AlignmentError("no_words", "`text` is missing; send what is said")
-        return to_record(self._classifier.predict(audio.read(io.BytesIO(sound)), text))
+        samples = audio.read(io.BytesIO(sound)) if heard else None
+        return to_record(self._classifier.predict(samples, text if known else None))
 
 
 set_model(ServedModel())

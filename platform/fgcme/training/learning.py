@@ -18,7 +18,7 @@ from fgcme.data import FoldLoaders, RaggedLoader
 from fgcme.errors import UserError
 from fgcme.evaluation.metrics import confusion, measure, score
 from fgcme.experiment import ModelSettings, TrainingSettings
-from fgcme.model import LinearProbe, Network, WordEmbedding, build_model
+from fgcme.model import Network, StandardisePooled, WordEmbedding, build_model
 from fgcme.seeds import derive_seed
 from fgcme.training.loss import balanced_class_weights, utterance_losses
 from fgcme.training.optimisation import averaged, make_optimiser, rate_factor, restore_optimiser
@@ -168,11 +168,9 @@ class FoldTrainer:
                 if isinstance(module, WordEmbedding):
                     module.load_vectors(model.semantic.vectors, loaders.vocabulary.words)
         self.model.to(device)
-        if isinstance(self.model.core, LinearProbe):
-            part, everyone = loaders.train, loaders.train.plan(seed=None)
-            self.model.core.set_statistics(
-                self.model.standardised(part.batch(positions).to(device)) for positions in everyone
-            )
+        for module in self.model.modules():
+            if isinstance(module, StandardisePooled):
+                self._watch_pooled(module)
         self._wrapped_model = self.workers.wrap(self.model)
         self._optimiser = make_optimiser(training, self.model)
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
@@ -202,11 +200,7 @@ class FoldTrainer:
             self._epoch += 1
             measured = self.evaluate(self.loaders.dev).metrics()
             # Weights spoilt by the last step show only in the dev loss.
-            if not (math.isfinite(loss) and math.isfinite(measured["loss"])):
-                raise UserError(
-                    f"the loss is not a number after epoch {self._epoch}: "
-                    "lower training.learning_rate or set training.gradient_clip"
-                )
+            self._require_finite(loss, measured["loss"])
             measured["score"] = score(measured, self.training.score)
             best = measured["score"] > self.best_score
             if best:
@@ -214,6 +208,19 @@ class FoldTrainer:
                 self._best_weights = _copy_to_cpu(self._evaluated.state_dict())
             metrics = {"train/loss": loss} | {f"dev/{name}": value for name, value in measured.items()}
             yield Epoch(self._epoch, metrics, best, self._state)
+
+    def train(self, epochs: int) -> None:
+        """Train the first epochs of the schedule without looking at the dev part, and keep the last weights.
+
+        Raises:
+            UserError: the training diverged.
+        """
+        while self._epoch < epochs:
+            loss = self._train_epoch()
+            self._epoch += 1
+            self._require_finite(loss)
+        self._best_epoch, self._best_weights = epochs, _copy_to_cpu(self._evaluated.state_dict())
+        self.restore_best()
 
     def restore_best(self) -> int:
         """Load the weights of the epoch with the highest dev score; returns its number."""
@@ -286,6 +293,28 @@ class FoldTrainer:
             total += loss.detach() * (self._utterance_weights[positions].sum() / self.workers.count)
         # float() waits for the device: once an epoch, not at every step.
         return float(sum(self.workers.gather(float(total)))) / float(self._utterance_weights.sum())
+
+    def _watch_pooled(self, module: StandardisePooled) -> None:
+        """Let a module take the moments of the training part, and of each speaker where batches tell who speaks."""
+        self.model.eval()
+
+        def run(*parts: RaggedLoader) -> None:
+            for part in parts:
+                for positions in part.plan(seed=None):
+                    self.model(part.batch(positions).to(self.workers.device))
+
+        parts = (self.loaders.train, self.loaders.dev, self.loaders.test)
+        module.watch(lambda: run(self.loaders.train))
+        numbers = [part.inputs.speakers for part in parts if part.inputs.speakers is not None]
+        if numbers:
+            module.watch(lambda: run(*parts), speakers=1 + max(int(part.max()) for part in numbers))
+
+    def _require_finite(self, *losses: float) -> None:
+        if not all(map(math.isfinite, losses)):
+            raise UserError(
+                f"the loss is not a number after epoch {self._epoch}: "
+                "lower training.learning_rate or set training.gradient_clip"
+            )
 
     @property
     def _evaluated(self) -> nn.Module:

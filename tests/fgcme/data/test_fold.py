@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fgcme.data import FoldLoaders, SpeechCorpus, assign_folds, make_fold_loaders, reads_test_audio, split_fold
-from fgcme.data.fold import open_fold, speaker_moments
+from fgcme.data.fold import open_fold, require_speakers, speaker_moments
 from fgcme.data.front_end import FrontEnd
 from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
@@ -122,6 +122,37 @@ def test_only_statistics_by_speaker_read_other_test_audio() -> None:
     assert reads_test_audio(settings("speaker").model)
     assert not any(reads_test_audio(settings(kind).model) for kind in ("none", "train", "utterance"))
     assert not reads_test_audio(settings("speaker", {"modalities": "semantic"}).model)
+
+
+def test_refitting_trains_on_the_dev_part_too_its_words_and_moments_included(corpus: SpeechCorpus) -> None:
+    experiment, assignment = settings("train"), assign_folds(PROTOCOL, corpus.table)
+    loaders = make_fold_loaders(corpus, assignment, 0, "dev", experiment.model, experiment.training, refit=True)
+    split = split_fold(assignment, 0)
+    fitted = sorted([*split.train.tolist(), *split.dev.tolist()])
+    assert loaders.train.utterances.tolist() == fitted
+    assert loaders.test.utterances.tolist() == split.test.tolist()
+    assert loaders.vocabulary.words == sorted({word for index in fitted for word in corpus.words[index]})
+    assert loaders.mean is not None and not np.array_equal(loaders.mean, fold_loaders(corpus, experiment).mean)
+    with pytest.raises(UserError, match="would train on the test part"):
+        make_fold_loaders(corpus, assignment, 0, "test", experiment.model, experiment.training, refit=True)
+
+
+def test_batches_say_who_speaks_where_pooled_features_are_normalised_by_speaker(corpus: SpeechCorpus) -> None:
+    by_speaker: dict[str, object] = {"kind": "linear_probe", "pooling": {"normalisation": "speaker"}}
+    loaders = fold_loaders(corpus, settings(model=by_speaker))
+    assert fold_loaders(corpus, settings()).test.batch(np.arange(3)).speakers is None
+    numbers: dict[int, set[str]] = {}
+    for loader in (loaders.train, loaders.dev, loaders.test):
+        batch = loader.batch(np.arange(len(loader.utterances)), seed=1)
+        assert batch.speakers is not None
+        for number, utterance in zip(batch.speakers.tolist(), loader.utterances, strict=True):
+            numbers.setdefault(number, set()).add(corpus.table.speakers[utterance])
+    assert len(numbers) == 8 and all(len(names) == 1 for names in numbers.values())
+    unknown = copy.copy(corpus)
+    nameless = [None if index == 5 else speaker for index, speaker in enumerate(corpus.table.speakers)]
+    unknown.table = replace(corpus.table, speakers=nameless)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"has no speaker; .*set model\.pooling\.normalisation=train"):
+        require_speakers(unknown, np.arange(10), "model.pooling.normalisation", "train")
 
 
 def test_a_fold_is_opened_only_for_the_corpus_that_the_work_began_with(corpus: SpeechCorpus) -> None:

@@ -54,6 +54,8 @@ def test_kinds_of_one_modality_have_no_other(kind: str, acoustics: bool, words: 
 def test_only_normalising_by_speaker_reads_test_audio() -> None:
     by_speaker = {"acoustic": {"normalisation": "speaker"}}
     assert reads_test_audio(model(**by_speaker))
+    assert reads_test_audio(model(pooling={"normalisation": "speaker"}))
+    assert not reads_test_audio(model(pooling={"normalisation": "train"}))
     assert not reads_test_audio(model(**by_speaker, modalities="semantic"))
     assert not any(reads_test_audio(model(acoustic={"normalisation": kind})) for kind in ("none", "train", "utterance"))
 

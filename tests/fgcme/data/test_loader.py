@@ -11,6 +11,7 @@ import torch
 
 from fgcme.data import Batch, RaggedLoader, SpeechCorpus, Vocabulary
 from fgcme.data.batch import SegmentScheme
+from fgcme.data.dataset import UNKNOWN
 from fgcme.data.front_end import FrontEnd
 from fgcme.data.inputs import ModelInput, PartInputs
 from fgcme.experiment import AugmentationSettings
@@ -234,6 +235,56 @@ def test_augmented_frames_go_through_the_front_end(folder: Path) -> None:
     cepstra = [first(louder, FrontEnd("mfcc"), seed) for seed in (None, 1)]
     np.testing.assert_allclose(cepstra[0][:, 1:], cepstra[1][:, 1:], atol=1e-4)
     assert np.abs(cepstra[0][:, 0] - cepstra[1][:, 0]).min() > 0.01
+
+
+def test_dropped_words_follow_from_the_seed_and_the_position_and_leave_the_frames(folder: Path) -> None:
+    corpus = SpeechCorpus(folder)
+    batches = loader(corpus, augmentation=AugmentationSettings(word_dropout=0.5))
+    positions = np.arange(20)
+    plain, dropped = batches.batch(positions), batches.batch(positions, seed=7)
+    assert torch.equal(plain.frames, dropped.frames) and torch.equal(plain.word_counts, dropped.word_counts)
+    unknown = dropped.words == UNKNOWN
+    assert 0.2 < unknown.float().mean() < 0.8 and not (plain.words == UNKNOWN).any()
+    assert torch.equal(dropped.words[~unknown], plain.words[~unknown])
+    alone = batches.batch(np.array([3]), seed=7)
+    assert utterances_of(alone)[0][2] == utterances_of(dropped)[3][2]
+    assert not torch.equal(batches.batch(positions, seed=8).words, dropped.words)
+    # Frames that lie on a device stay there.
+    kept = loader(corpus, augmentation=AugmentationSettings(word_dropout=0.5))
+    kept.keep_on("cpu")
+    assert_equal(kept.batch(positions, seed=7), dropped)
+
+
+@pytest.mark.parametrize("others", [{}, {"gain_db": 6, "speed": 0.1, "time_masks": 1}])
+def test_utterances_lose_their_words_or_their_sound_by_seed_and_position_alone(
+    folder: Path, others: dict[str, float]
+) -> None:
+    corpus = SpeechCorpus(folder)
+    losing = AugmentationSettings.model_validate({"modality_dropout": 0.8, **others})
+    scheme = SCHEMES[0]
+    model_input = ModelInput(scheme, Vocabulary.from_utterances(corpus.words), 3000, loses_words=True)
+    everyone = np.arange(len(corpus))
+    batches = RaggedLoader(PartInputs(corpus, everyone, everyone % 4, model_input), 8, losing)
+    batch = batches.batch(everyone, seed=3)
+    plain = batches.batch(everyone)
+    assert torch.equal(batch.labels, plain.labels)
+    lost = {"words": 0, "sound": 0, "nothing": 0}
+    for index, ((frames, _, words), (_, _, own)) in enumerate(
+        zip(utterances_of(batch), utterances_of(plain), strict=True)
+    ):
+        if set(words) == {UNKNOWN}:
+            first, last = corpus.speech(index) or (0, 0)
+            assert abs(len(words) - (last - first) / 30) <= 1 and len(frames)
+            lost["words"] += 1
+        else:
+            assert words == own
+            lost["nothing" if len(frames) else "sound"] += 1
+    assert min(lost.values()) > 5
+    alone = utterances_of(batches.batch(np.array([30]), seed=3))[0]
+    for mine, theirs in zip(alone, utterances_of(batch)[30], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    batches.keep_on("cpu")
+    assert_equal(batches.batch(everyone, seed=3), batch)
 
 
 def test_word_spans_follow_a_change_of_speed(folder: Path) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fgcme.evaluation.cross_validation import PREDICTIONS, predictions_table, summarise
+from fgcme.evaluation.cross_validation import PREDICTIONS, average_seeds, predictions_table, summarise
 
 CLASSES = ["calm", "angry"]
 
@@ -47,3 +47,20 @@ def test_speakers_can_be_left_out() -> None:
     assert summary.by_seed[0]["ua"] == 0
     assert summary.matrix.tolist() == [[0, 1], [1, 0]]
     assert summary.utterances == 2
+
+
+def test_an_ensemble_of_the_seeds_answers_by_their_mean_logits() -> None:
+    logits = {0: [[2.0, 0.0], [0.0, 1.0]], 1: [[0.0, 3.0], [0.0, 0.5]]}
+    tables = [
+        predictions_table(["u1", "u0"], ["s", "t"], np.array([1, 0]), np.array(rows), CLASSES, 4, seed)
+        for seed, rows in logits.items()
+    ]
+    averaged = average_seeds(pa.concat_tables(tables), CLASSES)
+    assert averaged.schema == PREDICTIONS
+    assert averaged["id"].to_pylist() == ["u0", "u1"] and averaged["speaker"].to_pylist() == ["t", "s"]
+    assert averaged["label"].to_pylist() == ["calm", "angry"] and averaged["fold"].to_pylist() == [4, 4]
+    assert averaged["prediction"].to_pylist() == ["angry", "angry"]
+    expected = np.array([[0.0, 0.75], [1.0, 1.5]])
+    shares = np.exp(expected) / np.exp(expected).sum(1, keepdims=True)
+    np.testing.assert_allclose(np.array(averaged["probabilities"].to_pylist()), shares, rtol=1e-5)
+    assert summarise(averaged, CLASSES).mean["wa"] == 0.5

@@ -38,6 +38,18 @@ def test_every_bundled_experiment_is_valid_and_named_after_its_file(path: Path) 
             ["training.loss=ctc", "training.class_weights=balanced"],
             "goes with neither training.augmentation.mixup_alpha nor",
         ),
+        (["model.pooling.normalisation=train"], "where nothing below them is trained"),
+        (
+            [
+                "prepare.features={kind: speech_encoder, checkpoint: x}",
+                "model=linear_probe",
+                "model.acoustic.layers=mix",
+            ],
+            "where nothing below them is trained",
+        ),
+        (["model.modalities=acoustic", "training.augmentation.modality_dropout=0.3"], "needs model.kind fgcme with"),
+        (["model=late_fusion", "training.augmentation.modality_dropout=0.3"], "needs model.kind fgcme with"),
+        (["training.refit=true", "protocol.selection=test"], "needs protocol.selection dev"),
         (["training.loss=focal", "training.label_smoothing=0.1"], "goes with training.loss cross_entropy"),
         (["model=late_fusion", "training.augmentation.mixup_alpha=0.2"], "does not go with late_fusion"),
         (["prepare.features={kind: speech_encoder, checkpoint: x}", "model.acoustic.input=mfcc"], "needs prepare.fe"),

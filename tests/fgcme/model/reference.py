@@ -68,7 +68,12 @@ class Reference:
             ]
         else:
             features = [side for side in (semantic, acoustic) if side is not None]
-        sequence = bidirectional(torch.cat(features, dim=1), weights_of(self.weights, "core.sequence.lstm"))
+        rows = torch.cat(features, dim=1)
+        if settings.fusion.sequence == "wordwise":
+            project = weights_of(self.weights, "core.sequence.project")
+            sequence = torch.stack([activated(linear(row, project), "gelu") for row in rows])
+        else:
+            sequence = bidirectional(rows, weights_of(self.weights, "core.sequence.lstm"))
         classify = weights_of(self.weights, "core.classify")
         word_logits = torch.stack([linear(word, classify) for word in sequence])
         if self.blank:
@@ -99,6 +104,9 @@ class Reference:
             vector = pool_rows(pooling.kind, hidden, read, inside, pooling.temperature, query)
             twice = pooling.width == "equal" and len(vector) == hidden.shape[1]
             vectors.append(torch.cat([vector, vector]) if twice else vector)
+        if pooling.normalisation != "none":
+            moments = weights_of(self.weights, "core.acoustic.standardise.of_train")
+            vectors = [(vector - moments["mean"]) / moments["deviation"] for vector in vectors]
         return torch.stack(vectors)
 
     def excited_acoustic(self, semantic: Tensor, acoustic: Tensor, words: np.ndarray) -> Tensor:

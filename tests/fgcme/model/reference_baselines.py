@@ -122,7 +122,9 @@ def _linear_probe(core: Any, settings: ModelSettings, frames: Tensor, words: Ten
     mean = sum(frames) / len(frames)
     variance = sum((frame - mean) ** 2 for frame in frames) / len(frames)
     statistics = torch.cat([mean, (variance + 1e-8).sqrt()])
-    return ReferenceOutput(core.classify((statistics - core.standardise.mean) / core.standardise.deviation))
+    return ReferenceOutput(
+        core.classify((statistics - core.standardise.of_train.mean) / core.standardise.of_train.deviation)
+    )
 
 
 _REFERENCES: dict[str, Callable[[Any, ModelSettings, Tensor, Tensor], ReferenceOutput]] = {

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from fgcme.data import Mixture, has_words
 from fgcme.experiment import ModelSettings
-from fgcme.model import LinearProbe, Network, Output, build_model
+from fgcme.model import Network, Output, build_model
 from fgcme.model.baselines import attend
 from tests.fgcme.model.masked import Utterance
 from tests.fgcme.model.reference import ReferenceOutput
@@ -77,8 +77,8 @@ def network_of(settings: ModelSettings, blank: bool = False) -> Network:
         for parameter in network.parameters():
             parameter.copy_(0.5 * torch.randn_like(parameter))
     network.standardise.set_statistics(torch.tensor([0.5, -1.0, 0.1]), torch.tensor([2.0, 0.5, 1.5]))
-    if isinstance(network.core, LinearProbe):
-        network.core.standardise.set_statistics(
+    if settings.kind == "linear_probe":
+        network.core.standardise.of_train.set_statistics(
             torch.linspace(-1, 1, 2 * FRAME_SIZE), torch.linspace(0.5, 2, 2 * FRAME_SIZE)
         )
     return network
@@ -291,24 +291,40 @@ def test_pooled_statistics_agree_with_numpy() -> None:
         np.testing.assert_allclose(features, np.concatenate(expected), rtol=0, atol=2e-4)
 
 
-def test_a_probe_standardises_by_the_utterances_of_all_batches_alike() -> None:
+def test_a_probe_standardises_by_the_utterances_that_it_watches_and_by_their_speakers() -> None:
     settings = settings_of({"kind": "linear_probe"})
     network = network_of(settings)
-    parts = [UTTERANCES[:2], UTTERANCES[2:]]
-    network.core.set_statistics(network.standardised(batch_for(settings, part)) for part in parts)
+    mean, deviation = network.standardise.mean.numpy(), network.standardise.deviation.numpy()
+    frames = [(spoken.frames - mean) / deviation for spoken in UTTERANCES]
+    pooled = np.array([np.concatenate([own.mean(0), np.sqrt(own.var(0) + 1e-8)]) for own in frames])
+    speakers = torch.tensor([2, 0, 2, 0, 2, 2, 0])
+    batches = [
+        replace(batch_for(settings, UTTERANCES[part]), speakers=speakers[part]) for part in (slice(0, 2), slice(2, 7))
+    ]
+
+    def run() -> None:
+        for batch in batches:
+            network(batch)
+
     inputs: list[Tensor] = []
     network.core.classify.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    standardise = network.core.standardise
+    standardise.watch(run)
+    inputs.clear()
+    run()
+    of_train = (pooled - pooled.mean(0)) / pooled.std(0)
+    np.testing.assert_allclose(torch.cat(inputs).detach(), of_train, rtol=0, atol=1e-4)
+    standardise.watch(run, speakers=3)
+    inputs.clear()
+    run()
+    for speaker in (0, 2):
+        own = pooled[speakers == speaker]
+        found = torch.cat(inputs)[speakers == speaker].detach()
+        np.testing.assert_allclose(found, (own - own.mean(0)) / own.std(0), rtol=0, atol=1e-3)
+    # A speaker whom it has not met has the moments of the training part.
+    inputs.clear()
     network(batch_for(settings, UTTERANCES))
-    frames = [
-        (spoken.frames - network.standardise.mean.numpy()) / network.standardise.deviation.numpy()
-        for spoken in UTTERANCES
-    ]
-    pooled = np.array([np.concatenate([own.mean(0), np.sqrt(own.var(0) + 1e-8)]) for own in frames])
-    np.testing.assert_allclose(inputs[0].detach(), (pooled - pooled.mean(0)) / pooled.std(0), rtol=0, atol=1e-4)
-    # What never varies says nothing.
-    network.core.set_statistics([network.standardised(batch_for(settings, UTTERANCES[:1]))])
-    network(batch_for(settings, UTTERANCES[:1]))
-    np.testing.assert_allclose(inputs[1].detach(), 0, atol=0.1)
+    np.testing.assert_allclose(inputs[0].detach(), of_train, rtol=0, atol=1e-4)
 
 
 def test_attention_weighs_the_row_most_similar_to_the_query_most() -> None:

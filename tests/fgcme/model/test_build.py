@@ -12,7 +12,7 @@ from fgcme.data import scheme_of
 from fgcme.data.batch import SegmentScheme
 from fgcme.experiment import ModelKind, ModelSettings, variants
 from fgcme.model import Network, build_model
-from fgcme.model.recurrent import RaggedLSTM
+from fgcme.model.recurrent import RaggedLSTM, Wordwise
 from tests.fgcme.model.reference_baselines import batch_for, draw_utterance
 
 FRAME_SIZE, VOCABULARY, CLASSES = 40, 20, 4
@@ -184,6 +184,18 @@ def test_excitement_has_the_bottleneck_of_the_settings(driver: str, acoustic: tu
     core = built(excitement={"reduction_ratio": 4, "driver": driver}).core
     first = [next(side.driver.parameters()) for side in (core.excite_semantic, core.excite_acoustic)]
     assert [tuple(weight.shape) for weight in first] == [(64, 256), acoustic]
+
+
+def test_pooled_features_have_the_dropout_of_the_settings() -> None:
+    acoustic = built(pooling={"dropout": 0.25}).core.acoustic
+    rates = {name: module.p for name, module in acoustic.named_modules() if isinstance(module, nn.Dropout)}
+    assert rates == {"dropout": 0.25, "encoder.dropout": 0.0}
+
+
+def test_words_may_be_fused_one_by_one_at_the_width_of_the_lstm() -> None:
+    core = built(fusion={"sequence": "wordwise", "hidden": 6}).core
+    assert isinstance(core.sequence, Wordwise)
+    assert (core.sequence.project.in_features, core.classify.in_features) == (512, 12)
 
 
 def test_the_acoustic_encoder_has_the_dropout_of_the_settings() -> None:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from fgcme.data import Batch, Mixture, scheme_of
 from fgcme.experiment import ModelSettings, variants
 from fgcme.model import FineGrainedExcitement, Network, Output, build_model
+from fgcme.model.encoders import Standardise
 from tests.fgcme.model.masked import MaskedExcitement, Utterance, padded_batch, ragged_batch
 from tests.fgcme.model.reference import Reference, ReferenceOutput
 
@@ -48,6 +49,12 @@ VARIANTS: dict[str, Changes] = {
     **{f"activation {kind}": {"acoustic": {"activation": kind}} for kind in ("relu", "gelu")},
     "layer normalisation": {"acoustic": {"layer_normalisation": True}},
     "layer normalisation, relu": {"acoustic": {"layer_normalisation": True, "activation": "relu"}},
+    "no convolution": {"acoustic": {"channels": [], "kernels": []}},
+    "pooled features standardised": {
+        "acoustic": {"channels": [], "kernels": []},
+        "pooling": {"normalisation": "train", "kind": "statistics"},
+    },
+    "word by word": {"fusion": {"sequence": "wordwise"}},
     "one convolution": {"acoustic": {"channels": [6], "kernels": [3]}},
     "kernels that see one frame": {"acoustic": {"channels": [4, 6], "kernels": [1, 1]}, "pooling": {"kind": "softmax"}},
     **{
@@ -70,6 +77,8 @@ MASKED = [
     if changes.get("pooling", {}).get("kind", "mean_max") in ("mean_max", "mean", "max", "softmax")
     and not {"segments", "width"} & set(changes.get("pooling", {}))
     and "margin" not in changes.get("pooling", {})
+    and changes.get("acoustic", {}).get("kernels") != []
+    and "sequence" not in changes.get("fusion", {})
     and changes.get("fusion", {}).get("readout", "max") == "max"
 ]
 
@@ -92,7 +101,10 @@ def network_of(changes: Changes, blank: bool = False, frame_size: int = FRAME_SI
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(0.4 * torch.randn_like(parameter))
-    network.standardise.set_statistics(0.3 * torch.randn(frame_size), 0.8 + torch.rand(frame_size))
+    for module in network.modules():
+        if isinstance(module, Standardise):
+            size = len(module.mean)
+            module.set_statistics(0.3 * torch.randn(size), 0.8 + torch.rand(size))
     return network
 
 

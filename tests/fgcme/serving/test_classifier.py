@@ -72,6 +72,33 @@ def test_a_classifier_predicts_from_samples_and_text(tmp_path: Path, recording: 
     assert 0 <= prediction.begin[0] < prediction.end[-1] <= 1
 
 
+def test_a_model_with_modality_dropout_answers_with_sound_or_text_alone(tmp_path: Path, recording: Path) -> None:
+    classifier = Classifier(save_fitted(tmp_path, modality_dropout=True))
+    samples = audio.read(recording)
+    both = classifier.predict(samples, "dogs are sitting")
+    heard, said = classifier.predict(samples, None), classifier.predict(None, "Dogs are sitting!")
+    assert (heard.words, heard.begin, heard.word_probabilities, heard.alignment) == ([], [], [], "none")
+    assert (said.words, said.alignment) == (["dogs", "are", "sitting"], "none")
+    assert len(said.word_probabilities) == len(said.word_gates) == 3
+    answers = [list(answer.probabilities.values()) for answer in (both, heard, said)]
+    assert all(sum(probabilities) == pytest.approx(1) for probabilities in answers)
+    assert np.ptp(answers, axis=0).max() > 1e-3
+    # Text alone is no recording of silence, and sound alone no text of one unknown word.
+    assert said.probabilities != classifier.predict(samples * 1e-3, "Dogs are sitting!").probabilities
+    with pytest.raises(AlignmentError, match="the text has no words"):
+        classifier.predict(None, "...")
+    with pytest.raises(audio.AudioError, match="there is no sound"):
+        classifier.predict(None, None)
+
+
+def test_a_model_without_modality_dropout_needs_sound_and_text(tmp_path: Path, recording: Path) -> None:
+    classifier = Classifier(save_fitted(tmp_path))
+    with pytest.raises(AlignmentError, match=r"there is no text, .*trained to do without .*modality_dropout"):
+        classifier.predict(audio.read(recording), None)
+    with pytest.raises(audio.AudioError, match=r"there is no sound, .*trained to do without .*modality_dropout"):
+        classifier.predict(None, "dogs")
+
+
 def test_speech_that_cannot_be_classified_is_refused_with_a_reason(tmp_path: Path, recording: Path) -> None:
     classifier = Classifier(save_fitted(tmp_path))
     with pytest.raises(AlignmentError):

@@ -78,3 +78,18 @@ def test_every_bad_row_is_named_with_its_reason(
     assert refusal((sound, "dogs"), (sound, "...")).startswith("row 1: ")
     assert refusal((sound, None)) == "row 0: `text` is missing; send what is said"
     assert refusal((None, "dogs")) == "row 0: `audio` is missing; send the bytes of a sound file"
+
+
+def test_a_model_with_modality_dropout_takes_rows_without_sound_or_text(
+    tmp_path: Path, context: PythonModelContext, recordings: list[Path]
+) -> None:
+    folder = save_fitted(tmp_path, modality_dropout=True)
+    served = ServedModel()
+    served.load_context(PythonModelContext({FITTED_ARTIFACT: str(folder)}, {}))
+    classifier, sound = Classifier(folder), recordings[0].read_bytes()
+    heard, said = classifier.predict(audio.read(recordings[0]), None), classifier.predict(None, "dogs are")
+    rows = pd.DataFrame([(sound, None), (None, "dogs are")], columns=["audio", "text"])
+    assert served.predict(context, rows).to_dict("records") == [to_record(heard), to_record(said)]
+    assert served.predict(context, rows[["audio"]][:1]).to_dict("records") == [to_record(heard)]
+    with pytest.raises(MlflowException, match="row 0: `audio` is missing"):
+        served.predict(context, pd.DataFrame([(None, None)], columns=["audio", "text"]))

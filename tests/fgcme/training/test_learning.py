@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from fgcme.data import Batch, FoldLoaders, SpeechCorpus, apply_protocol, assign_folds, make_fold_loaders
+from fgcme.data import Batch, FoldLoaders, RaggedLoader, SpeechCorpus, apply_protocol, assign_folds, make_fold_loaders
 from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, variants
@@ -626,6 +626,58 @@ def test_a_linear_probe_learns_the_logistic_regression_of_standardised_statistic
     solver.step(step)
     assert float(logits().detach().std()) > 0.3
     torch.testing.assert_close(train_logits(training)[0].double(), logits().detach(), rtol=0, atol=2e-2)
+
+
+def test_training_without_looking_keeps_the_last_weights_of_as_many_epochs(corpus: SpeechCorpus) -> None:
+    experiment = small_corpus.experiment(training={"epochs": 4, "schedule": "cosine", "ema_decay": 0.5})
+    looking, blind = fit(corpus, experiment), fit(corpus, experiment)
+    epochs = looking.epochs()
+    next(epochs), next(epochs)
+    expected = looking.evaluate(looking.loaders.test).logits
+    blind.train(2)
+    np.testing.assert_array_equal(blind.evaluate(blind.loaders.test).logits, expected)
+    assert blind.restore_best() == 2
+    diverging = fit(corpus, small_corpus.experiment(training={"learning_rate": 1e30}))
+    with pytest.raises(UserError, match="the loss is not a number after epoch 1"):
+        diverging.train(1)
+
+
+@pytest.mark.parametrize("normalisation", ["train", "speaker"])
+def test_pooled_features_are_standardised_by_the_training_part_or_by_all_that_a_speaker_says(
+    corpus: SpeechCorpus, normalisation: str
+) -> None:
+    settings: dict[str, Any] = {
+        **SMALL,
+        "acoustic": {"channels": [], "kernels": []},
+        "pooling": {"normalisation": normalisation, "kind": "mean"},
+    }
+    experiment = small_corpus.experiment(model=settings, training={"epochs": 2, "ema_decay": 0.5})
+    training = fit(corpus, experiment)
+    passed: list[Tensor] = []
+    standardise = training.model.core.acoustic.standardise
+    standardise.register_forward_hook(lambda module, values, out: passed.append(out.detach()))
+    everyone = np.array(corpus.table.speakers)
+
+    def words_of(part: RaggedLoader) -> tuple[Tensor, np.ndarray]:
+        """Standardised features of all words of a part, and who says each."""
+        batch = part.batch(np.arange(len(part.utterances)))
+        passed.clear()
+        training.model.eval()(batch)
+        return passed[0], np.repeat(everyone[part.utterances], batch.word_counts.numpy())
+
+    train, _ = words_of(training.loaders.train)
+    test, speakers = words_of(training.loaders.test)
+    of_each = {name: test[speakers == name].mean(0).abs().max() for name in set(speakers)}
+    if normalisation == "train":
+        torch.testing.assert_close(train.mean(0), torch.zeros(6), rtol=0, atol=1e-4)
+        torch.testing.assert_close(train.std(0, unbiased=False), torch.ones(6), rtol=0, atol=1e-3)
+        assert max(of_each.values()) > 0.01
+    else:
+        assert max(of_each.values()) < 1e-4 and len(of_each) == 2
+    # Resumed, the moments are the same; they are not trained, and the average has them too.
+    state = next(fit(corpus, experiment).epochs()).state()
+    resumed, whole = fit(corpus, experiment, state=state), fit(corpus, experiment)
+    assert metrics(resumed.epochs()) == metrics(whole.epochs())[1:]
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 3.0])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from fgcme.data import SpeechCorpus
+from fgcme.data import SpeechCorpus, make_fold_loaders, open_fold
+from fgcme.training.learning import FoldTrainer
 from pipelines.training.job import Job, Result, read_result
 from pipelines.training.worker import train
 from tests import small_corpus
@@ -34,6 +36,27 @@ def again(job: Job) -> Result:
     assert job.tracker.find_run(job.run).data.metrics["seconds"] == pytest.approx(result.seconds, abs=1)
     assert json.loads((job.folder / "result.json").read_text())["seconds"] == result.seconds
     return result
+
+
+def test_a_refitted_training_keeps_the_dev_score_and_tests_a_model_of_both_parts(job: Job) -> None:
+    plain = again(job)
+    (job.folder / "state.pt").unlink()
+    (job.folder / "result.json").unlink()
+    refitting = replace(job, experiment=small_corpus.experiment(training={"epochs": 2, "refit": True}))
+    result = again(refitting)
+    assert result.epochs == 2 and plain.epochs == 1
+    assignment, loaders = open_fold(SpeechCorpus(job.corpus), job.corpus_hash, refitting.experiment, 0, "dev", "test")
+    looking = FoldTrainer(loaders, refitting.experiment.model, refitting.experiment.training, 0)
+    for _ in looking.epochs():
+        pass
+    assert result.best_epoch == looking.restore_best()
+    assert result.dev == looking.evaluate(loaders.dev).metrics()
+    everything = make_fold_loaders(
+        SpeechCorpus(job.corpus), assignment, 0, "dev", refitting.experiment.model, refitting.experiment.training, True
+    )
+    both = FoldTrainer(everything, refitting.experiment.model, refitting.experiment.training, 0)
+    both.train(result.best_epoch)
+    assert result.test == both.evaluate(everything.test).metrics() != looking.evaluate(loaders.test).metrics()
 
 
 def test_a_training_counts_the_time_of_all_its_starts(job: Job) -> None:
