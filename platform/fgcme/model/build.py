@@ -85,9 +85,7 @@ def _fgcme(builder: _Builder) -> FineGrainedExcitement:
     )
     return _fused(
         builder,
-        acoustic=SpanPooling(_acoustic_encoder(builder), pooling, settings.pooling.dropout)
-        if has_acoustics(settings)
-        else None,
+        acoustic=_span_pooling(builder, pooling) if has_acoustics(settings) else None,
         semantic=_semantic_encoder(builder, pooling.size) if has_words(settings) else None,
         # Excitement needs both modalities.
         excited_size=pooling.size if has_acoustics(settings) and has_words(settings) else None,
