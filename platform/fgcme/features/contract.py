@@ -75,8 +75,9 @@ class OneByOne:
 def to_half(values: npt.NDArray[np.float32]) -> Frames:
     """Frames in half precision; finite values beyond its range are put at its limit, and counted.
 
-    >>> to_half(np.array([[1.5, -1e6]], np.float32))
-    Frames(values=array([[     1.5, -65504. ]], dtype=float16), clipped=1)
+    >>> half = to_half(np.array([[1.5, -1e6]], np.float32))
+    >>> half.values.tolist(), half.clipped
+    ([[1.5, -65504.0]], 1)
     """
     limit = np.float32(np.finfo(np.float16).max)
     # Values that are not numbers stay so: they are refused later.
