@@ -119,7 +119,17 @@ def test_the_prepared_corpus_has_one_emotion_for_each_sentence(corpus: SpeechCor
     assert len(set(zip(corpus.table.speakers, corpus.table.raw_labels, strict=True))) == SENTENCES
 
 
-@pytest.mark.parametrize("name", variants.all_variants())
+def every_variant() -> list[Any]:
+    """All variants; those that share their core with FG-CME are slow, for there are many of them."""
+    quick = {"fgcme", "published"}
+    return [
+        pytest.param(name, marks=pytest.mark.slow if kind == "fgcme" and name not in quick else ())
+        for name in variants.all_variants()
+        for kind in [variants.find_variant(name)["model"]["kind"]]
+    ]
+
+
+@pytest.mark.parametrize("name", every_variant())
 def test_every_named_variant_learns(corpus: SpeechCorpus, name: str) -> None:
     # Sixteen utterances are not learned by heart from parts that are drawn anew each epoch.
     share = 0.85 if name == "random" else 0.7
