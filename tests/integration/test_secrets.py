@@ -21,7 +21,8 @@ from tests.integration.conftest import kill, program, wait_for
 from tests.postgresql import running_postgresql
 from tests.store import serving
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
+# Eight minutes: run by hand.
+pytestmark = [pytest.mark.integration, pytest.mark.by_hand, pytest.mark.usefixtures("ray_session")]
 
 # Of what was written, either half of the password would do.
 HALVES = "Tr0ubador", "h0rseBattery"
