@@ -79,6 +79,8 @@ def cluster() -> Iterator[Cluster]:
         # Keep Ray from replacing the loopback addresses of the nodes.
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
+        # Else the end of the cluster would cut off this process from another Ray that it has joined.
+        patch.setattr("ray.experimental.internal_kv._internal_kv_reset", lambda: None)
 
         # Without a port for the dashboard, the next one that is free.
         head = {"node_ip_address": "127.0.0.1", "dashboard_host": "127.0.0.1", "dashboard_port": None}

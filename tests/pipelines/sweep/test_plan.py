@@ -54,7 +54,8 @@ def test_as_many_folds_decide_by_default_as_have_500_dev_utterances(
     corpus = small_corpus.write(tmp_path / "larger", each=each, frame_size=4)
     path = tmp_path / "space.yaml"
     path.write_text(STEPS)
-    plan = plan_sweep(small_corpus.experiment(prepare={"folder": str(corpus)}), str(path))
+    experiment = small_corpus.experiment(prepare={"folder": str(corpus)}, tune={"folds": None})
+    plan = plan_sweep(experiment, str(path))
     assert plan.experiment.tune.planned_folds == folds
 
 
