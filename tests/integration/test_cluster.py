@@ -75,13 +75,14 @@ def cluster() -> Iterator[Cluster]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         from ray._private import ray_constants
         from ray.cluster_utils import Cluster
+        from ray.experimental import internal_kv
 
         # Keep Ray from replacing the loopback addresses of the nodes.
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
-        # Else the end of the cluster would cut off this process from another Ray that it has joined.
-        patch.setattr("ray.experimental.internal_kv._internal_kv_reset", lambda: None)
 
+        # The end of the cluster would cut off this process from another Ray that it has joined.
+        joined = internal_kv.internal_kv_get_gcs_client()
         # Without a port for the dashboard, the next one that is free.
         head = {"node_ip_address": "127.0.0.1", "dashboard_host": "127.0.0.1", "dashboard_port": None}
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **head})
@@ -94,6 +95,8 @@ def cluster() -> Iterator[Cluster]:
             yield cluster
         finally:
             cluster.shutdown()
+            if joined is not None:
+                internal_kv._initialize_internal_kv(joined)
 
 
 @pytest.fixture(scope="module")

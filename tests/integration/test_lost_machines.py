@@ -22,7 +22,8 @@ from tests.store import make_tracker
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
-pytestmark = [pytest.mark.integration, pytest.mark.survival]
+# Four minutes: run by hand.
+pytestmark = [pytest.mark.integration, pytest.mark.by_hand]
 
 # More than a trial may be started without an epoch in between.
 LOSSES, EPOCHS = MAX_STARTS + 2, 3
