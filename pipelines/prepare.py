@@ -141,7 +141,7 @@ def _update(
     )
     # With too many rejections the corpus stays marked as incomplete, so that no training uses it.
     pending = len(summary.rejected) if summary.rejected_share > experiment.prepare.max_rejected else 0
-    _write_description(experiment, folder, summary.utterances, len(summary.rejected), pending)
+    _write_description(experiment, folder, summary.utterances, len(summary.rejected), pending, summary.clipped)
     return summary
 
 
@@ -241,13 +241,15 @@ def _refuse_unusable(summary: PreparedSummary, max_rejected: float) -> None:
         )
 
 
-def _write_description(experiment: Experiment, folder: Path, utterances: int, rejected: int, pending: int) -> None:
+def _write_description(
+    experiment: Experiment, folder: Path, utterances: int, rejected: int, pending: int, clipped: int = 0
+) -> None:
     """Write `corpus.json`; with `pending` utterances the corpus counts as incomplete."""
     settings = feature_settings(experiment)
     settings_hash = digest(settings)
     counts = {"utterances": utterances, "rejected": rejected}
     counts |= {f"aligned.{method}": count for method, count in prepared.count_alignments(folder).items()}
-    clipped, frames = _count_clipped(experiment, folder), _frame_format(experiment)
+    frames = _frame_format(experiment)
     prepared.CorpusDescription(
         corpus=experiment.corpus.kind,
         settings=settings,
