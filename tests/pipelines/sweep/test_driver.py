@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fgcme.errors import UnfinishedError
-from pipelines.sweep import driver
+from pipelines.sweep import driver, study_storage
 from pipelines.sweep.plan import join_study
 from pipelines.sweep.trial_folder import FAILURE, TrialFolder
 from tests.pipelines.sweep.conftest import MakePlan
@@ -57,6 +59,28 @@ def test_a_trial_that_a_killed_driver_did_not_record_is_deleted_and_proposed_aga
     resumed: Any = driver.make_proposer(plan, sweep, storage)
     again = resumed.suggest("again")
     assert (again["training.learning_rate"], again["number"]) == (drawn["training.learning_rate"], 1)
+
+
+def test_a_database_that_stayed_away_ends_the_sweep_though_ray_tune_has_dropped_the_error(
+    make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_storage, "_PATIENCE_SECONDS", 0.1)
+    # A database that another process has locked is away at once.
+    plan = make_plan(tune={"study_storage": f"sqlite:///{tmp_path}/study.db?timeout=0.05"})
+    storage = join_study(plan, resuming=False)
+    assert storage is not None
+
+    class Tuner:
+        def fit(self) -> list[Any]:
+            with closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as lock:
+                lock.execute("BEGIN EXCLUSIVE")
+                with suppress(UnfinishedError):
+                    storage.get_all_studies()
+            return []
+
+    tuner: Any = Tuner()
+    with pytest.raises(UnfinishedError, match=r"^tune\.study_storage: .* does not answer \(database is locked\)$"):
+        driver.run_trials(plan, tuner, tmp_path / "sweep", make_tracker(tmp_path))
 
 
 def test_runs_of_unfinished_trials_are_ended_as_killed_and_counted(tmp_path: Path) -> None:
