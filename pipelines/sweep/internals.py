@@ -114,7 +114,7 @@ def records_saved_by(save: Callable[[TuneRecords, bool], None], restore: Callabl
 
 @contextmanager
 def trainable_fetched_once() -> Iterator[None]:
-    """A block in which Ray Tune asks Ray's head for its trainable once, instead of seven times a trial."""
+    """A block in which Ray Tune asks Ray's head for its trainable once, instead of three times a trial."""
     shelf: Any = registry._global_registry
     fetch, ask, fetched = shelf.get, shelf.contains, dict[tuple[str, str], Any]()
 
