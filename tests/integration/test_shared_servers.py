@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,7 +109,9 @@ def test_a_sweep_whose_database_stays_away_ends_in_one_line_and_is_resumed(
     postgresql.start()
     tune.run(made, space, resume=True)
     trials = tracker.child_runs(tracker.find_run("latest").info.run_id)
-    assert [trial.info.status for trial in trials] == ["FINISHED"] * TRIALS
+    statuses = Counter(trial.info.status for trial in trials)
+    # A trial that began after the last snapshot is discarded, and proposed again.
+    assert statuses["FINISHED"] == TRIALS and set(statuses) <= {"FINISHED", "KILLED"}
     assert before < {path.parent.name for path in ended(tmp_path)}
     assert states(postgresql, space).count(TrialState.COMPLETE) == TRIALS
 
