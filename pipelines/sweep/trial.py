@@ -154,14 +154,20 @@ class _StateSaver:
         self._duration = 0.0
         self._failing = False
 
-    def save(self, report: Mapping[str, Any], state: Mapping[str, Any]) -> str | None:
-        """Save the state if it is time to; returns a note for the user when the disk begins to refuse it."""
+    def save(self, report: Mapping[str, Any], state: Callable[[], Mapping[str, Any]], last: bool) -> str | None:
+        """Save the state if it is time to; returns a note for the user when the disk begins to refuse it.
+
+        Args:
+            report: of the epoch.
+            state: makes the state, which takes as long as to write it.
+            last: whether this epoch is the trial's last: nothing resumes from its state.
+        """
         started = time.monotonic()
         try:
             self._folder.add_report(report)
-            if not self._always and self._duration >= _MAX_SAVING_SHARE * (started - self._saved_at):
+            if last or not self._always and self._duration >= _MAX_SAVING_SHARE * (started - self._saved_at):
                 return None
-            save_state(state, self._folder.state)
+            save_state(state(), self._folder.state)
             self._folder.made_progress()
         except OSError as error:
             known, self._failing = self._failing, True
@@ -206,15 +212,15 @@ def _train_in_process(
             report = {**report, **numbers}
             folder.add_report(report)
             with tempfile.TemporaryDirectory() as checkpoint:
-                torch.save(state, Path(checkpoint) / STATE)
+                torch.save(state(), Path(checkpoint) / STATE)
                 tune.report(report, checkpoint=tune.Checkpoint.from_directory(checkpoint))
             folder.made_progress()
             continue
-        if (problem := saver.save(report, state)) is not None:
+        is_last = report["epoch"] == experiment.training.epochs
+        if (problem := saver.save(report, state, is_last)) is not None:
             report = report | {NOTE: problem}
         # Ray Tune ends a trial that says so at once; otherwise it would ask it for one more report.
-        last_epoch = {"done": True} if report["epoch"] == experiment.training.epochs else {}
-        tune.report(report | last_epoch)
+        tune.report(report | ({"done": True} if is_last else {}))
 
 
 def _train_in_worker(config: dict[str, Any]) -> None:
@@ -226,7 +232,7 @@ def _train_in_worker(config: dict[str, Any]) -> None:
         for report, state in _watched_epochs(**config, workers=workers, last=load_checkpoint()):
             if workers.rank == 0:
                 folder.add_report(report)
-            report_with_state(report, state, workers.rank)
+            report_with_state(report, state(), workers.rank)
             if workers.rank == 0:
                 folder.made_progress()
 
@@ -241,8 +247,8 @@ def _watched_epochs(
     proposed_at: float | None,
     workers: Workers,
     last: Mapping[str, Any] | None,
-) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """The report of each epoch and the state after it; ends this process if an epoch takes too long."""
+) -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, Any]]]]:
+    """The report of each epoch and what makes the state after it; ends this process if an epoch takes too long."""
     torch.set_num_threads(max(1, int(experiment.scaling.cpus_per_worker)))
     epochs = _train_epochs(experiment, context, proposed_at, workers, last)
     return exit_if_too_slow(epochs, folder.stack_file(workers.rank), 60 * experiment.tune.epoch_minutes)
@@ -254,7 +260,7 @@ def _train_epochs(
     proposed_at: float | None,
     workers: Workers,
     last: Mapping[str, Any] | None,
-) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+) -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, Any]]]]:
     settings = experiment.tune
     trainers = _make_trainers(experiment, context, workers, last)
     objectives: list[float] = list(last["objectives"]) if last else [-math.inf] * len(trainers)
@@ -269,9 +275,13 @@ def _train_epochs(
             report["cost"] = _measure_cost(trainers[0], settings.cost)
         if waited is not None:
             report["seconds_to_first_step"], waited = waited, None
-        states = [epoch.state() for epoch in epochs]
-        yield report, {"report": report, "states": states, "objectives": objectives}
+        yield report, functools.partial(_make_state, report, epochs, objectives)
         started = time.monotonic()
+
+
+def _make_state(report: Mapping[str, Any], epochs: tuple[Epoch, ...], objectives: list[float]) -> dict[str, Any]:
+    """What a trial resumes from after these epochs of its folds; to be called before it trains on."""
+    return {"report": report, "states": [epoch.state() for epoch in epochs], "objectives": objectives}
 
 
 def exit_if_too_slow(steps: Iterator[T], stack_file: Path, seconds: float) -> Iterator[T]:
