@@ -37,8 +37,8 @@ from pipelines.training.worker import in_workers, place
 
 T = TypeVar("T")
 
-# A trial may spend this share of its time on saving its state.
-_MAX_SAVING_SHARE = 0.05
+# A trial may spend this share of its time on saving its state, which takes so many seconds until it was measured.
+_MAX_SAVING_SHARE, _EXPECTED_SAVING_SECONDS = 0.05, 0.05
 
 
 def train_trial(configuration: dict[str, Any], context: TrialContext) -> None:
@@ -151,7 +151,7 @@ class _StateSaver:
         self._folder = folder
         self._always = always
         self._saved_at = time.monotonic()
-        self._duration = 0.0
+        self._duration = _EXPECTED_SAVING_SECONDS
         self._failing = False
 
     def save(self, report: Mapping[str, Any], state: Callable[[], Mapping[str, Any]], last: bool) -> str | None:
@@ -165,7 +165,7 @@ class _StateSaver:
         started = time.monotonic()
         try:
             self._folder.add_report(report)
-            if last or not self._always and self._duration >= _MAX_SAVING_SHARE * (started - self._saved_at):
+            if not self._always and (last or self._duration >= _MAX_SAVING_SHARE * (started - self._saved_at)):
                 return None
             save_state(state(), self._folder.state)
             self._folder.made_progress()
