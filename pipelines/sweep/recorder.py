@@ -300,6 +300,9 @@ class SweepRecorder(tune.Callback):
         """End a trial's run."""
 
         def write() -> None:
+            # Here, because no trial starts while the driver deletes a large file. A trial that Ray gave up on keeps it.
+            if folder.last_report.exists():
+                folder.delete_state()
             if end == "failed":
                 self._tracker.set_tags(folder.run_id(), {TAG: last[FAILURE]})
             self._tracker.end_run(folder.run_id(), _ENDS[end])

@@ -38,7 +38,7 @@ from pipelines.training.worker import in_workers, place
 T = TypeVar("T")
 
 # A trial may spend this share of its time on saving its state, which takes so many seconds until it was measured.
-_MAX_SAVING_SHARE, _EXPECTED_SAVING_SECONDS = 0.05, 0.05
+_MAX_SAVING_SHARE, _EXPECTED_SAVING_SECONDS = 0.05, 0.1
 
 
 def train_trial(configuration: dict[str, Any], context: TrialContext) -> None:

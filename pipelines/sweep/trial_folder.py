@@ -143,8 +143,11 @@ class TrialFolder:
         return report
 
     def end(self, report: Mapping[str, Any]) -> None:
-        """Mark the trial as ended: save its last report, and delete what it needed to resume."""
+        """Mark the trial as ended: save its last report."""
         write_text(self.last_report, json.dumps(dict(report)))
+
+    def delete_state(self) -> None:
+        """Delete what the trial needed to resume, once it has ended."""
         empty = [path for path in self.path.glob("hang-*") if not path.stat().st_size]
         for path in (self.state, self.start_counter, self.node_file, *empty):
             path.unlink(missing_ok=True)

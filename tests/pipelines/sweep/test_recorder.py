@@ -167,6 +167,21 @@ def test_a_trial_s_run_ends_finished_or_failed_with_the_reason(
     assert failures.stop_all()
 
 
+def test_what_a_trial_needed_to_resume_is_deleted_when_it_ends_and_kept_when_ray_gives_it_up(
+    recorder: SweepRecorder, folder: TrialFolder
+) -> None:
+    ended, given_up, lost = folder, TrialFolder(folder.path.with_name("1")), trial(1)
+    begin(recorder, trial(0), 1)
+    lost.pickled_error_file = None
+    begin(recorder, lost, 1)
+    for each in (ended, given_up):
+        each.state.write_bytes(b"state")
+    recorder.on_trial_complete(0, [], trial(0, **report(1)))
+    recorder.on_trial_error(0, [], lost)
+    finish(recorder)
+    assert (ended.state.exists(), given_up.state.exists()) == (False, True)
+
+
 def test_a_trial_that_repeats_its_end_keeps_the_one_that_it_had(
     recorder: SweepRecorder, folder: TrialFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:

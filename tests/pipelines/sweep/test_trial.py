@@ -16,6 +16,7 @@ from fgcme.data import SpeechCorpus
 from fgcme.errors import UserError
 from pipelines.sweep import trial
 from pipelines.sweep.trial_folder import FAILURE, NOTE, TrialContext, TrialFolder
+from pipelines.training.state import load_state
 from tests import small_corpus
 
 SETTINGS = small_corpus.experiment().tune
@@ -162,6 +163,17 @@ def test_a_trial_with_a_damaged_state_starts_over_with_one_note(
     assert [report["epoch"] for report in reported] == [1, 2]
     assert [report.get(NOTE) for report in reported] == ["state.pt cannot be read: it starts over", None]
     assert not folder.start_counter.exists()
+
+
+def test_a_trial_saves_no_state_in_its_first_seconds_nor_of_its_last_epoch(
+    folder: TrialFolder, corpus: Path, reported: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(folder, corpus, scheduler="asha")
+    assert not folder.state.exists()
+    monkeypatch.setattr(trial, "_EXPECTED_SAVING_SECONDS", 0.0)
+    train(folder, corpus, scheduler="asha")
+    state = load_state(folder.state)
+    assert state is not None and state["report"]["epoch"] == 1
 
 
 def test_a_trial_whose_state_cannot_be_saved_continues_with_one_note(

