@@ -1,6 +1,15 @@
 """From a prepared corpus to batches: protocol, folds, what a model hears, augmentation."""
 
-from fgcme.data.batch import Batch, Mixture, Ranges, collate, layout_frames, lookahead, ranges_from_counts
+from fgcme.data.batch import (
+    Batch,
+    Mixture,
+    Ranges,
+    collate,
+    layout_frames,
+    lookahead,
+    ranges_from_counts,
+    segment_positions,
+)
 from fgcme.data.columns import encode
 from fgcme.data.dataset import SpeechCorpus, Vocabulary
 from fgcme.data.fold import FoldLoaders, make_fold_loaders, open_fold
@@ -41,5 +50,6 @@ __all__ = [
     "reads_test_audio",
     "resolve_protocol",
     "scheme_of",
+    "segment_positions",
     "split_fold",
 ]

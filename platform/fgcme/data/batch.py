@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Segments = Literal["words", "even", "even_speech", "random", "recording", "speech", "none"]
+Overall = Literal["none", "recording", "speech"]
 Stretch = tuple[int, int]
 """First frame of a stretch, and the frame after its last."""
 
@@ -34,16 +35,23 @@ class SegmentScheme:
             with random boundaries; the recording or its speech as one segment; or no frame at all.
         lookahead: how many frames past its own an output of the encoder sees, A - A'.
         margin: frames of context on either side of a segment.
+        overall: one more segment of each utterance, after those of its words: the recording, its speech, or none.
     """
 
     segments: Segments = "words"
     lookahead: int = 0
     margin: int = 0
+    overall: Overall = "none"
+
+    @property
+    def reads_recording(self) -> bool:
+        """Whether all frames of an utterance are read."""
+        return "recording" in (self.segments, self.overall)
 
     @property
     def needs_speech(self) -> bool:
         """Whether it must be known where the speech is."""
-        return self.segments in ("even_speech", "random", "speech")
+        return self.segments in ("even_speech", "random", "speech") or self.overall == "speech"
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,11 @@ def layout_frames(
         begin, end = edges[:-1], edges[1:]
     # An empty span gets no context.
     margin = np.where(end > begin, scheme.margin, 0)
-    return layout_spans(np.maximum(begin - margin, 0), end + margin, frame_count, scheme.lookahead)
+    begin, end = np.maximum(begin - margin, 0), end + margin
+    if scheme.overall != "none":
+        first, last = _stretch(scheme.overall == "speech", frame_count, speech)
+        begin, end = np.append(begin, first), np.append(end, last)
+    return layout_spans(begin, end, frame_count, scheme.lookahead)
 
 
 def _edges(
@@ -109,12 +121,7 @@ def _edges(
     generator: np.random.Generator | None,
 ) -> np.ndarray:
     """Boundaries of adjacent segments, one more than there are segments; see `layout_frames`."""
-    first, last = 0, frame_count
-    if scheme.needs_speech:
-        if speech is None:
-            raise ValueError(f"segments {scheme.segments} need to know where the speech is")
-        if speech[0] < frame_count:
-            first, last = speech[0], min(speech[1], frame_count)
+    first, last = _stretch(scheme.segments in ("even_speech", "random", "speech"), frame_count, speech)
     if scheme.segments in ("recording", "speech"):
         return np.array([first, last])
     if scheme.segments == "random" and generator is not None and last - first >= words:
@@ -122,6 +129,15 @@ def _edges(
         inner = first + 1 + generator.choice(last - first - 1, words - 1, replace=False)
         return np.concatenate([[first], np.sort(inner), [last]])
     return first + np.arange(words + 1) * (last - first) // words
+
+
+def _stretch(of_speech: bool, frame_count: int, speech: Stretch | None) -> Stretch:
+    """The recording or its speech; see `layout_frames`."""
+    if not of_speech:
+        return 0, frame_count
+    if speech is None:
+        raise ValueError("segments of the speech need to know where the speech is")
+    return (speech[0], min(speech[1], frame_count)) if speech[0] < frame_count else (0, frame_count)
 
 
 def layout_spans(begin: np.ndarray, end: np.ndarray, frame_count: int, lookahead: int) -> FrameLayout:
@@ -191,6 +207,11 @@ class Ranges(NamedTuple):
         """The same ranges, of rows on a device."""
         return Ranges(self.begin.to(device, non_blocking=True), self.end.to(device, non_blocking=True), self.lengths)
 
+    def take(self, positions: Tensor) -> Ranges:
+        """Some of the ranges, by their positions, which are on the CPU."""
+        there = positions.to(self.begin.device, non_blocking=True)
+        return Ranges(self.begin[there], self.end[there], self.lengths[positions])
+
 
 def ranges_from_counts(counts: Tensor) -> Ranges:
     """Ranges of so many rows each, end to end.
@@ -257,6 +278,20 @@ class Batch:
             mixture=None if self.mixture is None else Mixture(*map(move, self.mixture)),
             speakers=None if self.speakers is None else move(self.speakers),
         )
+
+
+def segment_positions(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Where the segments of words and the overall ones are among the segments of a batch that has both.
+
+    Returns:
+        Positions on the CPU: of the segments that stand for words, and [B] of the overall ones.
+    """
+    utterances = torch.arange(len(batch))
+    # Words of an utterance share one segment, or each has its own.
+    is_shared = len(batch.reads.lengths) == 2 * len(batch)
+    counts = torch.ones_like(utterances) if is_shared else batch.word_counts
+    words = torch.arange(int(counts.sum())) + torch.repeat_interleave(utterances, counts)
+    return words, counts.cumsum(0) + utterances
 
 
 def collate(

@@ -14,9 +14,13 @@ def scheme_of(settings: ModelSettings) -> SegmentScheme:
     """How the model of these settings reads the frames of an utterance."""
     if not has_acoustics(settings):
         return SegmentScheme("none")
-    if settings.kind != "fgcme":
+    if settings.kind == "framewise_text":
+        return SegmentScheme("words", overall="recording")
+    if settings.kind not in ("fgcme", "can"):
         return SegmentScheme("recording")
-    return SegmentScheme(settings.pooling.segments, lookahead(settings.acoustic.kernels), settings.pooling.margin)
+    pooling, seen = settings.pooling, lookahead(settings.acoustic.kernels)
+    overall = pooling.overall if settings.kind == "fgcme" else "none"
+    return SegmentScheme(pooling.segments, seen, pooling.margin, overall)
 
 
 def has_acoustics(settings: ModelSettings) -> bool:

@@ -137,7 +137,8 @@ class PartInputs:
         speech = self._corpus.speech(self.utterances[position])
         if speech is None:
             scheme = self.model_input.scheme
-            setting = f"model.pooling.segments {scheme.segments}" if scheme.needs_speech else "modality_dropout"
+            key = "overall" if scheme.overall == "speech" else "segments"
+            setting = f"model.pooling.{key} {getattr(scheme, key)}" if scheme.needs_speech else "modality_dropout"
             raise UserError(
                 f"{self._corpus.folder}: an older version prepared this corpus and did not store where the speech is, "
                 f"which {setting} needs; run `fgcme prepare` again"

@@ -59,7 +59,7 @@ class RaggedLoader:
         if seed is None:
             return plan_in_order(len(self.inputs), self.batch_size)
         frame_counts = self.inputs.frame_counts
-        if self.inputs.model_input.scheme.segments != "recording":
+        if not self.inputs.model_input.scheme.reads_recording:
             frame_counts = np.zeros_like(frame_counts)
         return plan_shuffled(self.inputs.word_counts, frame_counts, self.batch_size, np.random.default_rng(seed))
 

@@ -147,6 +147,9 @@ class PoolingSettings(Settings):
     width: Literal["natural", "equal"] = Field(
         "natural", description="`equal`: kinds of one value a channel give it twice, as wide as mean_max and statistics"
     )
+    overall: Literal["none", "recording", "speech"] = Field(
+        "none", description="its mean and deviation are classified too, beside the words (kind: fgcme)"
+    )
     margin: Natural = Field(0, description="prepared frames of context that a segment reads on either side")
     normalisation: Literal["none", "train", "speaker"] = Field(
         "none",
@@ -216,6 +219,8 @@ ModelKind = Literal[
     "multi_hop_attention",
     "learned_alignment",
     "ctc_alignment",
+    "can",
+    "framewise_text",
     "linear_probe",
     "pooled_statistics",
 ]
@@ -368,12 +373,14 @@ class Experiment(Settings):
     def _check_pooled(self) -> None:
         """Refuse to standardise what is pooled of values that training changes."""
         model = self.model
-        mixed = self.prepare.features.kind == "speech_encoder" and model.acoustic.layers == "mix"
-        if mixed or (model.kind == "fgcme" and model.acoustic.channels):
+        if model.kind == "fgcme" and (model.acoustic.channels or model.pooling.kind == "attention"):
             raise ValueError(
                 "pooled values are standardised where nothing below them is trained: with model.acoustic.channels [], "
-                "kernels [] and layers concatenate, or without model.pooling.normalisation"
+                "kernels [] and model.pooling.kind other than attention, or without model.pooling.normalisation"
             )
+        is_mixed = self.prepare.features.kind == "speech_encoder" and model.acoustic.layers == "mix"
+        if model.kind == "linear_probe" and is_mixed:
+            raise ValueError("a linear_probe standardises what is not trained: set model.acoustic.layers=concatenate")
 
     def flat(self) -> dict[str, Any]:
         """Every setting under its dotted name, as MLflow's parameters want them.

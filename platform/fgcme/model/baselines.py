@@ -7,15 +7,17 @@ with other word acoustics (`fgcme.model.word_acoustics`).
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from fgcme.data import Batch, ranges_from_counts
+from fgcme.data import Batch, Ranges, ranges_from_counts, segment_positions
 from fgcme.model.encoders import StandardisePooled, WordEmbedding
 from fgcme.model.network import Output, mix_features
 from fgcme.model.pooling import Bags, Pooling, pool, softmax_weighted_mean
-from fgcme.model.recurrent import FrameLSTM, WordLSTM, final_states
+from fgcme.model.recurrent import FrameLSTM, RaggedLSTM, WordLSTM, final_states
+from fgcme.model.word_acoustics import SpanPooling
 
 
 class AttentiveLSTM(nn.Module):
@@ -94,6 +96,109 @@ class MultiHopAttention(nn.Module):
         second_hop = attend(first_hop, acoustic, steps)
         features = torch.cat([summary, first_hop, second_hop], dim=1)
         return Output(self.classify(self.dropout(mix_features(features, batch.mixture))))
+
+
+class CrossAttention(nn.Module):
+    """Cross attention network, CAN (Lee, Yoon and Jung, Interspeech 2020), on the steps that words are.
+
+    Both sides have the same steps, so that the weights by which one side attends to its own steps can be applied to the
+    other side's: a_i and t_i the steps, and alpha = softmax(a . q_a / sqrt(D)), beta = softmax(t . q_t / sqrt(D)), give
+    [sum alpha a ; sum alpha t ; sum beta a ; sum beta t].
+
+    Args:
+        acoustic: pools the frames of each step.
+        acoustic_sequence: over the acoustic steps.
+        semantic: over the words, of the same size D.
+        classes: number of emotions, K.
+        dropout: on the classifier's input.
+    """
+
+    def __init__(
+        self,
+        acoustic: SpanPooling,
+        acoustic_sequence: RaggedLSTM,
+        semantic: WordLSTM,
+        classes: int,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.acoustic = acoustic
+        self.acoustic_sequence = acoustic_sequence
+        self.semantic = semantic
+        # Zero queries weigh all steps alike: training starts from the mean.
+        self.acoustic_query = nn.Parameter(torch.zeros(acoustic_sequence.size))
+        self.semantic_query = nn.Parameter(torch.zeros(semantic.size))
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(4 * semantic.size, classes)
+
+    def forward(self, batch: Batch) -> Output:
+        """Classify every utterance of a batch."""
+        sides = (
+            self.acoustic_sequence(self.acoustic(batch, None).features, batch.word_counts),
+            self.semantic(batch),
+        )
+        sides = tuple(side.to(torch.promote_types(side.dtype, torch.float32)) for side in sides)
+        bags = Bags.from_ranges(ranges_from_counts(batch.word_counts).to(sides[0].device))
+        queries = (self.acoustic_query, self.semantic_query)
+        scores = [(side * query).sum(1) / math.sqrt(len(query)) for side, query in zip(sides, queries, strict=True)]
+        features = torch.cat([softmax_weighted_mean(side, bags, own) for own in scores for side in sides], dim=1)
+        return Output(self.classify(self.dropout(mix_features(features, batch.mixture))))
+
+
+class FramewiseText(nn.Module):
+    """Frame-wise text (Tamir et al., Interspeech 2025): a word's embedding stands beside each of its frames.
+
+    A frame of no word has zeros beside it, one of several words the last of them. An LSTM reads both, and one learned
+    query attends to its outputs, as in `AttentiveLSTM`.
+
+    Args:
+        embedding: of the words.
+        frames: encoder of the frames with what is beside them.
+        readout: from the encoder's outputs to one vector an utterance.
+        classes: number of emotions, K.
+        dropout: on the classifier's input.
+    """
+
+    def __init__(
+        self, embedding: WordEmbedding, frames: FrameLSTM, readout: Pooling, classes: int, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.frames = frames
+        self.readout = readout
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(readout.size, classes)
+
+    def forward(self, batch: Batch) -> Output:
+        """Classify every utterance of a batch, whose segments are words and recordings."""
+        words_at, recordings_at = segment_positions(batch)
+        spoken = spoken_words(len(batch.frames), batch.reads.take(words_at), batch.words)
+        embedded = self.embedding(spoken).masked_fill((spoken == 0).unsqueeze(1), 0)
+        frames = torch.cat([batch.frames, embedded.to(batch.frames.dtype)], dim=1)
+        joined = replace(batch, frames=frames, reads=batch.reads.take(recordings_at))
+        outputs = self.frames(joined)
+        utterances = ranges_from_counts(self.frames.counts(joined)).to(outputs.device)
+        return Output(self.classify(self.dropout(mix_features(self.readout(outputs, utterances), batch.mixture))))
+
+
+def spoken_words(frame_count: int, spans: Ranges, words: Tensor) -> Tensor:
+    """The word of each of N frames, [N]: 0, the padding, where none is spoken, and the last where several are.
+
+    Args:
+        frame_count: N.
+        spans: [W] frames of each word.
+        words: [W] vocabulary indices.
+
+    >>> spans = Ranges(torch.tensor([1, 2]), torch.tensor([3, 4]), torch.tensor([2, 2]))
+    >>> spoken_words(5, spans, torch.tensor([7, 8])).tolist()
+    [0, 7, 8, 8, 0]
+    """
+    bags = Bags.from_ranges(spans)
+    # Counted from 1; of several words the highest number.
+    number = torch.zeros(frame_count, dtype=torch.int64, device=words.device)
+    numbers = bags.repeat(torch.arange(1, len(words) + 1, device=words.device))
+    number = number.scatter_reduce(0, bags.rows, numbers, "amax")
+    return torch.cat([words.new_zeros(1), words])[number]
 
 
 class PooledStatistics(nn.Module):

@@ -12,7 +12,15 @@ from torch import nn
 
 from fgcme.data import has_acoustics, has_words, scheme_of
 from fgcme.experiment import ExcitementForm, ModelKind, ModelSettings
-from fgcme.model.baselines import AttentiveLSTM, LateFusion, LinearProbe, MultiHopAttention, PooledStatistics
+from fgcme.model.baselines import (
+    AttentiveLSTM,
+    CrossAttention,
+    FramewiseText,
+    LateFusion,
+    LinearProbe,
+    MultiHopAttention,
+    PooledStatistics,
+)
 from fgcme.model.encoders import (
     AcousticEncoder,
     LayerMix,
@@ -25,7 +33,7 @@ from fgcme.model.excitement import Excitement, feature_driver, word_driver
 from fgcme.model.network import FineGrainedExcitement, Network
 from fgcme.model.pooling import Pooling
 from fgcme.model.recurrent import FrameLSTM, RaggedLSTM, WordLSTM, Wordwise
-from fgcme.model.word_acoustics import AttentionAlignment, CtcAlignment, SpanPooling
+from fgcme.model.word_acoustics import AttentionAlignment, CtcAlignment, PooledSegments, SpanPooling
 
 _Arguments = ParamSpec("_Arguments")
 _Part = TypeVar("_Part", bound=nn.Module)
@@ -46,23 +54,41 @@ def build_model(
         blank: whether the model is trained by CTC and needs one more class for the blank.
         layers: how many layers of an encoder lie side by side in a frame.
     """
+    mixes = layers > 1 and settings.acoustic.layers == "mix"
+    # Where pooled values are standardised, each layer's are, so they are mixed afterwards.
+    late = mixes and settings.kind == "fgcme" and settings.pooling.normalisation != "none"
+    early = mixes and not late
     # A model that hears nothing has nothing to mix.
-    mixes = layers > 1 and settings.acoustic.layers == "mix" and scheme_of(settings).segments != "none"
-    mix = LayerMix(layers, 1 + settings.acoustic.deltas) if mixes else None
-    mixed_size = frame_size // layers if mixes else frame_size
-    builder = _Builder(settings, mixed_size, vocabulary_size, classes, blank, seed=int(torch.randint(2**62, ())))
+    hears = scheme_of(settings).segments != "none"
+    builder = _Builder(
+        settings,
+        frame_size // layers if early else frame_size,
+        vocabulary_size,
+        classes,
+        blank,
+        pooled_layers=layers if late else 1,
+        seed=int(torch.randint(2**62, ())),
+    )
+    mix = LayerMix(layers, 1 + settings.acoustic.deltas) if early and hears else None
     return Network(Standardise(frame_size), _CORES[settings.kind](builder), mix)
 
 
 @dataclass(frozen=True)
 class _Builder:
-    """The arguments of `build_model`, and the seed that all initial weights are derived from."""
+    """The arguments of `build_model`, and what follows from them.
+
+    Attributes:
+        frame_size: values of a frame as the core reads it.
+        pooled_layers: how many layers lie side by side in what is pooled, and are mixed then.
+        seed: all initial weights are derived from it.
+    """
 
     settings: ModelSettings
     frame_size: int
     vocabulary_size: int
     classes: int
     blank: bool
+    pooled_layers: int
     seed: int
 
     def part(
@@ -76,26 +102,40 @@ class _Builder:
 
 def _fgcme(builder: _Builder) -> FineGrainedExcitement:
     settings = builder.settings
-    pooling = Pooling(
-        settings.pooling.kind,
-        [builder.frame_size, *settings.acoustic.channels][-1],
-        settings.acoustic.kernels,
-        settings.pooling.temperature,
-        settings.pooling.width,
-    )
+    size = _word_pooling(builder).size // builder.pooled_layers
     return _fused(
         builder,
-        acoustic=_span_pooling(builder, pooling) if has_acoustics(settings) else None,
-        semantic=_semantic_encoder(builder, pooling.size) if has_words(settings) else None,
+        acoustic=_span_pooling(builder) if has_acoustics(settings) else None,
+        semantic=_semantic_encoder(builder, size) if has_words(settings) else None,
         # Excitement needs both modalities.
-        excited_size=pooling.size if has_acoustics(settings) and has_words(settings) else None,
+        excited_size=size if has_acoustics(settings) and has_words(settings) else None,
     )
 
 
-def _span_pooling(builder: _Builder, pooling: Pooling) -> SpanPooling:
+def _span_pooling(builder: _Builder) -> SpanPooling:
+    acoustic, overall = builder.settings.acoustic, None
+    if builder.settings.pooling.overall != "none":
+        statistics = Pooling("statistics", [builder.frame_size, *acoustic.channels][-1])
+        overall = PooledSegments(statistics, *_refinement(builder, statistics))
+    pooling = _word_pooling(builder)
+    return SpanPooling(_acoustic_encoder(builder), pooling, *_refinement(builder, pooling), overall=overall)
+
+
+def _word_pooling(builder: _Builder) -> Pooling:
+    pooling, acoustic = builder.settings.pooling, builder.settings.acoustic
+    channels = [builder.frame_size, *acoustic.channels][-1]
+    return Pooling(pooling.kind, channels, acoustic.kernels, pooling.temperature, pooling.width)
+
+
+def _refinement(builder: _Builder, pooling: Pooling) -> tuple[float, StandardisePooled | None, LayerMix | None]:
+    """Dropout, standardisation and mix of what is pooled."""
     settings = builder.settings.pooling
     standardise = None if settings.normalisation == "none" else StandardisePooled(pooling.size)
-    return SpanPooling(_acoustic_encoder(builder), pooling, settings.dropout, standardise)
+    mix = None
+    if builder.pooled_layers > 1:
+        blocks = (1 + builder.settings.acoustic.deltas) * (pooling.size // builder.frame_size)
+        mix = LayerMix(builder.pooled_layers, blocks)
+    return settings.dropout, standardise, mix
 
 
 def _learned_alignment(builder: _Builder) -> FineGrainedExcitement:
@@ -132,6 +172,28 @@ def _multi_hop_attention(builder: _Builder) -> MultiHopAttention:
     )
 
 
+def _can(builder: _Builder) -> CrossAttention:
+    settings = builder.settings
+    pooling = _word_pooling(builder)
+    return builder.part(
+        "classifier",
+        CrossAttention,
+        SpanPooling(_acoustic_encoder(builder), pooling, settings.pooling.dropout),
+        builder.part("acoustic sequence", RaggedLSTM, pooling.size, settings.baseline.hidden),
+        _word_lstm(builder),
+        builder.classes,
+        settings.fusion.dropout,
+    )
+
+
+def _framewise_text(builder: _Builder) -> FramewiseText:
+    baseline, embedding = builder.settings.baseline, _embedding(builder)
+    size = builder.frame_size + embedding.size
+    frames = builder.part("frame LSTM", FrameLSTM, size, baseline.hidden, baseline.stack)
+    readout, dropout = Pooling("attention", frames.size), builder.settings.fusion.dropout
+    return builder.part("classifier", FramewiseText, embedding, frames, readout, builder.classes, dropout)
+
+
 def _pooled_statistics(builder: _Builder) -> PooledStatistics:
     settings = builder.settings
     return builder.part(
@@ -157,6 +219,8 @@ _CORES: dict[ModelKind, Callable[[_Builder], nn.Module]] = {
     "multi_hop_attention": _multi_hop_attention,
     "learned_alignment": _learned_alignment,
     "ctc_alignment": _ctc_alignment,
+    "can": _can,
+    "framewise_text": _framewise_text,
     "linear_probe": _linear_probe,
     "pooled_statistics": _pooled_statistics,
 }
@@ -183,6 +247,7 @@ def _fused(
         sequence = builder.part("sequence", RaggedLSTM, size, settings.fusion.hidden)
     else:
         sequence = builder.part("sequence", Wordwise, size, settings.fusion.hidden)
+    overall = acoustic.overall if isinstance(acoustic, SpanPooling) else None
     forms, driven_by_word = settings.excitement, settings.excitement.driver == "word"
     return builder.part(
         "classifier",
@@ -197,6 +262,7 @@ def _fused(
         classes=builder.classes,
         dropout=settings.fusion.dropout,
         blank=builder.blank,
+        overall=None if overall is None else builder.part("overall", Wordwise, overall.size, settings.fusion.hidden),
     )
 
 

@@ -86,6 +86,8 @@ class FineGrainedExcitement(nn.Module):
         dropout: on the classifier's input.
         blank: whether the model is trained by CTC over the words: the classifier has one more class, and the logits of
             an utterance are the mean of its words' without the blank's.
+        overall: from the acoustic side's vector of an utterance to what is classified beside its words; None where the
+            acoustic side has no such vector.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class FineGrainedExcitement(nn.Module):
         classes: int,
         dropout: float = 0.0,
         blank: bool = False,
+        overall: Wordwise | None = None,
     ) -> None:
         super().__init__()
         self.acoustic = acoustic
@@ -110,16 +113,19 @@ class FineGrainedExcitement(nn.Module):
         self.sequence = sequence
         self.readout = Pooling("mean", classes + 1) if blank else readout
         self.dropout = nn.Dropout(dropout)
-        self.classify = nn.Linear(sequence.size, classes + blank)
+        self.overall = overall
+        self.classify = nn.Linear(sequence.size + (0 if overall is None else overall.size), classes + blank)
         self.blank = blank
 
     def forward(self, batch: Batch) -> Output:
         """Classify every utterance of a batch."""
         features: list[Tensor] = []
-        acoustic = semantic_gate = acoustic_gate = auxiliary_loss = None
+        acoustic = semantic_gate = acoustic_gate = auxiliary_loss = overall = None
         semantic = self.semantic(batch) if self.semantic is not None else None
         if self.acoustic is not None:
-            acoustic, auxiliary_loss = self.acoustic(batch, semantic)
+            acoustic, auxiliary_loss, overall = self.acoustic(batch, semantic)
+            if self.overall is not None:
+                overall = self.overall(overall)
         if semantic is not None:
             excited, semantic_gate = self.excite_semantic(semantic, semantic if acoustic is None else acoustic)
             features.append(excited)
@@ -129,13 +135,34 @@ class FineGrainedExcitement(nn.Module):
             features.append(excited)
         sequence = self.sequence(torch.cat(features, dim=1), batch.word_counts)
         utterances = ranges_from_counts(batch.word_counts).to(sequence.device)
+        by_word = beside(sequence, overall, batch.word_counts)
         if self.blank:
-            word_logits = self.classify(self.dropout(sequence))
+            word_logits = self.classify(self.dropout(by_word))
             logits = self.readout(word_logits, utterances)[:, :-1]
         else:
-            word_logits = self.classify(sequence)
-            logits = self.classify(self.dropout(mix_features(self.readout(sequence, utterances), batch.mixture)))
+            word_logits = self.classify(by_word)
+            summary = beside(self.readout(sequence, utterances), overall)
+            logits = self.classify(self.dropout(mix_features(summary, batch.mixture)))
         return Output(logits, word_logits, semantic_gate, acoustic_gate, auxiliary_loss=auxiliary_loss)
+
+
+def beside(rows: Tensor, overall: Tensor | None, counts: Tensor | None = None) -> Tensor:
+    """Rows with what belongs to their utterance beside them.
+
+    Args:
+        rows: [N, D] rows of utterances, end to end.
+        overall: [B, values] of each utterance; None leaves the rows as they are.
+        counts: [B] rows of each utterance, on the CPU; None for one each.
+
+    >>> beside(torch.tensor([[1], [2], [3]]), torch.tensor([[7], [8]]), torch.tensor([2, 1])).tolist()
+    [[1, 7], [2, 7], [3, 8]]
+    """
+    if overall is None:
+        return rows
+    if counts is not None:
+        utterance = torch.repeat_interleave(torch.arange(len(counts)), counts)
+        overall = overall.index_select(0, utterance.to(overall.device, non_blocking=True))
+    return torch.cat([rows, overall], dim=1)
 
 
 def mix_features(features: Tensor, mixture: Mixture | None) -> Tensor:

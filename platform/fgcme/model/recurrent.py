@@ -55,7 +55,7 @@ class Wordwise(nn.Module):
         self.project = nn.Linear(size, 2 * hidden)
         self.size = 2 * hidden
 
-    def forward(self, rows: Tensor, counts: Tensor) -> Tensor:
+    def forward(self, rows: Tensor, counts: Tensor | None = None) -> Tensor:
         """Map each row, [N, size] -> [N, self.size]; the [B] counts of the utterances' rows are not used."""
         return functional.gelu(self.project(rows))
 

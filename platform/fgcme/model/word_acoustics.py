@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgcme.data import Batch, ranges_from_counts
-from fgcme.model.encoders import AcousticEncoder, StandardisePooled
+from fgcme.data import Batch, Ranges, ranges_from_counts, segment_positions
+from fgcme.model.encoders import AcousticEncoder, LayerMix, StandardisePooled
 from fgcme.model.pooling import Pooling
 from fgcme.model.recurrent import BlockwiseLSTM, FrameLSTM, stack_frames, step_counts
 
@@ -24,22 +24,65 @@ class WordAcoustics(NamedTuple):
     Attributes:
         features: [W, D].
         auxiliary_loss: [B] loss of each utterance's alignment, where it is trained by one of its own.
+        overall: [B, D] of each utterance's overall segment, where it has one beside its words.
     """
 
     features: Tensor
     auxiliary_loss: Tensor | None = None
+    overall: Tensor | None = None
 
 
-class SpanPooling(nn.Module):
+class PooledSegments(nn.Module):
+    """Each segment of encoded frames as one vector: pooled; standardised and an encoder's layers mixed where asked for.
+
+    Args:
+        pooling: of the rows of a segment.
+        dropout: on the vectors.
+        standardise: of the pooled values; None leaves them as they are.
+        mix: of an encoder's layers, which lie side by side in what is pooled; None where they do not.
+    """
+
+    def __init__(
+        self,
+        pooling: Pooling,
+        dropout: float = 0.0,
+        standardise: StandardisePooled | None = None,
+        mix: LayerMix | None = None,
+    ) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.standardise = standardise
+        self.mix = mix
+        self.dropout = nn.Dropout(dropout)
+        self.size = pooling.size if mix is None else pooling.size // len(mix.weights)
+
+    def vectors(self, hidden: Tensor, reads: Ranges, spans: Tensor, speakers: Tensor | None) -> Tensor:
+        """Turn segments into vectors, [G, self.size].
+
+        Args:
+            hidden: [N, C] encoded frames.
+            reads: [G] rows that each segment reads.
+            spans: [G, 2] the segments' own frames.
+            speakers: [G] number of each segment's speaker, or None.
+        """
+        pooled: Tensor = self.pooling(hidden, reads, spans)
+        if self.standardise is not None:
+            pooled = self.standardise(pooled, speakers)
+        if self.mix is not None:
+            pooled = self.mix(pooled)
+        dropped: Tensor = self.dropout(pooled)
+        return dropped
+
+
+class SpanPooling(PooledSegments):
     """Temporal alignment (Li et al., Interspeech 2021): the encoded frames of a word's segment, pooled.
 
     Where the batch has one segment an utterance, all its words have the same features.
 
     Args:
         encoder: of the frames.
-        pooling: of the encoder's outputs.
-        dropout: on the pooled features.
-        standardise: of the pooled features, before the dropout; None leaves them as they are.
+        pooling, dropout, standardise, mix: of the words' segments, see `PooledSegments`.
+        overall: of the overall segment, the last of each utterance; None if there is none.
     """
 
     def __init__(
@@ -48,30 +91,31 @@ class SpanPooling(nn.Module):
         pooling: Pooling,
         dropout: float = 0.0,
         standardise: StandardisePooled | None = None,
+        mix: LayerMix | None = None,
+        overall: PooledSegments | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(pooling, dropout, standardise, mix)
         self.encoder = encoder
-        self.pooling = pooling
-        self.standardise = standardise
-        self.dropout = nn.Dropout(dropout)
-        self.size = pooling.size
+        self.overall = overall
 
     def forward(self, batch: Batch, words: Tensor | None) -> WordAcoustics:
         """Encode and pool the frames of each word; the words' features are not used.
 
         Returns:
-            [W, self.size] features, no loss.
+            [W, self.size] features, no loss, and the [B, self.overall.size] vectors of the overall segments, if any.
         """
-        pooled: Tensor = self.pooling(self.encoder(batch.frames), batch.reads, batch.spans)
+        hidden, reads, spans, overall = self.encoder(batch.frames), batch.reads, batch.spans, None
+        if self.overall is not None:
+            words_at, overall_at = segment_positions(batch)
+            of_words, of_all = (at.to(spans.device, non_blocking=True) for at in (words_at, overall_at))
+            overall = self.overall.vectors(hidden, reads.take(overall_at), spans[of_all], batch.speakers)
+            reads, spans = reads.take(words_at), spans[of_words]
         utterance = torch.repeat_interleave(torch.arange(len(batch)), batch.word_counts)
-        utterance = utterance.to(pooled.device, non_blocking=True)
-        by_word = len(pooled) == len(batch.words)
-        if self.standardise is not None:
-            speakers = batch.speakers
-            of_each = speakers.index_select(0, utterance) if by_word and speakers is not None else speakers
-            pooled = self.standardise(pooled, of_each)
-        pooled = self.dropout(pooled)
-        return WordAcoustics(pooled if by_word else pooled.index_select(0, utterance))
+        utterance = utterance.to(hidden.device, non_blocking=True)
+        by_word, speakers = len(reads.lengths) == len(batch.words), batch.speakers
+        of_each = speakers.index_select(0, utterance) if by_word and speakers is not None else speakers
+        features = self.vectors(hidden, reads, spans, of_each)
+        return WordAcoustics(features if by_word else features.index_select(0, utterance), overall=overall)
 
 
 class AttentionAlignment(nn.Module):

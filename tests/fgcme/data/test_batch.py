@@ -10,7 +10,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fgcme.data import Mixture, collate, layout_frames, ranges_from_counts
+from fgcme.data import Mixture, collate, layout_frames, ranges_from_counts, segment_positions
 from fgcme.data.batch import FrameLayout, Segments, SegmentScheme
 from tests.fgcme.model.masked import Utterance, ragged_batch
 from tests.fgcme.model.reference import outputs_read
@@ -162,6 +162,22 @@ def test_random_segments_are_of_uneven_length_and_differ_from_draw_to_draw() -> 
     assert len({tuple(begin) for begin in drawn}) == 200
     # Each inner boundary is as likely early as late: the mean of the k-th of four is at k fifths of the speech.
     np.testing.assert_allclose(np.mean(drawn, axis=0), [0, 32, 64, 96, 128], atol=7)
+
+
+@pytest.mark.parametrize(("segments", "words", "at_end"), [("words", [0, 1, 3], [2, 4]), ("recording", [0, 2], [1, 3])])
+def test_an_overall_segment_comes_after_the_words_segments_and_reads_the_recording(
+    segments: Segments, words: list[int], at_end: list[int]
+) -> None:
+    utterances = [utterance(50, [(10, 12), (30, 33)]), utterance(20, [(0, 5)])]
+    batch = ragged_batch(utterances, SegmentScheme(segments, 6, overall="recording"))
+    words_at, recordings_at = segment_positions(batch)
+    assert (words_at.tolist(), recordings_at.tolist()) == (words, at_end)
+    recordings = batch.reads.take(recordings_at)
+    assert len(batch.frames) == 70
+    assert (recordings.begin.tolist(), recordings.end.tolist()) == ([0, 50], [44, 64])
+    assert recordings.lengths.tolist() == [44, 14]
+    plain = ragged_batch(utterances, SegmentScheme(segments, 6))
+    assert batch.reads.take(words_at).lengths.tolist() == plain.reads.lengths.tolist()
 
 
 @pytest.mark.parametrize("segments", ["even_speech", "random", "speech"])

@@ -24,6 +24,7 @@ SCHEMES = [
     SegmentScheme("even", 2),
     SegmentScheme("random", 6, 3),
     SegmentScheme("speech", 2),
+    SegmentScheme("random", 2, overall="recording"),
     SegmentScheme("recording"),
     SegmentScheme("none"),
 ]

@@ -45,7 +45,7 @@ def test_every_bundled_experiment_is_valid_and_named_after_its_file(path: Path) 
                 "model=linear_probe",
                 "model.acoustic.layers=mix",
             ],
-            "where nothing below them is trained",
+            "standardises what is not trained: set model.acoustic.layers=concatenate",
         ),
         (["model.modalities=acoustic", "training.augmentation.modality_dropout=0.3"], "needs model.kind fgcme with"),
         (["model=late_fusion", "training.augmentation.modality_dropout=0.3"], "needs model.kind fgcme with"),

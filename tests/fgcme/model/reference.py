@@ -46,12 +46,14 @@ class Reference:
         network: in float64.
         settings: of the network, of kind fgcme.
         blank: whether the network was built for CTC.
+        layers: how many layers of an encoder lie side by side in a frame.
     """
 
-    def __init__(self, network: Network, settings: ModelSettings, blank: bool = False) -> None:
+    def __init__(self, network: Network, settings: ModelSettings, blank: bool = False, layers: int = 1) -> None:
         self.weights: Weights = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         self.settings = settings
         self.blank = blank
+        self.layer_size = len(network.standardise.mean) // layers
 
     def __call__(self, utterance: Utterance) -> ReferenceOutput:
         """Classify one utterance."""
@@ -75,12 +77,13 @@ class Reference:
         else:
             sequence = bidirectional(rows, weights_of(self.weights, "core.sequence.lstm"))
         classify = weights_of(self.weights, "core.classify")
-        word_logits = torch.stack([linear(word, classify) for word in sequence])
+        overall = self.overall(utterance)
+        word_logits = torch.stack([linear(torch.cat([word, overall]), classify) for word in sequence])
         if self.blank:
             return ReferenceOutput(word_logits.mean(0)[:-1], word_logits)
         query = self.weights.get("core.readout.query")
         summary = pool_rows(settings.fusion.readout, sequence, list(range(len(sequence))), query=query)
-        return ReferenceOutput(linear(summary, classify), word_logits)
+        return ReferenceOutput(linear(torch.cat([summary, overall]), classify), word_logits)
 
     def semantic_features(self, words: np.ndarray) -> Tensor:
         """[W] word indices -> [W, D]."""
@@ -92,10 +95,8 @@ class Reference:
 
     def acoustic_features(self, utterance: Utterance) -> Tensor:
         """[W, D] pool_rows frames of the words."""
-        frames = torch.from_numpy(utterance.frames).double()
-        frames = (frames - self.weights["standardise.mean"]) / self.weights["standardise.deviation"]
+        frames, hidden = utterance.frames, self.encoded(utterance)
         acoustic, pooling = self.settings.acoustic, self.settings.pooling
-        hidden = encode_frames(frames, acoustic, weights_of(self.weights, "core.acoustic.encoder"))
         query = self.weights.get("core.acoustic.pooling.query")
         vectors = []
         for span in spans(utterance, self.settings):
@@ -104,10 +105,40 @@ class Reference:
             vector = pool_rows(pooling.kind, hidden, read, inside, pooling.temperature, query)
             twice = pooling.width == "equal" and len(vector) == hidden.shape[1]
             vectors.append(torch.cat([vector, vector]) if twice else vector)
-        if pooling.normalisation != "none":
-            moments = weights_of(self.weights, "core.acoustic.standardise.of_train")
-            vectors = [(vector - moments["mean"]) / moments["deviation"] for vector in vectors]
-        return torch.stack(vectors)
+        return torch.stack([self.refined(vector, "core.acoustic") for vector in vectors])
+
+    def refined(self, vector: Tensor, module: str) -> Tensor:
+        """A pooled vector standardised, then its layers mixed, where the network does so."""
+        moments = weights_of(self.weights, f"{module}.standardise.of_train")
+        if moments:
+            vector = (vector - moments["mean"]) / moments["deviation"]
+        mix = weights_of(self.weights, f"{module}.mix")
+        if mix:
+            shares = torch.exp(mix["weights"]) / torch.exp(mix["weights"]).sum()
+            blocks = vector.reshape(-1, len(shares), self.layer_size)
+            vector = mix["scale"] * sum(share * blocks[:, layer] for layer, share in enumerate(shares))
+        return vector.flatten()
+
+    def encoded(self, utterance: Utterance) -> Tensor:
+        """[A', C] outputs of the acoustic encoder."""
+        frames = torch.from_numpy(utterance.frames).double()
+        frames = (frames - self.weights["standardise.mean"]) / self.weights["standardise.deviation"]
+        return encode_frames(frames, self.settings.acoustic, weights_of(self.weights, "core.acoustic.encoder"))
+
+    def overall(self, utterance: Utterance) -> Tensor:
+        """What stands beside the words: of the statistics of the recording or its speech; else nothing, [0]."""
+        overall = self.settings.pooling.overall
+        if overall == "none" or self.settings.modalities == "semantic":
+            return torch.zeros(0, dtype=torch.float64)
+        count, hidden = len(utterance.frames), self.encoded(utterance)
+        span = (0, count)
+        if overall == "speech":
+            assert utterance.speech is not None
+            span = utterance.speech if utterance.speech[0] < count else span
+        kernels = self.settings.acoustic.kernels
+        vector = pool_rows("statistics", hidden, outputs_read(*span, count, sum(kernels) - len(kernels)))
+        vector = self.refined(vector, "core.acoustic.overall")
+        return activated(linear(vector, weights_of(self.weights, "core.overall.project")), "gelu")
 
     def excited_acoustic(self, semantic: Tensor, acoustic: Tensor, words: np.ndarray) -> Tensor:
         """[W, D] acoustic features, excite_words by the semantic features or by a table of the words."""

@@ -20,7 +20,14 @@ from fgcme.data import Batch, scheme_of
 from fgcme.experiment import ModelSettings
 from fgcme.model import Network
 from tests.fgcme.model.masked import Utterance, ragged_batch
-from tests.fgcme.model.reference import ReferenceOutput
+from tests.fgcme.model.reference import (
+    ReferenceOutput,
+    encode_frames,
+    outputs_read,
+    pool_rows,
+    spans,
+    weights_of,
+)
 
 
 def draw_utterance(
@@ -54,6 +61,10 @@ def reference_output(network: Network, settings: ModelSettings, utterance: Utter
     standardise = network.standardise
     frames = (torch.from_numpy(utterance.frames).double() - standardise.mean) / standardise.deviation
     words = torch.from_numpy(utterance.words)
+    if settings.kind == "can":
+        return _can(network.core, settings, frames, utterance)
+    if settings.kind == "framewise_text":
+        return _framewise_text(network.core, settings, frames, utterance)
     return _REFERENCES[settings.kind](network.core, settings, frames, words)
 
 
@@ -105,6 +116,35 @@ def _ctc_alignment(core: Any, settings: ModelSettings, frames: Tensor, words: Te
     label_count = min(len(words), positions)
     loss = ctc_loss(probabilities, label_count) / label_count
     return replace(fused(core, settings, semantic, acoustic), auxiliary_loss=loss)
+
+
+def _can(core: Any, settings: ModelSettings, frames: Tensor, utterance: Utterance) -> ReferenceOutput:
+    hidden = encode_frames(frames, settings.acoustic, weights_of(dict(core.named_parameters()), "acoustic.encoder"))
+    lookahead = sum(settings.acoustic.kernels) - len(settings.acoustic.kernels)
+    pooled = [
+        pool_rows(settings.pooling.kind, hidden, outputs_read(*span, len(frames), lookahead))
+        for span in spans(utterance, settings)
+    ]
+    lstm = core.acoustic_sequence.lstm
+    acoustic = side_by_side(run_lstm(lstm, pooled), run_lstm(lstm, pooled, reverse=True))
+    semantic = word_lstm(core.semantic, torch.from_numpy(utterance.words))
+    features = []
+    for side, query in ((acoustic, core.acoustic_query), (semantic, core.semantic_query)):
+        weights = softmax(torch.stack([row @ query / math.sqrt(len(query)) for row in side]))
+        features += [weighted_sum(weights, acoustic), weighted_sum(weights, semantic)]
+    return ReferenceOutput(core.classify(torch.cat(features)))
+
+
+def _framewise_text(core: Any, settings: ModelSettings, frames: Tensor, utterance: Utterance) -> ReferenceOutput:
+    rows = []
+    for number, frame in enumerate(frames):
+        beside = torch.zeros(core.embedding.size, dtype=torch.float64)
+        for word, begin, end in zip(utterance.words, utterance.begin, utterance.end, strict=True):
+            if begin <= number < end:
+                beside = core.embedding.table.weight[word]
+        rows.append(torch.cat([frame, beside]))
+    outputs = frame_lstm(core.frames, settings, torch.stack(rows))
+    return ReferenceOutput(core.classify(attention_by_query(core.readout.query, outputs)))
 
 
 def _pooled_statistics(core: Any, settings: ModelSettings, frames: Tensor, words: Tensor) -> ReferenceOutput:

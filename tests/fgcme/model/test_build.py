@@ -265,6 +265,33 @@ def test_any_model_takes_several_layers_mixed_or_side_by_side(kind: str, layers:
         assert network.mix.scale.grad is not None and network.mix.weights.grad is not None
 
 
+def test_standardised_pooled_values_of_several_layers_are_mixed_afterwards() -> None:
+    settings = {
+        "acoustic": {"channels": [], "kernels": [], "deltas": 1},
+        "pooling": {"normalisation": "speaker", "overall": "recording", "dropout": 0.5},
+    }
+    torch.manual_seed(0)
+    network = build_model(ModelSettings.model_validate(settings), FRAME_SIZE, VOCABULARY, CLASSES, layers=4)
+    acoustic = network.core.acoustic
+    assert network.mix is None
+    for segments in (acoustic, acoustic.overall):
+        # Values and deltas, each with 4 layers of 5, by two statistics.
+        assert segments.standardise.mean.shape == (0, 80) and segments.size == 20
+        assert (segments.mix.blocks, len(segments.mix.weights), segments.dropout.p) == (4, 4, 0.5)
+    assert acoustic.mix is not acoustic.overall.mix
+    assert network.core.semantic.project.out_features == 20
+    assert network.core.classify.in_features == 2 * 512
+
+
+def test_words_alone_are_as_wide_as_beside_an_encoder_s_layers() -> None:
+    def width(**settings: Any) -> int:
+        model = build_model(ModelSettings.model_validate(settings), FRAME_SIZE, VOCABULARY, CLASSES, layers=4)
+        return int(model.core.semantic.project.out_features)
+
+    frames_as_they_are = {"channels": [], "kernels": []}
+    assert width(acoustic=frames_as_they_are) == width(acoustic=frames_as_they_are, modalities="semantic") == 20
+
+
 def test_one_layer_is_built_as_ever() -> None:
     torch.manual_seed(0)
     network = build_model(ModelSettings(), FRAME_SIZE, VOCABULARY, CLASSES, layers=1)

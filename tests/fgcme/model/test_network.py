@@ -63,6 +63,16 @@ VARIANTS: dict[str, Changes] = {
     },
     **{f"margin, {kind}": {"pooling": {"margin": 3, "kind": kind}} for kind in ("mean_max", "softmax", "statistics")},
     **{f"width, {kind}": {"pooling": {"kind": kind, "width": "equal"}} for kind in ("max", "attention", "statistics")},
+    **{
+        f"overall {overall}, {segments}": {"pooling": {"segments": segments, "overall": overall, "margin": 1}}
+        for segments in ("words", "speech")
+        for overall in ("recording", "speech")
+    },
+    "overall, acoustic alone": {
+        "acoustic": {"channels": [], "kernels": []},
+        "pooling": {"overall": "recording", "normalisation": "train"},
+        "modalities": "acoustic",
+    },
     **{f"temperature {t}": {"pooling": {"kind": "lse", "temperature": t}} for t in (0.05, 20.0)},
     "acoustic alone, attention": {"modalities": "acoustic", "pooling": {"kind": "attention"}},
 }
@@ -75,7 +85,7 @@ MASKED = [
     name
     for name, changes in VARIANTS.items()
     if changes.get("pooling", {}).get("kind", "mean_max") in ("mean_max", "mean", "max", "softmax")
-    and not {"segments", "width"} & set(changes.get("pooling", {}))
+    and not {"segments", "width", "overall"} & set(changes.get("pooling", {}))
     and "margin" not in changes.get("pooling", {})
     and changes.get("acoustic", {}).get("kernels") != []
     and "sequence" not in changes.get("fusion", {})
@@ -94,9 +104,9 @@ def settings_of(changes: Changes) -> ModelSettings:
     return ModelSettings.model_validate(small)
 
 
-def network_of(changes: Changes, blank: bool = False, frame_size: int = FRAME_SIZE) -> Network:
+def network_of(changes: Changes, blank: bool = False, frame_size: int = FRAME_SIZE, layers: int = 1) -> Network:
     torch.manual_seed(0)
-    network = build_model(settings_of(changes), frame_size, VOCABULARY, CLASSES, blank)
+    network = build_model(settings_of(changes), frame_size, VOCABULARY, CLASSES, blank, layers)
     # Random weights: initially some rows of tables and the queries are zero.
     with torch.no_grad():
         for parameter in network.parameters():
@@ -169,11 +179,11 @@ def gradients(network: nn.Module, loss: Tensor) -> dict[str, Tensor]:
     return {name: torch.zeros_like(value) if value.grad is None else value.grad.clone() for name, value in parameters}
 
 
-def assert_equal_to_reference(changes: Changes, blank: bool, utterances: list[Utterance]) -> None:
-    network = network_of(changes, blank).double()
+def assert_equal_to_reference(changes: Changes, blank: bool, utterances: list[Utterance], layers: int = 1) -> None:
+    network = network_of(changes, blank, layers=layers).double()
     batch = double(batch_of(utterances, changes))
     output = network(batch)
-    classify = Reference(network, settings_of(changes), blank)
+    classify = Reference(network, settings_of(changes), blank, layers)
     references: list[ReferenceOutput] = [classify(spoken) for spoken in utterances]
     expected = Output(
         logits=torch.stack([reference.logits for reference in references]),
@@ -198,7 +208,24 @@ def test_each_choice_of_segments_goes_with_each_reduction(segments: str, kind: s
     assert_equal_to_reference(changes, blank=False, utterances=UTTERANCES[:3] + UTTERANCES[5:7])
 
 
-@pytest.mark.parametrize("changes", [{}, {"modalities": "semantic"}, {"fusion": {"readout": "attention"}}])
+@pytest.mark.parametrize("kind", ["mean_max", "mean", "statistics"])
+def test_an_encoder_s_layers_are_mixed_after_each_is_standardised(kind: str) -> None:
+    changes: Changes = {
+        "acoustic": {"channels": [], "kernels": []},
+        "pooling": {"kind": kind, "normalisation": "train", "overall": "recording"},
+    }
+    assert_equal_to_reference(changes, blank=False, utterances=UTTERANCES, layers=FRAME_SIZE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"modalities": "semantic"},
+        {"fusion": {"readout": "attention"}},
+        {"pooling": {"overall": "recording"}},
+    ],
+)
 def test_a_model_with_a_blank_follows_the_equations(changes: Changes) -> None:
     assert_equal_to_reference(changes, blank=True, utterances=UTTERANCES)
 
@@ -266,7 +293,8 @@ def test_the_output_for_any_utterance_does_not_depend_on_its_batch(
 @every_variant
 def test_noise_before_and_after_the_words_changes_nothing(changes: Changes) -> None:
     network, spoken = network_of(changes), utterance(3, 60, [(20, 28), (28, 33), (33, 45)])
-    if scheme_of(settings_of(changes)).segments in ("even", "recording"):
+    scheme = scheme_of(settings_of(changes))
+    if scheme.segments == "even" or scheme.reads_recording:
         pytest.skip("reads the whole recording")
     noise = np.random.default_rng(1).normal(size=(30, FRAME_SIZE)).astype(np.float32)
     assert spoken.speech is not None
