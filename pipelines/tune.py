@@ -26,7 +26,6 @@ from pipelines.runs.corpus import corpus_in_use
 from pipelines.runs.opening import RunRequest, latest_run, open_run
 from pipelines.sweep import search, snapshot
 from pipelines.sweep.driver import (
-    discard_orphans,
     failure_reasons,
     make_proposer,
     make_tuner,
@@ -34,6 +33,7 @@ from pipelines.sweep.driver import (
     require_few_failures,
     restore_tuner,
     run_trials,
+    tell_results,
 )
 from pipelines.sweep.plan import SweepPlan, as_json, describe_plan, join_study, plan_sweep
 from pipelines.sweep.recorder import FailureLimit
@@ -77,7 +77,7 @@ def run(experiment: Experiment, space_name: str, resume: bool = False) -> Path:
                 failures = FailureLimit(experiment.tune.max_failures, reported_failures(opened.folder / "trials"))
                 restored = opened.resumed and snapshot.restore(opened.folder)
                 if shared is not None and opened.resumed:
-                    discard_orphans(plan, opened.folder, tracker, shared)
+                    tell_results(plan, opened.folder, shared)
                 left = plan.total - ended_trials(opened.folder / "trials")
                 slots = concurrent_slots(plan.scaling, "one trial", max(left, 1))
                 proposer = make_proposer(plan, opened.folder, shared)

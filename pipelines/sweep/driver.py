@@ -44,9 +44,14 @@ def make_proposer(plan: SweepPlan, folder: Path, shared: BaseStorage | None) -> 
     """
     if plan.experiment.tune.scheduler == "pbt":
         return search.make_population(plan.experiment, plan.space, plan.initial_trials)
-    proposed = _forgotten_proposals(folder) if shared is None else {}
+    proposed, forgotten = dict[int, dict[str, Any]](), list[int]()
+    if shared is None:
+        proposed = _forgotten_proposals(folder)
+    else:
+        known = internals.proposed_numbers(folder)
+        forgotten = shared_study.forgotten_trials(shared, plan.title, folder.name, known)
     return search.make_searcher(
-        plan.experiment, plan.space, plan.initial_trials, folder.name, plan.title, shared, proposed
+        plan.experiment, plan.space, plan.initial_trials, folder.name, plan.title, shared, proposed, forgotten
     )
 
 
@@ -61,22 +66,21 @@ def _forgotten_proposals(folder: Path) -> dict[int, dict[str, Any]]:
     }
 
 
-def discard_orphans(plan: SweepPlan, folder: Path, tracker: Tracker, shared: BaseStorage) -> None:
-    """Delete the trials that were proposed just before the driver was killed; the study proposes them again.
+def tell_results(plan: SweepPlan, folder: Path, shared: BaseStorage) -> None:
+    """Tell the study the results of trials that ended while its database was away.
 
     Args:
         plan: of the sweep.
-        folder: of the sweep, with Ray Tune's records in it.
-        tracker: where the trials' runs are recorded.
+        folder: of the sweep.
         shared: storage of the study that drivers share.
     """
-    known = internals.proposed_numbers(folder)
-    for number in shared_study.requeue_orphans(shared, plan.title, folder.name, known):
-        orphan = TrialFolder(folder / "trials" / str(number))
-        if orphan.run_open_marker.exists():
-            tracker.end_run(orphan.run_id(), "KILLED")
-        if orphan.path.exists():
-            orphan.delete()
+    metrics = search.metrics(plan.experiment.tune)
+
+    def result_of(number: int) -> list[float] | None:
+        last = TrialFolder(folder / "trials" / str(number)).read_last_report() or {}
+        return [float(last[metric]) for metric in metrics] if last.keys() >= set(metrics) else None
+
+    shared_study.tell_results(shared, plan.title, folder.name, result_of)
 
 
 def run_trials(plan: SweepPlan, tuner: tune.Tuner, folder: Path, tracker: Tracker) -> tune.ResultGrid:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune import registry
@@ -19,6 +20,7 @@ from ray.tune.execution import tune_controller
 from ray.tune.execution.experiment_state import _ExperimentCheckpointManager
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, HyperBandScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.search.optuna import OptunaSearch
 
 from fgcme.files import atomic_write, write_text
 
@@ -63,6 +65,19 @@ def proposed_numbers(folder: Path) -> set[int]:
     for path in folder.glob(SEARCHER):
         numbers |= {trial.number for trial in pickle.loads(path.read_bytes())["_ot_trials"].values()}
     return numbers
+
+
+def propose_again(search: OptunaSearch, trial: str, number: int) -> None:
+    """Let a search propose for a trial what its study has already.
+
+    Args:
+        search: of Ray Tune.
+        trial: Ray Tune's id of the trial.
+        number: of a trial in the study.
+    """
+    study: Any = search._ot_study
+    known = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    search._ot_trials[trial] = optuna.Trial(study, known)
 
 
 @dataclass(frozen=True)

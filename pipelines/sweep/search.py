@@ -17,7 +17,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
 from fgcme.experiment import Experiment, Space, TuneSettings, Value
-from pipelines.sweep.internals import REPEATED_REPORT
+from pipelines.sweep.internals import REPEATED_REPORT, propose_again
 from pipelines.sweep.samplers import BoundedTPESampler, ReplayingSampler
 from pipelines.sweep.shared_study import SWEEP, Direction, SharedStudySampler, random_study
 
@@ -47,7 +47,8 @@ def draw_configuration(trial: Any, space: Space, settings: Mapping[str, Any], sw
         settings: dotted settings of the experiment, on which a parameter's conditions may depend.
         sweep: id of the sweep, which the trial carries in the study.
     """
-    trial.set_user_attr(SWEEP, sweep)
+    if trial.user_attrs.get(SWEEP) != sweep:
+        trial.set_user_attr(SWEEP, sweep)
     number = trial.number
     return {**space.draw(trial, settings), NUMBER: number, PROPOSED: time.time()}
 
@@ -60,6 +61,7 @@ def make_searcher(
     study_name: str,
     storage: BaseStorage | None = None,
     proposed: Mapping[int, Mapping[str, Any]] | None = None,
+    forgotten: Sequence[int] = (),
 ) -> Searcher:
     """What proposes the configurations of a sweep, one after another.
 
@@ -71,17 +73,18 @@ def make_searcher(
         study_name: name of Optuna's study.
         storage: of a study that drivers share; None keeps the study in memory.
         proposed: settings of trials of this sweep that only their folders know of, by number; for a study in memory.
+        forgotten: numbers of trials of this sweep that only the study knows of; for a study that drivers share.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # A resumed trial reports its last epoch again.
     warnings.filterwarnings("ignore", message=REPEATED_REPORT)
     settings = experiment.tune
     make_sampler = functools.partial(_make_sampler, settings)
-    metrics = ["objective"] if settings.cost == "none" else ["objective", "cost"]
-    return _TolerantSearch(
+    measured = metrics(settings)
+    searcher = _TolerantSearch(
         functools.partial(draw_configuration, space=space, settings=experiment.flat(), sweep=sweep),
-        metric=metrics[0] if len(metrics) == 1 else metrics,
-        mode="max" if len(metrics) == 1 else ["max", "min"],
+        metric=measured[0] if len(measured) == 1 else measured,
+        mode="max" if len(measured) == 1 else ["max", "min"],
         points_to_evaluate=initial_trials if initial_trials and storage is None else None,
         sampler=ReplayingSampler(make_sampler(settings.seed), proposed or {})
         if storage is None
@@ -89,15 +92,31 @@ def make_searcher(
         storage=storage,
         study_name=study_name,
     )
+    searcher.forgotten = list(forgotten)
+    return searcher
 
 
 class _TolerantSearch(OptunaSearch):
-    """Ray Tune's search for a study that may know the end of a trial that a killed driver has forgotten."""
+    """Ray Tune's search for a study that may know of trials, and of their ends, what a killed driver has forgotten.
+
+    Attributes:
+        forgotten: numbers of trials that were proposed after the last snapshot, and are proposed again first.
+    """
+
+    forgotten: list[int]
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Propose a trial that was forgotten, with its number and its settings, or else a new one."""
+        if self.forgotten:
+            propose_again(self, trial_id, self.forgotten.pop(0))
+        suggested: dict[str, Any] | None = super().suggest(trial_id)
+        return suggested
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore what the search knew, but for the trials that were proposed since."""
-        proposed = getattr(self._sampler, "proposed", None)
+        proposed, forgotten = getattr(self._sampler, "proposed", None), self.forgotten
         super().restore(checkpoint_path)
+        self.forgotten = forgotten
         if isinstance(self._sampler, ReplayingSampler):
             self._sampler.proposed = proposed or {}
 
@@ -122,6 +141,11 @@ def make_population(
         study.enqueue_trial(point)
     drawn = [space.draw(study.ask(), experiment.flat()) for _ in range(experiment.tune.trials)]
     return BasicVariantGenerator([{**settings, NUMBER: number} for number, settings in enumerate(drawn)])
+
+
+def metrics(settings: TuneSettings) -> list[str]:
+    """What a trial reports that its study optimises: the objective, and the cost if there is one."""
+    return ["objective"] if settings.cost == "none" else ["objective", "cost"]
 
 
 def directions(settings: TuneSettings) -> list[Direction]:

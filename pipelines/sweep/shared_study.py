@@ -69,28 +69,43 @@ def has_trials(storage: BaseStorage, name: str) -> bool:
     return bool(optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False))
 
 
-def requeue_orphans(storage: BaseStorage, name: str, sweep: str, known: Set[int]) -> list[int]:
-    """Propose again what was proposed to a driver just before it was killed, and is in none of its records.
+def forgotten_trials(storage: BaseStorage, name: str, sweep: str, known: Set[int]) -> list[int]:
+    """Numbers of the trials that were proposed after a driver's last snapshot; some may have ended.
 
     Args:
         storage: of the study.
         name: of the study.
-        sweep: id of the sweep whose driver was killed.
+        sweep: id of the driver's sweep.
         known: numbers of the trials in its records.
+    """
+    return [
+        trial.number
+        for trial in _trials_of(storage, name, sweep, TrialState.RUNNING, TrialState.COMPLETE)
+        if trial.number not in known
+    ]
 
-    Returns:
-        The numbers of the other trials, which now count as failed.
+
+def tell_results(
+    storage: BaseStorage, name: str, sweep: str, result_of: Callable[[int], Sequence[float] | None]
+) -> None:
+    """Tell a study the results of trials that ended while its database was away.
+
+    Args:
+        storage: of the study.
+        name: of the study.
+        sweep: id of the sweep that the trials belong to.
+        result_of: the values that the study optimises, of the trial with a number; None if it has not ended.
     """
     study = optuna.load_study(study_name=name, storage=storage)
-    orphans = [
-        trial
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        if trial.user_attrs.get(SWEEP) == sweep and trial.number not in known
-    ]
-    for trial in orphans:
-        study.tell(trial.number, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params)
-    return [trial.number for trial in orphans]
+    for trial in _trials_of(storage, name, sweep, TrialState.RUNNING):
+        if (values := result_of(trial.number)) is not None:
+            study.tell(trial.number, list(values))
+
+
+def _trials_of(storage: BaseStorage, name: str, sweep: str, *states: TrialState) -> list[FrozenTrial]:
+    """The trials of a sweep that are in one of some states."""
+    study = optuna.load_study(study_name=name, storage=storage)
+    return [trial for trial in study.get_trials(deepcopy=False, states=states) if trial.user_attrs.get(SWEEP) == sweep]
 
 
 def random_study(seed: int) -> optuna.Study:
@@ -122,7 +137,8 @@ class SharedStudySampler(WrappingSampler):
     @override
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Find out which of the drivers this is, by its first trial."""
-        if trial.number == 0 and self._initial_trials:
+        # One that a sweep has already is proposed to its resumed driver again.
+        if trial.number == 0 and self._initial_trials and SWEEP not in trial.user_attrs:
             first, *others = self._initial_trials
             fix_parameters(trial, first)
             for point in others:

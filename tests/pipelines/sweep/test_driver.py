@@ -8,7 +8,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.trial import TrialState
 
 from fgcme.errors import UnfinishedError
 from pipelines.sweep import driver, study_storage
@@ -39,26 +41,36 @@ def test_the_workers_of_a_trial_share_its_gpus(make_plan: MakePlan, tmp_path: Pa
     assert driver.trial_context(plan, tmp_path).experiment.scaling.gpus_per_worker == 2
 
 
-def test_a_trial_that_a_killed_driver_did_not_record_is_deleted_and_proposed_again(
+def test_a_trial_that_a_killed_driver_did_not_record_is_proposed_again_with_its_number(
     make_plan: MakePlan, tmp_path: Path
 ) -> None:
-    plan, tracker = make_plan(tune={"study_storage": f"sqlite:///{tmp_path}/study.db"}), make_tracker(tmp_path)
-    sweep = tmp_path / "sweep"
+    plan, sweep = make_plan(tune={"study_storage": f"sqlite:///{tmp_path}/study.db"}), tmp_path / "sweep"
     storage = join_study(plan, resuming=False)
     assert storage is not None
     killed: Any = driver.make_proposer(plan, sweep, storage)
-    drawn = killed.suggest("orphan")
-    orphan = TrialFolder(sweep / "trials" / "0")
-    orphan.path.mkdir(parents=True)
-    run = tracker.create_run(tracker.get_or_create_experiment("small"), "trial 0")
-    orphan.run_id_file.write_text(run)
-    orphan.run_open_marker.touch()
-    driver.discard_orphans(plan, sweep, tracker, storage)
-    assert tracker.find_run(run).info.status == "KILLED"
-    assert not orphan.path.exists()
+    drawn = killed.suggest("forgotten")
     resumed: Any = driver.make_proposer(plan, sweep, storage)
     again = resumed.suggest("again")
-    assert (again["training.learning_rate"], again["number"]) == (drawn["training.learning_rate"], 1)
+    assert (again["training.learning_rate"], again["number"]) == (drawn["training.learning_rate"], 0)
+    assert resumed.suggest("another")["number"] == 1
+
+
+def test_the_result_of_a_trial_that_ended_while_the_database_was_away_is_told(
+    make_plan: MakePlan, tmp_path: Path
+) -> None:
+    plan, sweep = make_plan(tune={"study_storage": f"sqlite:///{tmp_path}/study.db"}), tmp_path / "sweep"
+    storage = join_study(plan, resuming=False)
+    assert storage is not None
+    proposer: Any = driver.make_proposer(plan, sweep, storage)
+    for trial, report in enumerate([{"objective": 0.75, "epoch": 3}, {}, None]):
+        proposer.suggest(str(trial))
+        folder = TrialFolder(sweep / "trials" / str(trial))
+        folder.path.mkdir(parents=True)
+        if report is not None:
+            folder.end(report)
+    driver.tell_results(plan, sweep, storage)
+    states = [(trial.state, trial.value) for trial in optuna.load_study(storage=storage, study_name=plan.title).trials]
+    assert states == [(TrialState.COMPLETE, 0.75), *[(TrialState.RUNNING, None)] * 2]
 
 
 def test_a_database_that_stayed_away_ends_the_sweep_though_ray_tune_has_dropped_the_error(

@@ -126,6 +126,17 @@ def test_numbers_in_the_study_are_read_from_the_searcher_s_record(tmp_path: Path
     assert internals.proposed_numbers(tmp_path / "missing") == set()
 
 
+def test_a_search_proposes_a_trial_of_its_study_again() -> None:
+    search = OptunaSearch(number_of, metric="objective", mode="max", sampler=RandomSampler(seed=0))
+    assert [search.suggest(name) for name in ("one", "two")] == [{"number": 0}, {"number": 1}]
+    internals.propose_again(search, "again", 0)
+    assert [search.suggest(name) for name in ("again", "three")] == [{"number": 0}, {"number": 2}], MEND
+
+
+def number_of(trial: Any) -> dict[str, Any]:
+    return {"number": trial.number}
+
+
 def draw_nothing(trial: Any) -> dict[str, Any]:
     return {}
 

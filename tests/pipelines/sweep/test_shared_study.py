@@ -110,25 +110,54 @@ def test_a_restored_search_draws_what_an_uninterrupted_one_draws(address: str, t
     assert [search.settings_of(propose(resumed, str(n))) for n in range(5, 12)] == expected[5:]
 
 
-def test_a_trial_that_a_killed_driver_did_not_record_is_proposed_again(address: str, tmp_path: Path) -> None:
-    storage = joined(address)
-    killed, other = driver(storage, sweep="killed"), driver(joined(address), sweep="other")
-    kept = propose(killed, "kept", ends=False)
+def resumed_driver(storage: BaseStorage, folder: Path, sweep: str) -> Any:
+    """The driver of a sweep that is resumed from what was saved in a folder, if anything was."""
+    forgotten = shared_study.forgotten_trials(storage, "shared", sweep, internals.proposed_numbers(folder))
+    experiment = small_corpus.experiment(tune=tuning("tpe"))
+    driver = search.make_searcher(experiment, SPACE, FIRST, sweep, "shared", storage, forgotten=forgotten)
+    for path in folder.glob(internals.SEARCHER):
+        driver.restore(str(path))
+    return driver
+
+
+def test_trials_that_a_killed_driver_did_not_record_keep_their_numbers_and_settings(
+    address: str, tmp_path: Path
+) -> None:
+    killed, other = driver(joined(address), sweep="killed"), driver(joined(address), sweep="other")
+    propose(killed, "kept", ends=False)
     killed.save(str(tmp_path / "searcher-state-1.pkl"))
-    lost = propose(killed, "lost", ends=False)
+    ended, running = propose(killed, "ended"), propose(killed, "running", ends=False)
     elsewhere = propose(other, "elsewhere", ends=False)
-    assert internals.proposed_numbers(tmp_path) == {kept[search.NUMBER]}
-    assert shared_study.requeue_orphans(storage, "shared", "killed", internals.proposed_numbers(tmp_path)) == [
-        lost[search.NUMBER]
-    ]
-    states = {trial.number: trial.state for trial in study_of(storage).trials}
-    assert states[lost[search.NUMBER]] is TrialState.FAIL
-    assert states[kept[search.NUMBER]] is states[elsewhere[search.NUMBER]] is TrialState.RUNNING
-    resumed = driver(joined(address), sweep="killed")
-    resumed.restore(str(tmp_path / "searcher-state-1.pkl"))
-    again = propose(resumed, "again")
-    assert search.settings_of(again) == search.settings_of(lost)
-    assert again[search.NUMBER] not in (kept[search.NUMBER], lost[search.NUMBER], elsewhere[search.NUMBER])
+    # The second time nothing was saved since, either.
+    for _ in range(2):
+        resumed = resumed_driver(joined(address), tmp_path, "killed")
+        again = [propose(resumed, name) for name in ("again-1", "again-2", "again-3")]
+        for before, after in zip((ended, running), again, strict=False):
+            assert {**after, search.PROPOSED: 0.0} == {**before, search.PROPOSED: 0.0}
+        assert again[2][search.NUMBER] == elsewhere[search.NUMBER] + 1
+    states = [trial.state for trial in study_of(joined(address)).trials]
+    assert states == [TrialState.RUNNING, *[TrialState.COMPLETE] * 2, TrialState.RUNNING, TrialState.COMPLETE]
+
+
+def test_initial_trials_are_tried_once_though_nothing_was_saved_of_the_first(address: str, tmp_path: Path) -> None:
+    propose(driver(joined(address), sweep="killed"), "lost", ends=False)
+    resumed = resumed_driver(joined(address), tmp_path, "killed")
+    drawn = [propose(resumed, str(n)) for n in range(3)]
+    assert [each[search.NUMBER] for each in drawn] == [0, 1, 2]
+    assert search.settings_of(drawn[0]) == FIRST[0] and drawn[1][RATE] == 0.002 != drawn[2][RATE]
+
+
+@pytest.mark.parametrize("kind", ["tpe", "nsga2"])
+def test_a_study_is_told_the_results_that_it_missed(address: str, kind: str) -> None:
+    storage = joined(address, kind)
+    one, other = driver(storage, kind, "one"), driver(joined(address, kind), kind, "other")
+    for each, name in ((one, "missed"), (one, "running"), (other, "elsewhere")):
+        propose(each, name, ends=False)
+    values = [0.75] if kind == "tpe" else [0.75, 100.0]
+    shared_study.tell_results(storage, "shared", "one", {0: values, 2: values}.get)
+    trials = study_of(storage).trials
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.RUNNING, TrialState.RUNNING]
+    assert trials[0].values == values
 
 
 def test_a_trial_whose_end_the_database_knows_may_be_reported_again(address: str, tmp_path: Path) -> None:
