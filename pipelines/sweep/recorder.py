@@ -128,7 +128,7 @@ class SweepRecorder(tune.Callback):
         self._losses: list[_Loss] = []
         self._writer = RunWriter(self._tracker)
         self._started_at = time.monotonic()
-        self._ended_before: int | None = None
+        self._ended_before = 0
         # The last recorded epoch of each trial.
         self._recorded_epochs: dict[str, float] = {}
 
@@ -158,6 +158,11 @@ class SweepRecorder(tune.Callback):
         snapshot.restore_scheduler(self._context.trials_folder.parent, self._scheduler)
         for folder in trial_folders(self._context.trials_folder):
             last = folder.read_last_report()
+            if last is not None:
+                # Counted now: Ray Tune's records may be older than this end.
+                if "objective" in last:
+                    self._tally.report(folder.name, last["objective"])
+                self._tally.end(folder.name, self._end_of(last))
             if last is None or folder.run_open_marker.exists():
                 # Read from the store now, because it may be gone when a trial starts again.
                 self._recorded_epochs[folder.name] = self._last_epoch(folder)
@@ -168,18 +173,7 @@ class SweepRecorder(tune.Callback):
                 self._end(folder, self._end_of(last), last)
             if last is not None:
                 self._recorded_epochs[folder.name] = math.inf
-
-    @override
-    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Count the trials that had ended before the sweep was resumed."""
-        if self._ended_before is None:
-            for trial in trials:
-                if trial.status in (Trial.TERMINATED, Trial.ERROR):
-                    name, last = self._folder(trial).name, trial.last_result
-                    if "objective" in last:
-                        self._tally.report(name, last["objective"])
-                    self._tally.end(name, "failed" if trial.status == Trial.ERROR else self._end_of(last))
-            self._ended_before = self._tally.ended
+        self._ended_before = self._tally.ended
 
     @override
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -205,15 +199,15 @@ class SweepRecorder(tune.Callback):
             self._live[folder.name] = (trial, TrialProgress(folder.name, result["epoch"], result["objective"]))
             self._tally.report(folder.name, result["objective"])
             self._record(folder, result)
+        if result.get("done"):
+            # A full disk ends the sweep here; of what goes wrong in `on_trial_complete` Ray Tune prints a page.
+            self._keep_end(folder, result)
 
     @override
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End the trial's run, as failed if the trial has reported a failure."""
         folder = self._folder(trial)
-        last = folder.read_last_report()
-        if last is None:
-            last = {name: value for name, value in trial.last_result.items() if _is_reported(name)}
-            folder.end(last)
+        last = self._keep_end(folder, trial.last_result)
         internals.forget_statistics(trial)
         end = self._end_of(last)
         self._close(folder, end)
@@ -253,17 +247,22 @@ class SweepRecorder(tune.Callback):
     @override
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """Remove the table from the terminal, and wait until all is recorded."""
+        self._tell_losses(at_end=True)
         self._table.close()
         if (waiting := self._writer.count_waiting()) > _MANY_WRITES:
             print(f"recording the last {waiting} results in MLflow", flush=True)
         self._writer.flush()
 
-    def _tell_losses(self) -> None:
-        """Say what lost trials were lost with, once Ray knows; a lost machine takes none of a trial's starts."""
+    def _tell_losses(self, at_end: bool = False) -> None:
+        """Say what lost trials were lost with, once Ray knows; a lost machine takes none of a trial's starts.
+
+        Args:
+            at_end: the sweep ends, whatever Ray knows.
+        """
         unknown = []
         for loss in self._losses:
             with_machine = lost_machine(loss.error, loss.node)
-            if with_machine is None and time.monotonic() < loss.deadline:
+            if with_machine is None and time.monotonic() < loss.deadline and not at_end:
                 unknown.append(loss)
                 continue
             if with_machine:
@@ -310,6 +309,14 @@ class SweepRecorder(tune.Callback):
 
         self._writer.submit(folder, write)
 
+    def _keep_end(self, folder: TrialFolder, result: Mapping[str, Any]) -> dict[str, Any]:
+        """The last report of a trial that has ended; it is kept in the trial's folder, unless one is."""
+        last = folder.read_last_report()
+        if last is None:
+            last = {name: value for name, value in result.items() if _is_reported(name)}
+            folder.end(last)
+        return last
+
     def _close(self, folder: TrialFolder, end: TrialEnd) -> None:
         """Count a trial that has ended."""
         self._live.pop(folder.name, None)
@@ -340,7 +347,7 @@ class SweepRecorder(tune.Callback):
     def _progress(self) -> SweepProgress:
         running = [progress for trial, progress in self._live.values() if trial.status == Trial.RUNNING]
         seconds = time.monotonic() - self._started_at
-        return SweepProgress(self._total, self._tally, running, seconds, self._ended_before or 0)
+        return SweepProgress(self._total, self._tally, running, seconds, self._ended_before)
 
 
 def _is_reported(name: str) -> bool:

@@ -18,8 +18,8 @@ Write: TypeAlias = "Callable[[], object] | tuple[int, Mapping[str, float]]"
 class RunWriter:
     """Writes to runs, those to one run in their order.
 
-    What it has not written when its process is killed is written by the driver of the resumed sweep, from the trials'
-    folders.
+    A write that fails is the last one; `check` and `flush` raise its exception. What it has not written when its
+    process is killed is written by the driver of the resumed sweep, from the trials' folders.
 
     Args:
         tracker: where the runs are recorded.
@@ -35,11 +35,7 @@ class RunWriter:
         self._error: BaseException | None = None
 
     def submit(self, folder: TrialFolder, write: Callable[[], object]) -> None:
-        """Call a function that writes to a trial's run, later.
-
-        Raises:
-            Exception: an earlier write failed.
-        """
+        """Call a function that writes to a trial's run, later."""
         self._add(folder, write)
 
     def log(self, folder: TrialFolder, metrics: Mapping[str, float], step: int) -> None:
@@ -49,9 +45,6 @@ class RunWriter:
             folder: of the trial.
             metrics: by name.
             step: such as the epoch.
-
-        Raises:
-            Exception: an earlier write failed.
         """
         self._add(folder, (step, metrics))
 
@@ -79,7 +72,6 @@ class RunWriter:
             return sum(map(len, self._waiting.values()))
 
     def _add(self, folder: TrialFolder, write: Write) -> None:
-        self.check()
         with self._changed:
             self._waiting.setdefault(folder, []).append(write)
             if self._thread is None:

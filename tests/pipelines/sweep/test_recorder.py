@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +15,6 @@ from ray.tune.trainable.metadata import _TrainingRunMetadata
 
 from fgcme.errors import UnfinishedError
 from fgcme.tracking import Tracker
-from pipelines.sweep import recorder as recorder_module
 from pipelines.sweep.recorder import FailureLimit, SweepRecorder
 from pipelines.sweep.trial_folder import FAILURE, NOTE, TrialContext, TrialFolder
 from pipelines.training import failure
@@ -194,16 +192,38 @@ def test_a_trial_that_repeats_its_end_keeps_the_one_that_it_had(
     assert capsys.readouterr().out.count("dev score 0.7000 after 3 epochs") == 2
 
 
+def test_the_end_of_a_trial_is_kept_with_its_last_result_where_an_error_ends_the_sweep(
+    recorder: SweepRecorder, folder: TrialFolder
+) -> None:
+    running = trial()
+    begin(recorder, running, 1)
+    assert folder.read_last_report() is None
+    recorder.on_trial_result(0, [running], running, report(2) | {"done": True})
+    assert (folder.read_last_report() or {})["epoch"] == 2
+    # As if compared with others than before, it were stopped earlier.
+    recorder.on_trial_result(0, [running], running, report(1) | {"done": True})
+    assert (folder.read_last_report() or {})["epoch"] == 2
+
+
 def test_trials_that_ended_before_the_sweep_was_resumed_count_and_take_no_time(
     recorder: SweepRecorder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended, running = trial(0, **report(EPOCHS, objective=0.9)), trial(1, **report(EPOCHS))
-    ended.status = "TERMINATED"
-    recorder.on_step_begin(0, [ended, running])
-    begin(recorder, running, 1)
-    recorder.on_trial_complete(0, [ended, running], running)
+    begin(recorder, ended)
+    recorder.on_trial_complete(0, [ended, running], ended)
     finish(recorder)
-    assert "trial 1: dev score 0.5000 after 3 epochs, best 0.9000  [2/2]" in capsys.readouterr().out
+    resumed: SweepRecorder = pickle.loads(pickle.dumps(recorder))
+    resumed.setup()
+    capsys.readouterr()
+    # The records that Ray Tune resumes from may be older than this end, which then repeats.
+    for each in (ended, running):
+        begin(resumed, each)
+        resumed.on_trial_complete(0, [ended, running], each)
+    finish(resumed)
+    assert capsys.readouterr().out.splitlines() == [
+        "trial 0: dev score 0.9000 after 3 epochs, best 0.9000  [1/2]",
+        "trial 1: dev score 0.5000 after 3 epochs, best 0.9000  [2/2]",
+    ]
 
 
 def test_a_trial_counts_as_failed_once_even_if_it_reports_the_failure_again(
@@ -290,19 +310,31 @@ def test_what_a_reset_connection_means_is_said_once_ray_knows(
 ) -> None:
     dead: set[str] = set()
     monkeypatch.setattr(failure, "dead_nodes", lambda: dead)
-    monkeypatch.setattr(recorder_module, "NODE_PATIENCE", 60 if dies else 0.2)
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
     lose(recorder, folder, RESET, "node")
     # It has started elsewhere meanwhile.
     folder.node_file.write_text("another")
+    now = failure.NODE_PATIENCE - 1
     recorder.on_step_end(0, [])
     assert capsys.readouterr().out == ""
     if dies:
         dead.add("node")
     else:
-        time.sleep(0.2)
+        now = failure.NODE_PATIENCE + 1
     recorder.on_step_end(1, [])
     recorder.on_step_end(2, [])
     assert capsys.readouterr().out == f"trial 0 {printed} from its last saved epoch\n"
+
+
+def test_a_sweep_that_ends_before_ray_knows_says_that_the_process_was_lost(
+    recorder: SweepRecorder, folder: TrialFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failure, "dead_nodes", set)
+    lose(recorder, folder, RESET, "node")
+    recorder.on_step_end(0, [])
+    finish(recorder)
+    assert capsys.readouterr().out == f"trial 0 {PROCESS} from its last saved epoch\n"
 
 
 def test_a_note_in_a_trial_s_report_is_printed(recorder: SweepRecorder, capsys: pytest.CaptureFixture[str]) -> None:
