@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from fgcme.tracking import Tracker
 from tests.shared_disk import late, nfs_locks, stale
@@ -11,8 +11,8 @@ from tests.store import make_tracker
 
 __all__ = ["late", "nfs_locks", "stale"]
 
-# On a busy machine an example takes long without being wrong.
-settings.register_profile("no deadline", deadline=None)
+# On a busy machine an example takes long, to draw and to try, without being wrong.
+settings.register_profile("no deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no deadline")
 
 

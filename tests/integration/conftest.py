@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import threading
@@ -16,12 +17,16 @@ import psutil
 import pytest
 
 from fgcme.experiment import Experiment
+from fgcme.files import acquire
 from fgcme.tracking import Tracker
 from pipelines import cluster
 from tests import small_corpus
 
 Found = TypeVar("Found")
 Make = Callable[..., Experiment]
+
+PATIENCE = 240.0
+"""Seconds within which whatever is waited for happens, even on a slow machine that is busy with other tests."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -103,7 +108,28 @@ def descendants(process: int, named: str = "") -> list[psutil.Process]:
     return found
 
 
-def wait_for(look: Callable[[], Found | None], seconds: float = 120, every: float = 0.1) -> Found:
+def stand_still(process: subprocess.Popen[str], database: Path) -> None:
+    """Stop a program, until it gets SIGCONT or is killed, at a moment at which it keeps nobody from a SQLite store.
+
+    Args:
+        process: of the program.
+        database: file of the store.
+    """
+
+    def stopped() -> bool:
+        assert process.poll() is None, "it ended too early"
+        process.send_signal(signal.SIGSTOP)
+        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, every=0.01)
+        with database.with_name(f"{database.name}.lock").open("a") as lock:
+            if acquire(lock, wait=False):
+                return True
+        process.send_signal(signal.SIGCONT)
+        return False
+
+    wait_for(stopped)
+
+
+def wait_for(look: Callable[[], Found | None], seconds: float = PATIENCE, every: float = 0.1) -> Found:
     """What `look` finds, as soon as it finds anything; it is asked again after `every` seconds.
 
     Raises:

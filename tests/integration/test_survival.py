@@ -16,7 +16,7 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.tracking import Tracker
 from pipelines import cluster, tune
-from tests.integration.conftest import Make, descendants, kill, program, wait_for
+from tests.integration.conftest import PATIENCE, Make, descendants, kill, program, stand_still, wait_for
 from tests.store import Server, make_tracker, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.survival]
@@ -89,6 +89,7 @@ def test_a_resumed_sweep_ends_like_an_uninterrupted_one(
     with program(tmp_path, "tune", str(path), "--space", space) as driver:
         assert driver.stdout is not None
         wait_for_line(driver.stdout, "[2/5")
+        stand_still(driver, tmp_path / "mlflow.db")
         with pytest.raises(UserError, match="is being run by another driver"):
             tune.run(slow(), space, resume=True)
         kill(driver)
@@ -126,7 +127,7 @@ def test_an_interrupted_sweep_leaves_no_run_running(slow: Make, tracker: Tracker
     with program(tmp_path, "tune", str(path), "--space", space) as driver:
         run = wait_for(sweep_with_an_epoch)
         driver.send_signal(signal.SIGINT)
-        assert driver.wait(timeout=60) == 130
+        assert driver.wait(timeout=PATIENCE) == 130
         assert driver.stderr is not None
         assert f"resume with `fgcme tune {path} --space {space} --resume`" in driver.stderr.read()
     assert tracker.find_run(run).info.status == "KILLED"
@@ -139,10 +140,11 @@ def test_the_trial_of_a_killed_worker_resumes_from_its_last_epoch(
     path = tmp_path / "experiment.yaml"
     path.write_text(slow(training={"epochs": 15}, tune={"trials": 1, "grace_period": 15}).to_yaml())
     with program(tmp_path, "tune", str(path), "--space", space) as driver:
+        # Found first, so that it is killed as soon as it has saved an epoch.
+        [worker] = wait_for(lambda: descendants(driver.pid, "ray::ImplicitFunc"), every=0.2)
         states = wait_for(lambda: list((tmp_path / "storage").glob("sweeps/*/*/trials/0/state.pt")), every=0.01)
-        [worker] = descendants(driver.pid, "ray::ImplicitFunc")
         worker.kill()
-        printed, _ = driver.communicate(timeout=120)
+        printed, _ = driver.communicate(timeout=PATIENCE)
         assert driver.returncode == 0
     assert "trial 0 lost its process, and resumes from its last saved epoch" in printed
     [trial] = tracker.child_runs(tracker.find_run("latest").info.run_id)
@@ -160,13 +162,13 @@ def test_a_sweep_without_its_server_finishes_and_sync_sends_all_of_it(slow: Make
             assert driver.stdout is not None
             wait_for_line(driver.stdout, "[1/5")
             server.stop()
-            printed, errors = driver.communicate(timeout=120)
+            printed, errors = driver.communicate(timeout=PATIENCE)
             assert driver.returncode == 0 and "next: fgcme train" in printed
-        assert errors.count("The work goes on") == 1
+        assert "The work goes on" in errors
         assert f"`fgcme sync --storage {storage}`" in errors
         server.start()
         with program(tmp_path, "sync", "--storage", str(storage)) as sync:
-            assert "writes of" in sync.communicate(timeout=60)[0] and sync.returncode == 0
+            assert "writes of" in sync.communicate(timeout=PATIENCE)[0] and sync.returncode == 0
         tracker = Tracker(server.address)
         sweep = tracker.find_run("latest")
         assert (sweep.info.status, "dev/best_score" in sweep.data.metrics) == ("FINISHED", True)
@@ -198,16 +200,23 @@ def test_a_sweep_on_a_full_disk_says_so_and_continues_when_there_is_room(
     with program(tmp_path, "tune", str(path), "--space", space) as driver:
         assert driver.stdout is not None
         wait_for_line(driver.stdout, "[2/5")
-        with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-            while True:
-                file.write(bytes(4096))
-        printed, errors = driver.communicate(timeout=300)
+        with ballast.open("wb", buffering=0) as file:
+
+            def driver_ends_on_full_disk() -> bool:
+                # What the sweep deletes meanwhile leaves it no room, either.
+                with pytest.raises(OSError, match="No space left"):
+                    while True:
+                        file.write(bytes(4096))
+                return driver.poll() is not None
+
+            wait_for(driver_ends_on_full_disk, every=0.02)
+        printed, errors = driver.communicate(timeout=PATIENCE)
         assert driver.returncode == 2, printed + errors
     assert f"the disk is full; make room; resume with `fgcme tune {path} --space {space} --resume`" in errors
     assert "Traceback" not in printed + errors
     ballast.unlink()
     with program(tmp_path, "tune", str(path), "--space", space, "--resume") as driver:
-        printed, errors = driver.communicate(timeout=300)
+        printed, errors = driver.communicate(timeout=PATIENCE)
         assert driver.returncode == 0, printed + errors
     sweep = tracker.find_run("latest")
     trials = outcome(tracker, sweep.info.run_id)

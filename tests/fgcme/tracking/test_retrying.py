@@ -39,7 +39,7 @@ def test_a_call_that_keeps_failing_is_given_up_after_two_seconds() -> None:
     started = time.monotonic()
     with pytest.raises(ConnectionError, match="reset"):
         retry_briefly(call)
-    assert 2 <= time.monotonic() - started < 10
+    assert 2 <= time.monotonic() - started < 30
     assert len(attempts) > 2
 
 
@@ -56,7 +56,8 @@ def test_a_permanent_error_is_raised_at_once() -> None:
     assert attempts == 1
 
 
-def test_a_call_that_ends_in_time_gives_its_result_or_its_error() -> None:
+def test_a_call_that_ends_in_time_gives_its_result_or_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "PATIENCE_SECONDS", 60.0)
     assert with_timeout(lambda: "answer") == "answer"
     with pytest.raises(KeyError):
         with_timeout(lambda: {}["missing"])
@@ -72,7 +73,7 @@ def test_a_call_that_takes_too_long_is_left_alone() -> None:
     with pytest.raises(TimeoutError, match="timed out"):
         with_timeout(call)
     release.set()
-    assert done.wait(10)
+    assert done.wait(60)
 
 
 def test_a_long_call_is_waited_for_while_the_store_answers() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import sys
-import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -44,11 +45,29 @@ def asha() -> ASHAScheduler:
     return ASHAScheduler(time_attr="epoch", metric="objective", mode="max", grace_period=1, max_t=4, reduction_factor=2)
 
 
-def records_of(staging: Path, seconds: float = 0.0, stopped: bool = False) -> TuneRecords:
-    """Ray Tune's records; writing them takes some seconds, and counts how often they were written."""
+@dataclass
+class Clock:
+    """Time as a sweep's driver sees it.
+
+    Attributes:
+        now: in seconds.
+    """
+
+    now: float = 0.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("time.monotonic", lambda: clock.now)
+    return clock
+
+
+def records_of(staging: Path, writing: Callable[[], object] = lambda: None, stopped: bool = False) -> TuneRecords:
+    """Ray Tune's records, of which the snapshot tells how often they were written."""
 
     def write() -> None:
-        time.sleep(seconds)
+        writing()
         with (staging / "experiment_state-1.json").open("a") as file:
             file.write("!")
 
@@ -60,20 +79,25 @@ def saved(folder: Path) -> int:
     return (folder / "snapshot" / "experiment_state-1.json").read_text().count("!")
 
 
-def test_saving_a_snapshot_takes_a_fiftieth_of_the_time_at_most(folder: Path, staging: Path) -> None:
-    saver, records, ended = SnapshotSaver(folder), records_of(staging, seconds=0.06), time.monotonic() + 4.5
-    while time.monotonic() < ended:
+def test_saving_a_snapshot_takes_a_fiftieth_of_the_time_at_most(folder: Path, staging: Path, clock: Clock) -> None:
+    def write_for_a_while() -> None:
+        clock.now += 0.06
+
+    saver, records = SnapshotSaver(folder), records_of(staging, write_for_a_while)
+    while clock.now < 4.5:
         saver.save(records, now=False)
+        clock.now += 0.1
     # At once, and after three seconds and a little.
-    assert saved(folder) == 2
+    assert saved(folder) == 2 and saver.seconds == pytest.approx(0.12)
     saver.save(records, now=True)
     assert saved(folder) == 3
 
 
-def test_a_quick_snapshot_is_saved_every_second(folder: Path, staging: Path) -> None:
-    saver, records, ended = SnapshotSaver(folder), records_of(staging), time.monotonic() + 2.5
-    while time.monotonic() < ended:
+def test_a_quick_snapshot_is_saved_every_second(folder: Path, staging: Path, clock: Clock) -> None:
+    saver, records = SnapshotSaver(folder), records_of(staging)
+    while clock.now < 2.5:
         saver.save(records, now=False)
+        clock.now += 0.1
     assert saved(folder) == 3
 
 
