@@ -1,15 +1,17 @@
-"""Alignments made elsewhere: Praat's `.TextGrid` and IEMOCAP's `.wdseg`, found by utterance id."""
+"""Alignments made elsewhere: by utterance id as Praat's `.TextGrid` or IEMOCAP's `.wdseg`, or times in one `.json`."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 import math
 import os
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -127,21 +129,29 @@ class FileAligner:
         if (path := self._files.get(utterance_id)) is not None:
             # The alignment names its method, so a damaged file shows in the counts.
             with contextlib.suppress(AlignmentError):
-                return read_alignment(path, samples)
+                return read_alignment(path, samples, utterance_id)
         return self._build_fallback().align(utterance_id, samples, text)
 
 
-def read_alignment(path: Path, samples: Samples) -> Alignment:
-    """The alignment in a `.TextGrid` or `.wdseg` file; the words are the file's own, without silences and fillers.
+def read_alignment(path: Path, samples: Samples, utterance_id: str = "") -> Alignment:
+    """The alignment in a file; the words are the file's own, without silences and fillers.
 
-    The score is the file's mean acoustic score per frame (`.wdseg`), or NaN (`.TextGrid`).
+    The score is the file's mean acoustic score per frame (`.wdseg`), else NaN.
+
+    Args:
+        path: of a `.TextGrid` or `.wdseg` file, or of a `.json` file with many utterances.
+        samples: [samples] mono at 16 kHz.
+        utterance_id: which utterance of a `.json` file.
 
     Raises:
         AlignmentError: `bad_alignment` if the file cannot be read, is damaged or does not go with the samples;
             `no_words` if it has no words.
     """
     try:
-        intervals, score = _READERS[path.suffix](_text(path))
+        if path.suffix == ".json":
+            intervals, score = read_word_times(path, utterance_id), math.nan
+        else:
+            intervals, score = _READERS[path.suffix](_text(path))
     except (ValueError, IndexError) as error:
         raise AlignmentError("bad_alignment", f"{path} cannot be read as an alignment: {error}") from None
     except OSError as error:
@@ -222,6 +232,33 @@ def read_wdseg(text: str) -> tuple[list[Interval], float]:
     else:
         raise ValueError("it is cut short: the line with the total score is missing")
     return intervals, score / max(frames, 1)
+
+
+def read_word_times(path: Path, utterance_id: str) -> list[Interval]:
+    """The words of one utterance in a file `{id: [{"word": "door", "start": 1.2, "end": 1.5}, ...]}`, times in seconds.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not such a file, or lacks the utterance.
+    """
+    times = _word_times(path, path.stat().st_mtime_ns)
+    if utterance_id not in times:
+        raise ValueError(f"it has no utterance {utterance_id}")
+    try:
+        return [
+            Interval(str(word["word"]), *(round(float(word[edge]) * _FRAMES_PER_SECOND) for edge in ("start", "end")))
+            for word in times[utterance_id]
+        ]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"utterance {utterance_id} is no list of words with `start` and `end` ({error!r})") from None
+
+
+@functools.lru_cache(maxsize=2)
+def _word_times(path: Path, modified: int) -> dict[str, Any]:
+    times = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(times, dict):
+        raise ValueError("it is no object of utterances")
+    return times
 
 
 _READERS = {".TextGrid": read_text_grid, ".wdseg": read_wdseg}

@@ -30,7 +30,7 @@ class _Catalogue(Mapping[str, Corpus]):
 
 
 CORPORA: Mapping[str, Corpus] = _Catalogue(
-    {name: f"fgcme.corpora.{name}" for name in ("demo", "ravdess", "iemocap", "manifest")}
+    {name: f"fgcme.corpora.{name}" for name in ("demo", "ravdess", "emodb", "iemocap", "manifest")}
 )
 
 

@@ -11,20 +11,19 @@ In the contract's fields: `speaker` is the actor, `dialog` the statement (`state
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fgcme.corpora.contract import Corpus, Listing, Rejection, Utterance
+from fgcme.corpora.contract import Corpus, Listing, Utterance
+from fgcme.corpora.named_files import list_by_name
 from fgcme.errors import UserError
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 INTENSITIES: tuple[Literal["normal"], Literal["strong"]] = ("normal", "strong")
 STATEMENTS = ("Kids are talking by the door", "Dogs are sitting by the door")
 ACTORS = 24
-SUFFIXES = (".wav", ".flac")
 
 _MODALITIES = {"01": "audio and video", "02": "video without sound", "03": "audio"}
 _CHANNELS = {"01": "speech", "02": "song"}
@@ -92,58 +91,30 @@ def parse_name(stem: str) -> Recording:
 
 
 def find(root: Path) -> Listing:
-    """List the speech recordings below `root`, in whatever folders they lie, as `.wav` or `.flac`.
-
-    Every other file is a rejection: `not_of_corpus`, or `duplicate` for a name that is there twice. Hidden files and
-    folders, which archives made on macOS contain, are ignored.
+    """List the speech recordings below `root`, see `list_by_name`.
 
     Raises:
         UserError: `root` is missing, holds no speech recording, or a folder in it cannot be read.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; {_WAY_OUT}")
-    utterances: dict[str, Utterance] = {}
-    rejections: list[Rejection] = []
-    for path in _files(root):
-        audio = path.relative_to(root).as_posix()
-        try:
-            if path.suffix.lower() not in SUFFIXES:
-                raise ValueError(f"only {' and '.join(SUFFIXES)} files are recordings")
-            recording = parse_name(path.stem)
-        except ValueError as error:
-            rejections.append(Rejection(audio, audio, "list", "not_of_corpus", str(error)))
-            continue
-        if path.stem in utterances:
-            message = f"the same recording as {utterances[path.stem].audio}, which is used"
-            rejections.append(Rejection(path.stem, audio, "list", "duplicate", message))
-            continue
-        utterances[path.stem] = Utterance(
-            id=path.stem,
-            audio=audio,
-            text=recording.text,
-            raw_label=recording.emotion,
-            speaker=f"{recording.actor:02d}",
-            dialog=f"statement-{recording.statement:02d}",
-            act=recording.intensity,
-        )
-    if not utterances:
+    listing = list_by_name(root, _describe)
+    if not listing.utterances:
         raise UserError(f"{root}: holds no RAVDESS speech (names such as 03-01-06-01-02-01-12.wav); {_WAY_OUT}")
-    return Listing([utterances[name] for name in sorted(utterances)], rejections)
+    return listing
 
 
-def _files(root: Path) -> list[Path]:
-    def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror}); mount its disk or mend its permissions")
-
-    found: list[Path] = []
-    # A folder that is passed over would look like recordings that the corpus no longer has.
-    for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
-    for path in found:
-        if not path.suffix and path.is_symlink() and not path.exists():
-            raise UserError(f"{path}: leads nowhere; mount its disk, or delete this link")
-    return sorted(found)
+def _describe(name: str, audio: str) -> Utterance:
+    recording = parse_name(name)
+    return Utterance(
+        id=name,
+        audio=audio,
+        text=recording.text,
+        raw_label=recording.emotion,
+        speaker=f"{recording.actor:02d}",
+        dialog=f"statement-{recording.statement:02d}",
+        act=recording.intensity,
+    )
 
 
 _OBTAIN = "download Audio_Speech_Actors_01-24.zip from https://zenodo.org/records/1188976 and unpack it"

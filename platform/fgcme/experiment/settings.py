@@ -20,7 +20,7 @@ from fgcme.experiment.training_settings import TrainingSettings
 class CorpusSettings(Settings):
     """Where the speech comes from."""
 
-    kind: Literal["demo", "ravdess", "iemocap", "manifest"]
+    kind: Literal["demo", "ravdess", "emodb", "iemocap", "manifest"]
     root: str | None = Field(None, description="folder of the corpus; audio paths are relative to it")
     manifest: str | None = Field(None, description="CSV, JSONL or Parquet file that lists the corpus (kind: manifest)")
     utterances: Positive = Field(480, description="how many utterances to synthesise (kind: demo)")

@@ -1,6 +1,8 @@
 """Imported alignments: TextGrid and wdseg files, found by utterance id."""
 
+import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from fgcme import alignment
 from fgcme.alignment import Alignment, AlignmentError
-from fgcme.alignment.imported import FileAligner, read_text_grid, read_wdseg
+from fgcme.alignment.imported import FileAligner, read_alignment, read_text_grid, read_wdseg, read_word_times
 from fgcme.errors import UserError
 
 SAMPLES = np.zeros(32_000, np.float32)
@@ -229,3 +231,31 @@ def test_a_folder_without_alignments_is_named(tmp_path: Path) -> None:
 def test_the_readers_keep_labels_of_silence() -> None:
     assert [interval.label for interval in read_text_grid(LONG)[0]] == ["", "Kids", "twenty-one", "sil"]
     assert len(read_wdseg(WDSEG)[0]) == 7
+
+
+def test_times_of_words_are_read_by_utterance_from_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "words.json"
+    kids = [{"word": "Kids", "start": 0.1, "end": 0.304}, {"word": "talk!", "start": 0.5, "end": 9}]
+    path.write_text(json.dumps({"one": kids, "two": [{"word": "door", "start": 0.2, "end": 0.4}]}))
+    found = read_alignment(path, SAMPLES, "one")
+    assert (found.words, found.begin, found.end, found.method) == (["kids", "talk"], [10, 50], [30, 198], "imported")
+    assert read_word_times(path, "two") == [("door", 20, 40)]
+    files, fallback = {"two": path, "three": path}, alignment.build("uniform")
+    aligner = FileAligner(files, lambda: fallback)
+    assert aligner.align("two", SAMPLES, "another text").words == ["door"]
+    assert aligner.align("three", SAMPLES, "another text").method == "uniform"
+    # The file is read anew when it has changed.
+    path.write_text(json.dumps({"two": [{"word": "door", "start": 0.3, "end": 0.4}]}))
+    os.utime(path, ns=(0, 12_345))
+    assert read_word_times(path, "two")[0].begin == 30
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"two": []}', '{"one": [{"word": "a"}]}', '{"one": 3}', '{"one": ["a"]}'], ids=str
+)
+def test_what_is_no_file_of_word_times_is_a_bad_alignment(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "words.json"
+    path.write_text(content)
+    with pytest.raises(AlignmentError, match="cannot be read as an alignment") as error:
+        read_alignment(path, SAMPLES, "one")
+    assert error.value.reason == "bad_alignment"

@@ -17,7 +17,7 @@ NAME = "03-01-06-01-02-01-12.wav"
 
 
 def test_the_catalogue_lists_the_supported_corpora() -> None:
-    assert list(CORPORA) == ["demo", "ravdess", "iemocap", "manifest"]
+    assert list(CORPORA) == ["demo", "ravdess", "emodb", "iemocap", "manifest"]
     assert "unheard of" not in CORPORA
 
 

@@ -26,6 +26,12 @@ def write_ravdess(root: Path) -> None:
             (folder / f"03-01-{emotion}-01-02-01-{actor}.wav").touch()
 
 
+def write_emodb(root: Path) -> None:
+    (root / "wav").mkdir(parents=True)
+    for name in ("03a01Fa", "08b10Wb", "16a02Tc"):
+        (root / "wav" / f"{name}.wav").touch()
+
+
 def write_iemocap(root: Path) -> None:
     small_iemocap.write(root, sessions=[1, 4], speech=False)
 
@@ -42,6 +48,7 @@ def write_manifest(root: Path) -> None:
 WRITE: dict[str, Callable[[Path], None]] = {
     "demo": write_demo,
     "ravdess": write_ravdess,
+    "emodb": write_emodb,
     "iemocap": write_iemocap,
     "manifest": write_manifest,
 }
