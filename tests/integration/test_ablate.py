@@ -226,10 +226,10 @@ def test_only_trainings_whose_process_died_are_restarted_and_failed_ones_are_com
 
 
 def kill_the_worker(runs: Path, state: str) -> None:
-    """Kill the process that trains, once it has saved a state."""
+    """Kill the process that trains fold 1, as soon as it has saved a state."""
+    [process] = wait_for(lambda: descendants(os.getpid(), "ray::fgcme, fold 1"), every=0.05)
     wait_for(lambda: list(runs.glob(f"*/{state}")), every=0.01)
-    for process in descendants(os.getpid(), "ray::fgcme, fold 1"):
-        process.kill()
+    process.kill()
 
 
 def test_an_ablation_that_cannot_be_resumed_is_refused(place: Place, undisturbed: Undisturbed, tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -25,6 +25,7 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment, parse_experiment
 from pipelines import cli, prepare
 from pipelines.runs.corpus import locate_prepared, prepared_folder
+from tests.integration.conftest import PATIENCE, descendants, wait_for
 from tests.speech import say
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
@@ -276,13 +277,18 @@ def test_a_killed_preparation_resumes(tmp_path: Path) -> None:
     environment["TMPDIR"] = temporary.name
     driver = subprocess.Popen([sys.executable, "-c", code, str(settings)], env=environment, stderr=subprocess.DEVNULL)
     folder = prepared_folder(experiment)
-    deadline = time.monotonic() + 120
-    while len(list(folder.glob("utterances/*.parquet"))) < 3:
+
+    def three_parts() -> bool:
         assert driver.poll() is None, "the driver ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        return len(list(folder.glob("utterances/*.parquet"))) >= 3
+
+    wait_for(three_parts, every=0.02)
+    ray_processes = descendants(driver.pid)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
+    # They end with the driver, a moment later.
+    _, left = psutil.wait_procs(ray_processes, timeout=PATIENCE)
+    assert left == []
     temporary.cleanup()
     with pytest.raises(UserError, match=re.compile("utterances are not prepared yet")):
         locate_prepared(experiment)
