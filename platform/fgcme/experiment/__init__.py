@@ -3,16 +3,15 @@
 from fgcme.experiment.loading import apply_configuration, load_experiment, parse_experiment, parse_stored
 from fgcme.experiment.older_settings import renew_model, renew_prepare
 from fgcme.experiment.parameter import Parameter, Value
+from fgcme.experiment.prepare_settings import FeatureSettings, PrepareSettings
 from fgcme.experiment.search_space import Space
 from fgcme.experiment.settings import (
     AcousticSettings,
     CorpusSettings,
     ExcitementForm,
     Experiment,
-    FeatureSettings,
     ModelKind,
     ModelSettings,
-    PrepareSettings,
     ProtocolSettings,
     ScalingSettings,
     TuneSettings,
