@@ -52,6 +52,8 @@ def run(experiment: Experiment) -> int:
         console.print(_counts(protocol.group, list(protocol.expected_by_group), by_group, protocol.expected_by_group))
     for reason, count in assignment.left_out.items():
         say(f"left out: {count} x {reason}")
+    if copies := corpus.speeds[1:]:
+        say(f"copies: each utterance also at speed {' and '.join(f'{speed:g}' for speed in copies)}, counted nowhere")
     for line in prepared.rejection_lines(folder):
         say(line)
     console.print(_folds(corpus, assignment, experiment.protocol.selection))

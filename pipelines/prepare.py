@@ -35,7 +35,13 @@ from pipelines.preparing import (
     make_blocks,
     prepare_on_ray,
 )
-from pipelines.runs.corpus import feature_settings, prepared_elsewhere, prepared_folder, refuse_other_settings
+from pipelines.runs.corpus import (
+    feature_settings,
+    prepared_elsewhere,
+    prepared_folder,
+    prepared_with_other_copies,
+    refuse_other_settings,
+)
 
 _LIBRARIES = ("fgcme", "numpy", "pocketsphinx", "pyarrow", "ray", "soundfile", "torch", "torchaudio", "transformers")
 # In the folder of the prepared corpus.
@@ -106,8 +112,8 @@ def _update(
         verbose: show progress on standard error.
     """
     stored, up_to_date = prepared.compare_rows(folder, sources)
-    if verbose and (older := prepared.count_older_rows(folder)):
-        print(f"{older} utterances are prepared again: an older version stored less of each", flush=True)
+    if verbose:
+        _say_why_again(experiment, folder, stored)
     missing = ~up_to_date & (sources.reachable | ~stored)
     pending = int(missing.sum())
     if pending:
@@ -124,7 +130,6 @@ def _update(
         rejections += rejected
         lost = sources.find(_lost(rejected, root, folder))
         kept[lost] |= stored[lost]
-
     # Also deletes what a worker that outlived a killed driver has written twice.
     present = prepared.prune(folder, sources, kept)
     prepared.merge_parts(folder)
@@ -138,11 +143,20 @@ def _update(
         kept=int(kept.sum()),
         kept_examples=_audio_of(listing, kept),
         clipped=_count_clipped(experiment, folder),
+        copies=experiment.prepare.copies.speed,
     )
     # With too many rejections the corpus stays marked as incomplete, so that no training uses it.
     pending = len(summary.rejected) if summary.rejected_share > experiment.prepare.max_rejected else 0
     _write_description(experiment, folder, summary.utterances, len(summary.rejected), pending, summary.clipped)
     return summary
+
+
+def _say_why_again(experiment: Experiment, folder: Path, stored: prepared.Mask) -> None:
+    """Say why utterances that have a row, here or in another prepared corpus, are prepared again."""
+    if older := prepared.count_older_rows(folder):
+        print(f"{older} utterances are prepared again: an older version stored less of each", flush=True)
+    if not stored.any() and (others := prepared_with_other_copies(experiment)):
+        print(f"{others[0]} has other copies: a row holds its copies, so all utterances are prepared anew", flush=True)
 
 
 def _is_current(folder: Path, sources: prepared.Sources) -> bool:
@@ -259,6 +273,7 @@ def _write_description(
         versions={name: version(name) for name in _LIBRARIES},
         frame_step=frames.frame_step,
         layers=frames.layers,
+        copies=experiment.prepare.copies.speed,
     ).write(folder)
 
 

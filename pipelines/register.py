@@ -94,31 +94,30 @@ def register(
         alias,
         model,
         origin | {key: f"{value:.4f}" for key, value in metrics.items()},
-        model_description(origin, metrics, spec.classes, len(folds), spec.modality_dropout),
+        model_description(origin, metrics, spec, len(folds)),
     )
     registered = Registered(name, version, alias, fold.info.run_id)
     _print_result(registered, origin, metrics, len(folds) if found is not fold else 1)
     return registered
 
 
-def model_description(
-    origin: dict[str, str], metrics: dict[str, float], classes: list[str], folds: int, either: bool = False
-) -> str:
+def model_description(origin: dict[str, str], metrics: dict[str, float], spec: fitted.ModelSpec, folds: int) -> str:
     """The text about a version on its page in MLflow, in Markdown.
 
     Args:
         origin: protocol, selection, corpus, corpus_hash, commit, fold, seed and source_run; for a training of an
             ablation also variant and ablation.
         metrics: between 0 and 1, by names such as `fold.dev_ua`; those of the cross-validation may be missing.
-        classes: names of the classes.
+        spec: of the model, or of an ensemble's first member.
         folds: number of finished trainings in the cross-validation.
-        either: whether the model answers with sound or text alone, too.
     """
     kept = "all of them, by their mean logits" if "members" in origin else f"one of {folds} finished trainings"
     variant = f"Variant {origin['variant']} of the ablation {origin['ablation']}. " if "variant" in origin else ""
+    alone = ", or one of them" if spec.modality_dropout else ""
+    speeds = ", ".join(f"{speed:g}" for speed in spec.prepare.copies.speed)
+    copies = f" It answers by the mean logits of the recording and of its copies at speeds {speeds}." if speeds else ""
     lines = [
-        f"Speech emotion recognition from a recording and its transcript{', or one of them' if either else ''}: "
-        f"{', '.join(classes)}.",
+        f"Speech emotion recognition from a recording and its transcript{alone}: {', '.join(spec.classes)}.{copies}",
         "",
         f"{variant}{_which(origin)} of protocol {origin['protocol']} on corpus "
         f"{origin['corpus']} (prepared corpus {origin['corpus_hash']}); {kept}; "
@@ -176,7 +175,7 @@ def _register_ensemble(tracker: Tracker, found: Run, name: str, alias: str | Non
         key: ", ".join(sorted({str(spec.origin[key]) for spec in members})) for key in ("fold", "seed")
     }
     origin |= {"members": str(len(folds)), "source_run": found.info.run_id}
-    description = model_description(origin, metrics, members[0].classes, len(folds), members[0].modality_dropout)
+    description = model_description(origin, metrics, members[0], len(folds))
     tags = origin | {key: f"{value:.4f}" for key, value in metrics.items()}
     version = create_model_version(tracker, name, alias, model, tags, description)
     registered = Registered(name, version, alias, found.info.run_id)

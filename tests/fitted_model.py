@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,12 @@ WORDS = ["dogs", "are", "sitting", "by", "the", "door"]
 
 
 def save_fitted(
-    folder: Path, method: str = "uniform", selection: str = "dev", fold: int = 0, modality_dropout: bool = False
+    folder: Path,
+    method: str = "uniform",
+    selection: str = "dev",
+    fold: int = 0,
+    modality_dropout: bool = False,
+    copies: Sequence[float] = (),
 ) -> Path:
     """Write a small model with random weights into a folder."""
     settings = ModelSettings.model_validate(
@@ -28,7 +34,9 @@ def save_fitted(
             "fusion": {"hidden": 5},
         }
     )
-    prepare = PrepareSettings.model_validate({"alignment": {"method": method}, "features": {"bins": 20}})
+    prepare = PrepareSettings.model_validate(
+        {"alignment": {"method": method}, "features": {"bins": 20}, "copies": {"speed": copies}}
+    )
     torch.manual_seed(fold)
     model = build_model(settings, frame_size=20, vocabulary_size=len(WORDS) + 2, classes=len(CLASSES))
     spec = fitted.ModelSpec(

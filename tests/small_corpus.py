@@ -1,5 +1,6 @@
 """A small prepared corpus to learn on in seconds: random frames, in the real format."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ def write(
     seed: int = 0,
     unlike: bool = False,
     layers: int = 1,
+    copies: Sequence[float] = (),
 ) -> Path:
     """Write a prepared corpus in which an emotion is a shift of one bin under one word.
 
@@ -35,11 +37,12 @@ def write(
         unlike: each speaker says a word that no other says, and has an emotion that is rarer than others.
         layers: more than one makes frames like a speech encoder's: every 20 ms, in half precision, an emotion in the
             last layer alone.
+        copies: speeds of the copies of each utterance: its frames, more or fewer of them, each a little changed.
 
     Returns:
         The folder.
     """
-    generator = np.random.default_rng(seed)
+    generator, of_copies = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     rows = []
     for speaker in range(speakers):
         for take in range(each):
@@ -80,13 +83,15 @@ def write(
                     "source_hash": digest([speaker, take]),
                 }
             )
+            if copies:
+                rows[-1] |= _copies(frames, copies, of_copies)
     (folder / "utterances").mkdir(parents=True)
     generator.shuffle(rows)  # type: ignore[arg-type]
     half = len(rows) // 2
     for name, part in (("a", rows[:half]), ("b", rows[half:])):
-        schema = utterances_schema(pa.float32() if layers == 1 else pa.float16())
+        schema = utterances_schema(pa.float32() if layers == 1 else pa.float16(), bool(copies))
         pq.write_table(pa.Table.from_pylist(part, schema), folder / "utterances" / f"{name}.parquet")
-    settings = feature_settings(experiment())
+    settings = feature_settings(experiment(prepare={"copies": {"speed": [*copies]}}))
     CorpusDescription(
         corpus="demo",
         settings=settings,
@@ -96,8 +101,17 @@ def write(
         versions={},
         frame_step=160 if layers == 1 else 320,
         layers=layers,
+        copies=[*copies],
     ).write(folder)
     return folder
+
+
+def _copies(frames: np.ndarray, speeds: Sequence[float], generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """The columns of copies at some speeds."""
+    places = [np.arange(int(len(frames) / speed)) * speed for speed in speeds]
+    copies = [frames[place.astype(int)] + generator.normal(0, 0.1, (len(place), frames.shape[1])) for place in places]
+    values = np.concatenate([copy.ravel() for copy in copies]).astype(frames.dtype)
+    return {"copy_frames": values, "copy_frame_counts": np.array([len(copy) for copy in copies])}
 
 
 def write_description(described: Experiment, **counts: int) -> Path:

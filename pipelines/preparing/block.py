@@ -27,6 +27,7 @@ _BLOCKS_PER_CPU, _BLOCKS = 4, 4096
 
 # Of the frames in one part. A block of long utterances with wide features becomes several.
 _PART_BYTES = 96_000_000
+_FRAMES = ("frames", "copy_frames")
 
 # The columns of a block: an utterance's own fields, the file with its alignment, and its source hash.
 _BLOCK = pa.schema(
@@ -45,12 +46,14 @@ class PrepareTask:
         prepared_folder: where the parts of the prepared corpus are written.
         aligner: arguments of `fgcme.alignment.build`, for utterances without a file with their alignment.
         features: arguments of `fgcme.features.build_extractor`.
+        speeds: of the copies of each utterance.
     """
 
     corpus_root: Path
     prepared_folder: Path
     aligner: dict[str, Any]
     features: dict[str, Any]
+    speeds: tuple[float, ...] = ()
 
     @classmethod
     def from_experiment(cls, experiment: Experiment, corpus_root: Path, prepared_folder: Path) -> PrepareTask:
@@ -71,6 +74,7 @@ class PrepareTask:
                 "folder": _absolute(alignment.folder),
             },
             features=feature_arguments(experiment.prepare.features),
+            speeds=tuple(experiment.prepare.copies.speed),
         )
 
     @property
@@ -172,13 +176,13 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
     rejections: list[Rejection] = []
     rows: list[dict[str, Any]] = []
     listed = ((Utterance(**values), source) for values in utterances for source in [values.pop("source_hash")])
-    for result in prepare_utterances(listed, task.corpus_root, aligner, extractor):
+    for result in prepare_utterances(listed, task.corpus_root, aligner, extractor, task.speeds):
         if isinstance(result, Rejection):
             rejections.append(result)
             continue
         accepted.append(result["id"])
         rows.append(result)
-        if sum(row["frames"].nbytes for row in rows) >= _PART_BYTES:
+        if sum(row[name].nbytes for row in rows for name in _FRAMES if name in row) >= _PART_BYTES:
             prepared.write_part(task.prepared_folder, "utterances", f"{name}-{len(accepted)}", _table_of(rows))
     if rows:
         prepared.write_part(task.prepared_folder, "utterances", name, _table_of(rows))

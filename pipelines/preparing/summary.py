@@ -30,6 +30,7 @@ class PreparedSummary:
             be reached now.
         kept_examples: audio of some of them.
         clipped: number of the encoder's values beyond the range of half precision, which are stored at its limit.
+        copies: speeds of the copies that each utterance has beside its recording.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class PreparedSummary:
     kept: int = 0
     kept_examples: Sequence[str] = ()
     clipped: int = 0
+    copies: Sequence[float] = ()
 
     @property
     def rejected(self) -> list[Rejection]:
@@ -68,7 +70,8 @@ class PreparedSummary:
         yield f"prepared corpus: {self.folder}"
         before = self.utterances - self.newly_prepared
         counts = f"{self.newly_prepared} prepared now" + (f", {before} before" if before else "")
-        yield f"utterances: {self.utterances} ({counts}; {self.seconds:.1f} s)"
+        speeds = f", each at {1 + len(self.copies)} speeds" if self.copies else ""
+        yield f"utterances: {self.utterances}{speeds} ({counts}; {self.seconds:.1f} s)"
         if self.kept:
             yield f"{self.kept_line}: {', '.join(self.kept_examples)}"
         if self.clipped:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pipelines.cluster import reading, storage_folder
 # Where things lie: utterances that are the same in another place have the same source hash.
 _PLACES = frozenset({"corpus.manifest", "corpus.root", "prepare.alignment.folder"})
 _OF_ENCODERS = frozenset({"prepare.features.layers", "prepare.features.padded"})
+_COPIES = "prepare.copies.speed"
 _MODELS = ("prepare.alignment.checkpoint", "prepare.features.checkpoint")
 
 
@@ -112,11 +113,26 @@ def _closest_prepared(experiment: Experiment, parent: Path) -> tuple[Path, list[
 
 def prepared_elsewhere(experiment: Experiment) -> list[Path]:
     """The prepared corpora beside an experiment's that differ only in where the corpus or its alignments lie."""
-    own, settings = prepared_folder(experiment), _without_places(feature_settings(experiment))
+    return _prepared_beside(experiment, _PLACES)
+
+
+def prepared_with_other_copies(experiment: Experiment) -> list[Path]:
+    """The prepared corpora beside an experiment's that differ in their copies, and in nothing that decides features."""
+    same = prepared_elsewhere(experiment)
+    return [folder for folder in _prepared_beside(experiment, _PLACES | {_COPIES}) if folder not in same]
+
+
+def _prepared_beside(experiment: Experiment, ignored: Set[str]) -> list[Path]:
+    """The prepared corpora beside an experiment's whose settings are the same but for those that are ignored."""
+
+    def compared(settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in settings.items() if name not in ignored}
+
+    own, settings = prepared_folder(experiment), compared(feature_settings(experiment))
     return [
         folder
         for folder, description in _described(own.parent)
-        if folder != own and _without_places(description.settings) == settings
+        if folder != own and compared(description.settings) == settings
     ]
 
 
@@ -128,15 +144,11 @@ def _described(parent: Path) -> Iterator[tuple[Path, prepared.CorpusDescription]
             yield path.parent, prepared.read_description(path.parent)
 
 
-def _without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in _PLACES}
-
-
 def feature_settings(experiment: Experiment) -> dict[str, Any]:
     """The settings that decide which utterances and features a prepared corpus holds, by their dotted names.
 
     The root of a known corpus is not among them: moved to another disk, it is the same corpus. A folder with a model
-    counts by its content.
+    counts by its content. Copies count where there are any: corpora of versions without them keep their name.
     """
     # Two manifests must never share a prepared corpus: their kind says nothing of what they list.
     deciding = {"demo": ("utterances", "seed"), "manifest": ("manifest", "root")}.get(experiment.corpus.kind, ())
@@ -146,6 +158,8 @@ def feature_settings(experiment: Experiment) -> dict[str, Any]:
         for name, value in experiment.flat().items()
         if name in names or name.startswith(("prepare.alignment.", "prepare.features."))
     }
+    if experiment.prepare.copies.speed:
+        settings[_COPIES] = experiment.prepare.copies.speed
     if experiment.prepare.features.kind == "log_mel":
         # Log-mel frames have no layers. What older versions stored in their place keeps corpora and their hashes.
         settings = {name: value for name, value in settings.items() if name not in _OF_ENCODERS}

@@ -49,8 +49,9 @@ def describe_participants(
         assignment: its protocol applied to the corpus.
         plan: what will be trained, such as the number of folds.
     """
+    speeds = f"each at {len(corpus.speeds)} speeds, " if len(corpus.speeds) > 1 else ""
     yield (
-        f"{protocol_label(experiment)}: {int((assignment.folds >= 0).sum())} of {len(corpus)} utterances, "
+        f"{protocol_label(experiment)}: {int((assignment.folds >= 0).sum())} of {len(corpus)} utterances, {speeds}"
         f"{len(assignment.protocol.classes)} classes; {plan}"
     )
     for reason, count in assignment.left_out.items():

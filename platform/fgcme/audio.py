@@ -62,15 +62,17 @@ def frames_within(count: int, frame_step: int) -> int:
 
 
 def spans_at(
-    begin: npt.NDArray[np.integer], end: npt.NDArray[np.integer], frame_step: int, count: int
+    begin: npt.NDArray[np.integer], end: npt.NDArray[np.integer], frame_step: int, count: int, speed: float = 1.0
 ) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
-    """Spans of frames of 10 ms as spans of frames at another rate: begins rounded down, ends up.
+    """Spans of frames of 10 ms as spans of frames at another rate, or speed: begins rounded down, ends up.
 
     Args:
         begin: [W] first frame of 10 ms of each word.
         end: [W] the frame of 10 ms after its last.
         frame_step: samples from one frame of the other rate to the next.
         count: frames of the other rate that the utterance has.
+        speed: of the copy that has the other frames, see `at_speed`; its times are those of `begin` and `end`, divided
+            by the speed.
 
     Returns:
         The new `begin` and `end`, within the utterance; a span that was not empty is not.
@@ -78,26 +80,29 @@ def spans_at(
     >>> spans_at(np.array([0, 5, 9]), np.array([5, 8, 12]), 2 * HOP, count=5)
     (array([0, 2, 4]), array([3, 4, 5]))
     """
-    if frame_step == HOP:
+    if frame_step == HOP and speed == 1:
         return begin, end
     empty = end <= begin
-    first = np.clip(begin * HOP // frame_step, 0, np.where(empty, count, max(count - 1, 0)))
-    last = np.clip(-(-end * HOP // frame_step), first + 1, max(count, 1))
+    # In whole numbers: a time that lies between two frames must not be rounded to either.
+    hop, step = HOP * SAMPLE_RATE, frame_step * _played_rate(speed)
+    first = np.clip(begin.astype(np.int64) * hop // step, 0, np.where(empty, count, max(count - 1, 0)))
+    last = np.clip(-(-end.astype(np.int64) * hop // step), first + 1, max(count, 1))
     return first, np.where(empty, first, last)
 
 
-def stretch_at(stretch: tuple[int, int], frame_step: int, count: int) -> tuple[int, int]:
-    """One span of frames of 10 ms as a span of frames at another rate; see `spans_at`.
+def stretch_at(stretch: tuple[int, int], frame_step: int, count: int, speed: float = 1.0) -> tuple[int, int]:
+    """One span of frames of 10 ms as a span of frames at another rate, or speed; see `spans_at`.
 
     Args:
         stretch: first frame of 10 ms, and the frame after the last.
         frame_step: samples from one frame of the other rate to the next.
         count: frames of the other rate that the utterance has.
+        speed: of the copy that has the other frames.
 
     >>> stretch_at((5, 8), 2 * HOP, count=10)
     (2, 4)
     """
-    begin, end = spans_at(np.array(stretch[:1]), np.array(stretch[1:]), frame_step, count)
+    begin, end = spans_at(np.array(stretch[:1]), np.array(stretch[1:]), frame_step, count, speed)
     return int(begin[0]), int(end[0])
 
 
@@ -161,6 +166,28 @@ def check(samples: Samples, name: str = "the audio") -> None:
         raise AudioError("too_short", f"{name} lasts {milliseconds:.1f} ms, less than one window of 25 ms")
     if np.ptp(samples) <= 2 * _SILENCE:
         raise AudioError("silent", f"{name} is digital silence")
+
+
+def at_speed(samples: Samples, speed: float) -> Samples:
+    """A copy of a recording, played `speed` times as fast: tempo and pitch move together.
+
+    It is resampled (Ko et al., "Audio augmentation for speech recognition", Interspeech 2015).
+
+    Args:
+        samples: [samples] mono at 16 kHz.
+        speed: above 1 is faster, and shorter.
+
+    Raises:
+        AudioError: the copy is too short, or silent: what made a sound is beyond the range of its frequencies.
+    """
+    copy = _resample(samples, _played_rate(speed))
+    check(copy, f"the copy at speed {speed:g}")
+    return copy
+
+
+def _played_rate(speed: float) -> int:
+    """The rate at which samples at 16 kHz are played to be so many times as fast."""
+    return round(speed * SAMPLE_RATE)
 
 
 def sha256(path: str | Path) -> str:

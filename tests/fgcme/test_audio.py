@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import math
 import pickle
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +178,37 @@ def test_a_span_at_another_rate_holds_the_frames_that_meet_it(step: int) -> None
 def test_spans_of_10_ms_stay_as_they_are() -> None:
     begin, end = np.array([3, 90]), np.array([5, 120])
     assert audio.spans_at(begin, end, audio.HOP, 100) == (begin, end)
+
+
+@pytest.mark.parametrize("speed", [0.9, 1.1, 2.0])
+def test_a_copy_is_shorter_and_higher_by_its_speed(speed: float) -> None:
+    time = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
+    samples = (0.5 * np.sin(2 * np.pi * 500 * time)).astype(np.float32)
+    copy = audio.at_speed(samples, speed)
+    assert copy.dtype == np.float32 and copy.size == pytest.approx(samples.size / speed, abs=1)
+    hertz = np.fft.rfftfreq(copy.size, 1 / SAMPLE_RATE)[np.abs(np.fft.rfft(copy)).argmax()]
+    assert hertz == pytest.approx(500 * speed, abs=1)
+    # In the middle, where the filter meets no edge, it is the same wave.
+    middle = slice(copy.size // 4, copy.size // 2)
+    wave = 0.5 * np.sin(2 * np.pi * 500 * speed * np.arange(copy.size) / SAMPLE_RATE)
+    np.testing.assert_allclose(copy[middle], wave[middle], atol=5e-3)
+
+
+def test_a_copy_that_no_features_can_be_made_from_is_refused_by_its_speed() -> None:
+    with pytest.raises(AudioError, match=r"the copy at speed 1\.1 lasts 22\.8 ms, less than one window"):
+        audio.at_speed(tone()[:400], 1.1)
+
+
+@pytest.mark.parametrize("step", [160, 320])
+@pytest.mark.parametrize("speed", [0.9, 1.1])
+def test_a_span_of_a_copy_holds_the_frames_that_meet_its_times_divided_by_the_speed(step: int, speed: float) -> None:
+    begin, end = np.array([0, 11, 11, 50], np.int32), np.array([11, 11, 33, 60], np.int32)
+    count = audio.frames_within(round(60 / speed), step)
+    first, last = audio.spans_at(begin, end, step, count, speed)
+    rate = Fraction(speed).limit_denominator(100)
+    for old, new in zip(zip(begin, end, strict=True), zip(first, last, strict=True), strict=True):
+        seconds = [Fraction(int(edge), 100) / rate for edge in old]
+        met = [edge * SAMPLE_RATE / step for edge in seconds]
+        expected = (math.floor(met[0]), min(math.ceil(met[1]), count)) if old[0] < old[1] else (new[0], new[0])
+        assert (int(new[0]), int(new[1])) == expected
+    assert audio.stretch_at((11, 33), step, count, speed) == (first[2], last[2])

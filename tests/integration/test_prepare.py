@@ -302,3 +302,26 @@ def test_a_killed_preparation_resumes(tmp_path: Path) -> None:
     assert len(list(folder.glob("utterances/*.parquet"))) == 1, "small parts are merged"
     assert not list(folder.rglob("*.partial"))
     assert prepared.read_description(locate_prepared(experiment)).counts["utterances"] == 400
+
+
+def test_copies_are_prepared_beside_their_utterances_and_once(
+    corpus: Corpus, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plain = prepare.run(corpus.experiment(), verbose=False)
+    summary = prepare.run(corpus.experiment(copies={"speed": [1.1, 0.9]}))
+    printed = capfd.readouterr().out
+    assert f"{plain.folder} has other copies: a row holds its copies, so all utterances are prepared anew" in printed
+    assert "utterances: 6, each at 3 speeds (6 prepared now" in printed
+    again = prepare.run(corpus.experiment(copies={"speed": [0.9, 1.1]}), verbose=False)
+    assert (again.folder, again.newly_prepared) == (summary.folder, 0)
+    description = prepared.read_description(summary.folder)
+    assert description.copies == [0.9, 1.1] and description.counts["utterances"] == 6
+    assert description.corpus_hash != prepared.read_description(plain.folder).corpus_hash
+    for one, other in zip(rows(plain.folder), rows(summary.folder), strict=True):
+        assert one["content_hash"] != other["content_hash"]
+        assert {name: other[name] for name in one if name != "content_hash"} == {
+            name: value for name, value in one.items() if name != "content_hash"
+        }
+    copied = SpeechCorpus(summary.folder)
+    slow, fast = (copied.frame_count(recording) for recording in copied.recordings(np.array([0]))[1:])
+    assert slow > copied.frame_count(0) > fast and len(copied) == 6

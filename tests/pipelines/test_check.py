@@ -134,3 +134,13 @@ def test_counts_of_groups_are_shown_beside_the_protocol_s(folder: Path, capsys: 
     assert cells(text, "Session5") == ["Session5", "24", "1241"]
     assert "mismatch: 16 utterances of angry where the protocol has 1103" in text
     assert "mismatch: 24 utterances of session Session5 where the protocol has 1241" in text
+
+
+def test_copies_are_named_and_counted_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = []
+    for copies in ([], [0.9, 1.1]):
+        folder = small_corpus.write(tmp_path / f"corpus-{len(copies)}", copies=copies)
+        settings = {"folder": str(folder), "copies": {"speed": copies}}
+        texts.append(printed(small_corpus.experiment(prepare=settings), capsys))
+    line = "copies: each utterance also at speed 0.9 and 1.1, counted nowhere\n"
+    assert line in texts[1] and texts[1].replace(line, "") == texts[0]

@@ -16,8 +16,8 @@ from fgcme.serving.classifier import Classifier
 from fgcme.serving.registry import download_model
 from fgcme.tracking import Tracker
 from pipelines.predict import predict
-from pipelines.register import register
-from tests.fitted_model import CLASSES, write_audio
+from pipelines.register import model_description, register
+from tests.fitted_model import CLASSES, save_fitted, write_audio
 from tests.store import crowd, make_tracker, record_cross_validation
 
 
@@ -222,3 +222,13 @@ def test_predicting_by_alias_by_version_and_by_run_agree(
     assert answer("models:/agree/1") == first
     assert answer(f"runs:/{folds[2]}/model") == first
     assert answer(f"runs:/{folds[0]}/model") != first
+
+
+@pytest.mark.parametrize("copies", [[], [0.9, 1.1]])
+def test_a_version_says_whether_it_answers_from_copies(tmp_path: Path, copies: list[float]) -> None:
+    _, spec = fitted.load(save_fitted(tmp_path, copies=copies))
+    keys = ("protocol", "selection", "corpus", "corpus_hash", "commit", "fold", "seed", "source_run")
+    first = model_description(dict.fromkeys(keys, "x"), {}, spec, folds=1).partition("\n")[0]
+    heard = "Speech emotion recognition from a recording and its transcript: angry, calm, happy."
+    answers = " It answers by the mean logits of the recording and of its copies at speeds 0.9, 1.1."
+    assert first == heard + (answers if copies else "")

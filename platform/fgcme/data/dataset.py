@@ -14,13 +14,13 @@ import numpy as np
 
 from fgcme.audio import spans_at, stretch_at
 from fgcme.data.batch import Stretch
-from fgcme.data.columns import Column
+from fgcme.data.columns import Column, encode
 from fgcme.data.frame_table import FrameTable, concatenated_ranges
 from fgcme.data.front_end import FrontEnd
 from fgcme.data.mapping import map_corpus, map_features
 from fgcme.data.protocol import UtteranceTable
 from fgcme.prepared.corpus import read_description
-from fgcme.prepared.utterance import AnalysedSpeech
+from fgcme.prepared.utterance import AnalysedSpeech, Copy
 
 # Row 0 is for padding: ragged batches need none, but pretrained word tables have it.
 UNKNOWN = 1
@@ -31,6 +31,10 @@ _AT_ONCE = 65_536
 class SpeechCorpus:
     """A prepared corpus, mapped into memory, its utterances in the order of their ids.
 
+    Where it has copies at other speeds, an utterance has several recordings: its own, with the number of the utterance,
+    then its copies; the first copies of all utterances follow in the same order, and so on. Nothing that counts
+    utterances counts copies, which have no id, text, speaker or label but those of their utterance.
+
     Attributes:
         description: what `corpus.json` says.
         table: ids, raw labels, speakers, sessions and acts.
@@ -38,7 +42,8 @@ class SpeechCorpus:
         word_counts: [B] words of each utterance.
         distinct_words: the words that occur.
         alignments: the method that aligned each utterance's words with its frames.
-        prepared: the prepared frames of all utterances.
+        prepared: the prepared frames of all recordings.
+        speeds: of the recordings of each utterance, first 1.
         frame_size: values of a prepared frame, those of its layers side by side.
         frame_step: samples from one prepared frame to the next.
         layers: how many layers of an encoder lie side by side in a frame.
@@ -60,6 +65,7 @@ class SpeechCorpus:
         self.alignments: Column[str] = Column(rows["alignment"])
         self.frame_size = self.prepared.values.shape[1]
         self.frame_step, self.layers = self.description.frame_step, self.description.layers
+        self.speeds = (1.0, *self.description.copies)
         words = rows["words"]
         self.distinct_words: Column[str] = Column(words.values.dictionary)
         self._word_numbers = words.values.indices.to_numpy()
@@ -71,21 +77,38 @@ class SpeechCorpus:
     def __len__(self) -> int:
         return len(self.word_counts)
 
-    def frames(self, utterance: int) -> np.ndarray:
-        """Prepared frames of one utterance, [A, F] float32; a read-only view of the file where that is float32."""
-        return self.prepared[utterance]
+    def recordings(self, utterances: np.ndarray) -> np.ndarray:
+        """The recordings of some utterances [B], those of each together: its own, then its copies."""
+        return np.asarray(utterances[:, None] + np.arange(len(self.speeds)) * len(self)).ravel()
 
-    def frame_count(self, utterance: int) -> int:
-        """Frames of one utterance, A."""
-        return int(self.prepared.counts[utterance])
+    def frames(self, recording: int) -> np.ndarray:
+        """Prepared frames of one recording, [A, F] float32; a read-only view of the file where that is float32."""
+        return self.prepared[recording]
 
-    def spans(self, utterance: int) -> tuple[np.ndarray, np.ndarray]:
-        """First prepared frame of each word, and the frame after its last, both [W]."""
-        words = self._words_of(utterance)
-        return spans_at(self._begin[words], self._end[words], self.frame_step, self.frame_count(utterance))
+    def frame_count(self, recording: int) -> int:
+        """Frames of one recording, A."""
+        return int(self.prepared.counts[recording])
+
+    def spans(self, recording: int) -> tuple[np.ndarray, np.ndarray]:
+        """First prepared frame of each word of one recording, and the frame after its last, both [W]."""
+        words, speed = self._words_of(recording), self.speeds[recording // len(self)]
+        return spans_at(self._begin[words], self._end[words], self.frame_step, self.frame_count(recording), speed)
+
+    @property
+    def voices(self) -> np.ndarray:
+        """A number for who speaks in each recording, -1 where nobody is named; at another speed it is another voice.
+
+        Those of the utterances themselves are the speakers' in `encode(table.speakers)`.
+        """
+        numbers, names = encode(self.table.speakers)
+        if len(self.speeds) == 1:
+            return numbers
+        of_each_speed = [np.where(numbers < 0, -1, numbers + place * len(names)) for place in range(len(self.speeds))]
+        return np.concatenate(of_each_speed)
 
     def analysed(self, utterance: int) -> AnalysedSpeech:
-        """One utterance as it was prepared, as a fitted model takes it."""
+        """One utterance as it was prepared, with its copies, as a fitted model takes it."""
+        _, *copies = self.recordings(np.array([utterance])).tolist()
         begin, end = (edges[self._words_of(utterance)] for edges in (self._begin, self._end))
         return AnalysedSpeech(
             self.words[utterance],
@@ -96,16 +119,18 @@ class SpeechCorpus:
             math.nan,
             self._speech_of(utterance),
             self.frame_step,
+            tuple(Copy(speed, self.frames(copy)) for speed, copy in zip(self.speeds[1:], copies, strict=True)),
         )
 
-    def speech(self, utterance: int) -> Stretch | None:
-        """First prepared frame of one utterance's speech, and that after its last; None in rows of older versions."""
+    def speech(self, recording: int) -> Stretch | None:
+        """First prepared frame of one recording's speech, and that after its last; None in rows of older versions."""
+        speed, utterance = self.speeds[recording // len(self)], recording % len(self)
         speech = self._speech_of(utterance)
-        return speech and stretch_at(speech, self.frame_step, self.frame_count(utterance))
+        return speech and stretch_at(speech, self.frame_step, self.frame_count(recording), speed)
 
-    def word_numbers(self, utterance: int) -> np.ndarray:
-        """Position of each word of one utterance in `distinct_words`, [W]."""
-        return np.asarray(self._word_numbers[self._words_of(utterance)])
+    def word_numbers(self, recording: int) -> np.ndarray:
+        """Position of each word of one recording in `distinct_words`, [W]."""
+        return np.asarray(self._word_numbers[self._words_of(recording)])
 
     def words_of(self, utterances: np.ndarray) -> list[str]:
         """The words that some utterances [B] say, each once, in alphabetical order."""
@@ -116,7 +141,7 @@ class SpeechCorpus:
         return sorted(self.distinct_words[number] for number in np.flatnonzero(said).tolist())
 
     def features(self, front_end: FrontEnd, limit: int) -> FrameTable | None:
-        """What a front end makes of all utterances, see `map_features`.
+        """What a front end makes of all recordings, see `map_features`.
 
         Args:
             front_end: makes the features.
@@ -129,7 +154,8 @@ class SpeechCorpus:
         first, last = self._speech[utterance].tolist()
         return (first, last) if last >= 0 else None
 
-    def _words_of(self, utterance: int) -> slice:
+    def _words_of(self, recording: int) -> slice:
+        utterance = recording % len(self)
         return slice(self._first_word[utterance], self._first_word[utterance + 1])
 
 

@@ -111,7 +111,7 @@ def make_fold_loaders(
         model_input = replace(model_input, speakers=speaker_moments(corpus, utterances, front_end, limit))
     mean = deviation = None
     if model_input.reads_frames and front_end.normalisation == "train":
-        mean, deviation = moments_of_all(feature_blocks(corpus, split.train, front_end, limit))
+        mean, deviation = moments_of_all(feature_blocks(corpus, corpus.recordings(split.train), front_end, limit))
 
     def loader(utterances: np.ndarray, augmentation: AugmentationSettings | None = None) -> RaggedLoader:
         inputs = PartInputs(corpus, utterances, assignment.labels, model_input)
@@ -132,8 +132,10 @@ def make_fold_loaders(
 
 def speaker_moments(
     corpus: SpeechCorpus, utterances: np.ndarray, front_end: FrontEnd, limit: int
-) -> dict[str, Moments]:
+) -> dict[int, Moments]:
     """Mean and deviation of the features of some utterances' speakers, over all that the corpus has of each speaker.
+
+    Copies at another speed have their own: they sound like another speaker.
 
     Args:
         corpus: the prepared corpus.
@@ -142,20 +144,20 @@ def speaker_moments(
         limit: audio is cut after this many prepared frames.
 
     Returns:
-        Moments by speaker.
+        Moments by voice, see `SpeechCorpus.voices`.
 
     Raises:
         UserError: one of the utterances has no speaker.
     """
     require_speakers(corpus, utterances, "model.acoustic.normalisation", "utterance")
-    numbers, names = encode(corpus.table.speakers)
-    # Sorted by speaker, and so in as many stretches as there are speakers.
-    order = np.argsort(numbers, kind="stable")
-    wanted = np.unique(numbers[utterances])
-    edges = np.searchsorted(numbers[order], [wanted, wanted + 1])
+    voices = corpus.voices
+    # Sorted by voice, and so in as many stretches as there are voices.
+    order = np.argsort(voices, kind="stable")
+    wanted = np.unique(voices[corpus.recordings(utterances)])
+    edges = np.searchsorted(voices[order], [wanted, wanted + 1])
     return {
-        names[number]: moments_of_all(feature_blocks(corpus, order[first:last], front_end, limit))
-        for number, first, last in zip(wanted, *edges, strict=True)
+        voice: moments_of_all(feature_blocks(corpus, order[first:last], front_end, limit))
+        for voice, first, last in zip(wanted.tolist(), *edges, strict=True)
     }
 
 
@@ -181,20 +183,20 @@ def require_speakers(corpus: SpeechCorpus, utterances: np.ndarray, setting: str,
 
 
 def feature_blocks(
-    corpus: SpeechCorpus, utterances: np.ndarray, front_end: FrontEnd, limit: int
+    corpus: SpeechCorpus, recordings: np.ndarray, front_end: FrontEnd, limit: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The features of some utterances, in blocks: frames [A, F], and how many each utterance has [B].
+    """The features of some recordings, in blocks: frames [A, F], and how many each recording has [B].
 
     Args:
         corpus: the prepared corpus.
-        utterances: [B] their indices.
+        recordings: [B] their numbers in it.
         front_end: makes the features of the frames.
         limit: audio is cut after this many prepared frames.
     """
     features = corpus.features(front_end, limit)
     if features is not None:
-        yield from features.blocks(utterances)
+        yield from features.blocks(recordings)
     else:
-        for index in utterances:
+        for index in recordings:
             frames = front_end.without_speaker(corpus.frames(index)[:limit])
             yield frames, np.array([len(frames)])

@@ -1,4 +1,4 @@
-"""The frames of all utterances end to end in one array, which processes of a node share when it is a mapped file."""
+"""The frames of all recordings end to end in one array, which processes of a node share when it is a mapped file."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ _BLOCK = 32_768
 
 @dataclass(frozen=True)
 class FrameTable:
-    """Frames of utterances, by the number of the utterance.
+    """Frames of recordings, by the number of the recording.
 
     Attributes:
-        values: frames of all utterances, end to end in any order; each frame has F values, float32 or, where they were
+        values: frames of all recordings, end to end in any order; each frame has F values, float32 or, where they were
             stored in half precision, float16. Whoever asks for frames gets float32.
-        first: [B] where each utterance's first frame is.
-        counts: [B] frames of each utterance.
+        first: [B] where each recording's first frame is.
+        counts: [B] frames of each recording.
     """
 
     values: FrameArray
     first: np.ndarray
     counts: np.ndarray
 
-    def __getitem__(self, utterance: int) -> npt.NDArray[np.float32]:
-        """Frames of one utterance, [A, F]; a view, but a copy of what is in half precision."""
-        first = int(self.first[utterance])
-        return self.values[first : first + int(self.counts[utterance])].astype(np.float32, copy=False)
+    def __getitem__(self, recording: int) -> npt.NDArray[np.float32]:
+        """Frames of one recording, [A, F]; a view, but a copy of what is in half precision."""
+        first = int(self.first[recording])
+        return self.values[first : first + int(self.counts[recording])].astype(np.float32, copy=False)
 
     def cut(self, limit: int) -> FrameTable:
-        """The same without each utterance's frames from `limit` on."""
+        """The same without each recording's frames from `limit` on."""
         return replace(self, counts=np.minimum(self.counts, limit))
 
-    def blocks(self, utterances: np.ndarray) -> Iterator[tuple[npt.NDArray[np.float32], np.ndarray]]:
-        """The frames of some utterances in their order, end to end, in blocks of some megabytes.
+    def blocks(self, recordings: np.ndarray) -> Iterator[tuple[npt.NDArray[np.float32], np.ndarray]]:
+        """The frames of some recordings in their order, end to end, in blocks of some megabytes.
 
-        An utterance is never divided. Each block has its frames, [A, F], and how many each utterance has, [B].
+        A recording is never divided. Each block has its frames, [A, F], and how many each recording has, [B].
 
         Args:
-            utterances: [B] numbers of utterances.
+            recordings: [B] their numbers.
         """
-        first, counts = self.first[utterances], self.counts[utterances]
+        first, counts = self.first[recordings], self.counts[recordings]
         ends = np.cumsum(counts, dtype=np.int64)
         start = 0
-        while start < len(utterances):
+        while start < len(recordings):
             read = ends[start - 1] if start else 0
             stop = max(start + 1, int(np.searchsorted(ends, read + _BLOCK, side="right")))
             frames = self.values[concatenated_ranges(first[start:stop], counts[start:stop])]

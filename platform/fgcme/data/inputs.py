@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from fgcme.data.batch import FrameLayout, SegmentScheme, Stretch, layout_frames
-from fgcme.data.columns import encode
 from fgcme.data.dataset import SpeechCorpus, Vocabulary
 from fgcme.data.frame_table import FrameTable
 from fgcme.data.front_end import FrontEnd, Moments
@@ -32,7 +31,7 @@ class ModelInput:
         vocabulary: numbers the words.
         frame_limit: audio is cut after this many prepared frames.
         front_end: turns prepared frames into the model's.
-        speakers: moments of each speaker's features, where the front end normalises by speaker.
+        speakers: moments of each voice's features (`SpeechCorpus.voices`), where the front end normalises by speaker.
         tells_speakers_apart: whether batches say who speaks.
         loses_words: whether utterances may lose their words, see `fgcme.data.missing`.
     """
@@ -41,7 +40,7 @@ class ModelInput:
     vocabulary: Vocabulary
     frame_limit: int
     front_end: FrontEnd = field(default_factory=FrontEnd)
-    speakers: Mapping[str, Moments] = field(default_factory=dict)
+    speakers: Mapping[int, Moments] = field(default_factory=dict)
     loses_words: bool = False
     tells_speakers_apart: bool = False
 
@@ -64,7 +63,9 @@ def boundary_generator(seed: int, position: int) -> np.random.Generator:
 class PartInputs:
     """The inputs of one part, by position in the part.
 
-    Frames are views of files that all processes share; an utterance's layout is found when it is asked for.
+    Each position has a recording: an utterance, or a copy of it at another speed right after it. A model that reads no
+    frames has no copies: they would all be the same to it. Frames are views of files that all processes share; a
+    recording's layout is found when it is asked for.
 
     Args:
         corpus: where the utterances are.
@@ -75,11 +76,13 @@ class PartInputs:
     Attributes:
         model_input: as given.
         utterances: [B] as given.
-        labels: [B] class indices of the part's utterances.
-        word_counts: [B] words of each utterance.
-        frame_counts: [B] frames of each utterance, cut at the limit.
+        of_each: how many recordings each utterance has.
+        recordings: [B of_each] numbers of the recordings in the corpus, those of each utterance together.
+        labels: [B of_each] their class indices.
+        word_counts: [B of_each] words of each.
+        frame_counts: [B of_each] frames of each, cut at the limit.
         frame_size: values of a frame as the model reads it, F.
-        speakers: [B] number of each utterance's speaker in the corpus, or None where the model need not know.
+        speakers: [B of_each] who speaks (`SpeechCorpus.voices`), or None where the model need not know.
         frame_step: samples from one prepared frame to the next.
         blocks: how many blocks of like values a frame has: of layers, and of values and each order of their deltas.
     """
@@ -89,12 +92,16 @@ class PartInputs:
     ) -> None:
         self.model_input = model_input
         self.utterances = utterances
-        self.labels = labels[utterances]
-        self.word_counts = corpus.word_counts[utterances]
-        self.frame_counts = np.minimum(corpus.prepared.counts[utterances], model_input.frame_limit)
+        self.of_each = len(corpus.speeds) if model_input.reads_frames else 1
+        self.recordings = corpus.recordings(utterances) if model_input.reads_frames else utterances
+        spoken = np.repeat(utterances, self.of_each)
+        self.labels = labels[spoken]
+        self.word_counts = corpus.word_counts[spoken]
+        self.frame_counts = np.minimum(corpus.prepared.counts[self.recordings], model_input.frame_limit)
         self.frame_size = model_input.front_end.size(corpus.frame_size)
-        numbers = encode(corpus.table.speakers)[0] if model_input.tells_speakers_apart else None
-        self.speakers = None if numbers is None else numbers[utterances].astype(np.int64)
+        needs_voices = model_input.tells_speakers_apart or model_input.speakers
+        self._voices = corpus.voices[self.recordings].astype(np.int64) if needs_voices else None
+        self.speakers = self._voices if model_input.tells_speakers_apart else None
         self.frame_step = corpus.frame_step
         self.blocks = corpus.layers * (1 + model_input.front_end.deltas)
         self.layout = functools.lru_cache(_LAYOUTS_KEPT)(self._layout)
@@ -103,38 +110,38 @@ class PartInputs:
         self._on_device: tuple[Tensor, np.ndarray] | None = None
 
     def __len__(self) -> int:
-        return len(self.utterances)
+        return len(self.recordings)
 
     def words(self, position: int) -> np.ndarray:
-        """Vocabulary indices of one utterance's words, [W]."""
-        return np.asarray(self._vocabulary_rows[self._corpus.word_numbers(self.utterances[position])])
+        """Vocabulary indices of the words of one recording, [W]."""
+        return np.asarray(self._vocabulary_rows[self._corpus.word_numbers(self.recordings[position])])
 
     def frames(self, position: int) -> np.ndarray:
-        """Frames of one utterance as the model may read them, [A, F] float32; none where it reads no frames."""
+        """Frames of one recording as the model may read them, [A, F] float32; none where it reads no frames."""
         if not self.model_input.reads_frames:
             return np.zeros((0, self.frame_size), np.float32)
         if self._features is None:
             return self.through_front_end(self.prepared_frames(position), position)
-        features = self._features[self.utterances[position]]
+        features = self._features[self.recordings[position]]
         return self.model_input.front_end.with_speaker(features, self._speaker_moments(position))
 
     def prepared_frames(self, position: int) -> np.ndarray:
-        """Frames of one utterance as prepared, uncut, [A, prepared] float32."""
-        return self._corpus.frames(self.utterances[position])
+        """Frames of one recording as prepared, uncut, [A, prepared] float32."""
+        return self._corpus.frames(self.recordings[position])
 
     def spans(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """First frame of each word of one utterance, and the frame after its last, both [W]."""
-        return self._corpus.spans(self.utterances[position])
+        """First frame of each word of one recording, and the frame after its last, both [W]."""
+        return self._corpus.spans(self.recordings[position])
 
     def speech(self, position: int) -> Stretch | None:
-        """Where the speech of one utterance is; None where the model need not know.
+        """Where the speech of one recording is; None where the model need not know.
 
         Raises:
             UserError: the corpus was prepared by a version that did not store it.
         """
         if not self.model_input.needs_speech:
             return None
-        speech = self._corpus.speech(self.utterances[position])
+        speech = self._corpus.speech(self.recordings[position])
         if speech is None:
             scheme = self.model_input.scheme
             key = "overall" if scheme.overall == "speech" else "segments"
@@ -146,13 +153,13 @@ class PartInputs:
         return speech
 
     def drawn_layout(self, position: int, seed: int) -> FrameLayout:
-        """The layout of one utterance in training: its random boundaries follow from the seed and the position."""
+        """The layout of one recording in training: its random boundaries follow from the seed and the position."""
         if self.model_input.scheme.segments != "random":
             return self.layout(position)
         return self._layout(position, boundary_generator(seed, position))
 
     def through_front_end(self, frames: np.ndarray, position: int) -> np.ndarray:
-        """Frames of one utterance, augmented or not, as the model reads them, [A, prepared] -> [A, F]."""
+        """Frames of one recording, augmented or not, as the model reads them, [A, prepared] -> [A, F]."""
         limit = self.model_input.frame_limit
         return self.model_input.front_end(frames[:limit], self._speaker_moments(position))
 
@@ -173,7 +180,7 @@ class PartInputs:
         self._on_device = frames, starts
 
     def frames_on_device(self, positions: np.ndarray) -> Tensor | None:
-        """The frames that some utterances' segments read, end to end, [N, F]; None before `keep_on`."""
+        """The frames that some recordings' segments read, end to end, [N, F]; None before `keep_on`."""
         if self._on_device is None:
             return None
         frames, starts = self._on_device
@@ -184,11 +191,10 @@ class PartInputs:
         return self._corpus.features(self.model_input.front_end, self.model_input.frame_limit)
 
     def _speaker_moments(self, position: int) -> Moments | None:
-        speakers = self.model_input.speakers
-        return speakers.get(self._corpus.table.speakers[self.utterances[position]]) if speakers else None
+        return None if self._voices is None else self.model_input.speakers.get(int(self._voices[position]))
 
     def _layout(self, position: int, generator: np.random.Generator | None = None) -> FrameLayout:
-        """Which frames the segments of one utterance read."""
+        """Which frames the segments of one recording read."""
         begin, end = self.spans(position)
         count = int(self.frame_counts[position])
         return layout_frames(self.model_input.scheme, begin, end, count, self.speech(position), generator)

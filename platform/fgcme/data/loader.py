@@ -27,6 +27,9 @@ class RaggedLoader:
         batch_size: utterances in a batch, over all workers together.
         augmentation: how a batch with a seed is augmented. Speed, gain and noise need log-mel frames.
 
+    Where the corpus has copies at other speeds, each of an utterance's recordings has a position in the part and is
+    shuffled among all others.
+
     Attributes:
         inputs: as given.
         utterances: [B] indices of the part's utterances in the corpus.
@@ -36,7 +39,7 @@ class RaggedLoader:
     def __init__(self, inputs: PartInputs, batch_size: int, augmentation: AugmentationSettings | None = None) -> None:
         self.inputs = inputs
         self.utterances = inputs.utterances
-        self.labels = inputs.labels
+        self.labels = inputs.labels[:: inputs.of_each]
         self.batch_size = batch_size
         self._augmentation = augmentation or AugmentationSettings()
         varies_frames = changes_frames(self._augmentation) or self._augmentation.modality_dropout > 0
@@ -67,8 +70,8 @@ class RaggedLoader:
         """Make a batch.
 
         Args:
-            positions: [B] at least one utterance's position in the part.
-            seed: augments each utterance by the seed and its position alone, whatever else is in the batch; None leaves
+            positions: [B] at least one recording's position in the part.
+            seed: augments each recording by the seed and its position alone, whatever else is in the batch; None leaves
                 utterances as they are. Who is mixed with whom follows from the seed and all the positions.
         """
         if seed is None:
@@ -107,12 +110,12 @@ class RaggedLoader:
         frames = self.inputs.frames_on_device(positions)
         if frames is None:
             frames_of_each = [self.inputs.frames(position) for position in positions]
-            return collate(frames_of_each, layouts, words, self.labels[positions], self._min_length)
-        return pack(frames, layouts, words, self.labels[positions], self._min_length)
+            return collate(frames_of_each, layouts, words, self.inputs.labels[positions], self._min_length)
+        return pack(frames, layouts, words, self.inputs.labels[positions], self._min_length)
 
     def _augmented(self, positions: np.ndarray, seed: int) -> Batch:
         frames, layouts, words = zip(*(self._augment(position, seed) for position in positions), strict=True)
-        return collate(frames, layouts, words, self.labels[positions], self._min_length)
+        return collate(frames, layouts, words, self.inputs.labels[positions], self._min_length)
 
     def _augment(self, position: int, seed: int) -> tuple[np.ndarray, FrameLayout, np.ndarray]:
         """One utterance's augmented frames, [A, F], what the model reads of them, and its words, [W]."""

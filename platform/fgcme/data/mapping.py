@@ -1,8 +1,10 @@
 """Files that every process of a training maps into memory: a prepared corpus, and what a front end makes of it.
 
     mapped-<corpus hash>.arrow            one row an utterance, in the order of their ids, schema `ROWS`
-    mapped-<corpus hash>.frames           the prepared frames of all utterances, end to end
+    mapped-<corpus hash>.frames           the prepared frames of all recordings, end to end
     mapped-<corpus hash>-<key>.frames     the same through a front end, see `map_features`
+
+A recording is an utterance as it was recorded, or a copy of it at another speed.
 
 Frames are float32, or float16 where they were prepared in half precision: the length of the file tells. The files lie
 in the folder of the prepared corpus, and are written where they are missing, by one process at a time.
@@ -14,6 +16,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +40,8 @@ ROWS = pa.schema(
     + [("first_frame", pa.int64()), ("frame_count", pa.int32()), ("frame_size", pa.int32())]
 )
 _COLUMNS = [name for name in ROWS.names if name != "first_frame"]
+# Where a corpus has copies: where the first of an utterance begins among all frames, and how many frames each has.
+COPIES = pa.schema([("first_copy_frame", pa.int64()), ("copy_frame_counts", pa.list_(pa.int32()))])
 
 
 def map_corpus(folder: Path, corpus_hash: str) -> tuple[pa.RecordBatch, FrameTable]:
@@ -45,6 +50,10 @@ def map_corpus(folder: Path, corpus_hash: str) -> tuple[pa.RecordBatch, FrameTab
     Args:
         folder: of the prepared corpus.
         corpus_hash: names its content; files of another content are deleted.
+
+    Returns:
+        The rows; and the frames by recording: those of all utterances in the order of the rows, then those of their
+        first copies in the same order, and so on.
 
     Raises:
         UserError: it holds no utterance, its rows do not fit together, or its folder cannot be written to.
@@ -59,25 +68,34 @@ def map_corpus(folder: Path, corpus_hash: str) -> tuple[pa.RecordBatch, FrameTab
                     if not other.name.startswith(rows_path.stem):
                         other.unlink(missing_ok=True)
     rows = pa.ipc.open_file(pa.memory_map(str(rows_path))).get_batch(0)
-    counts = rows["frame_count"].to_numpy()
+    first, counts = rows["first_frame"].to_numpy(), rows["frame_count"].to_numpy()
+    if COPIES.names[0] in rows.schema.names:
+        of_copies = rows["copy_frame_counts"].values.to_numpy().reshape(len(counts), -1).T
+        first_of_copies = rows["first_copy_frame"].to_numpy() + np.cumsum(of_copies, axis=0) - of_copies
+        first, counts = np.concatenate([first, *first_of_copies]), np.concatenate([counts, *of_copies])
     values = _map_frames(frames_path, rows["frame_size"][0].as_py(), int(counts.sum()))
-    return rows, FrameTable(values, rows["first_frame"].to_numpy(), counts)
+    return rows, FrameTable(values, first, counts)
 
 
 def _has_all_columns(path: Path) -> bool:
     """Whether mapped rows have the columns of this version."""
-    return bool(pa.ipc.open_file(pa.memory_map(str(path))).schema.equals(ROWS))
+    stored = pa.ipc.open_file(pa.memory_map(str(path))).schema
+    return any(stored.equals(schema) for schema in (ROWS, _schema(copies=True)))
+
+
+def _schema(copies: bool) -> pa.Schema:
+    return pa.schema([*ROWS, *COPIES]) if copies else ROWS
 
 
 def map_features(
     folder: Path, corpus_hash: str, frames: FrameTable, front_end: FrontEnd, limit: int
 ) -> FrameTable | None:
-    """Map what a front end makes of all utterances, each cut at the frame limit; computed once for all processes.
+    """Map what a front end makes of all recordings, each cut at the frame limit; computed once for all processes.
 
     Args:
         folder: of the prepared corpus.
         corpus_hash: names its content.
-        frames: the prepared frames of all utterances.
+        frames: the prepared frames of all recordings.
         front_end: makes the features; of its normalisations only that by utterance is among them.
         limit: audio is cut after this many prepared frames.
 
@@ -87,7 +105,7 @@ def map_features(
     cut = frames.cut(limit)
     if front_end.keeps_prepared_frames:
         return cut
-    # Limits that no utterance exceeds share a file.
+    # Limits that no recording exceeds share a file.
     longest = min(limit, int(frames.counts.max()))
     key = digest([front_end.input, front_end.deltas, front_end.normalisation == "utterance", longest])
     path = folder / f"mapped-{corpus_hash}-{key}.frames"
@@ -131,14 +149,12 @@ def _write_corpus(folder: Path, rows_path: Path, frames_path: Path) -> None:
     with atomic_write(frames_path) as partial, partial.open("wb") as file:
         for path in sorted((folder / "utterances").glob("*.parquet")):
             for rows in read_row_groups(path):
-                for frames in rows["frames"].chunks:
-                    file.write(frames.flatten().to_numpy().data)
-                counts = rows["frame_count"].to_numpy()
-                groups.append(rows.select(_COLUMNS).append_column("first_frame", pa.array(_starts(counts) + first)))
-                first += int(counts.sum())
+                group, first = _write_group(rows, file, first)
+                groups.append(group)
                 value_bytes = rows.schema.field("frames").type.value_type.bit_width // 8
                 frame_bytes.update(value_bytes * size for size in rows["frame_size"].unique().to_pylist())
-            if len(frame_bytes) > 1 or file.tell() != first * sum(frame_bytes):
+            alike = not groups or groups[0].schema.equals(groups[-1].schema)
+            if len(frame_bytes) > 1 or not alike or file.tell() != first * sum(frame_bytes):
                 raise UserError(f"{path}: damaged (its frames are not as many as it says); delete it and prepare again")
         if not first:
             raise UserError(f"{folder}: the prepared corpus holds no utterance")
@@ -146,17 +162,48 @@ def _write_corpus(folder: Path, rows_path: Path, frames_path: Path) -> None:
     del groups
     order = pc.sort_indices(rows["id"])
     columns = []
-    for field in ROWS:
+    schema = _schema(copies=COPIES.names[0] in rows.column_names)
+    for field in schema:
         columns.append(_stored(rows[field.name].take(order).combine_chunks(), field.type))
         # Columns are not in memory twice.
         rows = rows.drop_columns(field.name)
     with (
         atomic_write(rows_path) as partial,
         pa.OSFile(str(partial), "wb") as sink,
-        pa.ipc.new_file(sink, ROWS) as writer,
+        pa.ipc.new_file(sink, schema) as writer,
     ):
         # One batch, so that each column is one array of the mapped file.
-        writer.write_batch(pa.record_batch(columns, ROWS))
+        writer.write_batch(pa.record_batch(columns, schema))
+
+
+def _write_group(rows: pa.Table, file: BinaryIO, first: int) -> tuple[pa.Table, int]:
+    """Write the frames of some rows, then those of their copies.
+
+    Args:
+        rows: as they are in the Parquet files.
+        file: to write to.
+        first: how many frames it has already.
+
+    Returns:
+        What is mapped of the rows besides; and how many frames the file has now.
+    """
+    counts = rows["frame_count"].to_numpy()
+    group = rows.select(_COLUMNS).append_column("first_frame", pa.array(_starts(counts) + first))
+    _write_values(rows["frames"], file)
+    first += int(counts.sum())
+    if "copy_frames" in rows.column_names:
+        _write_values(rows["copy_frames"], file)
+        of_copies = rows["copy_frame_counts"]
+        counts = np.array([sum(each) for each in of_copies.to_pylist()], np.int64)
+        group = group.append_column("first_copy_frame", pa.array(_starts(counts) + first))
+        group = group.append_column("copy_frame_counts", of_copies)
+        first += int(counts.sum())
+    return group, first
+
+
+def _write_values(frames: pa.ChunkedArray, file: BinaryIO) -> None:
+    for chunk in frames.chunks:
+        file.write(chunk.flatten().to_numpy().data)
 
 
 def _stored(column: pa.Array, kind: pa.DataType) -> pa.Array:

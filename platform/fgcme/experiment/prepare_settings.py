@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fgcme.experiment.section import Fraction, Positive, Settings
+
+# Of a copy, and how finely they are told apart.
+_SPEEDS = 0.1, 10.0
+_SPEED_DIGITS = 3
 
 
 class AlignmentSettings(Settings):
@@ -47,10 +51,33 @@ class FeatureSettings(Settings):
         return self
 
 
+class CopySettings(Settings):
+    """Copies of each recording: trained on where it is, and answered from beside it."""
+
+    speed: list[float] = Field(
+        [], description="how many times as fast, such as [0.9, 1.1]: tempo and pitch move together"
+    )
+
+    @field_validator("speed")
+    @classmethod
+    def _check_speeds(cls, speeds: list[float]) -> list[float]:
+        lowest, highest = _SPEEDS
+        for speed in speeds:
+            if not lowest <= speed <= highest:
+                raise ValueError(f"{speed:g} is no speed of a copy: give factors from {lowest:g} to {highest:g}")
+            if round(speed, _SPEED_DIGITS) == 1:
+                raise ValueError(f"{speed:g} is the recording's own speed: give those of the copies alone")
+        if len({round(speed, _SPEED_DIGITS) for speed in speeds}) < len(speeds):
+            raise ValueError(f"{speeds} has a speed twice")
+        # In whatever order they are given, they are the same copies.
+        return sorted(speeds)
+
+
 class PrepareSettings(Settings):
     """How a corpus becomes a prepared corpus."""
 
     alignment: AlignmentSettings = AlignmentSettings()
     features: FeatureSettings = FeatureSettings()
+    copies: CopySettings = CopySettings()
     max_rejected: Fraction = Field(0.05, description="above this share of rejected utterances preparing fails")
     folder: str | None = Field(None, description="the prepared corpus; by default a folder of storage.path")

@@ -1,6 +1,6 @@
 """The prepared corpus: a folder of Parquet that holds features, word spans and raw labels.
 
-    <folder>/utterances/*.parquet   parts, one row an utterance, schema `UTTERANCES`
+    <folder>/utterances/*.parquet   parts, one row an utterance, schema `UTTERANCES`, and `COPIES` where it has copies
     <folder>/rejected/*.parquet     parts, one row a rejection, schema `REJECTED`
     <folder>/corpus.json            settings, their hash, counts and versions, see `CorpusDescription`
 
@@ -14,7 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,6 +69,9 @@ UTTERANCES = pa.schema(
     ]
 )
 
+# Further columns of a corpus with copies at other speeds: the frames of one after the other, and how many each has.
+COPIES = pa.schema([("copy_frames", pa.list_(pa.float32())), ("copy_frame_counts", pa.list_(pa.int32()))])
+
 # Older versions did not store them.
 _ADDED = ("valence", "arousal", "dominance", "speech_begin", "speech_end", "clipped")
 # Where a row's audio lay and what it was made from do not change what it holds; frames hold what was clipped.
@@ -94,6 +97,7 @@ class CorpusDescription:
         frame_step: samples from one frame to the next. Spans are in frames of 10 ms all the same, as aligners give
             them.
         layers: how many layers of an encoder lie side by side in a frame.
+        copies: speeds of the copies that each utterance has beside its recording.
     """
 
     corpus: str
@@ -104,6 +108,7 @@ class CorpusDescription:
     versions: dict[str, str]
     frame_step: int = HOP
     layers: int = 1
+    copies: list[float] = field(default_factory=list)
 
     def differences(self, settings: Mapping[str, Any]) -> list[str]:
         """Each setting that differs, as a phrase such as `prepare.features.bins is 40 there and 80 here`."""
@@ -161,36 +166,46 @@ def content_hashes(table: pa.Table) -> pa.Array:
     Args:
         table: rows with the columns of `UTTERANCES`; `content_hash` may be missing.
     """
-    names = [name for name in UTTERANCES.names if name not in _NOT_CONTENT and name != "frames"]
+    frames = [name for name in ("frames", "copy_frames") if name in table.column_names]
+    names = [name for name in columns_of(table.schema).names if name not in {*_NOT_CONTENT, *frames}]
     # Frames are hashed as bytes: as Python numbers they would take longer than preparing them.
     return pa.array(
         [
-            digest([row, hashlib.sha256(np.asarray(frames.values, dtype="<f4").tobytes()).hexdigest()])
-            for row, frames in zip(table.select(names).to_pylist(), table["frames"], strict=True)
+            digest([row, *(hashlib.sha256(np.asarray(each.values, dtype="<f4").tobytes()).hexdigest() for each in own)])
+            for row, *own in zip(table.select(names).to_pylist(), *(table[name] for name in frames), strict=True)
         ],
         pa.string(),
     )
 
 
 def utterance_table(rows: Iterable[Mapping[str, object]]) -> pa.Table:
-    """Rows of prepared utterances as a table with the columns of `UTTERANCES`; adds their `content_hash`.
+    """Rows of prepared utterances as a table with the columns of their schema; adds their `content_hash`.
 
     Values may be NumPy arrays; they are not copied value by value. Frames keep their precision.
     """
     rows = list(rows)
     half = any(getattr(row["frames"], "dtype", None) == np.float16 for row in rows)
-    fields = [
-        field for field in utterances_schema(pa.float16() if half else pa.float32()) if field.name != "content_hash"
-    ]
+    schema = utterances_schema(pa.float16() if half else pa.float32(), any("copy_frames" in row for row in rows))
+    fields = [each for each in schema if each.name != "content_hash"]
     table = pa.table(
-        [pa.array([row[field.name] for row in rows], field.type) for field in fields], schema=pa.schema(fields)
+        [pa.array([row[each.name] for row in rows], each.type) for each in fields], schema=pa.schema(fields)
     )
     return _completed(table)
 
 
-def utterances_schema(precision: pa.DataType) -> pa.Schema:
-    """The schema `UTTERANCES` with frames of a precision."""
-    return UTTERANCES.set(UTTERANCES.get_field_index("frames"), pa.field("frames", pa.list_(precision)))
+def utterances_schema(precision: pa.DataType, copies: bool = False) -> pa.Schema:
+    """The schema of utterances with frames of a precision, with or without copies."""
+    fields = [*UTTERANCES, *(COPIES if copies else ())]
+    frames = ("frames", "copy_frames")
+    return pa.schema([pa.field(each.name, pa.list_(precision)) if each.name in frames else each for each in fields])
+
+
+def columns_of(stored: pa.Schema) -> pa.Schema:
+    """The columns that rows have which were stored with a schema: those of `UTTERANCES`, and copies if they have some.
+
+    Rows of older versions lack some of them.
+    """
+    return utterances_schema(stored.field("frames").type.value_type, COPIES.names[0] in stored.names)
 
 
 def rejected_table(rejections: Iterable[Rejection]) -> pa.Table:
@@ -290,7 +305,10 @@ def read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
     with _refuse_damaged(path), pq.ParquetFile(path) as file:
         stored = columns is not None and set(columns) <= set(file.schema_arrow.names)
         table = file.read(columns if stored else None)
-    return table if stored else _completed(table).select(columns or UTTERANCES.names)
+    if stored:
+        return table
+    table = _completed(table)
+    return table if columns is None else table.select(columns)
 
 
 def read_row_groups(path: Path) -> Iterator[pa.Table]:
@@ -316,8 +334,8 @@ def _completed(table: pa.Table) -> pa.Table:
     """The rows with all columns: nulls and content hashes for those that an older version did not store."""
     for name in _ADDED:
         if name not in table.column_names:
-            field = UTTERANCES.field(name)
-            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+            column = UTTERANCES.field(name)
+            table = table.append_column(column, pa.nulls(table.num_rows, column.type))
     if "content_hash" not in table.column_names:
         table = table.append_column(UTTERANCES.field("content_hash"), content_hashes(table))
-    return table.select(UTTERANCES.names)
+    return table.select(columns_of(table.schema).names)

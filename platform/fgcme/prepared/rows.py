@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fgcme.files import atomic_write, digest
-from fgcme.prepared.corpus import hash_array, read_part, read_parts, read_row_groups, utterances_schema
+from fgcme.prepared.corpus import columns_of, hash_array, read_part, read_parts, read_row_groups
 
 Mask = npt.NDArray[np.bool_]
 
@@ -196,8 +196,8 @@ def _write_rows(folder: Path, name: str, parts: Sequence[tuple[Path, Mask | None
     """
     path = folder / "utterances" / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    frames = pq.read_schema(parts[0][0]).field("frames").type
-    with atomic_write(path) as partial, pq.ParquetWriter(partial, utterances_schema(frames.value_type)) as writer:
+    schema = columns_of(pq.read_schema(parts[0][0]))
+    with atomic_write(path) as partial, pq.ParquetWriter(partial, schema) as writer:
         waiting: list[pa.Table] = []
         for source, wanted in parts:
             first = 0

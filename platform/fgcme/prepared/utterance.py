@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,13 @@ from fgcme.features.contract import FrameArray, FrameExtractor, Frames
 _AT_ONCE = 120 * audio.SAMPLE_RATE
 
 
+class Copy(NamedTuple):
+    """A recording at another speed, see `fgcme.audio.at_speed`: how many times as fast, and its frames, [A, F]."""
+
+    speed: float
+    frames: FrameArray
+
+
 class AnalysedSpeech(NamedTuple):
     """The words of an utterance, their spans, and the features of its frames.
 
@@ -33,6 +40,7 @@ class AnalysedSpeech(NamedTuple):
         speech: first frame of 10 ms of the speech and the frame after its last, by its energy and not by the alignment;
             None where an older version prepared it.
         frame_step: samples from one of `frames` to the next.
+        copies: the utterance at other speeds; its spans are not theirs, see `fgcme.audio.spans_at`.
     """
 
     words: list[str]
@@ -43,6 +51,7 @@ class AnalysedSpeech(NamedTuple):
     alignment_score: float
     speech: tuple[int, int] | None
     frame_step: int = HOP
+    copies: tuple[Copy, ...] = ()
 
 
 class FeatureError(DataError):
@@ -57,12 +66,14 @@ class _Aligned(NamedTuple):
     utterance: Utterance
     source_hash: str
     digest: str
-    samples: Samples
+    recordings: list[Samples]
     alignment: Alignment
     speech: tuple[int, int] | None
 
 
-def analyse(samples: Samples, text: str, aligner: Aligner, extractor: FrameExtractor) -> AnalysedSpeech:
+def analyse(
+    samples: Samples, text: str, aligner: Aligner, extractor: FrameExtractor, speeds: Sequence[float] = ()
+) -> AnalysedSpeech:
     """Align a text with its speech and extract the features of its frames.
 
     Args:
@@ -70,15 +81,16 @@ def analyse(samples: Samples, text: str, aligner: Aligner, extractor: FrameExtra
         text: what is said.
         aligner: see `fgcme.alignment.build`.
         extractor: see `fgcme.features.build_extractor`.
+        speeds: of the copies.
 
     Raises:
-        AudioError: the samples are empty, silent or too short.
+        AudioError: the samples, or those of a copy, are empty, silent or too short.
         AlignmentError: the text has no words, or they cannot be aligned.
         FeatureError: some features are not finite.
     """
     audio.check(samples)
     alignment = aligner.align("", samples, text)
-    frames = _require_finite(extractor([samples])[0])
+    frames, *others = map(_require_finite, extractor(_recordings(samples, speeds)))
     return AnalysedSpeech(
         words=alignment.words,
         begin=np.asarray(alignment.begin, dtype=np.int32),
@@ -88,11 +100,16 @@ def analyse(samples: Samples, text: str, aligner: Aligner, extractor: FrameExtra
         alignment_score=alignment.score,
         speech=detect_endpoints(samples),
         frame_step=extractor.format.frame_step,
+        copies=tuple(Copy(speed, other.values) for speed, other in zip(speeds, others, strict=True)),
     )
 
 
 def prepare_utterances(
-    utterances: Iterable[tuple[Utterance, str]], root: Path, aligner: Aligner, extractor: FrameExtractor
+    utterances: Iterable[tuple[Utterance, str]],
+    root: Path,
+    aligner: Aligner,
+    extractor: FrameExtractor,
+    speeds: Sequence[float] = (),
 ) -> Iterator[dict[str, Any] | Rejection]:
     """Prepare utterances; whatever is wrong with the data of one becomes a rejection with the reason.
 
@@ -101,24 +118,27 @@ def prepare_utterances(
         root: folder that `utterance.audio` is relative to.
         aligner: see `fgcme.alignment.build`.
         extractor: see `fgcme.features.build_extractor`.
+        speeds: of the copies that each has. An utterance is prepared with all of them or not at all.
 
     Returns:
-        For each, in their order, a row of `fgcme.prepared.UTTERANCES`, its [A, F] frames flattened row by row, or the
+        For each, in their order, a row of the prepared corpus, its [A, F] frames flattened row by row, or the
         rejection.
     """
     waiting: list[_Aligned | Rejection] = []
     samples = 0
     for utterance, source_hash in utterances:
-        aligned = _align(utterance, source_hash, root, aligner)
+        aligned = _align(utterance, source_hash, root, aligner, speeds)
         waiting.append(aligned)
-        samples += 0 if isinstance(aligned, Rejection) else aligned.samples.size
+        samples += 0 if isinstance(aligned, Rejection) else sum(each.size for each in aligned.recordings)
         if samples >= _AT_ONCE:
             yield from _extract(waiting, extractor)
             waiting, samples = [], 0
     yield from _extract(waiting, extractor)
 
 
-def _align(utterance: Utterance, source_hash: str, root: Path, aligner: Aligner) -> _Aligned | Rejection:
+def _align(
+    utterance: Utterance, source_hash: str, root: Path, aligner: Aligner, speeds: Sequence[float]
+) -> _Aligned | Rejection:
     path = root / utterance.audio
     try:
         samples = audio.read(path, utterance.start, utterance.end)
@@ -127,7 +147,7 @@ def _align(utterance: Utterance, source_hash: str, root: Path, aligner: Aligner)
             utterance,
             source_hash,
             digest,
-            samples,
+            _recordings(samples, speeds),
             aligner.align(utterance.id, samples, utterance.text),
             detect_endpoints(samples),
         )
@@ -137,15 +157,22 @@ def _align(utterance: Utterance, source_hash: str, root: Path, aligner: Aligner)
 
 def _extract(waiting: list[_Aligned | Rejection], extractor: FrameExtractor) -> Iterator[dict[str, Any] | Rejection]:
     """Rows of aligned utterances, whose features are extracted together; rejections stay."""
-    frames = iter(extractor([each.samples for each in waiting if not isinstance(each, Rejection)]))
+    aligned = [each for each in waiting if not isinstance(each, Rejection)]
+    frames = iter(extractor([samples for each in aligned for samples in each.recordings]))
     for each in waiting:
         if isinstance(each, Rejection):
             yield each
             continue
+        own = [next(frames) for _ in each.recordings]
         try:
-            yield _row(each, _require_finite(next(frames)))
+            yield _row(each, [_require_finite(some) for some in own])
         except DataError as error:
             yield _rejection(each.utterance, error)
+
+
+def _recordings(samples: Samples, speeds: Sequence[float]) -> list[Samples]:
+    """A recording, then its copies."""
+    return [samples, *(audio.at_speed(samples, speed) for speed in speeds)]
 
 
 def _require_finite(frames: Frames) -> Frames:
@@ -158,13 +185,15 @@ def _rejection(utterance: Utterance, error: DataError) -> Rejection:
     return Rejection(utterance.id, utterance.audio, error.stage, error.reason, error.message)
 
 
-def _row(aligned: _Aligned, frames: Frames) -> dict[str, Any]:
+def _row(aligned: _Aligned, extracted: Sequence[Frames]) -> dict[str, Any]:
+    """The row of an utterance, from the frames of its recording and of its copies."""
     utterance, alignment = aligned.utterance, aligned.alignment
-    return {
+    frames, *copies = (each.values for each in extracted)
+    row = {
         "id": utterance.id,
         "audio": utterance.audio,
         "audio_sha256": aligned.digest,
-        "duration": aligned.samples.size / audio.SAMPLE_RATE,
+        "duration": aligned.recordings[0].size / audio.SAMPLE_RATE,
         "speaker": utterance.speaker,
         "session": utterance.session,
         "dialog": utterance.dialog,
@@ -180,9 +209,13 @@ def _row(aligned: _Aligned, frames: Frames) -> dict[str, Any]:
         **dict(zip(("speech_begin", "speech_end"), aligned.speech or (None, None), strict=True)),
         "alignment": alignment.method,
         "alignment_score": alignment.score,
-        "frames": frames.values.ravel(),
-        "frame_count": frames.values.shape[0],
-        "frame_size": frames.values.shape[1],
-        "clipped": frames.clipped,
+        "frames": frames.ravel(),
+        "frame_count": frames.shape[0],
+        "frame_size": frames.shape[1],
+        "clipped": sum(each.clipped for each in extracted),
         "source_hash": aligned.source_hash,
     }
+    if copies:
+        row["copy_frames"] = np.concatenate([copy.ravel() for copy in copies])
+        row["copy_frame_counts"] = np.array([len(copy) for copy in copies], np.int32)
+    return row

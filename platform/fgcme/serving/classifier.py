@@ -20,6 +20,7 @@ from fgcme import alignment, features
 from fgcme.alignment import Alignment, AlignmentError
 from fgcme.alignment.words import normalise
 from fgcme.audio import SAMPLE_RATE, AudioError, Samples
+from fgcme.data import has_acoustics
 from fgcme.experiment import PrepareSettings
 from fgcme.prepared.utterance import AnalysedSpeech, analyse
 from fgcme.serving import ensemble, fitted
@@ -41,6 +42,8 @@ _MISSING = "the model was not trained to do without (training.augmentation.modal
 
 class Classifier:
     """A fitted model or an ensemble with the aligner and the features that it was trained with, for new speech.
+
+    A model trained with copies at other speeds answers from them as well: they are made of the speech it is given.
 
     New speech has no alignments to import, so a model trained on imported ones aligns with Sphinx; each prediction says
     how its words were aligned. Several threads may use one classifier.
@@ -72,6 +75,8 @@ class Classifier:
             layers if layers == "all" else tuple(layers),
             prepare.features.padded,
         )
+        hears = any(has_acoustics(spec.model) for _, spec in self._members)
+        self._speeds = prepare.copies.speed if hears else []
 
     def predict(self, samples: Samples | None, text: str | None) -> Prediction:
         """Classify one utterance, by its sound and its words; by one of them if the model has modality dropout.
@@ -91,9 +96,9 @@ class Classifier:
         if samples is None:
             speech = _unheard(text or "")
         elif text is None:
-            speech = analyse(samples, "", _NoAligner(), self._extractor)
+            speech = analyse(samples, "", _NoAligner(), self._extractor, self._speeds)
         else:
-            speech = analyse(samples, text, self._aligner, self._extractor)
+            speech = analyse(samples, text, self._aligner, self._extractor, self._speeds)
         return ensemble.average([fitted.predict(model, spec, speech) for model, spec in self._members])
 
 

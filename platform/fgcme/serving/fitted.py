@@ -17,13 +17,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from fgcme.audio import HOP, SAMPLE_RATE, frames_within, spans_at, stretch_at
-from fgcme.data import Batch, Vocabulary, collate, layout_frames, scheme_of
+from fgcme.data import Batch, Vocabulary, collate, has_acoustics, layout_frames, scheme_of
+from fgcme.data.batch import FrameLayout
 from fgcme.data.hearing import front_end_of
 from fgcme.data.missing import without_sound, without_words
 from fgcme.errors import UserError
 from fgcme.experiment import ModelSettings, PrepareSettings, renew_model, renew_prepare
 from fgcme.model import Network, build_model
-from fgcme.prepared.utterance import AnalysedSpeech
+from fgcme.prepared.utterance import AnalysedSpeech, Copy
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,10 @@ def load(folder: Path) -> tuple[Network, ModelSpec]:
 
 @torch.inference_mode()
 def predict(model: Network, spec: ModelSpec, speech: AnalysedSpeech) -> Prediction:
-    """Classify one utterance.
+    """Classify one utterance: by the mean logits of its recording and its copies at other speeds, if it has any.
 
-    The speaker is unknown, so a model trained on frames normalised by speaker gets frames normalised by utterance.
+    Words and gates are those of the recording itself. The speaker is unknown, so a model trained on frames normalised
+    by speaker gets frames normalised by utterance.
 
     Args:
         model: as `load` returns it.
@@ -149,7 +151,7 @@ def predict(model: Network, spec: ModelSpec, speech: AnalysedSpeech) -> Predicti
         for side, gate in (("semantic", output.semantic_gate), ("acoustic", output.acoustic_gate))
         if gate is not None
     }
-    probabilities = by_class(output.logits[0])
+    probabilities = by_class(output.logits.mean(0))
     return Prediction(
         label=max(probabilities, key=lambda name: probabilities[name]),
         probabilities=probabilities,
@@ -165,16 +167,24 @@ def predict(model: Network, spec: ModelSpec, speech: AnalysedSpeech) -> Predicti
 
 
 def _batch_of(spec: ModelSpec, speech: AnalysedSpeech) -> Batch:
-    """One utterance as the model reads it."""
+    """One utterance as the model reads it: its recording, then its copies."""
+    scheme = scheme_of(spec.model)
+    recordings = [Copy(1.0, speech.frames), *(speech.copies if has_acoustics(spec.model) else ())]
+    frames, layouts, words = zip(*(_heard(spec, speech, recording) for recording in recordings), strict=True)
+    return collate(frames, layouts, words, [-1] * len(recordings), scheme.lookahead + 1)
+
+
+def _heard(spec: ModelSpec, speech: AnalysedSpeech, recording: Copy) -> tuple[np.ndarray, FrameLayout, np.ndarray]:
+    """The frames of one recording of an utterance, [A, F], what the model reads of them, and its words, [W]."""
     scheme, words = scheme_of(spec.model), Vocabulary(spec.words).index(speech.words)
-    step, count = speech.frame_step, len(speech.frames)
-    stretch = speech.speech and stretch_at(speech.speech, step, count)
+    speed, step, count = recording.speed, speech.frame_step, len(recording.frames)
+    stretch = speech.speech and stretch_at(speech.speech, step, count, speed)
     if count:
-        limited = speech.frames[: frames_within(spec.frame_limit, step)].astype(np.float32, copy=False)
+        limited = recording.frames[: frames_within(spec.frame_limit, step)].astype(np.float32, copy=False)
         frames = np.asarray(front_end_of(spec.model.acoustic)(limited), np.float32)
-        layout = layout_frames(scheme, *spans_at(speech.begin, speech.end, step, count), len(frames), stretch)
+        layout = layout_frames(scheme, *spans_at(speech.begin, speech.end, step, count, speed), len(frames), stretch)
     else:
         frames, layout = np.zeros((0, spec.frame_size), np.float32), without_sound(scheme, len(words))
     if not len(words):
         layout, words = without_words(scheme, len(frames), stretch or (0, len(frames)), step)
-    return collate([frames], [layout], [words], [-1], scheme.lookahead + 1)
+    return frames, layout, words

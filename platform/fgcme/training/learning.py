@@ -64,12 +64,10 @@ class Evaluation:
     """A model's predictions for one part, in the part's order.
 
     Attributes:
-        positions: [B] positions in the part.
-        logits: [B, K].
+        logits: [B, K], of each utterance once: the mean over its recordings where it has copies at other speeds.
         labels: [B] true class indices.
     """
 
-    positions: np.ndarray
     logits: np.ndarray
     labels: np.ndarray
 
@@ -179,7 +177,7 @@ class FoldTrainer:
         if training.class_weights == "balanced":
             class_weights = balanced_class_weights(loaders.train.labels, len(loaders.classes))
         self._class_weights = torch.from_numpy(class_weights).to(device)
-        self._utterance_weights = class_weights[loaders.train.labels].astype(np.float64)
+        self._utterance_weights = class_weights[loaders.train.inputs.labels].astype(np.float64)
         if device.type == "cuda":
             _keep_on_gpu(device, (loaders.train, loaders.dev))
         self._epoch = 0
@@ -230,7 +228,7 @@ class FoldTrainer:
 
     @torch.inference_mode()
     def evaluate(self, loader: RaggedLoader) -> Evaluation:
-        """Predict a part in float32, by the averaged weights if there are any.
+        """Predict a part in float32, by the averaged weights if there are any, and by all recordings of an utterance.
 
         Workers share the batches, and each returns the predictions of all.
         """
@@ -242,7 +240,10 @@ class FoldTrainer:
         of_all = [batch for batches in self.workers.gather(predicted) for batch in batches]
         positions, logits = (np.concatenate(column) for column in zip(*of_all, strict=True))
         order = np.argsort(positions)
-        return Evaluation(positions[order], logits[order], loader.labels[positions[order]])
+        spoken = positions[order] // loader.inputs.of_each
+        utterances, first, counts = np.unique(spoken, return_index=True, return_counts=True)
+        means = np.add.reduceat(logits[order], first) / counts[:, None].astype(np.float32)
+        return Evaluation(means, loader.labels[utterances])
 
     def loss(self, positions: np.ndarray, seed: int) -> Tensor:
         """This worker's part of a batch's loss, such that the mean of the workers' gradients is that of the whole.

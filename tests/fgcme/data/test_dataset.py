@@ -89,3 +89,59 @@ def test_spans_are_in_the_corpus_s_frames_and_speech_keeps_those_of_10_ms(tmp_pa
     assert end.tolist() == [-(-frame // 2) for frame in speech.end]
     assert (speech.frame_step, speech.words, speech.alignment) == (320, corpus.words[7], "imported")
     np.testing.assert_array_equal(speech.frames, corpus.frames(7))
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
+    return SpeechCorpus(small_corpus.write(tmp_path_factory.mktemp("prepared") / "copied", copies=[0.8, 1.25]))
+
+
+def test_copies_are_recordings_and_no_utterances(copied: SpeechCorpus, folder: Path) -> None:
+    plain = SpeechCorpus(folder)
+    assert len(copied) == len(plain) == len(copied.table.ids) == len(copied.words) == len(copied.word_counts)
+    assert copied.recordings(np.array([5, 2])).tolist() == [5, 5 + 64, 5 + 128, 2, 2 + 64, 2 + 128]
+    assert plain.recordings(np.array([5, 2])).tolist() == [5, 2]
+    for utterance in range(len(plain)):
+        np.testing.assert_array_equal(copied.frames(utterance), plain.frames(utterance))
+
+
+def test_a_recording_has_the_frames_of_its_row_the_words_of_its_utterance_and_its_own_spans(
+    copied: SpeechCorpus,
+) -> None:
+    parts = (copied.folder / "utterances").glob("*.parquet")
+    rows = {row["id"]: row for part in parts for row in pq.read_table(part).to_pylist()}
+    for utterance, name in enumerate(copied.table.ids):
+        row = rows[name]
+        first, second = row["copy_frame_counts"]
+        copies = np.reshape(row["copy_frames"], (first + second, -1))
+        for place, (speed, frames) in enumerate([(0.8, copies[:first]), (1.25, copies[first:])]):
+            _, *numbers = copied.recordings(np.array([utterance])).tolist()
+            recording = numbers[place]
+            np.testing.assert_array_equal(copied.frames(recording), frames.astype(np.float32))
+            assert copied.frame_count(recording) == len(frames)
+            np.testing.assert_array_equal(copied.word_numbers(recording), copied.word_numbers(utterance))
+            begin, end = copied.spans(recording)
+            # By hand: 0.8 and 1.25 are 4/5 and 5/4.
+            up, down = (5, 4) if speed == 0.8 else (4, 5)
+            assert begin.tolist() == [edge * up // down for edge in row["begin"]]
+            assert end.tolist() == [min(-(-edge * up // down), len(frames)) for edge in row["end"]]
+            speech = copied.speech(recording)
+            assert speech is not None and speech[0] == row["speech_begin"] * up // down
+
+
+def test_a_speaker_s_copies_are_voices_of_their_own(copied: SpeechCorpus, folder: Path) -> None:
+    voices, speakers = copied.voices, np.array(copied.table.speakers)
+    assert len(voices) == 3 * len(copied) and len(np.unique(voices)) == 3 * len(set(speakers.tolist()))
+    np.testing.assert_array_equal(voices[: len(copied)], SpeechCorpus(folder).voices)
+    for voice in np.unique(voices):
+        recordings = np.flatnonzero(voices == voice)
+        assert len(set(speakers[recordings % len(copied)].tolist())) == 1
+        assert len(set((recordings // len(copied)).tolist())) == 1
+
+
+def test_analysed_speech_has_the_copies_of_the_utterance(copied: SpeechCorpus) -> None:
+    speech = copied.analysed(7)
+    assert [copy.speed for copy in speech.copies] == [0.8, 1.25]
+    _, *copies = copied.recordings(np.array([7])).tolist()
+    for copy, recording in zip(speech.copies, copies, strict=True):
+        np.testing.assert_array_equal(copy.frames, copied.frames(recording))

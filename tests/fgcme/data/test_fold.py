@@ -76,7 +76,7 @@ def test_the_moments_of_a_speaker_are_those_of_all_their_utterances(corpus: Spee
     everything = [index for index, name in enumerate(corpus.table.speakers) if name == speaker]
     frames = np.concatenate([front_end.features(corpus.frames(index)) for index in everything])
     (found,) = speaker_moments(corpus, np.array([9]), front_end, 3000).items()
-    assert found[0] == speaker
+    assert found[0] == corpus.voices[9]
     np.testing.assert_allclose(found[1].mean, frames.mean(0), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(found[1].deviation, frames.std(0), rtol=1e-3)
 
@@ -97,7 +97,7 @@ def test_normalising_by_speaker_refuses_an_utterance_without_speaker(corpus: Spe
     with pytest.raises(UserError, match=rf"utterance {corpus.table.ids[5]} has no speaker; .*normalisation=utterance"):
         speaker_moments(unknown, np.arange(10), front_end, 3000)
     # Utterances outside the fold may lack a speaker.
-    assert set(speaker_moments(unknown, np.arange(4), front_end, 3000)) == set(speakers[:4])
+    assert set(speaker_moments(unknown, np.arange(4), front_end, 3000)) == set(unknown.voices[:4].tolist())
 
 
 def test_only_training_batches_with_a_seed_are_augmented(corpus: SpeechCorpus) -> None:
@@ -177,3 +177,61 @@ def test_the_frame_limit_counts_10_ms_whatever_the_encoder_s_rate(tmp_path: Path
     assert set(loaders.train.inputs.frame_counts.tolist()) == {21}
     assert (loaders.layers, loaders.frame_size) == (3, 18)
     assert loaders.mean is not None and loaders.mean.shape == (18,)
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
+    folder = tmp_path_factory.mktemp("prepared") / "copied"
+    return SpeechCorpus(small_corpus.write(folder, unlike=True, copies=[0.9, 1.1]))
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_copy_is_in_the_part_of_its_utterance_and_in_no_other(
+    corpus: SpeechCorpus, copied: SpeechCorpus, refit: bool
+) -> None:
+    experiment, assignment = settings(), assign_folds(PROTOCOL, copied.table)
+    parts = {}
+    for name, each in (("plain", corpus), ("copied", copied)):
+        loaders = make_fold_loaders(each, assignment, 0, "dev", experiment.model, experiment.training, refit)
+        parts[name] = [loaders.train, loaders.dev, loaders.test]
+    for plain, part in zip(parts["plain"], parts["copied"], strict=True):
+        # What counts utterances counts the same ones, once.
+        np.testing.assert_array_equal(part.utterances, plain.utterances)
+        np.testing.assert_array_equal(part.labels, plain.labels)
+        assert sorted(part.inputs.recordings) == sorted(copied.recordings(plain.utterances))
+        planned = np.concatenate(part.plan(seed=3))
+        assert sorted(planned.tolist()) == list(range(3 * len(plain.utterances)))
+    train, dev, test = (set((part.inputs.recordings % len(copied)).tolist()) for part in parts["copied"])
+    assert not train & test and (refit or not train & dev)
+    order = np.concatenate(parts["copied"][0].plan(seed=3))
+    assert len(set((order[:24] % 3).tolist())) == 3, "originals and copies are shuffled together"
+
+
+def test_statistics_of_training_are_of_its_copies_too_and_a_speaker_s_of_each_speed(copied: SpeechCorpus) -> None:
+    front_end = FrontEnd("mfcc", 1)
+    loaders = fold_loaders(copied, settings("train"))
+    trained_on = copied.recordings(loaders.train.utterances)
+    frames = np.concatenate([front_end(copied.frames(recording)) for recording in trained_on])
+    np.testing.assert_allclose(loaders.mean, frames.mean(0), rtol=1e-3, atol=1e-4)
+    loaders = fold_loaders(copied, settings("speaker"))
+    for loader in (loaders.train, loaders.dev, loaders.test):
+        voices = copied.voices[loader.inputs.recordings]
+        for voice in set(voices.tolist()):
+            positions = np.flatnonzero(voices == voice)
+            heard = np.concatenate([loader.inputs.frames(position) for position in positions])
+            np.testing.assert_allclose(heard.mean(0), 0, atol=1e-4)
+            np.testing.assert_allclose(heard.std(0), 1, atol=1e-3)
+
+
+def test_nobody_s_copies_are_nobody_s_too(copied: SpeechCorpus) -> None:
+    unknown = copy.copy(copied)
+    speakers = [None if index == 5 else speaker for index, speaker in enumerate(copied.table.speakers)]
+    unknown.table = replace(copied.table, speakers=speakers)  # type: ignore[arg-type]
+    assert np.flatnonzero(unknown.voices < 0).tolist() == unknown.recordings(np.array([5])).tolist()
+    front_end = FrontEnd(normalisation="speaker")
+    found = speaker_moments(unknown, np.arange(64, dtype=np.int64)[-4:], front_end, 3000)
+    expected = speaker_moments(copied, np.arange(64, dtype=np.int64)[-4:], front_end, 3000)
+    # The last speaker's numbers are the same, for the first speaker has other utterances.
+    assert found.keys() == expected.keys()
+    for voice, moments in found.items():
+        np.testing.assert_array_equal(moments.mean, expected[voice].mean)

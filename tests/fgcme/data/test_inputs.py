@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def part_inputs(
-    corpus: SpeechCorpus, front_end: FrontEnd, speakers: dict[str, Moments] | None = None, frame_limit: int = 3000
+    corpus: SpeechCorpus, front_end: FrontEnd, speakers: dict[int, Moments] | None = None, frame_limit: int = 3000
 ) -> PartInputs:
     """The inputs of all but the first 14 utterances of a corpus."""
     vocabulary = Vocabulary.from_utterances(corpus.words)
@@ -65,15 +65,14 @@ def test_front_end_results_are_computed_once_and_cut_at_the_frame_limit(folder: 
 
 def test_each_speaker_is_normalised_by_their_own_statistics(folder: Path) -> None:
     corpus = SpeechCorpus(folder)
-    speakers = corpus.table.speakers
     # Of one utterance of each speaker: the test is about whose moments are used.
     moments = {
-        speaker: moments_of_all([(corpus.frames(index), np.array([len(corpus.frames(index))]))])
-        for index, speaker in enumerate(speakers)
+        voice: moments_of_all([(corpus.frames(index), np.array([len(corpus.frames(index))]))])
+        for index, voice in enumerate(corpus.voices.tolist())
     }
     inputs = part_inputs(corpus, FrontEnd(normalisation="speaker"), moments)
     for position, utterance in enumerate(inputs.utterances):
-        mean, deviation = moments[speakers[utterance]]
+        mean, deviation = moments[corpus.voices[utterance]]
         expected = (corpus.frames(utterance) - mean) / deviation
         np.testing.assert_allclose(inputs.frames(position), expected, rtol=1e-5)
 
@@ -108,3 +107,42 @@ def test_frames_on_a_device_are_those_that_segments_read(folder: Path) -> None:
     np.testing.assert_array_equal(found.numpy(), expected)
     everything = inputs.frames_on_device(np.arange(len(inputs)))
     assert everything is not None and everything.numel() * 4 == inputs.device_bytes
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
+    return SpeechCorpus(small_corpus.write(tmp_path_factory.mktemp("prepared") / "copied", copies=[0.9, 1.1]))
+
+
+def test_each_utterance_is_followed_by_its_copies(copied: SpeechCorpus) -> None:
+    inputs = part_inputs(copied, FrontEnd(), frame_limit=95)
+    assert (len(inputs), inputs.of_each) == (3 * len(inputs.utterances), 3)
+    for position, recording in enumerate(inputs.recordings.tolist()):
+        utterance = inputs.utterances[position // 3]
+        assert recording % len(copied) == utterance and recording // len(copied) == position % 3
+        assert inputs.labels[position] == utterance % 4
+        np.testing.assert_array_equal(inputs.frames(position), copied.frames(recording)[:95])
+        np.testing.assert_array_equal(inputs.prepared_frames(position), copied.frames(recording))
+        np.testing.assert_array_equal(inputs.spans(position), copied.spans(recording))
+        assert inputs.frame_counts[position] == len(inputs.frames(position))
+        expected = layout_frames(SegmentScheme("words", 6), *copied.spans(recording), len(inputs.frames(position)))
+        np.testing.assert_array_equal(inputs.layout(position).spans, expected.spans)
+
+
+def test_a_model_that_reads_no_frames_has_no_copies(copied: SpeechCorpus) -> None:
+    vocabulary = Vocabulary.from_utterances(copied.words)
+    everyone = np.arange(len(copied))
+    inputs = PartInputs(copied, everyone, everyone % 4, ModelInput(SegmentScheme("none"), vocabulary, 3000))
+    assert (len(inputs), inputs.of_each) == (len(copied), 1)
+
+
+def test_each_voice_is_normalised_by_its_own_statistics(copied: SpeechCorpus) -> None:
+    generator = np.random.default_rng(0)
+    moments = {
+        int(voice): Moments(*np.abs(generator.normal(size=(2, 6))).astype(np.float32)) for voice in set(copied.voices)
+    }
+    inputs = part_inputs(copied, FrontEnd(normalisation="speaker"), moments)
+    for position, recording in enumerate(inputs.recordings.tolist()):
+        mean, deviation = moments[copied.voices[recording]]
+        expected = (copied.frames(recording) - mean) / deviation
+        np.testing.assert_allclose(inputs.frames(position), expected, rtol=1e-5)

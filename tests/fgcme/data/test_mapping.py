@@ -152,3 +152,25 @@ def test_parts_in_different_precision_are_refused(folder: Path) -> None:
     pq.write_table(table.set_column(column, "frames", half), part)
     with pytest.raises(UserError, match="damaged"):
         SpeechCorpus(folder)
+
+
+def test_features_of_copies_are_those_of_the_front_end(tmp_path: Path) -> None:
+    folder = small_corpus.write(tmp_path / "copied", layers=2, copies=[0.9, 1.1])
+    corpus, front_end = SpeechCorpus(folder), FrontEnd("prepared", 1, "utterance")
+    features = corpus.features(front_end, 52)
+    assert features is not None and len(features.counts) == 3 * len(corpus)
+    # Slow copies alone exceed the limit.
+    assert features.counts.max() == 52 < corpus.prepared.counts.max()
+    for recording in range(3 * len(corpus)):
+        expected = front_end(corpus.frames(recording)[:52])
+        np.testing.assert_allclose(features[recording], expected, atol=2e-3)
+    written = mapped(folder)
+    assert len(SpeechCorpus(folder)) == len(corpus) and mapped(folder) == written
+
+
+def test_a_part_without_the_copies_that_others_have_is_refused(tmp_path: Path) -> None:
+    folder = small_corpus.write(tmp_path / "copied", copies=[0.9])
+    part = min((folder / "utterances").iterdir())
+    pq.write_table(pq.read_table(part).drop_columns(["copy_frames", "copy_frame_counts"]), part)
+    with pytest.raises(UserError, match=r"\.parquet: damaged"):
+        SpeechCorpus(folder)

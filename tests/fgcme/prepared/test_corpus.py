@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -208,3 +209,30 @@ def test_a_missing_or_damaged_description_is_refused(tmp_path: Path) -> None:
     (tmp_path / "corpus.json").write_text("{")
     with pytest.raises(UserError, match=r"corpus\.json: damaged"):
         prepared.read_description(tmp_path)
+
+
+COPIES = {"copy_frames": np.arange(20, dtype=np.float32), "copy_frame_counts": np.array([3, 2])}
+
+
+def test_rows_with_copies_have_their_columns_besides_and_are_read_with_them(tmp_path: Path) -> None:
+    path = write(tmp_path, "a", row("one") | COPIES)
+    assert pq.read_schema(path).equals(prepared.corpus.utterances_schema(pa.float32(), copies=True))
+    ((_, table),) = prepared.read_parts(tmp_path)
+    assert table["copy_frames"].to_pylist() == [list(range(20))]
+    (group,) = prepared.read_row_groups(path)
+    assert group.equals(table)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"copy_frames": np.append(np.arange(19, dtype=np.float32), np.nextafter(np.float32(19), np.float32(20)))},
+        {"copy_frame_counts": np.array([2, 3])},
+    ],
+    ids=str,
+)
+def test_the_hash_of_a_corpus_covers_its_copies(tmp_path: Path, change: dict[str, object]) -> None:
+    plain = hash_of(tmp_path / "plain", row("one"))
+    with_copies = hash_of(tmp_path / "copies", row("one") | COPIES)
+    changed = hash_of(tmp_path / "changed", row("one") | COPIES | change)
+    assert len({plain, with_copies, changed}) == 3

@@ -180,3 +180,20 @@ def test_parts_in_half_precision_are_merged_as_they_are(tmp_path: Path) -> None:
     found = {each["id"]: each["frames"] for each in merged.to_pylist()}
     assert found == {name: each.tolist() for name, each in values.items()}
     assert prepared.count_clipped(tmp_path) == 4
+
+
+def test_rows_keep_their_copies_when_they_are_merged_copied_and_pruned(tmp_path: Path, small_limits: int) -> None:
+    def with_copies(name: str) -> dict[str, object]:
+        return row(name) | {"copy_frames": np.arange(20, dtype=np.float32), "copy_frame_counts": np.array([3, 2])}
+
+    folder, other = tmp_path / "mine", tmp_path / "other"
+    for name in ("one", "two", "three"):
+        write(other, name, with_copies(name))
+    before = prepared.corpus_hash(other, "s")
+    listed = sources({"one": "old", "two": "old", "three": "old"})
+    prepared.copy_rows(other, folder, listed)
+    assert prepared.merge_parts(folder) > 1
+    assert prepared.corpus_hash(folder, "s") == before
+    prepared.prune(folder, sources({"two": "old"}))
+    ((_, table),) = prepared.read_parts(folder)
+    assert table["id"].to_pylist() == ["two"] and table["copy_frame_counts"].to_pylist() == [[3, 2]]

@@ -212,3 +212,44 @@ def test_a_row_says_how_many_values_half_precision_could_not_hold(root: Path) ->
     stored = table["frames"].combine_chunks().flatten().to_numpy()
     assert stored.dtype == np.float16 and np.isfinite(stored).all()
     assert table["clipped"].to_pylist() == [np.count_nonzero(np.abs(stored) == np.finfo(np.float16).max)] != [0]
+
+
+def test_a_row_holds_the_frames_of_copies_and_the_spans_of_the_recording(root: Path) -> None:
+    (row,) = prepare_utterances([(utterance(), "source")], root, SPHINX, LOG_MEL, [0.9, 1.1])
+    plain = prepare(root)
+    assert isinstance(row, dict) and isinstance(plain, dict)
+    samples = audio.read(root / "Actor_01/a.flac")
+    copies = [LOG_MEL([audio.at_speed(samples, speed)])[0].values for speed in (0.9, 1.1)]
+    assert row.pop("copy_frame_counts").tolist() == [len(copy) for copy in copies]
+    np.testing.assert_array_equal(row.pop("copy_frames"), np.concatenate([copy.ravel() for copy in copies]))
+    assert {*row} == {*plain}
+    for name in row:
+        np.testing.assert_array_equal(row[name], plain[name], err_msg=name)
+
+
+def test_analysed_speech_has_the_same_copies_as_a_row(root: Path) -> None:
+    samples = audio.read(root / "Actor_01/a.flac")
+    (row,) = prepare_utterances([(utterance(), "source")], root, SPHINX, LOG_MEL, [0.9, 1.1])
+    assert isinstance(row, dict)
+    speech = analyse(samples, TEXT, SPHINX, LOG_MEL, [0.9, 1.1])
+    assert [copy.speed for copy in speech.copies] == [0.9, 1.1]
+    np.testing.assert_array_equal(np.concatenate([copy.frames.ravel() for copy in speech.copies]), row["copy_frames"])
+    assert speech.begin.tolist() == row["begin"].tolist()
+
+
+def test_an_utterance_whose_copy_cannot_be_prepared_is_rejected_whole(root: Path) -> None:
+    short = utterance(id="short", start=1.0, end=1.026)
+    results = list(
+        prepare_utterances([(short, "a"), (utterance(), "b")], root, alignment.build("uniform"), LOG_MEL, [2])
+    )
+    assert isinstance(results[0], Rejection) and results[0].reason == "too_short"
+    assert "the copy at speed 2 lasts 13" in results[0].message
+    # The frames of one utterance are not taken for those of the next.
+    assert isinstance(results[1], dict) and len(results[1]["copy_frame_counts"]) == 1
+
+
+def test_values_that_are_not_finite_in_a_copy_reject_the_utterance(root: Path) -> None:
+    longest = len(LOG_MEL([audio.read(root / "Actor_01/a.flac")])[0].values)
+    faulty = Changed(lambda frames: frames if len(frames) <= longest else frames * np.float32("nan"))
+    (result,) = prepare_utterances([(utterance(), "source")], root, alignment.build("uniform"), faulty, [0.9])
+    assert isinstance(result, Rejection) and result.reason == "not_finite"

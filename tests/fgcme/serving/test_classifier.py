@@ -16,12 +16,13 @@ import soundfile
 import torch
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
-from fgcme import audio
+from fgcme import alignment, audio, features
 from fgcme.alignment import AlignmentError
 from fgcme.errors import UserError
 from fgcme.experiment import ModelSettings, PrepareSettings
 from fgcme.model import build_model
-from fgcme.serving import fitted
+from fgcme.prepared.utterance import Copy, analyse
+from fgcme.serving import ensemble, fitted
 from fgcme.serving.classifier import (
     FITTED_ARTIFACT,
     Classifier,
@@ -255,3 +256,31 @@ def test_a_model_of_an_encoder_s_layers_hears_new_speech_through_the_encoder_in_
     packaged = find_fitted_folder(tmp_path / "package")
     assert packaged is not None
     assert Classifier(packaged).predict(samples, "dogs are sitting") == expected
+
+
+def test_a_model_with_copies_answers_from_those_of_the_recording_here_and_packaged(
+    tmp_path: Path, recording: Path
+) -> None:
+    samples, text = audio.read(recording), "dogs are sitting by the door"
+    folder = save_fitted(tmp_path / "copied", copies=[0.9, 1.1], modality_dropout=True)
+    classifier, plain = Classifier(folder), Classifier(save_fitted(tmp_path / "plain", modality_dropout=True))
+    extractor, aligner = features.build_extractor("log_mel", 20), alignment.build("uniform")
+    speech = analyse(samples, text, aligner, extractor)
+    copies = [Copy(speed, extractor([audio.at_speed(samples, speed)])[0].values) for speed in (0.9, 1.1)]
+    expected = fitted.predict(*fitted.load(folder), speech._replace(copies=tuple(copies)))
+    answer = classifier.predict(samples, text)
+    assert answer == expected and answer.probabilities != plain.predict(samples, text).probabilities
+    assert classifier.predict(samples, None).probabilities != plain.predict(samples, None).probabilities
+    # Nobody hears a text faster.
+    assert classifier.predict(None, text) == plain.predict(None, text)
+    package_model(folder, tmp_path / "package")
+    packed = find_fitted_folder(tmp_path / "package")
+    assert packed is not None and Classifier(packed).predict(samples, text) == answer
+
+
+def test_an_ensemble_of_models_with_copies_averages_what_each_answers(tmp_path: Path, recording: Path) -> None:
+    for number in range(2):
+        save_fitted(tmp_path / "together" / f"member-0{number}", fold=number, copies=[0.9])
+    samples, text = audio.read(recording), "dogs are sitting"
+    members = [Classifier(folder).predict(samples, text) for folder in sorted((tmp_path / "together").iterdir())]
+    assert Classifier(tmp_path / "together").predict(samples, text) == ensemble.average(members)

@@ -47,6 +47,12 @@ def fit_model(
     return trainer, spec
 
 
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
+    """The corpus of `corpus`, each utterance at three speeds."""
+    return SpeechCorpus(small_corpus.write(tmp_path_factory.mktemp("prepared") / "copied", copies=[0.9, 1.1]))
+
+
 def speech_of(corpus: SpeechCorpus, utterance: int) -> AnalysedSpeech:
     return corpus.analysed(utterance)
 
@@ -127,3 +133,29 @@ def test_a_model_of_an_encoder_s_layers_predicts_as_in_the_evaluation(tmp_path: 
         prediction = fitted.predict(model, loaded_spec, corpus.analysed(utterance))
         np.testing.assert_allclose(list(prediction.probabilities.values()), probabilities, atol=1e-5)
         assert prediction.begin == pytest.approx(corpus.analysed(utterance).begin / 100)
+
+
+@pytest.mark.parametrize("modalities", ["both", "semantic"])
+@pytest.mark.parametrize("normalisation", ["train", "utterance"])
+def test_an_utterance_with_copies_is_answered_as_in_the_evaluation(
+    copied: SpeechCorpus, modalities: str, normalisation: str
+) -> None:
+    trainer, spec = fit_model(copied, modalities, normalisation=normalisation)
+    evaluation = trainer.evaluate(trainer.loaders.test)
+    expected = torch.from_numpy(evaluation.logits).softmax(1).numpy()
+    for utterance, probabilities in zip(trainer.loaders.test.utterances, expected, strict=True):
+        prediction = fitted.predict(trainer.model, spec, speech_of(copied, utterance))
+        np.testing.assert_allclose(list(prediction.probabilities.values()), probabilities, atol=1e-5)
+        assert prediction.label == trainer.loaders.classes[int(probabilities.argmax())]
+
+
+def test_words_and_gates_of_an_utterance_with_copies_are_those_of_the_recording(copied: SpeechCorpus) -> None:
+    trainer, spec = fit_model(copied)
+    trainer.model.eval()
+    speech = speech_of(copied, trainer.loaders.test.utterances[2])
+    alone, together = (fitted.predict(trainer.model, spec, each) for each in (speech._replace(copies=()), speech))
+    assert together.probabilities != alone.probabilities
+    assert (together.words, together.begin, together.end) == (alone.words, alone.begin, alone.end)
+    for name in ("word_probabilities", "word_gates"):
+        for mine, theirs in zip(getattr(together, name), getattr(alone, name), strict=True):
+            assert mine == pytest.approx(theirs, abs=1e-5)

@@ -189,8 +189,10 @@ def work_together(rank: int, count: int, folder: Path) -> None:
         name: gradients(fit(corpus, small_corpus.experiment(**sections), workers=workers))
         for name, sections in SHARED.items()
     }
-    training = fit(corpus, small_corpus.experiment(training=TRAINED_TOGETHER), workers=workers)
-    learnt = metrics(training.epochs()), training.evaluate(training.loaders.test).logits
+    learnt = {}
+    for name in ("corpus", "copied"):
+        training = fit(SpeechCorpus(folder / name), small_corpus.experiment(training=TRAINED_TOGETHER), workers=workers)
+        learnt[name] = metrics(training.epochs()), training.evaluate(training.loaders.test).logits
     torch.save({"gradients": shared, "learnt": learnt}, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -200,6 +202,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """The results of two workers that train together, by rank."""
     folder = tmp_path_factory.mktemp("together")
     small_corpus.write(folder / "corpus", each=16)
+    small_corpus.write(folder / "copied", each=16, copies=[0.9, 1.1])
     torch.multiprocessing.spawn(work_together, (2, folder), nprocs=2)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
 
@@ -212,14 +215,17 @@ def test_two_workers_have_the_gradients_of_one(corpus: SpeechCorpus, together: l
     assert max(float(gradient.abs().max()) for gradient in alone[0].values()) > 1e-2
 
 
-def test_two_workers_learn_the_same_as_one(corpus: SpeechCorpus, together: list[dict[str, Any]]) -> None:
-    alone = fit(corpus, small_corpus.experiment(training=TRAINED_TOGETHER))
+@pytest.mark.parametrize("name", ["corpus", "copied"])
+def test_two_workers_learn_the_same_as_one(
+    request: pytest.FixtureRequest, together: list[dict[str, Any]], name: str
+) -> None:
+    alone = fit(request.getfixturevalue(name), small_corpus.experiment(training=TRAINED_TOGETHER))
     expected = metrics(alone.epochs())
     logits = alone.evaluate(alone.loaders.test).logits
     for worker in together:
-        for mine, theirs in zip(worker["learnt"][0], expected, strict=True):
+        for mine, theirs in zip(worker["learnt"][name][0], expected, strict=True):
             assert mine == pytest.approx(theirs, abs=1e-3)
-        np.testing.assert_allclose(worker["learnt"][1], logits, atol=1e-3)
+        np.testing.assert_allclose(worker["learnt"][name][1], logits, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", variants.all_variants())
@@ -239,9 +245,11 @@ def test_every_parameter_of_a_variant_takes_part_in_its_loss(corpus: SpeechCorpu
 def test_an_evaluation_keeps_the_order_of_the_part(corpus: SpeechCorpus) -> None:
     training = fit(corpus, small_corpus.experiment())
     evaluation = training.evaluate(training.loaders.test)
-    assert evaluation.positions.tolist() == list(range(len(training.loaders.test.utterances)))
     labels = assign_folds(named_protocols()["demo/4class"], corpus.table).labels
     assert evaluation.labels.tolist() == labels[training.loaders.test.utterances].tolist()
+    # One by one, whatever else is in a batch.
+    alone = [training.model(training.loaders.test.batch(np.array([each]))).logits for each in range(len(labels) // 4)]
+    np.testing.assert_allclose(evaluation.logits, torch.cat(alone).detach(), atol=1e-5)
 
 
 def test_class_weights_and_label_smoothing_match_torch(corpus: SpeechCorpus) -> None:
@@ -515,7 +523,7 @@ def test_shares_of_the_workers_are_the_whole(corpus: SpeechCorpus) -> None:
 
 def test_the_metrics_of_an_evaluation_are_those_of_its_predictions() -> None:
     logits = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5]], np.float32))
-    evaluation = Evaluation(np.arange(4), logits, np.array([0, 1, 1, 2]))
+    evaluation = Evaluation(logits, np.array([0, 1, 1, 2]))
     assert evaluation.predictions.tolist() == [0, 1, 0, 2]
     found = evaluation.metrics()
     assert found["wa"] == pytest.approx(3 / 4)
@@ -537,7 +545,7 @@ def test_a_cpu_has_bfloat16_where_a_recurrent_layer_of_any_size_runs_in_it() -> 
 
 def test_a_part_may_have_fewer_utterances_than_classes() -> None:
     logits = np.array([[0.0, 0.0, 3.0, 1.0], [0.0, 0.0, 0.0, 2.0]], np.float32)
-    found = Evaluation(np.arange(2), logits, np.array([2, 2])).metrics()
+    found = Evaluation(logits, np.array([2, 2])).metrics()
     assert (found["wa"], found["ua"], found["macro_f1"]) == pytest.approx((1 / 2, 1 / 2, 2 / 3))
 
 
@@ -686,3 +694,49 @@ def test_a_focal_loss_has_the_gamma_of_the_settings(corpus: SpeechCorpus, gamma:
     logits, labels = train_logits(training)
     expected = focal(logits, labels, gamma).mean()
     torch.testing.assert_close(training.loss(np.arange(len(labels)), seed=0).detach(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
+    """The corpus of `corpus`, each utterance at three speeds."""
+    folder = tmp_path_factory.mktemp("prepared") / "copied"
+    return SpeechCorpus(small_corpus.write(folder, each=16, copies=[0.9, 1.1]))
+
+
+def test_an_epoch_passes_over_originals_and_copies(corpus: SpeechCorpus, copied: SpeechCorpus) -> None:
+    experiment = small_corpus.experiment(training={"epochs": 1})
+    batches = [len(fit(each, experiment).loaders.train.plan(seed=0)) for each in (corpus, copied)]
+    assert batches[1] == 3 * batches[0]
+
+
+def test_an_utterance_is_counted_once_and_answered_by_the_mean_logits_of_its_recordings(
+    corpus: SpeechCorpus, copied: SpeechCorpus
+) -> None:
+    training = fit(copied, small_corpus.experiment(training={"epochs": 1}))
+    next(training.epochs())
+    test = training.loaders.test
+    evaluation = training.evaluate(test)
+    labels = assign_folds(named_protocols()["demo/4class"], corpus.table).labels
+    assert evaluation.labels.tolist() == labels[test.utterances].tolist()
+    training.model.eval()
+    one_by_one = [training.model(test.batch(np.array([position]))).logits for position in range(len(test.inputs))]
+    expected = torch.cat(one_by_one).detach().reshape(len(labels) // 4, 3, 4)
+    np.testing.assert_allclose(evaluation.logits, expected.mean(1), atol=1e-5)
+    assert (expected.mean(1) - expected[:, 0]).abs().max() > 1e-2
+
+
+def test_a_training_with_copies_resumes_exactly(copied: SpeechCorpus) -> None:
+    experiment = small_corpus.experiment(training={"augmentation": {"mixup_alpha": 0.4}})
+    whole = metrics(fit(copied, experiment).epochs())
+    interrupted = fit(copied, experiment).epochs()
+    state = next(interrupted).state()
+    assert metrics(fit(copied, experiment, state=state).epochs()) == whole[1:]
+
+
+def test_copies_change_no_class_weight(unlike: SpeechCorpus, tmp_path: Path) -> None:
+    copied = SpeechCorpus(small_corpus.write(tmp_path / "copied", each=16, unlike=True, copies=[0.9, 1.1]))
+    experiment = small_corpus.experiment(training={"class_weights": "balanced"})
+    plain, three = fit(unlike, experiment), fit(copied, experiment)
+    # The original of utterance n is at position 3 n; one batch of originals has the same loss.
+    positions = np.arange(8)
+    torch.testing.assert_close(three.loss(3 * positions, seed=0), plain.loss(positions, seed=0))

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from fgcme import prepared
+from fgcme import audio, features, prepared
 from fgcme.alignment import AlignmentError
 from fgcme.corpora.contract import Utterance
 from fgcme.experiment import Experiment, parse_experiment
@@ -141,3 +141,18 @@ def test_a_block_of_many_frames_becomes_several_parts(tmp_path: Path, monkeypatc
         assert prepare_block(block, task)["id"].to_pylist() == ["0", "1", "2", "3", "4"]
         parts = [table["id"].to_pylist() for _, table in prepared.read_parts(tmp_path / "prepared", ["id"])]
         assert sorted(parts) == [["0", "1"], ["2", "3"], ["4"]]
+
+
+def test_a_block_is_prepared_with_the_copies_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write(tmp_path / "a.wav", say(TEXT)[0], 16_000)
+    utterances = [Utterance(str(number), "a.wav", TEXT, "sad", "01") for number in range(2)]
+    settings = {"alignment": {"method": "uniform"}, "copies": {"speed": [0.9, 1.1]}}
+    task = PrepareTask.from_experiment(experiment(tmp_path, prepare=settings), tmp_path, tmp_path / "prepared")
+    (block,) = blocks_of(utterances, cpus=1)
+    # A part is full of the frames of copies, too: alone, the recording's would fill none.
+    frames = features.build_extractor("log_mel")([audio.read(tmp_path / "a.wav")])[0].values
+    monkeypatch.setattr(block_module, "_PART_BYTES", 2 * frames.nbytes)
+    prepare_block(block, task)
+    tables = [table for _, table in prepared.read_parts(task.prepared_folder)]
+    assert [table.num_rows for table in tables] == [1, 1]
+    assert all(len(counts) == 2 for table in tables for counts in table["copy_frame_counts"].to_pylist())

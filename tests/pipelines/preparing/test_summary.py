@@ -44,3 +44,8 @@ def test_utterances_whose_audio_cannot_be_reached_are_counted_with_examples() ->
         "4 utterances kept whose audio or imported alignment cannot be reached: a.wav, b.wav, c.wav",
         "aligned: 6 sphinx",
     ]
+
+
+def test_copies_are_told_beside_the_utterances_and_not_counted() -> None:
+    summary = PreparedSummary(Path("prepared/x"), 1440, 1440, {"sphinx": 1440}, [], seconds=1.25, copies=[0.9, 1.1])
+    assert list(summary.lines())[1] == "utterances: 1440, each at 3 speeds (1440 prepared now; 1.2 s)"

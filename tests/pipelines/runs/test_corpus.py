@@ -16,10 +16,12 @@ from pipelines.cluster import changing
 from pipelines.runs import records
 from pipelines.runs.corpus import (
     corpus_in_use,
+    feature_settings,
     load_assigned_corpus,
     locate_prepared,
     prepared_elsewhere,
     prepared_folder,
+    prepared_with_other_copies,
 )
 from tests import small_corpus
 
@@ -40,12 +42,15 @@ def test_the_folder_follows_from_the_settings_that_decide_the_features(tmp_path:
     same: list[dict[str, Any]] = [
         {"corpus": {"kind": "ravdess", "root": "/elsewhere"}},
         {"prepare": {"max_rejected": 0.5}},
+        {"prepare": {"copies": {"speed": []}}},
         {"training": {"epochs": 3}},
         {"name": "y"},
     ]
     other: list[dict[str, Any]] = [
         {"prepare": {"features": {"bins": 80}}},
         {"prepare": {"alignment": {"method": "uniform"}}},
+        {"prepare": {"copies": {"speed": [0.9]}}},
+        {"prepare": {"copies": {"speed": [0.9, 1.1]}}},
         {"corpus": {"kind": "demo"}},
         {"corpus": {"kind": "demo", "seed": 1}},
         {"corpus": {"kind": "demo", "utterances": 8}},
@@ -205,3 +210,17 @@ def test_corpora_of_log_mel_frames_stay_where_older_versions_prepared_them(tmp_p
     changes: list[dict[str, Any]] = [{}, {"layers": [1, 2]}, {"layers": "all"}, {"padded": True}]
     folders = {prepared_folder(ravdess(tmp_path, prepare={"features": encoder | change})) for change in changes}
     assert len(folders) == len(changes)
+
+
+def test_corpora_that_differ_in_their_copies_alone_are_found(tmp_path: Path) -> None:
+    plain, copied = (ravdess(tmp_path, prepare={"copies": {"speed": speeds}}) for speeds in ([], [0.9, 1.1]))
+    small_corpus.write_description(plain)
+    small_corpus.write_description(ravdess(tmp_path, prepare={"features": {"bins": 80}}))
+    assert prepared_with_other_copies(copied) == [prepared_folder(plain)]
+    assert prepared_with_other_copies(plain) == prepared_elsewhere(copied) == []
+    with pytest.raises(NotPreparedError, match=r"prepare\.copies\.speed is not set there and \[0\.9, 1\.1\] here"):
+        locate_prepared(copied)
+
+
+def test_a_corpus_without_copies_has_the_settings_of_versions_that_had_none(tmp_path: Path) -> None:
+    assert not [name for name in feature_settings(ravdess(tmp_path)) if "copies" in name]

@@ -75,3 +75,12 @@ def test_a_run_is_resumed_only_with_its_own_settings_and_corpus(tmp_path: Path) 
     changed = SpeechCorpus(small_corpus.write(tmp_path / "changed", seed=1))
     with pytest.raises(UserError, match=f"run {run}: the corpus has changed since its start"):
         records.require_unchanged(tracker, run, experiment, changed)
+
+
+def test_participants_are_utterances_however_many_copies_they_have(tmp_path: Path) -> None:
+    experiment = small_corpus.experiment()
+    for copies, phrase in (((), "4 classes"), ((0.9, 1.1), "each at 3 speeds, 4 classes")):
+        corpus = SpeechCorpus(small_corpus.write(tmp_path / f"corpus-{len(copies)}", copies=copies))
+        assignment = apply_protocol(experiment.protocol, "demo", corpus.table)
+        line = next(records.describe_participants(experiment, corpus, assignment, "4 folds"))
+        assert line == f"demo/4class: 64 of 64 utterances, {phrase}; 4 folds"
