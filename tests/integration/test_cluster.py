@@ -7,19 +7,18 @@ import json
 import os
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fgcme.errors import UserError
 from fgcme.tracking import Tracker, prepare_store
 from pipelines.training.failure import MAX_STARTS
 from tests import small_corpus
-from tests.integration.conftest import program, wait_for
+from tests.integration.conftest import PATIENCE, program, wait_for
 from tests.store import make_tracker
 
 if TYPE_CHECKING:
@@ -35,8 +34,8 @@ TINY = [
     "model.acoustic.channels=[16, 16]",
     "model.acoustic.kernels=[5, 2]",
 ]
-# Enough epochs for four trials to be half-way at the same time.
-EPOCHS, TRIALS = 160, 6
+# Enough epochs for four trials that begin together to lose two nodes half-way.
+EPOCHS, TRIALS = 120, 6
 
 # Prints what a worker sees of the code that was sent with a working directory that has a folder `platform`.
 ON_A_NODE = """\
@@ -104,10 +103,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cluster")
 
 
+@contextmanager
+def opened(pipe: Path) -> Iterator[None]:
+    """A block in which whoever opens a pipe for reading finds it empty; before, he waits."""
+    over = threading.Event()
+
+    def open_again_and_again() -> None:
+        while not over.wait(0.05):
+            # Refused while nobody reads.
+            with contextlib.suppress(OSError):
+                os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+
+    thread = threading.Thread(target=open_again_and_again)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def fgcme(folder: Path, *arguments: str) -> str:
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/tracking/mlflow.db"}
     command = [sys.executable, "-m", "pipelines.cli", *arguments, *TINY, f"storage.path={folder}/shared"]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -129,7 +148,7 @@ def test_code_sent_by_a_runtime_environment_works_and_platform_shadows_nothing(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", ON_A_NODE, str(ROOT)], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", ON_A_NODE, str(ROOT)], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
@@ -151,8 +170,8 @@ def test_a_training_that_loses_its_node_resumes_on_another_and_losses_of_nodes_a
     cluster: Cluster, prepared: Path, tmp_path: Path
 ) -> None:
     tracker = make_tracker(tmp_path)
-    storage, vectors, epochs = tmp_path / "storage", tmp_path / "vectors.txt", 6
-    # Until another process opens this pipe for writing, the training waits before its first epoch.
+    storage, vectors, epochs = tmp_path / "storage", tmp_path / "vectors.txt", 12
+    # The training waits before its first epoch until this pipe is opened.
     os.mkfifo(vectors)
     path = tmp_path / "small.yaml"
     path.write_text(
@@ -193,19 +212,11 @@ def test_a_training_that_loses_its_node_resumes_on_another_and_losses_of_nodes_a
                 lose_node("node")
                 add_node(last)
 
-            def open_pipe() -> None:
-                while driver.poll() is None:
-                    # Refused while nobody reads.
-                    with contextlib.suppress(OSError):
-                        os.close(os.open(vectors, os.O_WRONLY | os.O_NONBLOCK))
-                    time.sleep(0.05)
-
-            with ThreadPoolExecutor() as threads:
-                threads.submit(open_pipe)
+            with opened(vectors):
                 lose_node("state.pt")
                 reached = len(tracker.metric_history(run_of_training(), "train/loss"))
                 add_node(6 + MAX_STARTS)
-                out, errors = driver.communicate(timeout=400)
+                out, errors = driver.communicate(timeout=PATIENCE)
     finally:
         # The next test counts on nodes of one CPU each.
         for node in set(cluster.worker_nodes) - before:
@@ -223,12 +234,15 @@ def test_a_sweep_that_loses_two_of_four_nodes_finishes_every_trial_once(
 ) -> None:
     tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db")
     prepare_store(tracker.uri)
-    experiment, space = tmp_path / "small.yaml", tmp_path / "rates.yaml"
+    experiment, space, vectors = tmp_path / "small.yaml", tmp_path / "rates.yaml", tmp_path / "vectors.txt"
+    # Trials wait before their first epoch until this pipe is opened.
+    os.mkfifo(vectors)
     experiment.write_text(
         small_corpus.experiment(
             prepare={"folder": str(prepared)},
             storage={"path": str(tmp_path / "storage")},
             tracking={"uri": tracker.uri},
+            model={"semantic": {"embedding": 8, "vectors": str(vectors)}},
             training={"epochs": EPOCHS},
             tune={"grace_period": EPOCHS},
         ).to_yaml()
@@ -250,20 +264,18 @@ def test_a_sweep_that_loses_two_of_four_nodes_finishes_every_trial_once(
         }
 
     def four_half_way() -> bool:
-        try:
-            reached = [max(steps) for steps in epochs().values() if steps]
-        except UserError:
-            # The sweep's run does not exist yet.
-            return False
+        reached = [max(steps) for steps in epochs().values() if steps]
         return sum(2 < epoch < EPOCHS // 2 for epoch in reached) == 4
 
     with program(tmp_path, "tune", str(experiment), "--space", str(space), "--trials", str(TRIALS)) as sweep:
-        wait_for(four_half_way, 480)
-        # Each node has room for one trial, so two of these four are lost with their nodes.
-        for node in list(cluster.worker_nodes)[:2]:
-            cluster.remove_node(node, allow_graceful=False)
-        # Two nodes are left for what four began.
-        out, errors = sweep.communicate(timeout=480)
+        wait_for(lambda: len(list(tmp_path.glob("storage/sweeps/*/*/trials/*/node"))) == 4)
+        with opened(vectors):
+            wait_for(four_half_way, every=0.5)
+            # Each node has room for one trial, so two of these four are lost with their nodes.
+            for node in list(cluster.worker_nodes)[:2]:
+                cluster.remove_node(node, allow_graceful=False)
+            # Two nodes are left for what four began.
+            out, errors = sweep.communicate(timeout=PATIENCE)
     assert sweep.returncode == 0, out + errors
     assert f"best of {TRIALS} trials" in out
     assert out.count("resumes from its last saved epoch") == 2

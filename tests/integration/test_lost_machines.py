@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
-import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +12,8 @@ import pytest
 
 from pipelines.training.failure import MAX_STARTS
 from tests import small_corpus
-from tests.integration.conftest import program, wait_for
-from tests.integration.test_cluster import cluster  # noqa: F401
+from tests.integration.conftest import PATIENCE, program, wait_for
+from tests.integration.test_cluster import cluster, opened  # noqa: F401
 from tests.store import make_tracker
 
 if TYPE_CHECKING:
@@ -35,7 +32,7 @@ def test_a_trial_that_is_lost_with_its_machine_says_so_each_time_and_keeps_its_s
     tmp_path: Path,
 ) -> None:
     tracker, vectors, losses = make_tracker(tmp_path), tmp_path / "vectors.txt", int(os.environ.get("LOSSES", LOSSES))
-    # Until another process opens this pipe for writing, the trial waits before its first epoch.
+    # The trial waits before its first epoch until this pipe is opened.
     os.mkfifo(vectors)
     experiment, space = tmp_path / "small.yaml", tmp_path / "rates.yaml"
     experiment.write_text(
@@ -75,18 +72,9 @@ def test_a_trial_that_is_lost_with_its_machine_says_so_each_time_and_keeps_its_s
                 cluster.remove_node(node, allow_graceful=False)
                 node = add_node()
 
-            def open_pipe() -> None:
-                while driver.poll() is None:
-                    # Refused while nobody reads.
-                    with contextlib.suppress(OSError):
-                        os.close(os.open(vectors, os.O_WRONLY | os.O_NONBLOCK))
-                    time.sleep(0.05)
-
             wait_for(lambda: (folder := trial()) and (folder / "node").read_text() == node.node_id, every=0.02)
-            opening = threading.Thread(target=open_pipe)
-            opening.start()
-            out, errors = driver.communicate(timeout=240)
-            opening.join()
+            with opened(vectors):
+                out, errors = driver.communicate(timeout=PATIENCE)
     finally:
         cluster.remove_node(node, allow_graceful=False)
     assert driver.returncode == 0, out + errors
