@@ -155,9 +155,8 @@ def test_of_two_preparations_that_begin_together_one_is_refused_and_nobody_uses_
     assert len(place.rows()) == len(set(place.rows())) == UTTERANCES
 
 
-@pytest.mark.parametrize(
-    "verb", ["train", *(pytest.param(verb, marks=pytest.mark.slow) for verb in ("ablate", "tune"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["train", "ablate", "tune"])
 def test_while_a_driver_works_nobody_resumes_its_run_or_changes_its_corpus(
     place: Place, refusal: Refuse, verb: str
 ) -> None:

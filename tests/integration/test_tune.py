@@ -175,6 +175,7 @@ def test_two_objectives_give_every_trial_a_cost_and_stop_none(
     assert "Pareto front (dev score, then cost in parameters)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_population_based_training_changes_trials_as_they_run(sweep: Make, tracker: Tracker, tmp_path: Path) -> None:
     path = tmp_path / "rates.yaml"
     path.write_text("parameters:\n  training.learning_rate: {float: [1.0e-6, 3.0e-2], log: true}\n")
@@ -200,6 +201,7 @@ def test_trials_of_two_workers_each_train_by_ray_train(sweep: Make, tracker: Tra
     assert all(len(tracker.metric_history(trial.info.run_id, "dev/objective")) == 2 for trial in trials)
 
 
+@pytest.mark.slow
 def test_sweeps_share_a_study_of_the_same_things(sweep: Make, tracker: Tracker, space: str, tmp_path: Path) -> None:
     study = f"sqlite:///{tmp_path}/study.db"
 
