@@ -299,7 +299,7 @@ class SweepRecorder(tune.Callback):
         """End a trial's run."""
 
         def write() -> None:
-            # Here, because no trial starts while the driver deletes a large file. A trial that Ray gave up on keeps it.
+            # In the writer's thread: the driver starts no trial while it deletes a file. One given up by Ray keeps it.
             if folder.last_report.exists():
                 folder.delete_state()
             if end == "failed":

@@ -37,8 +37,10 @@ from pipelines.training.worker import in_workers, place
 
 T = TypeVar("T")
 
-# A trial may spend this share of its time on saving its state, which takes so many seconds until it was measured.
-_MAX_SAVING_SHARE, _EXPECTED_SAVING_SECONDS = 0.05, 0.1
+# A trial may spend this share of its time on saving its state.
+_MAX_SAVING_SHARE = 0.05
+# Before the first state is saved nobody knows how long that takes; this is assumed.
+_EXPECTED_SAVING_SECONDS = 0.1
 
 
 def train_trial(configuration: dict[str, Any], context: TrialContext) -> None:
@@ -140,7 +142,7 @@ def train_or_report_failure(
 
 
 class _StateSaver:
-    """Keeps a trial's reports, and saves its state after its epochs, but less often where the disk is slow.
+    """Keeps a trial's reports, and saves its state after so many of its epochs that saving takes little time.
 
     Args:
         folder: of the trial.
@@ -159,7 +161,7 @@ class _StateSaver:
 
         Args:
             report: of the epoch.
-            state: makes the state, which takes as long as to write it.
+            state: makes the state; called only if it is saved.
             last: whether this epoch is the trial's last: nothing resumes from its state.
         """
         started = time.monotonic()
@@ -280,7 +282,7 @@ def _train_epochs(
 
 
 def _make_state(report: Mapping[str, Any], epochs: tuple[Epoch, ...], objectives: list[float]) -> dict[str, Any]:
-    """What a trial resumes from after these epochs of its folds; to be called before it trains on."""
+    """What a trial resumes from after these epochs of its folds. Call it before the next epoch."""
     return {"report": report, "states": [epoch.state() for epoch in epochs], "objectives": objectives}
 
 

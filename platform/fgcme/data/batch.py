@@ -22,6 +22,8 @@ from torch.nn import functional
 
 Segments = Literal["words", "even", "even_speech", "random", "recording", "speech", "none"]
 Overall = Literal["none", "recording", "speech"]
+# Segments that begin and end where the speech does.
+_OF_SPEECH = ("even_speech", "random", "speech")
 Stretch = tuple[int, int]
 """First frame of a stretch, and the frame after its last."""
 
@@ -51,7 +53,7 @@ class SegmentScheme:
     @property
     def needs_speech(self) -> bool:
         """Whether it must be known where the speech is."""
-        return self.segments in ("even_speech", "random", "speech") or self.overall == "speech"
+        return self.segments in _OF_SPEECH or self.overall == "speech"
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _edges(
     generator: np.random.Generator | None,
 ) -> np.ndarray:
     """Boundaries of adjacent segments, one more than there are segments; see `layout_frames`."""
-    first, last = _stretch(scheme.segments in ("even_speech", "random", "speech"), frame_count, speech)
+    first, last = _stretch(scheme.segments in _OF_SPEECH, frame_count, speech)
     if scheme.segments in ("recording", "speech"):
         return np.array([first, last])
     if scheme.segments == "random" and generator is not None and last - first >= words:

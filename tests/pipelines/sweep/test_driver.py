@@ -10,11 +10,12 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from fgcme.errors import UnfinishedError
 from pipelines.sweep import driver, study_storage
-from pipelines.sweep.plan import join_study
+from pipelines.sweep.plan import SweepPlan, join_study
 from pipelines.sweep.trial_folder import FAILURE, TrialFolder
 from tests.pipelines.sweep.conftest import MakePlan
 from tests.store import make_tracker
@@ -41,12 +42,18 @@ def test_the_workers_of_a_trial_share_its_gpus(make_plan: MakePlan, tmp_path: Pa
     assert driver.trial_context(plan, tmp_path).experiment.scaling.gpus_per_worker == 2
 
 
+def sharing_sweep(make_plan: MakePlan, folder: Path) -> tuple[SweepPlan, Path, BaseStorage]:
+    """The plan of a sweep whose study drivers share, the sweep's folder, and the study's storage."""
+    plan = make_plan(tune={"study_storage": f"sqlite:///{folder}/study.db"})
+    storage = join_study(plan, resuming=False)
+    assert storage is not None
+    return plan, folder / "sweep", storage
+
+
 def test_a_trial_that_a_killed_driver_did_not_record_is_proposed_again_with_its_number(
     make_plan: MakePlan, tmp_path: Path
 ) -> None:
-    plan, sweep = make_plan(tune={"study_storage": f"sqlite:///{tmp_path}/study.db"}), tmp_path / "sweep"
-    storage = join_study(plan, resuming=False)
-    assert storage is not None
+    plan, sweep, storage = sharing_sweep(make_plan, tmp_path)
     killed: Any = driver.make_proposer(plan, sweep, storage)
     drawn = killed.suggest("forgotten")
     resumed: Any = driver.make_proposer(plan, sweep, storage)
@@ -58,9 +65,7 @@ def test_a_trial_that_a_killed_driver_did_not_record_is_proposed_again_with_its_
 def test_the_result_of_a_trial_that_ended_while_the_database_was_away_is_told(
     make_plan: MakePlan, tmp_path: Path
 ) -> None:
-    plan, sweep = make_plan(tune={"study_storage": f"sqlite:///{tmp_path}/study.db"}), tmp_path / "sweep"
-    storage = join_study(plan, resuming=False)
-    assert storage is not None
+    plan, sweep, storage = sharing_sweep(make_plan, tmp_path)
     proposer: Any = driver.make_proposer(plan, sweep, storage)
     for trial, report in enumerate([{"objective": 0.75, "epoch": 3}, {}, None]):
         proposer.suggest(str(trial))
