@@ -199,6 +199,7 @@ def _record(
         prepare=experiment.prepare,
         classes=classes,
         words=trainer.loaders.vocabulary.words,
+        given_words=trainer.loaders.vocabulary.given,
         frame_size=trainer.loaders.frame_size,
         layers=trainer.loaders.layers,
         frame_limit=experiment.training.frame_limit,

@@ -174,9 +174,18 @@ def digest_folder(folder: Path) -> str:
     contents = []
     for path, name in zip(files, names, strict=True):
         if not any(part.startswith(".") for part in name.split("/")):
-            status = path.stat()
-            contents.append([name, _sha256(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)])
+            contents.append([name, digest_file(path)])
     return digest(contents)
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's bytes; a process reads a file once, until it changes.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @functools.lru_cache(maxsize=256)

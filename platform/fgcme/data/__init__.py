@@ -11,7 +11,7 @@ from fgcme.data.batch import (
     segment_positions,
 )
 from fgcme.data.columns import encode
-from fgcme.data.dataset import SpeechCorpus, Vocabulary
+from fgcme.data.dataset import UNKNOWN, SpeechCorpus, Vocabulary
 from fgcme.data.fold import FoldLoaders, make_fold_loaders, open_fold
 from fgcme.data.hearing import has_acoustics, has_words, reads_test_audio, scheme_of
 from fgcme.data.loader import RaggedLoader
@@ -26,6 +26,7 @@ from fgcme.data.protocol import (
 )
 
 __all__ = [
+    "UNKNOWN",
     "Assignment",
     "Batch",
     "FoldLoaders",

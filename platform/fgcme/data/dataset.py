@@ -17,7 +17,7 @@ from fgcme.data.batch import Stretch
 from fgcme.data.columns import Column, encode
 from fgcme.data.frame_table import FrameTable, concatenated_ranges
 from fgcme.data.front_end import FrontEnd
-from fgcme.data.mapping import map_corpus, map_features
+from fgcme.data.mapping import map_corpus, map_features, map_vectors
 from fgcme.data.protocol import UtteranceTable
 from fgcme.prepared.corpus import read_description
 from fgcme.prepared.utterance import AnalysedSpeech, Copy
@@ -149,6 +149,21 @@ class SpeechCorpus:
         """
         return map_features(self.folder, self.description.corpus_hash, self.prepared, front_end, limit)
 
+    def word_vectors(self, path: Path, size: int) -> dict[str, np.ndarray]:
+        """The words that occur and have a vector in a GloVe text file, and their vectors, [size] float32 each.
+
+        Args:
+            path: of the file.
+            size: values of a vector.
+
+        Raises:
+            UserError: the file cannot be read, or a line of it is broken.
+        """
+        words = sorted(self.distinct_words)
+        vectors = map_vectors(self.folder, self.description.corpus_hash, path, size, words)
+        found = ~np.isnan(vectors[:, 0])
+        return {word: vector for word, vector, there in zip(words, vectors, found, strict=True) if there}
+
     def _speech_of(self, utterance: int) -> Stretch | None:
         """The same in frames of 10 ms."""
         first, last = self._speech[utterance].tolist()
@@ -162,14 +177,19 @@ class SpeechCorpus:
 class Vocabulary:
     """Words of the training part, numbered; row 0 is padding and row 1 any other word.
 
+    Args:
+        words: of the training part.
+        given: words that only dev or test have and that have a vector all the same, numbered after the others.
+
     >>> vocabulary = Vocabulary.from_utterances([["kids", "talk"], ["dogs", "talk"]])
     >>> vocabulary.index(["dogs", "bark"]).tolist()
     [2, 1]
     """
 
-    def __init__(self, words: Sequence[str]) -> None:
-        self.words = list(words)
-        self._index = {word: index for index, word in enumerate(self.words, start=UNKNOWN + 1)}
+    def __init__(self, words: Sequence[str], given: Sequence[str] = ()) -> None:
+        self.words, self.given = list(words), list(given)
+        numbered = enumerate([*self.words, *self.given], start=UNKNOWN + 1)
+        self._index = {word: index for index, word in numbered}
 
     @classmethod
     def from_utterances(cls, utterances: Iterable[Sequence[str]]) -> Vocabulary:
@@ -177,7 +197,7 @@ class Vocabulary:
         return cls(sorted({word for words in utterances for word in words}))
 
     def __len__(self) -> int:
-        """Rows of a table over this vocabulary, padding and unknown included."""
+        """Rows of a table over the words of the training part, padding and unknown included."""
         return len(self.words) + UNKNOWN + 1
 
     def index(self, words: Iterable[str]) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from fgcme.audio import frames_within
 from fgcme.data.columns import encode
 from fgcme.data.dataset import SpeechCorpus, Vocabulary
 from fgcme.data.front_end import FrontEnd, Moments, moments_of_all
-from fgcme.data.hearing import front_end_of, scheme_of
+from fgcme.data.hearing import front_end_of, has_words, scheme_of
 from fgcme.data.inputs import ModelInput, PartInputs
 from fgcme.data.loader import RaggedLoader
 from fgcme.data.protocol import Assignment, Selection, apply_protocol, split_fold
@@ -25,11 +26,13 @@ class FoldLoaders:
 
     Attributes:
         train, dev, test: loaders of the parts.
-        vocabulary: words of the training part.
+        vocabulary: words of the training part, and others that have a vector.
         classes: class names.
         frame_size: values of a frame as the model reads it, F, those of its layers side by side.
         layers: how many layers of an encoder lie side by side in a frame.
         mean, deviation: [F] of the training part's frames as the model reads them, or None where it does not want them.
+        vectors: [words, values] that the vocabulary's words, given ones last, start from; NaN for a word that has none.
+            None where the model does not want them.
     """
 
     train: RaggedLoader
@@ -41,6 +44,7 @@ class FoldLoaders:
     layers: int
     mean: np.ndarray | None
     deviation: np.ndarray | None
+    vectors: np.ndarray | None = None
 
 
 def open_fold(
@@ -90,7 +94,7 @@ def make_fold_loaders(
 
     Raises:
         UserError: there is no such fold, or frames are normalised by speaker and someone in the fold has none; or it is
-            to train on the test part, which has chosen the epoch.
+            to train on the test part, which has chosen the epoch; or the file of the word vectors cannot be read.
     """
     split = split_fold(assignment, fold, selection)
     if refit and selection == "test":
@@ -100,7 +104,8 @@ def make_fold_loaders(
     if refit:
         split = replace(split, train=np.union1d(split.train, split.dev))
     front_end, limit = front_end_of(model.acoustic), frames_within(training.frame_limit, corpus.frame_step)
-    scheme, vocabulary = scheme_of(model), Vocabulary(corpus.words_of(split.train))
+    scheme = scheme_of(model)
+    vocabulary, vectors = _vocabulary(corpus, split.train, model)
     loses_words = training.augmentation.modality_dropout > 0
     model_input = ModelInput(scheme, vocabulary, limit, front_end, loses_words=loses_words)
     utterances = np.concatenate([split.train, split.dev, split.test])
@@ -127,7 +132,22 @@ def make_fold_loaders(
         layers=corpus.layers,
         mean=mean,
         deviation=deviation,
+        vectors=vectors,
     )
+
+
+def _vocabulary(
+    corpus: SpeechCorpus, utterances: np.ndarray, model: ModelSettings
+) -> tuple[Vocabulary, np.ndarray | None]:
+    """The vocabulary of a training part, and the vectors that its words start from, see `FoldLoaders`."""
+    words, settings = corpus.words_of(utterances), model.semantic
+    if settings.vectors is None or not has_words(model):
+        return Vocabulary(words), None
+    vectors = corpus.word_vectors(Path(settings.vectors), settings.embedding)
+    vocabulary = Vocabulary(words, sorted(vectors.keys() - set(words)))
+    nothing = np.full(settings.embedding, np.nan, np.float32)
+    of_each = [vectors.get(word, nothing) for word in [*vocabulary.words, *vocabulary.given]]
+    return vocabulary, np.stack(of_each)
 
 
 def speaker_moments(

@@ -3,6 +3,7 @@
     mapped-<corpus hash>.arrow            one row an utterance, in the order of their ids, schema `ROWS`
     mapped-<corpus hash>.frames           the prepared frames of all recordings, end to end
     mapped-<corpus hash>-<key>.frames     the same through a front end, see `map_features`
+    mapped-<corpus hash>-<key>.vectors    the vectors of its words, see `map_vectors`
 
 A recording is an utterance as it was recorded, or a copy of it at another speed.
 
@@ -13,20 +14,22 @@ in the folder of the prepared corpus, and are written where they are missing, by
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fgcme.data.frame_table import FrameTable
 from fgcme.data.front_end import FrontEnd
+from fgcme.data.word_vectors import read_vectors, unreadable
 from fgcme.errors import UserError
 from fgcme.features.contract import FrameArray
-from fgcme.files import acquire, atomic_write, digest, exists
+from fgcme.files import acquire, atomic_write, digest, digest_file, exists
 from fgcme.prepared.corpus import read_row_groups
 
 # Texts that repeat are stored once.
@@ -118,6 +121,40 @@ def map_features(
                 _write_frames(path, (each.astype(frames.values.dtype, copy=False) for each in features))
     values = _map_frames(path, front_end.size(frames.values.shape[1]), int(cut.counts.sum()))
     return FrameTable(values, _starts(cut.counts), cut.counts)
+
+
+def map_vectors(folder: Path, corpus_hash: str, path: Path, size: int, words: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Map the vectors of a corpus's words; their file is read once for all processes, and again if its content changes.
+
+    What is no regular file, such as a pipe, is read each time.
+
+    Args:
+        folder: of the prepared corpus.
+        corpus_hash: names its content.
+        path: see `read_vectors`.
+        size: see `read_vectors`.
+        words: that occur in the corpus.
+
+    Returns:
+        See `read_vectors`.
+
+    Raises:
+        UserError: see `read_vectors`.
+    """
+    if not path.is_file():
+        return read_vectors(path, size, words)
+    try:
+        key = digest([digest_file(path), size])
+    except OSError as error:
+        raise unreadable(path, error) from None
+    mapped = folder / f"mapped-{corpus_hash}-{key}.vectors"
+    if not mapped.exists():
+        if not os.access(folder, os.W_OK):
+            return read_vectors(path, size, words)
+        with _writing(folder):
+            if not exists(mapped):
+                _write_frames(mapped, [read_vectors(path, size, words)])
+    return np.frombuffer(pa.memory_map(str(mapped)).read_buffer(), np.float32).reshape(len(words), size)
 
 
 @contextmanager

@@ -80,7 +80,10 @@ class SemanticSettings(Settings):
     """The semantic encoder: a fine-tuned word embedding, mapped to the size of the acoustic features."""
 
     embedding: Positive = 300
-    vectors: str | None = Field(None, description="GloVe text file to start the embedding from")
+    vectors: str | None = Field(
+        None,
+        description="GloVe text file to start the embedding from; words that only dev or test have keep its vectors",
+    )
     dropout: Fraction = 0.0
 
 

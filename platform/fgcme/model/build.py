@@ -40,7 +40,13 @@ _Part = TypeVar("_Part", bound=nn.Module)
 
 
 def build_model(
-    settings: ModelSettings, frame_size: int, vocabulary_size: int, classes: int, blank: bool = False, layers: int = 1
+    settings: ModelSettings,
+    frame_size: int,
+    vocabulary_size: int,
+    classes: int,
+    blank: bool = False,
+    layers: int = 1,
+    given_words: int = 0,
 ) -> Network:
     """Build an untrained model, its weights drawn from PyTorch's global generator (`torch.manual_seed`).
 
@@ -53,6 +59,7 @@ def build_model(
         classes: number of emotions, K.
         blank: whether the model is trained by CTC and needs one more class for the blank.
         layers: how many layers of an encoder lie side by side in a frame.
+        given_words: how many words have a vector and no row in the word table.
     """
     mixes = layers > 1 and settings.acoustic.layers == "mix"
     # Where pooled values are standardised, each layer's are, so they are mixed afterwards.
@@ -64,6 +71,7 @@ def build_model(
         settings,
         frame_size // layers if early else frame_size,
         vocabulary_size,
+        given_words,
         classes,
         blank,
         pooled_layers=layers if late else 1,
@@ -86,6 +94,7 @@ class _Builder:
     settings: ModelSettings
     frame_size: int
     vocabulary_size: int
+    given_words: int
     classes: int
     blank: bool
     pooled_layers: int
@@ -311,4 +320,5 @@ def _word_lstm(builder: _Builder) -> WordLSTM:
 
 def _embedding(builder: _Builder) -> WordEmbedding:
     semantic = builder.settings.semantic
-    return builder.part("embedding", WordEmbedding, builder.vocabulary_size, semantic.embedding, semantic.dropout)
+    size, given = semantic.embedding, builder.given_words
+    return builder.part("embedding", WordEmbedding, builder.vocabulary_size, size, semantic.dropout, given)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgcme.data import Batch, lookahead
-from fgcme.errors import UserError
+from fgcme.data import UNKNOWN, Batch, lookahead
 
 Activation = Literal["none", "relu", "gelu"]
 
@@ -205,52 +203,49 @@ class StandardisePooled(nn.Module):
 
 
 class WordEmbedding(nn.Module):
-    """A trained table with one embedding a word.
+    """A trained table with one embedding a word, and vectors of words that the training part lacks.
 
-    The vocabulary is that of the training part; the published code also has the vectors of words met in test alone.
+    As in the published code (Li et al., Interspeech 2021), words that only dev or test have keep the vectors of the
+    file that the table starts from. Nothing trains these.
 
     Args:
         vocabulary_size: rows of the table; row 0 (padding) stays zero, row 1 is the unknown word.
         size: values of an embedding; 300 for GloVe.
         dropout: on the embedding.
+        given: how many words have a vector and no row in the table; their numbers follow those of the table.
     """
 
-    def __init__(self, vocabulary_size: int, size: int, dropout: float = 0.0) -> None:
+    def __init__(self, vocabulary_size: int, size: int, dropout: float = 0.0, given: int = 0) -> None:
         super().__init__()
-        self.table = word_table(vocabulary_size, size)
+        self.table = WordTable(vocabulary_size, size)
+        self.given: Tensor | None
+        # Models without such words have the same weights as ever.
+        self.register_buffer("given", torch.zeros(given, size) if given else None)
         self.dropout = nn.Dropout(dropout)
         self.size = size
 
     @torch.no_grad()
-    def load_vectors(self, path: str, words: Sequence[str]) -> None:
-        """Replace initial embeddings by those of a GloVe text file, whose lines hold a word and its values.
+    def set_vectors(self, vectors: Tensor) -> None:
+        """Start from vectors.
 
         Args:
-            path: of the file.
-            words: the vocabulary from row 2 on; words not in the file keep their random embedding.
-
-        Raises:
-            UserError: the file cannot be read, or its vectors have another size.
+            vectors: [words, size] of the words from number 2 on: those of the table, then the given ones. A word of the
+                table whose values are not numbers keeps its random embedding.
         """
-        row = {word: index for index, word in enumerate(words, start=2)}
-        try:
-            with Path(path).open(encoding="utf-8") as lines:
-                for number, line in enumerate(lines, start=1):
-                    word, *values = line.rstrip().split(" ")
-                    if len(values) != self.size:
-                        raise UserError(
-                            f"{path}: line {number} has {len(values)} values "
-                            f"where model.semantic.embedding is {self.size}"
-                        )
-                    if word in row:
-                        self.table.weight[row[word]] = torch.tensor([float(value) for value in values])
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read as word vectors: {error}") from None
+        rows = self.table.weight[UNKNOWN + 1 :]
+        own = vectors[: len(rows)]
+        rows.copy_(torch.where(own.isfinite(), own, rows))
+        if self.given is not None:
+            self.given.copy_(vectors[len(rows) :])
 
     def forward(self, words: Tensor) -> Tensor:
         """Look word indices up, [W] -> [W, size]."""
-        embedded: Tensor = self.dropout(self.table(words))
-        return embedded
+        embedded: Tensor = self.table(words)
+        if self.given is not None:
+            place = words - self.table.num_embeddings
+            embedded = torch.where((place < 0).unsqueeze(1), embedded, self.given[place.clamp(min=0)])
+        dropped: Tensor = self.dropout(embedded)
+        return dropped
 
 
 class SemanticEncoder(nn.Module):
@@ -273,9 +268,22 @@ class SemanticEncoder(nn.Module):
         return features
 
 
-def word_table(vocabulary_size: int, size: int) -> nn.Embedding:
-    """Make an embedding table whose rows for padding (0) and for unknown words (1), never trained, are zero."""
-    table = nn.Embedding(vocabulary_size, size, padding_idx=0)
-    with torch.no_grad():
-        table.weight[:2] = 0
-    return table
+class WordTable(nn.Embedding):
+    """A table with a row a word; those for padding (0) and for unknown words (1) start from zero.
+
+    The unknown word's is trained where training has such words, as with word dropout. A number beyond the table is that
+    of an unknown word.
+
+    Args:
+        vocabulary_size: rows of the table, the padding and unknown rows included.
+        size: values of a row.
+    """
+
+    def __init__(self, vocabulary_size: int, size: int) -> None:
+        super().__init__(vocabulary_size, size, padding_idx=0)
+        with torch.no_grad():
+            self.weight[: UNKNOWN + 1] = 0
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Look word indices up, [W] -> [W, size]."""
+        return super().forward(torch.where(input < self.num_embeddings, input, UNKNOWN))

@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fgcme.model.encoders import word_table
+from fgcme.model.encoders import WordTable
 
 Form = Literal["none", "gate", "residual_gate", "additive"]
 
@@ -89,7 +89,7 @@ def word_driver(vocabulary_size: int, size: int, reduction_ratio: int = 1) -> nn
         reduction_ratio: D over the values of the table; 1 for the table alone.
     """
     if reduction_ratio == 1:
-        return word_table(vocabulary_size, size)
+        return WordTable(vocabulary_size, size)
     # No ReLU between: negative entries of the table would get no gradient.
     bottleneck = max(size // reduction_ratio, 1)
-    return nn.Sequential(word_table(vocabulary_size, bottleneck), nn.Linear(bottleneck, size))
+    return nn.Sequential(WordTable(vocabulary_size, bottleneck), nn.Linear(bottleneck, size))

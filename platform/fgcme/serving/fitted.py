@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class ModelSpec:
         modality_dropout: whether it was trained with utterances without words or without sound, and answers for such.
         blank: whether it was trained by CTC and has one more class, for the blank.
         layers: how many layers of an encoder lie side by side in a frame.
+        given_words: the words that have a vector but are not in the vocabulary.
     """
 
     model: ModelSettings
@@ -54,6 +55,12 @@ class ModelSpec:
     blank: bool = False
     modality_dropout: bool = False
     layers: int = 1
+    given_words: list[str] = field(default_factory=list)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Numbers the words as in training."""
+        return Vocabulary(self.words, self.given_words)
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,13 @@ def load(folder: Path) -> tuple[Network, ModelSpec]:
             }
         )
         model = build_model(
-            spec.model, spec.frame_size, len(Vocabulary(spec.words)), len(spec.classes), spec.blank, spec.layers
+            spec.model,
+            spec.frame_size,
+            len(spec.vocabulary),
+            len(spec.classes),
+            spec.blank,
+            spec.layers,
+            len(spec.given_words),
         )
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
@@ -176,7 +189,7 @@ def _batch_of(spec: ModelSpec, speech: AnalysedSpeech) -> Batch:
 
 def _heard(spec: ModelSpec, speech: AnalysedSpeech, recording: Copy) -> tuple[np.ndarray, FrameLayout, np.ndarray]:
     """The frames of one recording of an utterance, [A, F], what the model reads of them, and its words, [W]."""
-    scheme, words = scheme_of(spec.model), Vocabulary(spec.words).index(speech.words)
+    scheme, words = scheme_of(spec.model), spec.vocabulary.index(speech.words)
     speed, step, count = recording.speed, speech.frame_step, len(recording.frames)
     stretch = speech.speech and stretch_at(speech.speech, step, count, speed)
     if count:

@@ -130,7 +130,7 @@ class FoldTrainer:
         best_score: the highest dev score so far, minus infinity before the first epoch.
 
     Raises:
-        UserError: the device lacks the precision that is asked for, or the word vectors cannot be read.
+        UserError: the device lacks the precision that is asked for.
     """
 
     def __init__(
@@ -158,13 +158,14 @@ class FoldTrainer:
             len(loaders.classes),
             blank=training.loss == "ctc",
             layers=loaders.layers,
+            given_words=len(loaders.vocabulary.given),
         )
         if loaders.mean is not None and loaders.deviation is not None:
             self.model.standardise.set_statistics(torch.from_numpy(loaders.mean), torch.from_numpy(loaders.deviation))
-        if model.semantic.vectors is not None:
+        if loaders.vectors is not None:
             for module in self.model.modules():
                 if isinstance(module, WordEmbedding):
-                    module.load_vectors(model.semantic.vectors, loaders.vocabulary.words)
+                    module.set_vectors(torch.from_numpy(loaders.vectors))
         self.model.to(device)
         for module in self.model.modules():
             if isinstance(module, StandardisePooled):

@@ -41,6 +41,30 @@ def test_the_vocabulary_comes_from_the_training_part(corpus: SpeechCorpus) -> No
     assert expected < {word for words in corpus.words for word in words}
 
 
+def test_words_that_only_dev_or_test_have_keep_the_vectors_of_the_file(corpus: SpeechCorpus, tmp_path: Path) -> None:
+    path = tmp_path / "vectors.txt"
+    path.write_text("blue 3 4\nword0 1 2\nword3 5 6\nnever 7 8\n")
+    vectors = {"embedding": 2, "vectors": str(path)}
+    loaders = fold_loaders(corpus, settings(model={"semantic": vectors}))
+    plain, test = fold_loaders(corpus, settings()), loaders.test.inputs
+    assert loaders.vocabulary.words == plain.vocabulary.words
+    # Of the words with a vector, those of the test speaker 0 or of a dev or training speaker.
+    assert set(loaders.vocabulary.given) == {"word0", "word3"} - set(plain.vocabulary.words)
+    assert "word0" in loaders.vocabulary.given and "never" not in loaders.vocabulary.given
+    assert loaders.vectors is not None
+    for word, vector in (("blue", [3, 4]), ("word0", [1, 2]), ("word3", [5, 6])):
+        number = loaders.vocabulary.index([word])[0]
+        assert loaders.vectors[number - 2].tolist() == vector
+    assert np.isnan(loaders.vectors[loaders.vocabulary.index(["red"])[0] - 2]).all()
+    # Words are numbered as without the file, but for those that only it knows.
+    for position in range(len(test)):
+        known, before = test.words(position), plain.test.inputs.words(position)
+        assert (known[before > 1] == before[before > 1]).all()
+    assert max(test.words(position).max() for position in range(len(test))) >= len(loaders.vocabulary)
+    deaf = settings(model={"semantic": vectors, "modalities": "acoustic"})
+    assert fold_loaders(corpus, deaf).vectors is None
+
+
 def test_batches_have_the_frame_size_of_the_front_end(corpus: SpeechCorpus) -> None:
     loaders = fold_loaders(corpus, settings())
     assert loaders.frame_size == 12

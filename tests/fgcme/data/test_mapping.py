@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,40 @@ def test_front_ends_and_limits_share_features_only_where_these_are_the_same(fold
     assert len(mapped(folder)) == 2 + 2 * (1 + 2 + 2)
 
 
+def test_word_vectors_are_read_once_for_a_corpus_and_again_if_their_content_changes(
+    folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "vectors.txt"
+    path.write_text("green 1 2\nnever 3 4\nred 5 6\n")
+    first = SpeechCorpus(folder).word_vectors(path, 2)
+    assert {word: vector.tolist() for word, vector in first.items()} == {"green": [1, 2], "red": [5, 6]}
+    written = mapped(folder)
+    assert len(written) == 3
+    # The same content in another place.
+    path = path.rename(tmp_path / "moved.txt")
+    again = SpeechCorpus(folder).word_vectors(path, 2)
+    assert mapped(folder) == written and again.keys() == first.keys()
+    assert all(not vector.flags.writeable for vector in again.values())
+    path.write_text("green 1 7\n")
+    assert {word: vector.tolist() for word, vector in SpeechCorpus(folder).word_vectors(path, 2).items()} == {
+        "green": [1, 7]
+    }
+    path.write_text("green 1 7\nred\n")
+    with pytest.raises(UserError, match="line 2"):
+        SpeechCorpus(folder).word_vectors(path, 2)
+    assert len(mapped(folder)) == 4
+
+
+def test_word_vectors_come_through_a_pipe_as_well(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with ThreadPoolExecutor() as threads:
+        writing = threads.submit(path.write_text, "green 1 2\n")
+        vectors = SpeechCorpus(folder).word_vectors(path, 2)
+        writing.result()
+    assert vectors["green"].tolist() == [1, 2] and len(mapped(folder)) == 2
+
+
 def test_a_changed_corpus_leaves_no_file_of_the_old_one(folder: Path) -> None:
     SpeechCorpus(folder).features(DELTAS, 50)
     (folder / "corpus-0123.arrow").touch()
@@ -109,7 +144,7 @@ def test_a_part_whose_frames_do_not_fit_its_counts_is_refused(folder: Path, colu
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_to_is_refused_or_done_without(folder: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_is_refused_or_done_without(folder: Path, tmp_path: Path) -> None:
     folder.chmod(0o555)
     with pytest.raises(UserError, match="cannot be written to"):
         SpeechCorpus(folder)
@@ -117,6 +152,8 @@ def test_a_folder_that_cannot_be_written_to_is_refused_or_done_without(folder: P
     corpus = SpeechCorpus(folder)
     folder.chmod(0o555)
     assert corpus.features(DELTAS, 50) is None
+    (tmp_path / "vectors.txt").write_text("green 1 2\n")
+    assert corpus.word_vectors(tmp_path / "vectors.txt", 2)["green"].tolist() == [1, 2]
     folder.chmod(0o755)
 
 

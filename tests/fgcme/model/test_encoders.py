@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import cast, get_args
 
 import numpy as np
@@ -13,10 +12,9 @@ from torch import Tensor
 
 from fgcme.data import lookahead
 from fgcme.data.batch import SegmentScheme
-from fgcme.errors import UserError
 from fgcme.experiment import AcousticSettings
 from fgcme.model import WordEmbedding
-from fgcme.model.encoders import AcousticEncoder, Activation, LayerMix, SemanticEncoder, Standardise, word_table
+from fgcme.model.encoders import AcousticEncoder, Activation, LayerMix, SemanticEncoder, Standardise, WordTable
 from tests.fgcme.model.masked import Utterance, ragged_batch
 from tests.fgcme.model.reference import encode_frames
 
@@ -116,7 +114,7 @@ def test_statistics_are_saved_with_the_weights_and_are_not_trained() -> None:
 
 
 def test_the_rows_of_padding_and_of_unknown_words_are_zero() -> None:
-    table = word_table(6, 3)
+    table = WordTable(6, 3)
     assert not table.weight[:2].any() and table.weight[2:].all()
 
 
@@ -140,49 +138,37 @@ def test_dropout_of_the_embedding_acts_in_training_only() -> None:
     assert torch.equal(model(words), model.table.weight[2:])
 
 
-def write_vectors(tmp_path: Path, text: str) -> str:
-    path = tmp_path / "vectors.txt"
-    path.write_text(text, encoding="utf-8")
-    return str(path)
-
-
-def rows(model: WordEmbedding) -> list[list[float]]:
-    return cast("list[list[float]]", model.table.weight.tolist())
-
-
-def test_embeddings_are_loaded_from_a_glove_file(tmp_path: Path) -> None:
+def test_embeddings_start_from_the_vectors_that_they_are_given() -> None:
     model = WordEmbedding(5, size=2)
-    before = rows(model)
-    model.load_vectors(write_vectors(tmp_path, "dogs 0.5 -1\nelse 9 9\nkids 2 3e-1\n"), ["dogs", "door", "kids"])
-    assert rows(model)[2] == [0.5, -1.0]
-    assert rows(model)[3] == before[3], "a word not in the file keeps its random embedding"
-    assert rows(model)[4] == pytest.approx([2.0, 0.3])
-    assert rows(model)[:2] == before[:2]
+    before = model.table.weight.detach().clone()
+    model.set_vectors(torch.tensor([[0.5, -1.0], [np.nan, np.nan], [2.0, 0.3]]))
+    torch.testing.assert_close(model.table.weight[[2, 4]].detach(), torch.tensor([[0.5, -1.0], [2.0, 0.3]]))
+    assert torch.equal(model.table.weight[3], before[3]), "a word without a vector keeps its random embedding"
+    assert torch.equal(model.table.weight[:2], before[:2])
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("dogs 0.5 -1\nkids 2\n", "line 2 has 1 values where model.semantic.embedding is 2"),
-        ("dogs 0.5 -1 4\n", "line 1 has 3 values where model.semantic.embedding is 2"),
-        ("dogs 0.5 x\n", "cannot be read as word vectors"),
-    ],
-)
-def test_an_error_names_the_malformed_glove_file_and_its_line(tmp_path: Path, text: str, message: str) -> None:
-    path = write_vectors(tmp_path, text)
-    with pytest.raises(UserError, match=message) as error:
-        WordEmbedding(4, size=2).load_vectors(path, ["dogs", "kids"])
-    assert path in str(error.value) and "\n" not in str(error.value)
+def test_words_without_a_row_have_the_vectors_that_they_are_given_and_nothing_trains_these() -> None:
+    model = WordEmbedding(3, size=2, given=2)
+    model.set_vectors(torch.tensor([[0.5, -1.0], [2.0, 3.0], [4.0, 5.0]]))
+    words = torch.tensor([4, 2, 1, 3])
+    expected = torch.tensor([[4.0, 5.0], [0.5, -1.0], [0.0, 0.0], [2.0, 3.0]])
+    assert torch.equal(model(words), expected)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.1, weight_decay=0.5)
+    model(words).sum().backward()
+    optimiser.step()
+    assert torch.equal(model(words)[[0, 3]], expected[[0, 3]])
+    assert not torch.equal(model(words)[1], expected[1])
+    loaded = WordEmbedding(3, size=2, given=2)
+    loaded.load_state_dict(model.state_dict())
+    assert torch.equal(loaded(words), model(words))
 
 
-def test_an_error_names_the_missing_or_binary_glove_file(tmp_path: Path) -> None:
-    model = WordEmbedding(4, size=2)
-    binary = tmp_path / "vectors.bin"
-    binary.write_bytes(b"\xff\xfe\x00")
-    for path in (tmp_path / "missing.txt", binary):
-        with pytest.raises(UserError, match="cannot be read as word vectors") as error:
-            model.load_vectors(str(path), ["dogs"])
-        assert str(path) in str(error.value)
+def test_a_table_takes_a_word_beyond_it_for_an_unknown_one() -> None:
+    table = WordTable(4, 2)
+    with torch.no_grad():
+        table.weight[1] = 7.0
+    assert table(torch.tensor([5, 4, 1])).tolist() == [[7.0, 7.0]] * 3
+    assert torch.equal(table(torch.tensor([3])), table.weight[3:])
 
 
 def test_the_mix_of_layers_follows_the_equation() -> None:

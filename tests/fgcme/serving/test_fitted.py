@@ -23,11 +23,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
 
 
 def fit_model(
-    corpus: SpeechCorpus, modalities: str = "both", **acoustic: object
+    corpus: SpeechCorpus, modalities: str = "both", semantic: dict[str, object] | None = None, **acoustic: object
 ) -> tuple[FoldTrainer, fitted.ModelSpec]:
     """A model after two epochs, and its spec."""
     experiment = small_corpus.experiment(
-        model={"acoustic": {"channels": [8, 8], "kernels": [3, 2], **acoustic}, "modalities": modalities},
+        model={
+            "acoustic": {"channels": [8, 8], "kernels": [3, 2], **acoustic},
+            "modalities": modalities,
+            "semantic": semantic or {"embedding": 8},
+        },
         training={"epochs": 2, "frame_limit": 60},
     )
     assignment = assign_folds(named_protocols()["demo/4class"], corpus.table)
@@ -43,6 +47,7 @@ def fit_model(
         experiment.training.frame_limit,
         origin={},
         layers=loaders.layers,
+        given_words=loaders.vocabulary.given,
     )
     return trainer, spec
 
@@ -75,6 +80,23 @@ def test_a_loaded_model_predicts_as_in_the_evaluation(
         np.testing.assert_allclose(list(prediction.probabilities.values()), probabilities, atol=1e-5)
         assert prediction.label == loaders.classes[int(probabilities.argmax())]
         assert len(prediction.word_probabilities) == len(speech.words)
+
+
+def test_a_loaded_model_knows_the_words_that_only_had_a_vector(tmp_path: Path) -> None:
+    corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus", unlike=True))
+    (tmp_path / "vectors.txt").write_text("".join(f"word{n} {n} 0 1\n" for n in range(8)))
+    trainer, spec = fit_model(corpus, semantic={"embedding": 3, "vectors": str(tmp_path / "vectors.txt")})
+    assert spec.given_words
+    fitted.save(tmp_path / "model", trainer.model, spec)
+    model, loaded = fitted.load(tmp_path / "model")
+    (utterance,) = [each for each in trainer.loaders.test.utterances[:1] if corpus.words[each][0] in spec.given_words]
+    expected = trainer.evaluate(trainer.loaders.test).logits[0]
+    answer = fitted.predict(model, loaded, speech_of(corpus, utterance))
+    np.testing.assert_allclose(list(answer.probabilities.values()), torch.from_numpy(expected).softmax(0), atol=1e-5)
+    # Without them the model does not load: its weights have their vectors.
+    fitted.save(tmp_path / "less", trainer.model, replace(spec, given_words=[]))
+    with pytest.raises(UserError, match="not a fitted model"):
+        fitted.load(tmp_path / "less")
 
 
 def test_each_word_has_the_model_s_probabilities_and_gates(corpus: SpeechCorpus) -> None:
