@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from itertools import compress, islice
 from pathlib import Path
+from types import MappingProxyType
 
 from fgcme import features, prepared
 from fgcme.corpora import catalogue
@@ -34,6 +35,7 @@ from pipelines.preparing import (
     locate,
     make_blocks,
     prepare_on_ray,
+    text_arguments,
 )
 from pipelines.runs.corpus import (
     feature_settings,
@@ -66,8 +68,9 @@ def run(experiment: Experiment, verbose: bool = True, next_command: str | None =
     """
     folder = prepared_folder(experiment)
     _refuse_folder(experiment, folder)
-    # Refuses an encoder that cannot be had, or a layer that it lacks, before anything starts.
+    # Refuses encoders that cannot be had, or layers that they lack, before anything starts.
     _frame_format(experiment)
+    _word_layers(experiment)
     root, listing = catalogue.find_corpus(experiment.corpus, storage_folder(experiment))
     find_alignment = alignment_finder(experiment, listing.utterances, root)
     _create_folder(experiment, folder)
@@ -142,12 +145,12 @@ def _update(
         seconds=time.monotonic() - began,
         kept=int(kept.sum()),
         kept_examples=_audio_of(listing, kept),
-        clipped=_count_clipped(experiment, folder),
         copies=experiment.prepare.copies.speed,
+        **(counts := _counts(experiment, folder)),
     )
     # With too many rejections the corpus stays marked as incomplete, so that no training uses it.
     pending = len(summary.rejected) if summary.rejected_share > experiment.prepare.max_rejected else 0
-    _write_description(experiment, folder, summary.utterances, len(summary.rejected), pending, summary.clipped)
+    _write_description(experiment, folder, summary.utterances, len(summary.rejected), pending, counts)
     return summary
 
 
@@ -256,9 +259,23 @@ def _refuse_unusable(summary: PreparedSummary, max_rejected: float) -> None:
 
 
 def _write_description(
-    experiment: Experiment, folder: Path, utterances: int, rejected: int, pending: int, clipped: int = 0
+    experiment: Experiment,
+    folder: Path,
+    utterances: int,
+    rejected: int,
+    pending: int,
+    more: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
-    """Write `corpus.json`; with `pending` utterances the corpus counts as incomplete."""
+    """Write `corpus.json`.
+
+    Args:
+        experiment: see `run`.
+        folder: of the prepared corpus.
+        utterances: how many it has.
+        rejected: how many it lacks.
+        pending: how many are still to be prepared; with any the corpus counts as incomplete.
+        more: see `_counts`.
+    """
     settings = feature_settings(experiment)
     settings_hash = digest(settings)
     counts = {"utterances": utterances, "rejected": rejected}
@@ -269,18 +286,26 @@ def _write_description(
         settings=settings,
         settings_hash=settings_hash,
         corpus_hash=prepared.corpus_hash(folder, settings_hash),
-        counts=counts | ({"clipped": clipped} if clipped else {}) | ({"pending": pending} if pending else {}),
+        counts=counts | {name: count for name, count in [*more.items(), ("pending", pending)] if count},
         versions={name: version(name) for name in _LIBRARIES},
         frame_step=frames.frame_step,
         layers=frames.layers,
         copies=experiment.prepare.copies.speed,
+        word_layers=_word_layers(experiment),
     ).write(folder)
 
 
-def _count_clipped(experiment: Experiment, folder: Path) -> int:
-    # Only a speech encoder's frames are stored in half precision.
-    return prepared.count_clipped(folder) if experiment.prepare.features.kind == "speech_encoder" else 0
+def _counts(experiment: Experiment, folder: Path) -> dict[str, int]:
+    """What encoders left out: values beyond half precision, and words of which the text encoder says nothing."""
+    encoded, read = experiment.prepare.features.kind == "speech_encoder", _word_layers(experiment) > 0
+    # Only an encoder's values are stored in half precision.
+    columns = (["clipped"] if encoded or read else []) + (["empty_words", "cut_words"] if read else [])
+    return {column: prepared.add_up(folder, column) for column in columns}
 
 
 def _frame_format(experiment: Experiment) -> features.FrameFormat:
     return features.frame_format(**feature_arguments(experiment.prepare.features))
+
+
+def _word_layers(experiment: Experiment) -> int:
+    return features.count_word_layers(**text_arguments(experiment.prepare.text))

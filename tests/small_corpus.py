@@ -14,6 +14,7 @@ from pipelines.runs.corpus import feature_settings, prepared_folder
 
 EMOTIONS = ("neutral", "happy", "sad", "angry")
 WORDS = ("red", "green", "blue", "white", "black", "grey")
+WORD_SIZE = 5
 
 
 def write(
@@ -25,6 +26,7 @@ def write(
     unlike: bool = False,
     layers: int = 1,
     copies: Sequence[float] = (),
+    word_layers: int = 0,
 ) -> Path:
     """Write a prepared corpus in which an emotion is a shift of one bin under one word.
 
@@ -38,6 +40,7 @@ def write(
         layers: more than one makes frames like a speech encoder's: every 20 ms, in half precision, an emotion in the
             last layer alone.
         copies: speeds of the copies of each utterance: its frames, more or fewer of them, each a little changed.
+        word_layers: layers of a text encoder that says `WORD_SIZE` values of each word, the same of the same word.
 
     Returns:
         The folder.
@@ -85,11 +88,13 @@ def write(
             )
             if copies:
                 rows[-1] |= _copies(frames, copies, of_copies)
+            if word_layers:
+                rows[-1] |= _word_features(words, word_layers)
     (folder / "utterances").mkdir(parents=True)
     generator.shuffle(rows)  # type: ignore[arg-type]
     half = len(rows) // 2
     for name, part in (("a", rows[:half]), ("b", rows[half:])):
-        schema = utterances_schema(pa.float32() if layers == 1 else pa.float16(), bool(copies))
+        schema = utterances_schema(pa.float32() if layers == 1 else pa.float16(), part[0])
         pq.write_table(pa.Table.from_pylist(part, schema), folder / "utterances" / f"{name}.parquet")
     settings = feature_settings(experiment(prepare={"copies": {"speed": [*copies]}}))
     CorpusDescription(
@@ -102,6 +107,7 @@ def write(
         frame_step=160 if layers == 1 else 320,
         layers=layers,
         copies=[*copies],
+        word_layers=word_layers,
     ).write(folder)
     return folder
 
@@ -112,6 +118,14 @@ def _copies(frames: np.ndarray, speeds: Sequence[float], generator: np.random.Ge
     copies = [frames[place.astype(int)] + generator.normal(0, 0.1, (len(place), frames.shape[1])) for place in places]
     values = np.concatenate([copy.ravel() for copy in copies]).astype(frames.dtype)
     return {"copy_frames": values, "copy_frame_counts": np.array([len(copy) for copy in copies])}
+
+
+def _word_features(words: Sequence[str], layers: int) -> dict[str, object]:
+    """The columns of a text encoder."""
+    size = layers * WORD_SIZE
+    values = [np.random.default_rng([*word.encode()]).normal(size=size) for word in words]
+    features = np.concatenate(values).astype(np.float16)
+    return {"word_features": features, "word_feature_size": size, "empty_words": 0, "cut_words": 0}
 
 
 def write_description(described: Experiment, **counts: int) -> Path:

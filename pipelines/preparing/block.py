@@ -7,7 +7,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 from fgcme import prepared
 from fgcme.alignment import AlignmentError
 from fgcme.corpora.contract import Rejection, Utterance
-from fgcme.experiment import Experiment, FeatureSettings
+from fgcme.experiment import Experiment, FeatureSettings, TextSettings
 from fgcme.files import digest
 from pipelines.preparing.sources import FindAlignment
 
@@ -47,12 +47,14 @@ class PrepareTask:
         aligner: arguments of `fgcme.alignment.build`, for utterances without a file with their alignment.
         features: arguments of `fgcme.features.build_extractor`.
         speeds: of the copies of each utterance.
+        text: arguments of `fgcme.features.build_word_encoder`; none for no text encoder.
     """
 
     corpus_root: Path
     prepared_folder: Path
     aligner: dict[str, Any]
     features: dict[str, Any]
+    text: dict[str, Any] = field(default_factory=dict)
     speeds: tuple[float, ...] = ()
 
     @classmethod
@@ -75,12 +77,14 @@ class PrepareTask:
             },
             features=feature_arguments(experiment.prepare.features),
             speeds=tuple(experiment.prepare.copies.speed),
+            text=text_arguments(experiment.prepare.text),
         )
 
     @property
     def uses_neural_network(self) -> bool:
         """Whether a neural network aligns or extracts features, which a GPU would speed up."""
-        return bool(self.aligner["method"] == "ctc" or self.features["kind"] == "speech_encoder")
+        encodes = self.features["kind"] == "speech_encoder" or self.text.get("checkpoint") is not None
+        return bool(encodes or self.aligner["method"] == "ctc")
 
 
 def feature_arguments(features: FeatureSettings) -> dict[str, Any]:
@@ -92,6 +96,12 @@ def feature_arguments(features: FeatureSettings) -> dict[str, Any]:
         "layers": features.layers if features.layers == "all" else tuple(features.layers),
         "padded": features.padded,
     }
+
+
+def text_arguments(text: TextSettings) -> dict[str, Any]:
+    """The arguments of `fgcme.features.build_word_encoder` for some settings, valid on every node."""
+    layers = text.layers if text.layers == "all" else tuple(text.layers)
+    return {"checkpoint": _absolute(text.checkpoint), "layers": layers}
 
 
 def make_blocks(
@@ -164,7 +174,7 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
 
     # Ray runs one task per CPU, so a task must not use more.
     torch.set_num_threads(1)
-    extractor = features.build_extractor(**task.features)
+    extractor, word_encoder = features.build_extractor(**task.features), features.build_word_encoder(**task.text)
     utterances = block.to_pylist()
     # The driver has found the files: to list a large folder in each process would take long.
     files = {row["id"]: Path(row["alignment"]) for row in utterances if row["alignment"]}
@@ -176,7 +186,7 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
     rejections: list[Rejection] = []
     rows: list[dict[str, Any]] = []
     listed = ((Utterance(**values), source) for values in utterances for source in [values.pop("source_hash")])
-    for result in prepare_utterances(listed, task.corpus_root, aligner, extractor, task.speeds):
+    for result in prepare_utterances(listed, task.corpus_root, aligner, extractor, task.speeds, word_encoder):
         if isinstance(result, Rejection):
             rejections.append(result)
             continue

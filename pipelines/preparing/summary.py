@@ -29,8 +29,10 @@ class PreparedSummary:
         kept: number of utterances that keep the row of an earlier preparation, because what they are made from cannot
             be reached now.
         kept_examples: audio of some of them.
-        clipped: number of the encoder's values beyond the range of half precision, which are stored at its limit.
         copies: speeds of the copies that each utterance has beside its recording.
+        clipped: number of the encoders' values beyond the range of half precision, which are stored at its limit.
+        empty_words: number of words that no piece of the text encoder's vocabulary stands for.
+        cut_words: number of words beyond the pieces that the text encoder can read.
     """
 
     folder: Path
@@ -43,6 +45,8 @@ class PreparedSummary:
     kept_examples: Sequence[str] = ()
     clipped: int = 0
     copies: Sequence[float] = ()
+    empty_words: int = 0
+    cut_words: int = 0
 
     @property
     def rejected(self) -> list[Rejection]:
@@ -76,6 +80,11 @@ class PreparedSummary:
             yield f"{self.kept_line}: {', '.join(self.kept_examples)}"
         if self.clipped:
             yield f"clipped: {self.clipped} values are beyond the range of half precision, and stored at its limit"
+        if self.empty_words or self.cut_words:
+            yield (
+                f"words that the text encoder says nothing of: {self.empty_words} without a piece of its vocabulary, "
+                f"{self.cut_words} beyond the length that it reads"
+            )
         yield f"aligned: {', '.join(f'{count} {method}' for method, count in self.aligned.items()) or 'none'}"
         if self.rejected:
             share, folder = f"{self.rejected_share:.1%}", self.folder / "rejected"

@@ -18,7 +18,7 @@ from pipelines.cluster import reading, storage_folder
 _PLACES = frozenset({"corpus.manifest", "corpus.root", "prepare.alignment.folder"})
 _OF_ENCODERS = frozenset({"prepare.features.layers", "prepare.features.padded"})
 _COPIES = "prepare.copies.speed"
-_MODELS = ("prepare.alignment.checkpoint", "prepare.features.checkpoint")
+_MODELS = ("prepare.alignment.checkpoint", "prepare.features.checkpoint", "prepare.text.checkpoint")
 
 
 @contextlib.contextmanager
@@ -153,11 +153,10 @@ def feature_settings(experiment: Experiment) -> dict[str, Any]:
     # Two manifests must never share a prepared corpus: their kind says nothing of what they list.
     deciding = {"demo": ("utterances", "seed"), "manifest": ("manifest", "root")}.get(experiment.corpus.kind, ())
     names = {"corpus.kind", *(f"corpus.{name}" for name in deciding)}
-    settings = {
-        name: value
-        for name, value in experiment.flat().items()
-        if name in names or name.startswith(("prepare.alignment.", "prepare.features."))
-    }
+    # Without a text encoder, corpora and their hashes are those of versions that had none.
+    with_text = ("prepare.text.",) if experiment.prepare.text.checkpoint is not None else ()
+    sections = ("prepare.alignment.", "prepare.features.", *with_text)
+    settings = {name: value for name, value in experiment.flat().items() if name in names or name.startswith(sections)}
     if experiment.prepare.copies.speed:
         settings[_COPIES] = experiment.prepare.copies.speed
     if experiment.prepare.features.kind == "log_mel":
@@ -166,6 +165,6 @@ def feature_settings(experiment: Experiment) -> dict[str, Any]:
         settings["prepare.features.layer"] = -1
     for name in _MODELS:
         # The name of a model on the hub stays as it is.
-        if settings[name] is not None and (folder := Path(settings[name])).is_dir():
+        if settings.get(name) is not None and (folder := Path(settings[name])).is_dir():
             settings[name] = f"content {digest_folder(folder)}"
     return settings

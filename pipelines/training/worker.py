@@ -200,6 +200,8 @@ def _record(
         classes=classes,
         words=trainer.loaders.vocabulary.words,
         given_words=trainer.loaders.vocabulary.given,
+        word_feature_size=trainer.loaders.word_feature_size,
+        word_layers=trainer.loaders.word_layers,
         frame_size=trainer.loaders.frame_size,
         layers=trainer.loaders.layers,
         frame_limit=experiment.training.frame_limit,

@@ -27,6 +27,7 @@ from pipelines import cli, prepare
 from pipelines.runs.corpus import locate_prepared, prepared_folder
 from tests.integration.conftest import PATIENCE, descendants, wait_for
 from tests.speech import say
+from tests.text_encoder import save_text_encoder
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
 
@@ -325,3 +326,28 @@ def test_copies_are_prepared_beside_their_utterances_and_once(
     copied = SpeechCorpus(summary.folder)
     slow, fast = (copied.frame_count(recording) for recording in copied.recordings(np.array([0]))[1:])
     assert slow > copied.frame_count(0) > fast and len(copied) == 6
+
+
+def test_a_text_encoder_is_prepared_counted_and_asked_once(
+    corpus: Corpus, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # Four pieces of the sentence's nine: the rest is cut.
+    encoder = save_text_encoder(tmp_path / "encoder", positions=6)
+    settings: dict[str, Any] = {
+        "alignment": {"method": "uniform"},
+        "text": {"checkpoint": str(encoder), "layers": [1, 3]},
+    }
+    summary = prepare.run(corpus.experiment(**settings))
+    opened = SpeechCorpus(summary.folder)
+    assert (opened.word_layers, opened.word_feature_size) == (2, 32)
+    read = opened.encoded_words(0).any(1)
+    assert read.tolist() == [True] * int(read.sum()) + [False] * int((~read).sum()) and 0 < read.sum() < 6
+    assert summary.cut_words == 6 * int((~read).sum())
+    assert prepared.read_description(summary.folder).counts["cut_words"] == summary.cut_words
+    assert f"0 without a piece of its vocabulary, {summary.cut_words} beyond the length" in capfd.readouterr().out
+    # The encoder counts by what it holds, not by where it lies.
+    moved = shutil.move(encoder, tmp_path / "moved")
+    again = prepare.run(corpus.experiment(**settings | {"text": settings["text"] | {"checkpoint": str(moved)}}))
+    assert (again.folder, again.newly_prepared, again.cut_words) == (summary.folder, 0, summary.cut_words)
+    with pytest.raises(UserError, match=r"prepare\.text\.layers 9: .* has 0 to 3"):
+        prepare.run(corpus.experiment(text={"checkpoint": str(moved), "layers": [9]}), verbose=False)

@@ -250,6 +250,8 @@ class Batch:
         labels: [B] class indices, or -1 where unknown.
         mixture: which utterances are mixed in training, or None.
         speakers: [B] number of each utterance's speaker in the corpus, for a model that tells them apart, or None.
+        word_features: [W, values] what a text encoder says of each word, zeros of an unknown one, for a model that
+            reads it, or None.
     """
 
     frames: Tensor
@@ -260,6 +262,7 @@ class Batch:
     labels: Tensor
     mixture: Mixture | None = None
     speakers: Tensor | None = None
+    word_features: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.word_counts)
@@ -279,6 +282,7 @@ class Batch:
             labels=move(self.labels),
             mixture=None if self.mixture is None else Mixture(*map(move, self.mixture)),
             speakers=None if self.speakers is None else move(self.speakers),
+            word_features=None if self.word_features is None else move(self.word_features),
         )
 
 

@@ -47,6 +47,8 @@ class SpeechCorpus:
         frame_size: values of a prepared frame, those of its layers side by side.
         frame_step: samples from one prepared frame to the next.
         layers: how many layers of an encoder lie side by side in a frame.
+        word_feature_size: values of what a text encoder says of a word, its layers side by side; 0 without one.
+        word_layers: how many layers of it lie side by side; 0 without one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,7 +59,9 @@ class SpeechCorpus:
         """
         self.folder = folder
         self.description = read_description(folder)
-        rows, self.prepared = map_corpus(folder, self.description.corpus_hash)
+        rows, self.prepared, self._word_features = map_corpus(folder, self.description.corpus_hash)
+        self.word_feature_size = 0 if self._word_features is None else self._word_features.values.shape[1]
+        self.word_layers = self.description.word_layers
         ids: Column[str] = Column(rows["id"])
         self.table = UtteranceTable(ids, *(Column(rows[name]) for name in ("raw_label", "speaker", "session", "act")))
         self.words: Column[list[str]] = Column(rows["words"])
@@ -120,6 +124,7 @@ class SpeechCorpus:
             self._speech_of(utterance),
             self.frame_step,
             tuple(Copy(speed, self.frames(copy)) for speed, copy in zip(self.speeds[1:], copies, strict=True)),
+            self.encoded_words(utterance) if self.word_layers else None,
         )
 
     def speech(self, recording: int) -> Stretch | None:
@@ -131,6 +136,16 @@ class SpeechCorpus:
     def word_numbers(self, recording: int) -> np.ndarray:
         """Position of each word of one recording in `distinct_words`, [W]."""
         return np.asarray(self._word_numbers[self._words_of(recording)])
+
+    def encoded_words(self, recording: int) -> np.ndarray:
+        """What a text encoder says of the words of one recording, [W, values] float32.
+
+        Raises:
+            ValueError: the corpus was prepared without one.
+        """
+        if self._word_features is None:
+            raise ValueError(f"{self.folder} was prepared without a text encoder")
+        return self._word_features[recording % len(self)]
 
     def words_of(self, utterances: np.ndarray) -> list[str]:
         """The words that some utterances [B] say, each once, in alphabetical order."""

@@ -12,7 +12,7 @@ from fgcme.audio import frames_within
 from fgcme.data.columns import encode
 from fgcme.data.dataset import SpeechCorpus, Vocabulary
 from fgcme.data.front_end import FrontEnd, Moments, moments_of_all
-from fgcme.data.hearing import front_end_of, has_words, scheme_of
+from fgcme.data.hearing import front_end_of, has_words, reads_encoder_of_words, scheme_of
 from fgcme.data.inputs import ModelInput, PartInputs
 from fgcme.data.loader import RaggedLoader
 from fgcme.data.protocol import Assignment, Selection, apply_protocol, split_fold
@@ -33,6 +33,9 @@ class FoldLoaders:
         mean, deviation: [F] of the training part's frames as the model reads them, or None where it does not want them.
         vectors: [words, values] that the vocabulary's words, given ones last, start from; NaN for a word that has none.
             None where the model does not want them.
+        word_feature_size: values of what a text encoder says of a word, its layers side by side; 0 where the model does
+            not read it.
+        word_layers: how many layers of it lie side by side.
     """
 
     train: RaggedLoader
@@ -45,6 +48,8 @@ class FoldLoaders:
     mean: np.ndarray | None
     deviation: np.ndarray | None
     vectors: np.ndarray | None = None
+    word_feature_size: int = 0
+    word_layers: int = 0
 
 
 def open_fold(
@@ -103,20 +108,14 @@ def make_fold_loaders(
         )
     if refit:
         split = replace(split, train=np.union1d(split.train, split.dev))
-    front_end, limit = front_end_of(model.acoustic), frames_within(training.frame_limit, corpus.frame_step)
-    scheme = scheme_of(model)
     vocabulary, vectors = _vocabulary(corpus, split.train, model)
-    loses_words = training.augmentation.modality_dropout > 0
-    model_input = ModelInput(scheme, vocabulary, limit, front_end, loses_words=loses_words)
     utterances = np.concatenate([split.train, split.dev, split.test])
-    if model_input.reads_frames and model.pooling.normalisation == "speaker":
-        require_speakers(corpus, utterances, "model.pooling.normalisation", "train")
-        model_input = replace(model_input, tells_speakers_apart=True)
-    if model_input.reads_frames and front_end.normalisation == "speaker":
-        model_input = replace(model_input, speakers=speaker_moments(corpus, utterances, front_end, limit))
+    model_input = _model_input(corpus, utterances, model, training, vocabulary)
+    front_end, reads_encoder = model_input.front_end, model_input.reads_word_features
     mean = deviation = None
     if model_input.reads_frames and front_end.normalisation == "train":
-        mean, deviation = moments_of_all(feature_blocks(corpus, corpus.recordings(split.train), front_end, limit))
+        heard = corpus.recordings(split.train)
+        mean, deviation = moments_of_all(feature_blocks(corpus, heard, front_end, model_input.frame_limit))
 
     def loader(utterances: np.ndarray, augmentation: AugmentationSettings | None = None) -> RaggedLoader:
         inputs = PartInputs(corpus, utterances, assignment.labels, model_input)
@@ -133,7 +132,34 @@ def make_fold_loaders(
         mean=mean,
         deviation=deviation,
         vectors=vectors,
+        word_feature_size=corpus.word_feature_size if reads_encoder else 0,
+        word_layers=corpus.word_layers if reads_encoder else 0,
     )
+
+
+def _model_input(
+    corpus: SpeechCorpus,
+    utterances: np.ndarray,
+    model: ModelSettings,
+    training: TrainingSettings,
+    vocabulary: Vocabulary,
+) -> ModelInput:
+    """How a model takes in the utterances of a fold, [B]; see `make_fold_loaders`."""
+    front_end, limit = front_end_of(model.acoustic), frames_within(training.frame_limit, corpus.frame_step)
+    model_input = ModelInput(
+        scheme_of(model),
+        vocabulary,
+        limit,
+        front_end,
+        loses_words=training.augmentation.modality_dropout > 0,
+        reads_word_features=reads_encoder_of_words(model, corpus.word_layers),
+    )
+    if model_input.reads_frames and model.pooling.normalisation == "speaker":
+        require_speakers(corpus, utterances, "model.pooling.normalisation", "train")
+        model_input = replace(model_input, tells_speakers_apart=True)
+    if model_input.reads_frames and front_end.normalisation == "speaker":
+        model_input = replace(model_input, speakers=speaker_moments(corpus, utterances, front_end, limit))
+    return model_input
 
 
 def _vocabulary(

@@ -37,6 +37,16 @@ def has_words(settings: ModelSettings) -> bool:
     return settings.kind not in ("acoustic_lstm", "linear_probe")
 
 
+def reads_encoder_of_words(settings: ModelSettings, word_layers: int) -> bool:
+    """Whether the model reads what a text encoder says of words, in place of a table of them.
+
+    Args:
+        settings: of the model.
+        word_layers: layers of the text encoder that the corpus was prepared with; 0 without one.
+    """
+    return word_layers > 0 and settings.semantic.input != "table" and has_words(settings)
+
+
 def front_end_of(settings: AcousticSettings) -> FrontEnd:
     """How the model of these settings turns prepared frames into its own."""
     return FrontEnd(settings.input, settings.deltas, settings.normalisation)

@@ -34,6 +34,7 @@ class ModelInput:
         speakers: moments of each voice's features (`SpeechCorpus.voices`), where the front end normalises by speaker.
         tells_speakers_apart: whether batches say who speaks.
         loses_words: whether utterances may lose their words, see `fgcme.data.missing`.
+        reads_word_features: whether batches hold what a text encoder says of words.
     """
 
     scheme: SegmentScheme
@@ -43,6 +44,7 @@ class ModelInput:
     speakers: Mapping[int, Moments] = field(default_factory=dict)
     loses_words: bool = False
     tells_speakers_apart: bool = False
+    reads_word_features: bool = False
 
     @property
     def needs_speech(self) -> bool:
@@ -115,6 +117,10 @@ class PartInputs:
     def words(self, position: int) -> np.ndarray:
         """Vocabulary indices of the words of one recording, [W]."""
         return np.asarray(self._vocabulary_rows[self._corpus.word_numbers(self.recordings[position])])
+
+    def word_features(self, position: int) -> np.ndarray:
+        """What a text encoder says of the words of one recording, [W, values] float32."""
+        return self._corpus.encoded_words(self.recordings[position])
 
     def frames(self, position: int) -> np.ndarray:
         """Frames of one recording as the model may read them, [A, F] float32; none where it reads no frames."""

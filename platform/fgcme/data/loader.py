@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fgcme.data.augmentation import augment_energies, changes_energies, changes_frames, draw_mixture, spec_augment
 from fgcme.data.batch import Batch, FrameLayout, collate, layout_frames, pack
 from fgcme.data.batch_plan import plan_in_order, plan_shuffled
+from fgcme.data.dataset import UNKNOWN
 from fgcme.data.inputs import PartInputs, boundary_generator
-from fgcme.data.missing import Missing, draw_missing, drop_words, without_sound, without_words
+from fgcme.data.missing import Missing, draw_dropped, draw_missing, without_sound, without_words
 from fgcme.experiment import AugmentationSettings
 
 # Tells the draws of words from others of the same seed and position.
@@ -85,6 +87,8 @@ class RaggedLoader:
                 [self.inputs.drawn_layout(position, seed) for position in positions],
                 [self._draw_words(position, seed)[0] for position in positions],
             )
+        if self.inputs.model_input.reads_word_features:
+            batch = replace(batch, word_features=self._word_features(positions, batch.word_counts.tolist(), seed))
         if self.inputs.speakers is not None:
             batch = replace(batch, speakers=torch.from_numpy(self.inputs.speakers[positions]))
         if seed is None or not self._augmentation.mixup_alpha:
@@ -148,11 +152,36 @@ class RaggedLoader:
 
     def _draw_words(self, position: int, seed: int) -> tuple[np.ndarray, Missing | None]:
         """The words of one utterance in training, [W], some of them unknown; and what the utterance loses."""
-        settings, words = self._augmentation, self.inputs.words(position)
+        words = self.inputs.words(position)
+        dropped, missing = self._draw_missing(position, seed)
+        return np.where(dropped, UNKNOWN, words), missing
+
+    def _draw_missing(self, position: int, seed: int) -> tuple[np.ndarray, Missing | None]:
+        """Which words of one utterance training does not know, [W]; and what the utterance loses."""
+        settings, count = self._augmentation, int(self.inputs.word_counts[position])
         if not (settings.word_dropout or settings.modality_dropout):
-            return words, None
+            return np.zeros(count, bool), None
         generator = np.random.default_rng([seed, position, _WORDS])
-        return drop_words(settings, words, generator), draw_missing(settings, generator)
+        return draw_dropped(settings, count, generator), draw_missing(settings, generator)
+
+    def _word_features(self, positions: np.ndarray, counts: Sequence[int], seed: int | None) -> Tensor:
+        """What a text encoder says of the words of a batch, [W, values]; zeros of those that the batch does not know.
+
+        Args:
+            positions: [B] the utterances.
+            counts: [B] words that the batch has of each.
+            seed: see `batch`.
+        """
+        of_each = []
+        for position, count in zip(positions, counts, strict=True):
+            features = self.inputs.word_features(position)
+            if seed is not None:
+                dropped, missing = self._draw_missing(position, seed)
+                features = np.where(dropped[:, None], np.float32(0), features)
+                if missing == "words":
+                    features = np.zeros((count, features.shape[1]), np.float32)
+            of_each.append(features)
+        return torch.from_numpy(np.concatenate(of_each))
 
     @property
     def _min_length(self) -> int:

@@ -2,6 +2,7 @@
 
     mapped-<corpus hash>.arrow            one row an utterance, in the order of their ids, schema `ROWS`
     mapped-<corpus hash>.frames           the prepared frames of all recordings, end to end
+    mapped-<corpus hash>.words            what a text encoder says of all their words, end to end, if it was prepared
     mapped-<corpus hash>-<key>.frames     the same through a front end, see `map_features`
     mapped-<corpus hash>-<key>.vectors    the vectors of its words, see `map_vectors`
 
@@ -14,10 +15,10 @@ in the folder of the prepared corpus, and are written where they are missing, by
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +31,9 @@ from fgcme.data.word_vectors import read_vectors, unreadable
 from fgcme.errors import UserError
 from fgcme.features.contract import FrameArray
 from fgcme.files import acquire, atomic_write, digest, digest_file, exists
-from fgcme.prepared.corpus import read_row_groups
+from fgcme.prepared.corpus import WORD_FEATURES, read_row_groups
 
+_KINDS = ("arrow", "frames", "words")
 # Texts that repeat are stored once.
 _REPEATED = pa.dictionary(pa.int32(), pa.string())
 ROWS = pa.schema(
@@ -45,9 +47,25 @@ ROWS = pa.schema(
 _COLUMNS = [name for name in ROWS.names if name != "first_frame"]
 # Where a corpus has copies: where the first of an utterance begins among all frames, and how many frames each has.
 COPIES = pa.schema([("first_copy_frame", pa.int64()), ("copy_frame_counts", pa.list_(pa.int32()))])
+# Where a text encoder was prepared: where the features of an utterance's first word are among those of all words.
+WORDS = pa.schema([("first_word", pa.int64()), ("word_feature_size", pa.int32())])
 
 
-def map_corpus(folder: Path, corpus_hash: str) -> tuple[pa.RecordBatch, FrameTable]:
+class MappedCorpus(NamedTuple):
+    """A prepared corpus as it is mapped.
+
+    Attributes:
+        rows: one an utterance, in the order of their ids.
+        frames: their prepared frames.
+        word_features: what a text encoder says of their words, by utterance; None where none was prepared.
+    """
+
+    rows: pa.RecordBatch
+    frames: FrameTable
+    word_features: FrameTable | None
+
+
+def map_corpus(folder: Path, corpus_hash: str) -> MappedCorpus:
     """Map the rows and the frames of a prepared corpus.
 
     Args:
@@ -61,12 +79,12 @@ def map_corpus(folder: Path, corpus_hash: str) -> tuple[pa.RecordBatch, FrameTab
     Raises:
         UserError: it holds no utterance, its rows do not fit together, or its folder cannot be written to.
     """
-    rows_path, frames_path = folder / f"mapped-{corpus_hash}.arrow", folder / f"mapped-{corpus_hash}.frames"
+    rows_path, frames_path, words_path = (folder / f"mapped-{corpus_hash}.{kind}" for kind in _KINDS)
     # The rows are written last: where they are, the frames are.
     if not (rows_path.exists() and _has_all_columns(rows_path)):
         with _writing(folder):
             if not (exists(rows_path) and _has_all_columns(rows_path)):
-                _write_corpus(folder, rows_path, frames_path)
+                _write_corpus(folder, rows_path, frames_path, words_path)
                 for other in [*folder.glob("corpus-*.arrow"), *folder.glob("mapped-*")]:
                     if not other.name.startswith(rows_path.stem):
                         other.unlink(missing_ok=True)
@@ -77,17 +95,24 @@ def map_corpus(folder: Path, corpus_hash: str) -> tuple[pa.RecordBatch, FrameTab
         first_of_copies = rows["first_copy_frame"].to_numpy() + np.cumsum(of_copies, axis=0) - of_copies
         first, counts = np.concatenate([first, *first_of_copies]), np.concatenate([counts, *of_copies])
     values = _map_frames(frames_path, rows["frame_size"][0].as_py(), int(counts.sum()))
-    return rows, FrameTable(values, first, counts)
+    frames, words = FrameTable(values, first, counts), None
+    if WORDS.names[0] in rows.schema.names:
+        counts = pc.list_value_length(rows["words"]).to_numpy()
+        values = _map_frames(words_path, rows["word_feature_size"][0].as_py(), int(counts.sum()))
+        words = FrameTable(values, rows["first_word"].to_numpy(), counts)
+    return MappedCorpus(rows, frames, words)
 
 
 def _has_all_columns(path: Path) -> bool:
     """Whether mapped rows have the columns of this version."""
     stored = pa.ipc.open_file(pa.memory_map(str(path))).schema
-    return any(stored.equals(schema) for schema in (ROWS, _schema(copies=True)))
+    return bool(stored.equals(_schema(stored.names)))
 
 
-def _schema(copies: bool) -> pa.Schema:
-    return pa.schema([*ROWS, *COPIES]) if copies else ROWS
+def _schema(names: Collection[str]) -> pa.Schema:
+    """The columns of mapped rows which have columns of these names."""
+    further = [schema for schema in (COPIES, WORDS) if schema.names[0] in names]
+    return pa.unify_schemas([ROWS, *further])
 
 
 def map_features(
@@ -179,15 +204,15 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
 
 
-def _write_corpus(folder: Path, rows_path: Path, frames_path: Path) -> None:
+def _write_corpus(folder: Path, rows_path: Path, frames_path: Path, words_path: Path) -> None:
     groups: list[pa.Table] = []
     frame_bytes: set[int] = set()
     first = 0
-    with atomic_write(frames_path) as partial, partial.open("wb") as file:
+    with _WordFile(words_path) as words, atomic_write(frames_path) as partial, partial.open("wb") as file:
         for path in sorted((folder / "utterances").glob("*.parquet")):
             for rows in read_row_groups(path):
                 group, first = _write_group(rows, file, first)
-                groups.append(group)
+                groups.append(words.write(rows, group))
                 value_bytes = rows.schema.field("frames").type.value_type.bit_width // 8
                 frame_bytes.update(value_bytes * size for size in rows["frame_size"].unique().to_pylist())
             alike = not groups or groups[0].schema.equals(groups[-1].schema)
@@ -199,7 +224,7 @@ def _write_corpus(folder: Path, rows_path: Path, frames_path: Path) -> None:
     del groups
     order = pc.sort_indices(rows["id"])
     columns = []
-    schema = _schema(copies=COPIES.names[0] in rows.column_names)
+    schema = _schema(rows.column_names)
     for field in schema:
         columns.append(_stored(rows[field.name].take(order).combine_chunks(), field.type))
         # Columns are not in memory twice.
@@ -236,6 +261,47 @@ def _write_group(rows: pa.Table, file: BinaryIO, first: int) -> tuple[pa.Table, 
         group = group.append_column("copy_frame_counts", of_copies)
         first += int(counts.sum())
     return group, first
+
+
+class _WordFile(ExitStack):
+    """Writes what a text encoder says of words, in a `with` block; no file where it says nothing.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._words = 0
+
+    def write(self, rows: pa.Table, group: pa.Table) -> pa.Table:
+        """Write the features of some rows' words.
+
+        Args:
+            rows: as they are in the Parquet files.
+            group: what is mapped of them besides.
+
+        Returns:
+            The group with where the features of each row's words are.
+
+        Raises:
+            UserError: they are not as many as the rows say.
+        """
+        if WORD_FEATURES.names[0] not in rows.column_names:
+            return group
+        if self._file is None:
+            partial = self.enter_context(atomic_write(self._path))
+            self._file = self.enter_context(partial.open("wb"))
+        counts = pc.list_value_length(rows["words"]).to_numpy()
+        sizes, stored = rows["word_feature_size"].to_numpy(), pc.list_value_length(rows["word_features"]).to_numpy()
+        if (counts * sizes != stored).any():
+            raise UserError(f"{self._path.parent}: damaged (words lack features); delete this folder and prepare again")
+        _write_values(rows["word_features"], self._file)
+        first, self._words = self._words, self._words + int(counts.sum())
+        group = group.append_column("first_word", pa.array(_starts(counts) + first))
+        return group.append_column("word_feature_size", rows["word_feature_size"])
 
 
 def _write_values(frames: pa.ChunkedArray, file: BinaryIO) -> None:

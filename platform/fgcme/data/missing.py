@@ -30,15 +30,15 @@ def draw_missing(settings: AugmentationSettings, generator: np.random.Generator)
     return "words" if drawn < settings.modality_dropout / 2 else "sound"
 
 
-def drop_words(settings: AugmentationSettings, words: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Replace some words by the unknown word.
+def draw_dropped(settings: AugmentationSettings, words: int, generator: np.random.Generator) -> np.ndarray:
+    """Which words of a training utterance become unknown ones, [W].
 
     Args:
-        settings: their `word_dropout` is the share.
-        words: [W] vocabulary indices.
+        settings: their `word_dropout` is the probability of each word.
+        words: how many there are.
         generator: draws which.
     """
-    return np.where(generator.random(len(words)) < settings.word_dropout, UNKNOWN, words)
+    return np.asarray(generator.random(words) < settings.word_dropout)
 
 
 def without_words(

@@ -3,7 +3,7 @@
 from fgcme.experiment.loading import apply_configuration, load_experiment, parse_experiment, parse_stored
 from fgcme.experiment.older_settings import renew_model, renew_prepare
 from fgcme.experiment.parameter import Parameter, Value
-from fgcme.experiment.prepare_settings import FeatureSettings, PrepareSettings
+from fgcme.experiment.prepare_settings import FeatureSettings, PrepareSettings, TextSettings
 from fgcme.experiment.search_space import Space
 from fgcme.experiment.settings import (
     AcousticSettings,
@@ -33,6 +33,7 @@ __all__ = [
     "ProtocolSettings",
     "ScalingSettings",
     "Space",
+    "TextSettings",
     "TrainingSettings",
     "TuneSettings",
     "Value",

@@ -33,13 +33,16 @@ class AlignmentSettings(Settings):
         return self
 
 
+Layers = Annotated[list[int], Field(min_length=1)] | Literal["all"]
+
+
 class FeatureSettings(Settings):
     """What a frame holds: log-mel energies, 10 ms after the last frame's, or an encoder's layers at its own rate."""
 
     kind: Literal["log_mel", "speech_encoder"] = "log_mel"
     bins: Positive = Field(40, description="mel bins (kind: log_mel)")
     checkpoint: str | None = Field(None, description="speech encoder, a folder or a hub name (kind: speech_encoder)")
-    layers: Annotated[list[int], Field(min_length=1)] | Literal["all"] = Field(
+    layers: Layers = Field(
         [-1], description="hidden states to take; 0 enters the first layer, -1 is the last (kind: speech_encoder)"
     )
     padded: bool = Field(False, description="Whisper hears 30 s, padded, at ten times the cost (kind: speech_encoder)")
@@ -73,11 +76,22 @@ class CopySettings(Settings):
         return sorted(speeds)
 
 
+class TextSettings(Settings):
+    """What stands for a word besides the word itself: the layers of a pretrained text encoder, frozen."""
+
+    checkpoint: str | None = Field(
+        None,
+        description="BERT, DistilBERT, ELECTRA or RoBERTa, a folder or a hub name; a word is the mean of its pieces",
+    )
+    layers: Layers = Field([-1], description="hidden states to take; 0 enters the first layer, -1 is the last")
+
+
 class PrepareSettings(Settings):
     """How a corpus becomes a prepared corpus."""
 
     alignment: AlignmentSettings = AlignmentSettings()
     features: FeatureSettings = FeatureSettings()
     copies: CopySettings = CopySettings()
+    text: TextSettings = TextSettings()
     max_rejected: Fraction = Field(0.05, description="above this share of rejected utterances preparing fails")
     folder: str | None = Field(None, description="the prepared corpus; by default a folder of storage.path")

@@ -77,9 +77,14 @@ class AcousticSettings(Settings):
 
 
 class SemanticSettings(Settings):
-    """The semantic encoder: a fine-tuned word embedding, mapped to the size of the acoustic features."""
+    """The semantic encoder: a fine-tuned word embedding or a text encoder's, mapped to the size of the acoustics'."""
 
-    embedding: Positive = 300
+    input: Literal["table", "encoder"] | None = Field(
+        None,
+        description="a trained table of words, or what a frozen text encoder says of each, its layers mixed by learned "
+        "weights; by default the encoder where prepare.text.checkpoint names one",
+    )
+    embedding: Positive = Field(300, description="values of a word (input: table)")
     vectors: str | None = Field(
         None,
         description="GloVe text file to start the embedding from; words that only dev or test have keep its vectors",
@@ -315,6 +320,7 @@ class Experiment(Settings):
                 )
         if model.pooling.normalisation != "none" or model.kind == "linear_probe":
             self._check_pooled()
+        self._check_words()
         if augmentation.modality_dropout and (model.kind != "fgcme" or model.modalities != "both"):
             raise ValueError("training.augmentation.modality_dropout needs model.kind fgcme with model.modalities both")
         if self.training.refit and self.protocol.selection == "test":
@@ -326,6 +332,17 @@ class Experiment(Settings):
         if augmentation.mixup_alpha and model.kind == "late_fusion":
             raise ValueError("training.augmentation.mixup_alpha does not go with late_fusion, which mixes nothing")
         return self
+
+    def _check_words(self) -> None:
+        """Refuse what a word is made of where it is not there, or would not count."""
+        semantic, prepared = self.model.semantic, self.prepare.text.checkpoint is not None
+        if semantic.input == "encoder" and not prepared:
+            raise ValueError("model.semantic.input encoder needs prepare.text.checkpoint, a folder or a hub name")
+        if semantic.vectors is not None and prepared and semantic.input != "table":
+            raise ValueError(
+                "model.semantic.vectors are for a table of words, and prepare.text.checkpoint names an encoder: set "
+                "model.semantic.input table, or leave one of them out"
+            )
 
     def _check_pooled(self) -> None:
         """Refuse to standardise what is pooled of values that training changes."""

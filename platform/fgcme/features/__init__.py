@@ -1,13 +1,23 @@
-"""Speech to frames: one vector of features every 10 ms, or at a pretrained encoder's own rate."""
+"""Speech to frames: one vector of features every 10 ms, or at a pretrained encoder's own rate. Words to vectors."""
 
 from __future__ import annotations
 
 import functools
 from typing import Literal
 
-from fgcme.features.contract import FrameExtractor, FrameFormat, Frames, OneByOne
+from fgcme.features.contract import FrameExtractor, FrameFormat, Frames, OneByOne, WordEncoder, WordFeatures
 
-__all__ = ["FrameExtractor", "FrameFormat", "Frames", "build_extractor", "frame_format"]
+__all__ = [
+    "FrameExtractor",
+    "FrameFormat",
+    "Frames",
+    "WordEncoder",
+    "WordFeatures",
+    "build_extractor",
+    "build_word_encoder",
+    "count_word_layers",
+    "frame_format",
+]
 
 Layers = tuple[int, ...] | Literal["all"]
 _LAST: Layers = (-1,)
@@ -59,6 +69,37 @@ def frame_format(
     """
     if kind != "speech_encoder" or checkpoint is None:
         return FrameFormat()
-    from fgcme.features.speech_encoder import describe_frames, load_configuration
+    from fgcme.features.speech_encoder import describe_frames
 
-    return describe_frames(checkpoint, load_configuration(checkpoint), layers)[0]
+    return describe_frames(checkpoint, layers)[1]
+
+
+@functools.lru_cache(maxsize=4)
+def build_word_encoder(checkpoint: str | None = None, layers: Layers = _LAST) -> WordEncoder | None:
+    """Build what turns words into vectors, once a process.
+
+    Args:
+        checkpoint: folder or hub name of the text encoder; None for none.
+        layers: hidden states, side by side in a vector; -1 is the last.
+
+    Raises:
+        UserError: the checkpoint cannot be loaded, is of a family that is not known, or has no such layer.
+    """
+    if checkpoint is None:
+        return None
+    from fgcme.features.text_encoder import TextEncoder
+
+    return TextEncoder(checkpoint, layers)
+
+
+def count_word_layers(checkpoint: str | None, layers: Layers = _LAST) -> int:
+    """How many layers lie side by side in a word's vector, without loading any weights; 0 without a text encoder.
+
+    Raises:
+        UserError: the checkpoint has no configuration, is of a family that is not known, or has no such layer.
+    """
+    if checkpoint is None:
+        return 0
+    from fgcme.features.text_encoder import describe_words
+
+    return len(describe_words(checkpoint, layers)[1])

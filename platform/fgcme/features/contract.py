@@ -1,4 +1,4 @@
-"""The contract of everything that turns speech into frames."""
+"""The contract of everything that turns speech into frames, or words into vectors."""
 
 from __future__ import annotations
 
@@ -52,6 +52,30 @@ class FrameExtractor(Protocol):
 
         The frames of a recording do not depend on the others, but for rounding.
         """
+        ...
+
+
+class WordFeatures(NamedTuple):
+    """What a text encoder says of the words of one utterance, as it is stored.
+
+    Attributes:
+        values: [W, D] float16, its layers side by side; zeros of a word of which it says nothing.
+        empty: how many words have no piece, as those of characters that the encoder ignores.
+        cut: how many lie beyond the pieces that the encoder can read.
+        clipped: how many values lay beyond the range of float16 and are at its limit now.
+    """
+
+    values: FrameArray
+    empty: int = 0
+    cut: int = 0
+    clipped: int = 0
+
+
+class WordEncoder(Protocol):
+    """Turns words into vectors."""
+
+    def __call__(self, utterances: Sequence[Sequence[str]]) -> list[WordFeatures]:
+        """Vectors of the words of each utterance, which depend on the utterance's other words alone."""
         ...
 
 

@@ -7,7 +7,7 @@ are does not depend on the others: whatever sees beyond a recording's end runs o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,68 +16,37 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from fgcme.audio import HOP, SAMPLE_RATE, Samples
-from fgcme.errors import UserError
 from fgcme.features.contract import FrameFormat, Frames, to_half
+from fgcme.features.pretrained import Layers, choose_layers, load_configuration, of_like_length, refusal
 
 # Encoders of waveforms, all built like wav2vec 2.0.
 _WAVEFORM = frozenset({"wav2vec2", "hubert", "wavlm", "data2vec-audio"})
 # Whose stacked convolutions of positions carry what lies beyond a recording's end into it, whatever is masked.
 _UNMASKABLE = frozenset({"data2vec-audio"})
+_KNOWN = "speech encoder that is known here: take a wav2vec 2.0, HuBERT, WavLM, data2vec-audio or Whisper"
+_SETTING = "prepare.features.checkpoint"
 _WHISPER_SECONDS = 30
 # Frames of one pass, on a CPU and on a GPU: more would take memory and no less time.
 _PASS_FRAMES = {"cpu": 1_500, "cuda": 30_000}
-# Of the longest recording of a pass, the least that a shorter one has: the rest is computed for nothing.
-_LIKE_LENGTH = 0.8
 
 
-def load_configuration(checkpoint: str) -> Any:
-    """The configuration of a pretrained encoder.
+def describe_frames(checkpoint: str, layers: Layers) -> tuple[Any, FrameFormat, list[int]]:
+    """The configuration of an encoder, what its frames are like, and which hidden states lie side by side, from 0.
 
     Args:
         checkpoint: folder or hub name.
-
-    Raises:
-        UserError: there is none, or it is of a family that is not known.
-    """
-    from transformers import AutoConfig
-
-    try:
-        configuration = AutoConfig.from_pretrained(checkpoint)
-    except (OSError, ValueError) as error:
-        raise _refusal(checkpoint, error) from None
-    if configuration.model_type not in _WAVEFORM | {"whisper"}:
-        raise UserError(
-            f"prepare.features.checkpoint {checkpoint}: its family, {configuration.model_type}, is no speech encoder "
-            "that is known here: take a wav2vec 2.0, HuBERT, WavLM, data2vec-audio or Whisper"
-        )
-    return configuration
-
-
-def describe_frames(
-    checkpoint: str, configuration: Any, layers: Sequence[int] | Literal["all"]
-) -> tuple[FrameFormat, list[int]]:
-    """What an encoder's frames are like, and which hidden states lie side by side in one, counted from 0.
-
-    Args:
-        checkpoint: folder or hub name, for the message.
-        configuration: of the encoder.
         layers: hidden states; 0 enters the first layer, -1 is the last.
 
     Raises:
-        UserError: the encoder has no such layer, or one is named twice.
+        UserError: there is none, it is of a family that is not known, or it has no such layer.
     """
+    configuration = load_configuration(_SETTING, checkpoint, _WAVEFORM | {"whisper"}, _KNOWN)
     if configuration.model_type == "whisper":
         last, step = configuration.encoder_layers, _WHISPER_SECONDS * SAMPLE_RATE // configuration.max_source_positions
     else:
         last, step = configuration.num_hidden_layers, int(np.prod(configuration.conv_stride))
-    if layers == "all":
-        return FrameFormat(step, last + 1), list(range(last + 1))
-    if wrong := [layer for layer in layers if not -last - 1 <= layer <= last]:
-        raise UserError(f"prepare.features.layers {wrong[0]}: {checkpoint} has 0 to {last}, or -1 for the last")
-    counted = [layer % (last + 1) for layer in layers]
-    if len(set(counted)) < len(counted):
-        raise UserError(f"prepare.features.layers {list(layers)}: one is there twice; -1 is {last}")
-    return FrameFormat(step, len(counted)), counted
+    chosen = choose_layers("prepare.features.layers", checkpoint, layers, last)
+    return configuration, FrameFormat(step, len(chosen)), chosen
 
 
 class SpeechEncoder:
@@ -96,18 +65,17 @@ class SpeechEncoder:
         UserError: the checkpoint cannot be loaded, is of a family that is not known, or has no such layer.
     """
 
-    def __init__(self, checkpoint: str, layers: Sequence[int] | Literal["all"] = (-1,), padded: bool = False) -> None:
+    def __init__(self, checkpoint: str, layers: Layers = (-1,), padded: bool = False) -> None:
         from transformers import AutoFeatureExtractor
 
-        configuration = load_configuration(checkpoint)
-        self.format, self._layers = describe_frames(checkpoint, configuration, layers)
+        configuration, self.format, self._layers = describe_frames(checkpoint, layers)
         # Transformers does not type this class.
         extractors: Any = AutoFeatureExtractor
         try:
             self._extract = extractors.from_pretrained(checkpoint)
             encoder = _load_encoder(checkpoint, configuration)
         except (OSError, ValueError) as error:
-            raise _refusal(checkpoint, error) from None
+            raise refusal(_SETTING, checkpoint, error) from None
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._is_whisper = configuration.model_type == "whisper"
         self._can_mask = configuration.model_type not in _UNMASKABLE
@@ -143,7 +111,7 @@ class SpeechEncoder:
         """Encode pieces, those of like length together."""
         encoded: dict[int, Frames] = {}
         budget = _PASS_FRAMES[self._device.type]
-        for numbers in _of_like_length([piece.size for piece in pieces], budget * self.format.frame_step):
+        for numbers in of_like_length([piece.size for piece in pieces], budget * self.format.frame_step):
             # What sees beyond a recording's end runs on each alone: padding would reach into it.
             embedded = [self._embed(pieces[number]) for number in numbers]
             for chosen in [numbers] if self._can_mask else _of_equal_length(numbers, embedded):
@@ -239,31 +207,9 @@ def _layers_of(encoder: Any) -> nn.ModuleList:
     return layers
 
 
-def _of_like_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Numbers of recordings that go through the encoder together: of like length, padded within the budget.
-
-    >>> list(_of_like_length([100, 10, 95, 96], budget=200))
-    [[1], [2, 3], [0]]
-    """
-    numbers: list[int] = []
-    for number in sorted(range(len(lengths)), key=lengths.__getitem__):
-        longest = lengths[number]
-        if numbers and ((len(numbers) + 1) * longest > budget or lengths[numbers[0]] < _LIKE_LENGTH * longest):
-            yield numbers
-            numbers = []
-        numbers.append(number)
-    if numbers:
-        yield numbers
-
-
 def _of_equal_length(numbers: Sequence[int], embedded: Sequence[Tensor]) -> list[list[int]]:
     """The same numbers, only those of equally many frames together."""
     groups: dict[int, list[int]] = {}
     for number, each in zip(numbers, embedded, strict=True):
         groups.setdefault(len(each), []).append(number)
     return list(groups.values())
-
-
-def _refusal(checkpoint: str, error: Exception) -> UserError:
-    reason = str(error).strip().splitlines()[0]
-    return UserError(f"prepare.features.checkpoint {checkpoint}: no encoder loads ({reason})")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fgcme.data import Batch, Ranges, ranges_from_counts, segment_positions
-from fgcme.model.encoders import StandardisePooled, WordEmbedding
+from fgcme.model.encoders import EncodedWords, StandardisePooled, WordEmbedding, embed_words
 from fgcme.model.network import Output, mix_features
 from fgcme.model.pooling import Bags, Pooling, pool, softmax_weighted_mean
 from fgcme.model.recurrent import FrameLSTM, RaggedLSTM, WordLSTM, final_states
@@ -160,7 +160,12 @@ class FramewiseText(nn.Module):
     """
 
     def __init__(
-        self, embedding: WordEmbedding, frames: FrameLSTM, readout: Pooling, classes: int, dropout: float = 0.0
+        self,
+        embedding: WordEmbedding | EncodedWords,
+        frames: FrameLSTM,
+        readout: Pooling,
+        classes: int,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.embedding = embedding
@@ -172,8 +177,8 @@ class FramewiseText(nn.Module):
     def forward(self, batch: Batch) -> Output:
         """Classify every utterance of a batch, whose segments are words and recordings."""
         words_at, recordings_at = segment_positions(batch)
-        spoken = spoken_words(len(batch.frames), batch.reads.take(words_at), batch.words)
-        embedded = self.embedding(spoken).masked_fill((spoken == 0).unsqueeze(1), 0)
+        words = embed_words(self.embedding, batch)
+        embedded = spoken_words(len(batch.frames), batch.reads.take(words_at), words)
         frames = torch.cat([batch.frames, embedded.to(batch.frames.dtype)], dim=1)
         joined = replace(batch, frames=frames, reads=batch.reads.take(recordings_at))
         outputs = self.frames(joined)
@@ -182,12 +187,12 @@ class FramewiseText(nn.Module):
 
 
 def spoken_words(frame_count: int, spans: Ranges, words: Tensor) -> Tensor:
-    """The word of each of N frames, [N]: 0, the padding, where none is spoken, and the last where several are.
+    """What stands for the word of each of N frames: 0 where none is spoken, and that of the last where several are.
 
     Args:
         frame_count: N.
         spans: [W] frames of each word.
-        words: [W] vocabulary indices.
+        words: [W] or [W, D] what stands for each word.
 
     >>> spans = Ranges(torch.tensor([1, 2]), torch.tensor([3, 4]), torch.tensor([2, 2]))
     >>> spoken_words(5, spans, torch.tensor([7, 8])).tolist()
@@ -198,7 +203,7 @@ def spoken_words(frame_count: int, spans: Ranges, words: Tensor) -> Tensor:
     number = torch.zeros(frame_count, dtype=torch.int64, device=words.device)
     numbers = bags.repeat(torch.arange(1, len(words) + 1, device=words.device))
     number = number.scatter_reduce(0, bags.rows, numbers, "amax")
-    return torch.cat([words.new_zeros(1), words])[number]
+    return torch.cat([torch.zeros_like(words[:1]), words])[number]
 
 
 class PooledStatistics(nn.Module):
@@ -211,7 +216,13 @@ class PooledStatistics(nn.Module):
         dropout: on the classifier's input.
     """
 
-    def __init__(self, frames: Pooling | None, words: WordEmbedding | None, classes: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        frames: Pooling | None,
+        words: WordEmbedding | EncodedWords | None,
+        classes: int,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.frames = frames
         self.words = words
@@ -224,7 +235,7 @@ class PooledStatistics(nn.Module):
         if self.frames is not None:
             features.append(self.frames(batch.frames, batch.reads))
         if self.words is not None:
-            embedded = self.words(batch.words)
+            embedded = embed_words(self.words, batch)
             features.append(pool(embedded, ranges_from_counts(batch.word_counts).to(embedded.device), "mean"))
         return Output(self.classify(self.dropout(mix_features(torch.cat(features, dim=1), batch.mixture))))
 

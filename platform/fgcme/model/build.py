@@ -23,6 +23,7 @@ from fgcme.model.baselines import (
 )
 from fgcme.model.encoders import (
     AcousticEncoder,
+    EncodedWords,
     LayerMix,
     SemanticEncoder,
     Standardise,
@@ -47,6 +48,8 @@ def build_model(
     blank: bool = False,
     layers: int = 1,
     given_words: int = 0,
+    word_feature_size: int = 0,
+    word_layers: int = 0,
 ) -> Network:
     """Build an untrained model, its weights drawn from PyTorch's global generator (`torch.manual_seed`).
 
@@ -60,6 +63,8 @@ def build_model(
         blank: whether the model is trained by CTC and needs one more class for the blank.
         layers: how many layers of an encoder lie side by side in a frame.
         given_words: how many words have a vector and no row in the word table.
+        word_feature_size: values of what a text encoder says of a word, its layers side by side; 0 for a word table.
+        word_layers: how many layers of it lie side by side.
     """
     mixes = layers > 1 and settings.acoustic.layers == "mix"
     # Where pooled values are standardised, each layer's are, so they are mixed afterwards.
@@ -72,6 +77,8 @@ def build_model(
         frame_size // layers if early else frame_size,
         vocabulary_size,
         given_words,
+        word_feature_size,
+        word_layers,
         classes,
         blank,
         pooled_layers=layers if late else 1,
@@ -95,6 +102,8 @@ class _Builder:
     frame_size: int
     vocabulary_size: int
     given_words: int
+    word_feature_size: int
+    word_layers: int
     classes: int
     blank: bool
     pooled_layers: int
@@ -318,7 +327,9 @@ def _word_lstm(builder: _Builder) -> WordLSTM:
     return builder.part("word LSTM", WordLSTM, _embedding(builder), builder.settings.baseline.hidden)
 
 
-def _embedding(builder: _Builder) -> WordEmbedding:
+def _embedding(builder: _Builder) -> WordEmbedding | EncodedWords:
     semantic = builder.settings.semantic
+    if builder.word_feature_size:
+        return EncodedWords(builder.word_feature_size, builder.word_layers, semantic.dropout)
     size, given = semantic.embedding, builder.given_words
     return builder.part("embedding", WordEmbedding, builder.vocabulary_size, size, semantic.dropout, given)

@@ -248,6 +248,38 @@ class WordEmbedding(nn.Module):
         return dropped
 
 
+class EncodedWords(nn.Module):
+    """What a frozen text encoder says of each word, its layers mixed by learned weights (`LayerMix`).
+
+    A word of which it says nothing, because nobody knows it or it was dropped in training, has a learned vector, which
+    starts from zero as the unknown word's in a table.
+
+    Args:
+        size: values of a word, those of its layers side by side.
+        layers: how many layers.
+        dropout: on the mix.
+    """
+
+    def __init__(self, size: int, layers: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.size = size // layers
+        self.mix = LayerMix(layers) if layers > 1 else None
+        self.unknown = nn.Parameter(torch.zeros(self.size))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Mix the layers of words, [W, layers x size] -> [W, size]."""
+        mixed = features if self.mix is None else self.mix(features)
+        dropped: Tensor = self.dropout(torch.where(features.any(1, keepdim=True), mixed, self.unknown))
+        return dropped
+
+
+def embed_words(embedding: WordEmbedding | EncodedWords, batch: Batch) -> Tensor:
+    """A vector for each word of a batch, [W, embedding.size], by its number or by what a text encoder says of it."""
+    embedded: Tensor = embedding(batch.words if isinstance(embedding, WordEmbedding) else batch.word_features)
+    return embedded
+
+
 class SemanticEncoder(nn.Module):
     """Word embedding and a linear map: the semantic features of words (Li et al., Interspeech 2021).
 
@@ -256,7 +288,7 @@ class SemanticEncoder(nn.Module):
         size: values of a word's feature, D; published: 256.
     """
 
-    def __init__(self, embedding: WordEmbedding, size: int) -> None:
+    def __init__(self, embedding: WordEmbedding | EncodedWords, size: int) -> None:
         super().__init__()
         self.embedding = embedding
         self.project = nn.Linear(embedding.size, size)
@@ -264,7 +296,7 @@ class SemanticEncoder(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Semantic features of the words of a batch, [W, D]."""
-        features: Tensor = self.project(self.embedding(batch.words))
+        features: Tensor = self.project(embed_words(self.embedding, batch))
         return features
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from fgcme.data import Batch, ranges_from_counts
-from fgcme.model.encoders import WordEmbedding
+from fgcme.model.encoders import EncodedWords, WordEmbedding, embed_words
 
 
 class RaggedLSTM(nn.Module):
@@ -158,7 +158,7 @@ class WordLSTM(nn.Module):
         hidden: units each way.
     """
 
-    def __init__(self, embedding: WordEmbedding, hidden: int) -> None:
+    def __init__(self, embedding: WordEmbedding | EncodedWords, hidden: int) -> None:
         super().__init__()
         self.embedding = embedding
         self.lstm = RaggedLSTM(embedding.size, hidden)
@@ -170,7 +170,7 @@ class WordLSTM(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Encode the words of a batch, [W, self.size]."""
-        outputs: Tensor = self.lstm(self.embedding(batch.words), batch.word_counts)
+        outputs: Tensor = self.lstm(embed_words(self.embedding, batch), batch.word_counts)
         return outputs
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -71,11 +71,23 @@ UTTERANCES = pa.schema(
 
 # Further columns of a corpus with copies at other speeds: the frames of one after the other, and how many each has.
 COPIES = pa.schema([("copy_frames", pa.list_(pa.float32())), ("copy_frame_counts", pa.list_(pa.int32()))])
+WORD_FEATURES = pa.schema(
+    [
+        # What a text encoder says of each word, its layers side by side; zeros of a word of which it says nothing.
+        ("word_features", pa.list_(pa.float16())),
+        ("word_feature_size", pa.int32()),
+        # Words that no piece of the encoder's vocabulary stands for, and words beyond the pieces that it can read.
+        ("empty_words", pa.int32()),
+        ("cut_words", pa.int32()),
+    ]
+)
+"""Further columns of the rows of a corpus that was prepared with a text encoder."""
 
 # Older versions did not store them.
 _ADDED = ("valence", "arousal", "dominance", "speech_begin", "speech_end", "clipped")
 # Where a row's audio lay and what it was made from do not change what it holds; frames hold what was clipped.
-_NOT_CONTENT = frozenset({"audio", "source_hash", "content_hash", "clipped"})
+_NOT_CONTENT = frozenset({"audio", "source_hash", "content_hash", "clipped", "empty_words", "cut_words"})
+_FEATURES = ("frames", "copy_frames", "word_features")
 
 REJECTED = pa.schema(
     [(name, pa.string()) for name in ("id", "audio", "stage", "reason", "message")],
@@ -92,12 +104,14 @@ class CorpusDescription:
         settings_hash: their `fgcme.files.digest`.
         corpus_hash: see `corpus_hash`.
         counts: `utterances`, `rejected`, and `aligned.<method>` for each method of alignment; also `pending` while
-            utterances are still to be prepared, and `clipped` where values were beyond the range of half precision.
+            utterances are still to be prepared, and `clipped` where values were beyond the range of half precision,
+            `empty_words` and `cut_words` where a text encoder says nothing of so many words.
         versions: of the libraries it was prepared with.
         frame_step: samples from one frame to the next. Spans are in frames of 10 ms all the same, as aligners give
             them.
         layers: how many layers of an encoder lie side by side in a frame.
         copies: speeds of the copies that each utterance has beside its recording.
+        word_layers: how many layers of a text encoder lie side by side in a word's features; 0 without one.
     """
 
     corpus: str
@@ -109,6 +123,7 @@ class CorpusDescription:
     frame_step: int = HOP
     layers: int = 1
     copies: list[float] = field(default_factory=list)
+    word_layers: int = 0
 
     def differences(self, settings: Mapping[str, Any]) -> list[str]:
         """Each setting that differs, as a phrase such as `prepare.features.bins is 40 there and 80 here`."""
@@ -161,12 +176,12 @@ def hash_array(column: pa.Array | pa.ChunkedArray) -> HashArray:
 def content_hashes(table: pa.Table) -> pa.Array:
     """Hash of what each row holds: frames, words and their spans, text, labels, ratings, speaker, session and the rest.
 
-    Only `audio` (the path) and `source_hash` do not count.
+    `audio` (the path), `source_hash` and counts that follow from the rest do not count.
 
     Args:
         table: rows with the columns of `UTTERANCES`; `content_hash` may be missing.
     """
-    frames = [name for name in ("frames", "copy_frames") if name in table.column_names]
+    frames = [name for name in _FEATURES if name in table.column_names]
     names = [name for name in columns_of(table.schema).names if name not in {*_NOT_CONTENT, *frames}]
     # Frames are hashed as bytes: as Python numbers they would take longer than preparing them.
     return pa.array(
@@ -185,7 +200,7 @@ def utterance_table(rows: Iterable[Mapping[str, object]]) -> pa.Table:
     """
     rows = list(rows)
     half = any(getattr(row["frames"], "dtype", None) == np.float16 for row in rows)
-    schema = utterances_schema(pa.float16() if half else pa.float32(), any("copy_frames" in row for row in rows))
+    schema = utterances_schema(pa.float16() if half else pa.float32(), {name for row in rows for name in row})
     fields = [each for each in schema if each.name != "content_hash"]
     table = pa.table(
         [pa.array([row[each.name] for row in rows], each.type) for each in fields], schema=pa.schema(fields)
@@ -193,19 +208,20 @@ def utterance_table(rows: Iterable[Mapping[str, object]]) -> pa.Table:
     return _completed(table)
 
 
-def utterances_schema(precision: pa.DataType, copies: bool = False) -> pa.Schema:
-    """The schema of utterances with frames of a precision, with or without copies."""
-    fields = [*UTTERANCES, *(COPIES if copies else ())]
+def utterances_schema(precision: pa.DataType, names: Collection[str] = ()) -> pa.Schema:
+    """The schema of utterances with frames of a precision; with copies or words' features if their names are there."""
+    further = [field for schema in (COPIES, WORD_FEATURES) for field in schema if schema.names[0] in names]
+    fields = [*UTTERANCES, *further]
     frames = ("frames", "copy_frames")
     return pa.schema([pa.field(each.name, pa.list_(precision)) if each.name in frames else each for each in fields])
 
 
 def columns_of(stored: pa.Schema) -> pa.Schema:
-    """The columns that rows have which were stored with a schema: those of `UTTERANCES`, and copies if they have some.
+    """The columns that rows have which were stored with a schema: of `UTTERANCES`, and further ones if they have some.
 
     Rows of older versions lack some of them.
     """
-    return utterances_schema(stored.field("frames").type.value_type, COPIES.names[0] in stored.names)
+    return utterances_schema(stored.field("frames").type.value_type, stored.names)
 
 
 def rejected_table(rejections: Iterable[Rejection]) -> pa.Table:
@@ -237,9 +253,9 @@ def count_alignments(folder: Path) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def count_clipped(folder: Path) -> int:
-    """How many values of all frames were beyond the range of half precision, and are at its limit."""
-    return sum(pc.sum(table["clipped"], min_count=0).as_py() for _, table in read_parts(folder, ["clipped"]))
+def add_up(folder: Path, column: str) -> int:
+    """The sum of a column of counts over all rows, such as `clipped`."""
+    return sum(pc.sum(table[column], min_count=0).as_py() for _, table in read_parts(folder, [column]))
 
 
 def count_rows(folder: Path) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,9 @@ from fgcme.alignment.endpoints import detect_endpoints
 from fgcme.audio import HOP, Samples
 from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.errors import DataError
-from fgcme.features.contract import FrameArray, FrameExtractor, Frames
+from fgcme.features.contract import FrameArray, FrameExtractor, Frames, WordEncoder, WordFeatures
+
+Features = TypeVar("Features", Frames, WordFeatures)
 
 # Samples of the recordings whose features are extracted together, about two minutes.
 _AT_ONCE = 120 * audio.SAMPLE_RATE
@@ -41,6 +43,7 @@ class AnalysedSpeech(NamedTuple):
             None where an older version prepared it.
         frame_step: samples from one of `frames` to the next.
         copies: the utterance at other speeds; its spans are not theirs, see `fgcme.audio.spans_at`.
+        word_features: [W, D] what a text encoder says of each word, as it is stored; None without one.
     """
 
     words: list[str]
@@ -52,6 +55,7 @@ class AnalysedSpeech(NamedTuple):
     speech: tuple[int, int] | None
     frame_step: int = HOP
     copies: tuple[Copy, ...] = ()
+    word_features: FrameArray | None = None
 
 
 class FeatureError(DataError):
@@ -72,9 +76,14 @@ class _Aligned(NamedTuple):
 
 
 def analyse(
-    samples: Samples, text: str, aligner: Aligner, extractor: FrameExtractor, speeds: Sequence[float] = ()
+    samples: Samples,
+    text: str,
+    aligner: Aligner,
+    extractor: FrameExtractor,
+    speeds: Sequence[float] = (),
+    word_encoder: WordEncoder | None = None,
 ) -> AnalysedSpeech:
-    """Align a text with its speech and extract the features of its frames.
+    """Align a text with its speech and extract the features of its frames and words.
 
     Args:
         samples: [samples] mono at 16 kHz.
@@ -82,6 +91,7 @@ def analyse(
         aligner: see `fgcme.alignment.build`.
         extractor: see `fgcme.features.build_extractor`.
         speeds: of the copies.
+        word_encoder: see `fgcme.features.build_word_encoder`.
 
     Raises:
         AudioError: the samples, or those of a copy, are empty, silent or too short.
@@ -101,7 +111,17 @@ def analyse(
         speech=detect_endpoints(samples),
         frame_step=extractor.format.frame_step,
         copies=tuple(Copy(speed, other.values) for speed, other in zip(speeds, others, strict=True)),
+        word_features=word_features(alignment.words, word_encoder),
     )
+
+
+def word_features(words: list[str], word_encoder: WordEncoder | None) -> FrameArray | None:
+    """What a text encoder says of the words of one utterance, [W, D]; None without one.
+
+    Raises:
+        FeatureError: some values are not finite.
+    """
+    return None if word_encoder is None else _require_finite(word_encoder([words])[0]).values
 
 
 def prepare_utterances(
@@ -110,6 +130,7 @@ def prepare_utterances(
     aligner: Aligner,
     extractor: FrameExtractor,
     speeds: Sequence[float] = (),
+    word_encoder: WordEncoder | None = None,
 ) -> Iterator[dict[str, Any] | Rejection]:
     """Prepare utterances; whatever is wrong with the data of one becomes a rejection with the reason.
 
@@ -119,6 +140,7 @@ def prepare_utterances(
         aligner: see `fgcme.alignment.build`.
         extractor: see `fgcme.features.build_extractor`.
         speeds: of the copies that each has. An utterance is prepared with all of them or not at all.
+        word_encoder: see `fgcme.features.build_word_encoder`.
 
     Returns:
         For each, in their order, a row of the prepared corpus, its [A, F] frames flattened row by row, or the
@@ -131,9 +153,9 @@ def prepare_utterances(
         waiting.append(aligned)
         samples += 0 if isinstance(aligned, Rejection) else sum(each.size for each in aligned.recordings)
         if samples >= _AT_ONCE:
-            yield from _extract(waiting, extractor)
+            yield from _extract(waiting, extractor, word_encoder)
             waiting, samples = [], 0
-    yield from _extract(waiting, extractor)
+    yield from _extract(waiting, extractor, word_encoder)
 
 
 def _align(
@@ -155,17 +177,20 @@ def _align(
         return _rejection(utterance, error)
 
 
-def _extract(waiting: list[_Aligned | Rejection], extractor: FrameExtractor) -> Iterator[dict[str, Any] | Rejection]:
+def _extract(
+    waiting: list[_Aligned | Rejection], extractor: FrameExtractor, word_encoder: WordEncoder | None
+) -> Iterator[dict[str, Any] | Rejection]:
     """Rows of aligned utterances, whose features are extracted together; rejections stay."""
     aligned = [each for each in waiting if not isinstance(each, Rejection)]
     frames = iter(extractor([samples for each in aligned for samples in each.recordings]))
+    words = iter(word_encoder([each.alignment.words for each in aligned]) if word_encoder is not None else ())
     for each in waiting:
         if isinstance(each, Rejection):
             yield each
             continue
-        own = [next(frames) for _ in each.recordings]
+        own, of_words = [next(frames) for _ in each.recordings], next(words, None)
         try:
-            yield _row(each, [_require_finite(some) for some in own])
+            yield _row(each, own) if of_words is None else _row(each, own) | _word_columns(own, of_words)
         except DataError as error:
             yield _rejection(each.utterance, error)
 
@@ -175,10 +200,10 @@ def _recordings(samples: Samples, speeds: Sequence[float]) -> list[Samples]:
     return [samples, *(audio.at_speed(samples, speed) for speed in speeds)]
 
 
-def _require_finite(frames: Frames) -> Frames:
-    if not np.isfinite(frames.values).all():
+def _require_finite(features: Features) -> Features:
+    if not np.isfinite(features.values).all():
         raise FeatureError("not_finite", "the features hold values that are not numbers")
-    return frames
+    return features
 
 
 def _rejection(utterance: Utterance, error: DataError) -> Rejection:
@@ -186,9 +211,13 @@ def _rejection(utterance: Utterance, error: DataError) -> Rejection:
 
 
 def _row(aligned: _Aligned, extracted: Sequence[Frames]) -> dict[str, Any]:
-    """The row of an utterance, from the frames of its recording and of its copies."""
+    """The row of an utterance, from the frames of its recording and of its copies.
+
+    Raises:
+        FeatureError: some of them are not finite.
+    """
     utterance, alignment = aligned.utterance, aligned.alignment
-    frames, *copies = (each.values for each in extracted)
+    frames, *copies = (_require_finite(each).values for each in extracted)
     row = {
         "id": utterance.id,
         "audio": utterance.audio,
@@ -219,3 +248,18 @@ def _row(aligned: _Aligned, extracted: Sequence[Frames]) -> dict[str, Any]:
         row["copy_frames"] = np.concatenate([copy.ravel() for copy in copies])
         row["copy_frame_counts"] = np.array([len(copy) for copy in copies], np.int32)
     return row
+
+
+def _word_columns(extracted: Sequence[Frames], words: WordFeatures) -> dict[str, Any]:
+    """The columns of a row that a text encoder fills or adds to.
+
+    Raises:
+        FeatureError: some values are not finite.
+    """
+    return {
+        "clipped": sum(each.clipped for each in extracted) + words.clipped,
+        "word_features": _require_finite(words).values.ravel(),
+        "word_feature_size": words.values.shape[1],
+        "empty_words": words.empty,
+        "cut_words": words.cut,
+    }

@@ -22,7 +22,8 @@ from fgcme.alignment.words import normalise
 from fgcme.audio import SAMPLE_RATE, AudioError, Samples
 from fgcme.data import has_acoustics
 from fgcme.experiment import PrepareSettings
-from fgcme.prepared.utterance import AnalysedSpeech, analyse
+from fgcme.features import WordEncoder
+from fgcme.prepared.utterance import AnalysedSpeech, analyse, word_features
 from fgcme.serving import ensemble, fitted
 from fgcme.serving.fitted import Prediction
 
@@ -37,6 +38,8 @@ FITTED_ARTIFACT = "fitted"
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic", "pyyaml", "safetensors", "scipy", "soundfile")
 _TORCH = ("torch", "torchaudio")
 
+# Sections of `prepare` that may name a pretrained model.
+_WITH_CHECKPOINT = ("alignment", "features", "text")
 _MISSING = "the model was not trained to do without (training.augmentation.modality_dropout)"
 
 
@@ -75,6 +78,10 @@ class Classifier:
             layers if layers == "all" else tuple(layers),
             prepare.features.padded,
         )
+        text = prepare.text
+        self._word_encoder = features.build_word_encoder(
+            _resolve_checkpoint(folder, text.checkpoint), text.layers if text.layers == "all" else tuple(text.layers)
+        )
         hears = any(has_acoustics(spec.model) for _, spec in self._members)
         self._speeds = prepare.copies.speed if hears else []
 
@@ -94,11 +101,12 @@ class Classifier:
         if text is None and not self.spec.modality_dropout:
             raise AlignmentError("no_words", f"there is no text, and {_MISSING}")
         if samples is None:
-            speech = _unheard(text or "")
+            speech = _unheard(text or "", self._word_encoder)
         elif text is None:
+            # Nothing is said of words that nobody knows.
             speech = analyse(samples, "", _NoAligner(), self._extractor, self._speeds)
         else:
-            speech = analyse(samples, text, self._aligner, self._extractor, self._speeds)
+            speech = analyse(samples, text, self._aligner, self._extractor, self._speeds, self._word_encoder)
         return ensemble.average([fitted.predict(model, spec, speech) for model, spec in self._members])
 
 
@@ -110,16 +118,18 @@ class _NoAligner:
         return Alignment([], [], [], method="none", score=float("nan"))
 
 
-def _unheard(text: str) -> AnalysedSpeech:
+def _unheard(text: str, word_encoder: WordEncoder | None) -> AnalysedSpeech:
     """An utterance of which only the text is known.
 
     Raises:
         AlignmentError: the text has no words.
+        FeatureError: see `fgcme.prepared.utterance.word_features`.
     """
     if not (words := normalise(text)):
         raise AlignmentError("no_words", "the text has no words")
     nowhere = np.zeros(len(words), np.int32)
-    return AnalysedSpeech(words, nowhere, nowhere, np.zeros((0, 0), np.float32), "none", float("nan"), None)
+    nothing, encoded = np.zeros((0, 0), np.float32), word_features(words, word_encoder)
+    return AnalysedSpeech(words, nowhere, nowhere, nothing, "none", float("nan"), None, word_features=encoded)
 
 
 def to_record(prediction: Prediction) -> dict[str, Any]:
@@ -203,7 +213,8 @@ def pip_requirements(prepare: PrepareSettings) -> list[str]:
     names = [*_REQUIREMENTS, *_TORCH]
     if prepare.alignment.method in ("sphinx", "imported", "corpus"):
         names.append("pocketsphinx")
-    if prepare.alignment.method == "ctc" or prepare.features.kind == "speech_encoder":
+    encoded = prepare.features.kind == "speech_encoder" or prepare.text.checkpoint is not None
+    if encoded or prepare.alignment.method == "ctc":
         names.append("transformers")
     # Not every machine can install a local build such as 2.11.0+cu130.
     return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
@@ -212,7 +223,7 @@ def pip_requirements(prepare: PrepareSettings) -> list[str]:
 def package_model(folder: Path, destination: Path, description: Model | None = None) -> None:
     """Write an MLflow model, of flavour `python_function`, around a fitted model or an ensemble.
 
-    If the aligner or the speech encoder has its checkpoint in a folder of this machine, the package gets a copy.
+    If the aligner or an encoder has its checkpoint in a folder of this machine, the package gets a copy.
 
     Args:
         folder: of the fitted model, or of an ensemble's members.
@@ -260,8 +271,9 @@ def _stage(folder: Path, member: Path, staged: Path) -> None:
     target.mkdir(exist_ok=True)
     shutil.copy(member / "model.safetensors", target)
     content = json.loads((member / "model.json").read_text(encoding="utf-8"))
-    for part in ("alignment", "features"):
-        checkpoint = _resolve_checkpoint(folder, content["prepare"][part]["checkpoint"])
+    for part in _WITH_CHECKPOINT:
+        # Versions without text encoders wrote nothing of them.
+        checkpoint = _resolve_checkpoint(folder, content["prepare"].get(part, {}).get("checkpoint"))
         if checkpoint is not None and Path(checkpoint).is_dir():
             if not (staged / f"{part}_checkpoint").exists():
                 shutil.copytree(checkpoint, staged / f"{part}_checkpoint")

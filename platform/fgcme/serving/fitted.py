@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class ModelSpec:
         blank: whether it was trained by CTC and has one more class, for the blank.
         layers: how many layers of an encoder lie side by side in a frame.
         given_words: the words that have a vector but are not in the vocabulary.
+        word_feature_size: values of what a text encoder says of a word; 0 for a model with a word table.
+        word_layers: how many layers of it lie side by side.
     """
 
     model: ModelSettings
@@ -56,6 +58,8 @@ class ModelSpec:
     modality_dropout: bool = False
     layers: int = 1
     given_words: list[str] = field(default_factory=list)
+    word_feature_size: int = 0
+    word_layers: int = 0
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -133,6 +137,8 @@ def load(folder: Path) -> tuple[Network, ModelSpec]:
             spec.blank,
             spec.layers,
             len(spec.given_words),
+            spec.word_feature_size,
+            spec.word_layers,
         )
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
@@ -184,7 +190,13 @@ def _batch_of(spec: ModelSpec, speech: AnalysedSpeech) -> Batch:
     scheme = scheme_of(spec.model)
     recordings = [Copy(1.0, speech.frames), *(speech.copies if has_acoustics(spec.model) else ())]
     frames, layouts, words = zip(*(_heard(spec, speech, recording) for recording in recordings), strict=True)
-    return collate(frames, layouts, words, [-1] * len(recordings), scheme.lookahead + 1)
+    batch = collate(frames, layouts, words, [-1] * len(recordings), scheme.lookahead + 1)
+    if not spec.word_feature_size:
+        return batch
+    known = speech.word_features if speech.words else None
+    unknown = [np.zeros((len(own), spec.word_feature_size), np.float16) for own in words]
+    features = np.concatenate(unknown if known is None else [known] * len(recordings))
+    return replace(batch, word_features=torch.from_numpy(features.astype(np.float32)))
 
 
 def _heard(spec: ModelSpec, speech: AnalysedSpeech, recording: Copy) -> tuple[np.ndarray, FrameLayout, np.ndarray]:

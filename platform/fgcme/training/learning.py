@@ -159,6 +159,8 @@ class FoldTrainer:
             blank=training.loss == "ctc",
             layers=loaders.layers,
             given_words=len(loaders.vocabulary.given),
+            word_feature_size=loaders.word_feature_size,
+            word_layers=loaders.word_layers,
         )
         if loaders.mean is not None and loaders.deviation is not None:
             self.model.standardise.set_statistics(torch.from_numpy(loaders.mean), torch.from_numpy(loaders.deviation))

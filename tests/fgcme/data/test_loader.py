@@ -288,6 +288,46 @@ def test_utterances_lose_their_words_or_their_sound_by_seed_and_position_alone(
     assert_equal(batches.batch(everyone, seed=3), batch)
 
 
+@pytest.mark.parametrize("copies", [(), (0.9,)], ids=str)
+def test_what_a_text_encoder_says_follows_the_words(tmp_path: Path, copies: tuple[float, ...]) -> None:
+    """Zeros of those that training drops, or whose utterance it takes for one of unknown words."""
+    corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus", word_layers=2, copies=copies))
+    everyone = np.arange(len(corpus))
+    model_input = ModelInput(SCHEMES[0], Vocabulary(["red"]), 3000, loses_words=True, reads_word_features=True)
+    losing = AugmentationSettings(word_dropout=0.4, modality_dropout=0.5)
+    batches = RaggedLoader(PartInputs(corpus, everyone, everyone % 4, model_input), 8, losing)
+    positions = np.arange(len(batches.inputs))
+    plain, varied = batches.batch(positions), batches.batch(positions, seed=3)
+    assert plain.word_features is not None and varied.word_features is not None
+    # The same of the same word, whether the vocabulary knows it or not.
+    spoken = [word for utterance in corpus.words for _ in corpus.speeds for word in utterance]
+    by_word = dict(zip(spoken, plain.word_features, strict=True))
+    assert len(by_word) == 6 and plain.word_features.shape[1] == 2 * small_corpus.WORD_SIZE
+    assert torch.equal(torch.stack([by_word[word] for word in spoken]), plain.word_features)
+    counts, own_counts = varied.word_counts.tolist(), plain.word_counts.tolist()
+    of_each = zip(
+        varied.words.split(counts),
+        varied.word_features.split(counts),
+        plain.words.split(own_counts),
+        plain.word_features.split(own_counts),
+        strict=True,
+    )
+    lost = 0
+    for words, features, own_words, own in of_each:
+        known = features.any(1)
+        if known.any():
+            assert torch.equal(features[known], own[known])
+            assert torch.equal(words, torch.where(known, own_words, UNKNOWN))
+        else:
+            assert (words == UNKNOWN).all()
+            lost += 1
+    assert 0.2 < lost / len(positions) < 0.5
+    assert 0.3 < float(varied.word_features.any(1).float().mean()) < 0.7
+    alone = batches.batch(positions[5:6], seed=3).to("cpu")
+    assert alone.word_features is not None
+    assert torch.equal(alone.word_features, varied.word_features.split(counts)[5])
+
+
 def test_word_spans_follow_a_change_of_speed(folder: Path) -> None:
     corpus = SpeechCorpus(folder)
     batches = loader(corpus, augmentation=AugmentationSettings(speed=0.5))

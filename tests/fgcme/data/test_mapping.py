@@ -211,3 +211,29 @@ def test_a_part_without_the_copies_that_others_have_is_refused(tmp_path: Path) -
     pq.write_table(pq.read_table(part).drop_columns(["copy_frames", "copy_frame_counts"]), part)
     with pytest.raises(UserError, match=r"\.parquet: damaged"):
         SpeechCorpus(folder)
+
+
+def test_what_a_text_encoder_says_of_words_is_mapped_by_utterance(tmp_path: Path) -> None:
+    folder = small_corpus.write(tmp_path / "encoded", word_layers=2)
+    corpus = SpeechCorpus(folder)
+    rows = [row for part in (folder / "utterances").iterdir() for row in pq.read_table(part).to_pylist()]
+    assert (corpus.word_feature_size, corpus.word_layers) == (2 * small_corpus.WORD_SIZE, 2)
+    for index, row in enumerate(sorted(rows, key=lambda row: row["id"])):
+        encoded = corpus.encoded_words(index)
+        assert encoded.dtype == np.float32 and encoded.shape == (len(row["words"]), corpus.word_feature_size)
+        np.testing.assert_array_equal(encoded.ravel(), np.array(row["word_features"], np.float32))
+        np.testing.assert_array_equal(corpus.analysed(index).word_features, encoded)
+    assert {path.suffix for path in folder.glob("mapped-*")} == {".arrow", ".frames", ".words"}
+    plain = SpeechCorpus(small_corpus.write(tmp_path / "plain"))
+    assert (plain.word_feature_size, plain.word_layers, plain.analysed(0).word_features) == (0, 0, None)
+    with pytest.raises(ValueError, match="without a text encoder"):
+        plain.encoded_words(0)
+
+
+@pytest.mark.parametrize("change", [{"word_feature_size": 9}, {"words": ["red"]}], ids=str)
+def test_a_part_whose_words_lack_features_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    folder = small_corpus.write(tmp_path / "encoded", word_layers=2)
+    change_part(folder, **change)
+    with pytest.raises(UserError, match="damaged"):
+        SpeechCorpus(folder)
+    assert not mapped(folder)

@@ -42,3 +42,9 @@ def test_what_is_no_speed_of_a_copy_is_refused(speeds: object, sentence: str) ->
 def test_there_are_no_copies_by_default_and_their_order_does_not_matter() -> None:
     assert PrepareSettings().copies.speed == []
     assert PrepareSettings.model_validate({"copies": {"speed": [1.1, 0.9]}}).copies.speed == [0.9, 1.1]
+
+
+def test_a_text_encoder_needs_a_layer() -> None:
+    assert PrepareSettings().text.checkpoint is None
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        PrepareSettings.model_validate({"text": {"checkpoint": "a/b", "layers": []}})

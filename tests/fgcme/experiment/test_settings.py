@@ -57,6 +57,11 @@ def test_every_bundled_experiment_is_valid_and_named_after_its_file(path: Path) 
             ["prepare.features={kind: speech_encoder, checkpoint: x}", "training.augmentation.gain_db=6"],
             "need prepare.fe",
         ),
+        (["model.semantic.input=encoder"], "model.semantic.input encoder needs prepare.text.checkpoint"),
+        (
+            ["prepare.text.checkpoint=x", "model.semantic.vectors=glove.txt"],
+            "model.semantic.vectors are for a table of words, and prepare.text.checkpoint names an encoder",
+        ),
         (["scaling.gpus_per_worker=1.5"], "1.5 GPUs cannot be had: give a whole number, or a share below 1"),
         (["scaling.gpus_per_trial=1.5"], "1.5 GPUs cannot be had"),
         (

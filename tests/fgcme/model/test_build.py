@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from fgcme.data import scheme_of
+from fgcme.data import has_words, scheme_of
 from fgcme.data.batch import SegmentScheme
 from fgcme.experiment import ModelKind, ModelSettings, variants
 from fgcme.model import Network, build_model
@@ -298,3 +299,14 @@ def test_one_layer_is_built_as_ever() -> None:
     assert network.mix is None
     plain = built()
     assert plain.state_dict().keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize("kind", get_args(ModelKind))
+def test_every_model_of_words_reads_a_text_encoder_in_place_of_a_table(kind: str) -> None:
+    settings = ModelSettings.model_validate({"kind": kind})
+    batch = batch_for(settings, [draw_utterance(0, 30, 4, FRAME_SIZE, VOCABULARY, CLASSES)])
+    torch.manual_seed(0)
+    model = build_model(settings, FRAME_SIZE, VOCABULARY, CLASSES, word_feature_size=6, word_layers=2).eval()
+    tables = [name for name, _ in model.named_parameters() if name.endswith("table.weight")]
+    one, other = (model(replace(batch, word_features=torch.full((4, 6), float(value)))).logits for value in (1, 2))
+    assert not tables and torch.equal(one, other) != has_words(settings)

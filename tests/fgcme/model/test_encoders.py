@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import cast, get_args
 
 import numpy as np
@@ -14,7 +15,15 @@ from fgcme.data import lookahead
 from fgcme.data.batch import SegmentScheme
 from fgcme.experiment import AcousticSettings
 from fgcme.model import WordEmbedding
-from fgcme.model.encoders import AcousticEncoder, Activation, LayerMix, SemanticEncoder, Standardise, WordTable
+from fgcme.model.encoders import (
+    AcousticEncoder,
+    Activation,
+    EncodedWords,
+    LayerMix,
+    SemanticEncoder,
+    Standardise,
+    WordTable,
+)
 from tests.fgcme.model.masked import Utterance, ragged_batch
 from tests.fgcme.model.reference import encode_frames
 
@@ -197,3 +206,41 @@ def test_the_mix_of_layers_follows_the_equation() -> None:
 def test_an_untrained_mix_is_the_mean_of_the_layers() -> None:
     frames = torch.randn(4, 12)
     torch.testing.assert_close(LayerMix(3)(frames), frames.view(4, 3, 4).mean(1))
+
+
+def test_encoded_words_follow_their_equation_forward_and_backward() -> None:
+    """The mix of a word's layers, mapped linearly; of a word that nobody knows, the unknown word's vector."""
+    torch.manual_seed(0)
+    model = SemanticEncoder(EncodedWords(size=3 * 4, layers=3), size=5).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    features = torch.randn(6, 12, dtype=torch.float64)
+    features[[1, 4]] = 0
+    nothing = np.zeros(6, np.int64)
+    utterance = Utterance(np.zeros((4, 1), np.float32), nothing, nothing, np.arange(6))
+    batch = replace(ragged_batch([utterance], SegmentScheme("none")), word_features=features)
+    mix, unknown, project = model.embedding.mix, model.embedding.unknown, model.project
+    shares = [weight.exp() for weight in mix.weights]
+    expected = []
+    for word in range(6):
+        vector = unknown
+        if word not in (1, 4):
+            layers = [share / sum(shares) * features[word, 4 * n : 4 * n + 4] for n, share in enumerate(shares)]
+            vector = mix.scale * sum(layers)
+        expected.append(project.weight @ vector + project.bias)
+    upstream = torch.randn(6, 5, dtype=torch.float64)
+    computed = model(batch)
+    torch.testing.assert_close(computed, torch.stack(expected), rtol=1e-12, atol=1e-12)
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad((computed * upstream).sum(), parameters)
+    slow = torch.autograd.grad((torch.stack(expected) * upstream).sum(), parameters)
+    for mine, theirs in zip(gradients, slow, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_one_layer_of_a_text_encoder_is_not_mixed_and_unknown_words_start_from_zero() -> None:
+    model = EncodedWords(size=4, layers=1)
+    features = torch.tensor([[1.0, 2, 3, 4], [0, 0, 0, 0]])
+    assert torch.equal(model(features), features)
+    assert [name for name, _ in model.named_parameters()] == ["unknown"]

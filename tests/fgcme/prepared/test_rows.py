@@ -179,7 +179,7 @@ def test_parts_in_half_precision_are_merged_as_they_are(tmp_path: Path) -> None:
     assert merged["frames"].type.value_type == pa.float16()
     found = {each["id"]: each["frames"] for each in merged.to_pylist()}
     assert found == {name: each.tolist() for name, each in values.items()}
-    assert prepared.count_clipped(tmp_path) == 4
+    assert prepared.add_up(tmp_path, "clipped") == 4
 
 
 def test_rows_keep_their_copies_when_they_are_merged_copied_and_pruned(tmp_path: Path, small_limits: int) -> None:
@@ -197,3 +197,25 @@ def test_rows_keep_their_copies_when_they_are_merged_copied_and_pruned(tmp_path:
     prepared.prune(folder, sources({"two": "old"}))
     ((_, table),) = prepared.read_parts(folder)
     assert table["id"].to_pylist() == ["two"] and table["copy_frame_counts"].to_pylist() == [[3, 2]]
+
+
+def test_rows_keep_what_a_text_encoder_says_when_they_are_merged_copied_and_pruned(
+    tmp_path: Path, small_limits: int
+) -> None:
+    def encoded(name: str, cut: int = 0) -> dict[str, object]:
+        values = np.arange(6, dtype=np.float16)
+        return row(name) | {"word_features": values, "word_feature_size": 3, "empty_words": 0, "cut_words": cut}
+
+    folder, other = tmp_path / "mine", tmp_path / "other"
+    for number, name in enumerate(("one", "two", "three")):
+        write(other, name, encoded(name, number))
+    before = prepared.corpus_hash(other, "s")
+    listed = sources({"one": "old", "two": "old", "three": "old"})
+    prepared.copy_rows(other, folder, listed)
+    assert prepared.merge_parts(folder) > 1
+    assert prepared.corpus_hash(folder, "s") == before
+    assert prepared.add_up(folder, "cut_words") == 3
+    prepared.prune(folder, sources({"two": "old"}))
+    ((_, table),) = prepared.read_parts(folder)
+    assert table["word_features"].to_pylist() == [[0, 1, 2, 3, 4, 5]] and table["word_feature_size"].to_pylist() == [3]
+    assert table.schema.field("word_features").type.value_type == pa.float16()

@@ -13,7 +13,7 @@ from fgcme import alignment, audio, features, prepared
 from fgcme.alignment import Aligner, AlignmentError
 from fgcme.audio import AudioError, Samples
 from fgcme.corpora.contract import Rejection, Utterance
-from fgcme.features import FrameExtractor, FrameFormat, Frames
+from fgcme.features import FrameExtractor, FrameFormat, Frames, WordFeatures
 from fgcme.features.contract import to_half
 from fgcme.prepared.utterance import FeatureError, analyse, prepare_utterances
 from tests.speech import say
@@ -253,3 +253,43 @@ def test_values_that_are_not_finite_in_a_copy_reject_the_utterance(root: Path) -
     faulty = Changed(lambda frames: frames if len(frames) <= longest else frames * np.float32("nan"))
     (result,) = prepare_utterances([(utterance(), "source")], root, alignment.build("uniform"), faulty, [0.9])
     assert isinstance(result, Rejection) and result.reason == "not_finite"
+
+
+class Spelling:
+    """Says of a word its length and its first letter; nothing of `by`."""
+
+    def __init__(self, clipped: int = 0, spoilt: str = "") -> None:
+        self.clipped, self.spoilt = clipped, spoilt
+
+    def __call__(self, utterances: Sequence[Sequence[str]]) -> list[WordFeatures]:
+        said = {"by": (0, 0), self.spoilt: (np.nan, 0)}
+        values = [[said.get(word, (len(word), ord(word[0]))) for word in words] for words in utterances]
+        return [
+            WordFeatures(np.array(each, np.float16).reshape(-1, 2), empty=1, cut=2, clipped=self.clipped)
+            for each in values
+        ]
+
+
+def test_what_a_text_encoder_says_of_words_is_stored_beside_the_frames(root: Path) -> None:
+    texts = ["kids are talking", "...", "by the door"]
+    listed = [(utterance(id=str(number), text=text), "source") for number, text in enumerate(texts)]
+    uniform = alignment.build("uniform")
+    first, silent, last = prepare_utterances(listed, root, uniform, LOG_MEL, (), Spelling(clipped=3))
+    assert isinstance(first, dict) and isinstance(silent, Rejection) and isinstance(last, dict)
+    table = prepared.utterance_table([first, last])
+    assert set(prepared.WORD_FEATURES.names) <= set(table.column_names)
+    assert table["word_features"].to_pylist() == [[4, 107, 3, 97, 7, 116], [0, 0, 3, 116, 4, 100]]
+    for name, value in {"word_feature_size": 2, "empty_words": 1, "cut_words": 2, "clipped": 3}.items():
+        assert table[name].to_pylist() == [value, value]
+    plain = prepared.utterance_table(prepare_utterances([listed[0]], root, uniform, LOG_MEL))
+    assert plain.column_names == prepared.UTTERANCES.names
+    assert plain["content_hash"][0] != table["content_hash"][0]
+    speech = analyse(audio.read(root / "Actor_01/a.flac"), texts[0], uniform, LOG_MEL, (), Spelling())
+    assert speech.word_features is not None and speech.word_features.ravel().tolist() == first["word_features"].tolist()
+
+
+def test_values_of_a_text_encoder_that_are_not_numbers_reject_the_utterance_alone(root: Path) -> None:
+    listed = [(utterance(id=name, text=name), "source") for name in ("kids", "dogs", "doors")]
+    results = list(prepare_utterances(listed, root, alignment.build("uniform"), LOG_MEL, (), Spelling(spoilt="dogs")))
+    assert [getattr(result, "reason", None) for result in results] == [None, "not_finite", None]
+    assert isinstance(results[2], dict) and results[2]["word_features"].tolist() == [5, 100]

@@ -48,6 +48,8 @@ def fit_model(
         origin={},
         layers=loaders.layers,
         given_words=loaders.vocabulary.given,
+        word_feature_size=loaders.word_feature_size,
+        word_layers=loaders.word_layers,
     )
     return trainer, spec
 
@@ -97,6 +99,30 @@ def test_a_loaded_model_knows_the_words_that_only_had_a_vector(tmp_path: Path) -
     fitted.save(tmp_path / "less", trainer.model, replace(spec, given_words=[]))
     with pytest.raises(UserError, match="not a fitted model"):
         fitted.load(tmp_path / "less")
+
+
+@pytest.mark.parametrize("copies", [(), (0.9, 1.1)], ids=str)
+def test_a_loaded_model_reads_a_text_encoder_as_in_the_evaluation(tmp_path: Path, copies: tuple[float, ...]) -> None:
+    corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus", word_layers=3, copies=copies))
+    trainer, spec = fit_model(corpus)
+    assert (spec.word_feature_size, spec.word_layers) == (3 * small_corpus.WORD_SIZE, 3)
+    fitted.save(tmp_path / "model", trainer.model, spec)
+    model, loaded = fitted.load(tmp_path / "model")
+    expected = torch.from_numpy(trainer.evaluate(trainer.loaders.test).logits).softmax(1)
+    for utterance, probabilities in zip(trainer.loaders.test.utterances, expected, strict=True):
+        speech = speech_of(corpus, utterance)
+        answer = list(fitted.predict(model, loaded, speech).probabilities.values())
+        np.testing.assert_allclose(answer, probabilities, atol=1e-5)
+        # Other values of the same words are another answer; nobody's words are those of nobody.
+        assert speech.word_features is not None
+        changed = fitted.predict(model, loaded, speech._replace(word_features=speech.word_features[::-1] + 1))
+        assert list(changed.probabilities.values()) != answer
+    # A model with a table of words ignores what the corpus has besides.
+    table, table_spec = fit_model(corpus, semantic={"embedding": 4, "input": "table"})
+    assert (table_spec.word_feature_size, table_spec.word_layers) == (0, 0)
+    assert fitted.predict(table.model.eval(), table_spec, speech) == fitted.predict(
+        table.model, table_spec, speech._replace(word_features=None)
+    )
 
 
 def test_each_word_has_the_model_s_probabilities_and_gates(corpus: SpeechCorpus) -> None:

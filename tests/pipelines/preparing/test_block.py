@@ -20,6 +20,7 @@ from fgcme.files import digest
 from pipelines.preparing import PrepareTask, block_size, make_blocks, prepare_block
 from pipelines.preparing import block as block_module
 from tests.speech import say
+from tests.text_encoder import save_text_encoder
 
 TEXT = "kids are talking by the door"
 
@@ -156,3 +157,22 @@ def test_a_block_is_prepared_with_the_copies_of_the_settings(tmp_path: Path, mon
     tables = [table for _, table in prepared.read_parts(task.prepared_folder)]
     assert [table.num_rows for table in tables] == [1, 1]
     assert all(len(counts) == 2 for table in tables for counts in table["copy_frame_counts"].to_pylist())
+
+
+def test_a_block_is_prepared_with_the_text_encoder_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the folder's path from wherever the driver was started."""
+    monkeypatch.chdir(tmp_path)
+    save_text_encoder(tmp_path / "encoder")
+    soundfile.write(tmp_path / "a.wav", say(TEXT)[0], 16_000)
+    settings = {"alignment": {"method": "uniform"}, "text": {"checkpoint": "encoder", "layers": [0, 3]}}
+    task = PrepareTask.from_experiment(experiment(tmp_path, prepare=settings), tmp_path, tmp_path / "prepared")
+    assert task.uses_neural_network and task.text["checkpoint"] == str(tmp_path / "encoder")
+    (block,) = blocks_of([Utterance("a", "a.wav", TEXT, "sad", "01")], cpus=1)
+    monkeypatch.chdir("/")
+    prepare_block(block, task)
+    ((_, table),) = prepared.read_parts(task.prepared_folder)
+    encoder = features.build_word_encoder(str(tmp_path / "encoder"), (0, 3))
+    assert encoder is not None
+    assert table["word_features"].to_pylist() == [encoder([TEXT.split()])[0].values.ravel().tolist()]

@@ -49,3 +49,11 @@ def test_utterances_whose_audio_cannot_be_reached_are_counted_with_examples() ->
 def test_copies_are_told_beside_the_utterances_and_not_counted() -> None:
     summary = PreparedSummary(Path("prepared/x"), 1440, 1440, {"sphinx": 1440}, [], seconds=1.25, copies=[0.9, 1.1])
     assert list(summary.lines())[1] == "utterances: 1440, each at 3 speeds (1440 prepared now; 1.2 s)"
+
+
+def test_words_that_the_text_encoder_cannot_read_are_counted() -> None:
+    summary = PreparedSummary(Path("prepared/x"), 6, 6, {"sphinx": 6}, [], seconds=1.0, empty_words=2, cut_words=7)
+    assert list(summary.lines())[2] == (
+        "words that the text encoder says nothing of: 2 without a piece of its vocabulary, 7 beyond the length that it "
+        "reads"
+    )

@@ -43,12 +43,16 @@ def test_the_folder_follows_from_the_settings_that_decide_the_features(tmp_path:
         {"corpus": {"kind": "ravdess", "root": "/elsewhere"}},
         {"prepare": {"max_rejected": 0.5}},
         {"prepare": {"copies": {"speed": []}}},
+        {"prepare": {"text": {"layers": [1]}}},
+        {"model": {"semantic": {"input": "table"}}},
         {"training": {"epochs": 3}},
         {"name": "y"},
     ]
     other: list[dict[str, Any]] = [
         {"prepare": {"features": {"bins": 80}}},
         {"prepare": {"alignment": {"method": "uniform"}}},
+        {"prepare": {"text": {"checkpoint": "a/name-on-the-hub"}}},
+        {"prepare": {"text": {"checkpoint": "a/name-on-the-hub", "layers": [1]}}},
         {"prepare": {"copies": {"speed": [0.9]}}},
         {"prepare": {"copies": {"speed": [0.9, 1.1]}}},
         {"corpus": {"kind": "demo"}},
@@ -65,7 +69,8 @@ def test_a_folder_with_a_model_counts_by_its_content(tmp_path: Path) -> None:
     def folder_of(checkpoint: Path | str) -> str:
         features = {"kind": "speech_encoder", "checkpoint": str(checkpoint)}
         alignment = {"method": "ctc", "checkpoint": "a/name-on-the-hub"}
-        return prepared_folder(ravdess(tmp_path, prepare={"features": features, "alignment": alignment})).name
+        prepare = {"features": features, "alignment": alignment, "text": {"checkpoint": str(checkpoint)}}
+        return prepared_folder(ravdess(tmp_path, prepare=prepare)).name
 
     model = tmp_path / "model"
     model.mkdir()
