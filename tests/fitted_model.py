@@ -25,8 +25,9 @@ def save_fitted(
     fold: int = 0,
     modality_dropout: bool = False,
     copies: Sequence[float] = (),
+    text_encoder: Path | None = None,
 ) -> Path:
-    """Write a small model with random weights into a folder."""
+    """Write a small model with random weights into a folder; where one is given, it reads a text encoder's layers."""
     settings = ModelSettings.model_validate(
         {
             "acoustic": {"channels": [8, 8], "kernels": [3, 2]},
@@ -35,10 +36,17 @@ def save_fitted(
         }
     )
     prepare = PrepareSettings.model_validate(
-        {"alignment": {"method": method}, "features": {"bins": 20}, "copies": {"speed": copies}}
+        {
+            "alignment": {"method": method},
+            "features": {"bins": 20},
+            "copies": {"speed": copies},
+            "text": {"checkpoint": text_encoder and str(text_encoder), "layers": [0, 3]},
+        }
     )
     torch.manual_seed(fold)
-    model = build_model(settings, frame_size=20, vocabulary_size=len(WORDS) + 2, classes=len(CLASSES))
+    # Two layers of the tiny encoders of `tests.text_encoder`.
+    words = {} if text_encoder is None else {"word_feature_size": 32, "word_layers": 2}
+    model = build_model(settings, frame_size=20, vocabulary_size=len(WORDS) + 2, classes=len(CLASSES), **words)
     spec = fitted.ModelSpec(
         model=settings,
         prepare=prepare,
@@ -48,6 +56,7 @@ def save_fitted(
         frame_limit=3000,
         origin={"corpus": "demo", "protocol": "demo/4class", "selection": selection, "fold": fold, "seed": 0},
         modality_dropout=modality_dropout,
+        **words,
     )
     fitted.save(folder, model, spec)
     return folder

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,8 +26,9 @@ from fgcme.tracking import Tracker, prepare_store
 from pipelines.cluster.session import free_port
 from pipelines.predict import predict
 from pipelines.register import register
-from tests.fitted_model import write_audio
+from tests.fitted_model import save_fitted, write_audio
 from tests.store import make_tracker, record_cross_validation
+from tests.text_encoder import save_text_encoder
 
 pytestmark = pytest.mark.integration
 
@@ -104,6 +106,19 @@ def test_runs_and_models_on_a_server_are_read_from_other_machines(
         capsys.readouterr()
         assert predict("models:/speech@champion", [recording], ["dogs"], "json", tracking_uri=address) == 0
         assert json.loads(capsys.readouterr().out)["label"]
+        # A model takes its text encoder along.
+        encoder = save_text_encoder(tmp_path / "laptop" / "encoder")
+        run = tracker.create_run(tracker.get_or_create_experiment("demo"), "encoded", tags={"fgcme.kind": "fold"})
+        fitted = save_fitted(tmp_path / "laptop" / "encoded", text_encoder=encoder)
+        tracker.log_artifact(run, fitted, "model")
+        tracker.end_run(run, "FINISHED")
+        expected = Classifier(fitted).predict(audio.read(recording), "the dogs")
+        register(run, "encoded", "champion", address)
+        shutil.rmtree(encoder)
+        capsys.readouterr()
+        assert predict("models:/encoded@champion", [recording], ["the dogs"], "json", tracking_uri=address) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["probabilities"] == pytest.approx(expected.probabilities, rel=1e-5)
     assert not (tmp_path / "laptop" / "artifacts").exists(), "a server's artifacts belong to the server"
 
 

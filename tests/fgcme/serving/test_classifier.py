@@ -290,15 +290,7 @@ def test_an_ensemble_of_models_with_copies_averages_what_each_answers(tmp_path: 
 def test_a_text_encoder_is_packaged_and_read_through_with_sound_or_without(tmp_path: Path, recording: Path) -> None:
     """The same answers from the package, wherever the encoder's folder is by then."""
     encoder = save_text_encoder(tmp_path / "encoder")
-    text = {"checkpoint": str(encoder), "layers": [0, 3]}
-    prepare = PrepareSettings.model_validate({"alignment": {"method": "uniform"}, "text": text})
-    settings = ModelSettings.model_validate({"acoustic": {"channels": [8], "kernels": [1]}, "fusion": {"hidden": 4}})
-    torch.manual_seed(0)
-    model = build_model(settings, 40, vocabulary_size=2, classes=len(CLASSES), word_feature_size=32, word_layers=2)
-    spec = fitted.ModelSpec(
-        settings, prepare, CLASSES, [], 40, 3000, {}, modality_dropout=True, word_feature_size=32, word_layers=2
-    )
-    fitted.save(tmp_path / "fitted", model, spec)
+    save_fitted(tmp_path / "fitted", modality_dropout=True, text_encoder=encoder)
     samples, classifier = audio.read(recording), Classifier(tmp_path / "fitted")
     asked = [(samples, "dogs are sitting"), (None, "dogs are sitting"), (samples, None), (samples, "kids by the door")]
     answers = [classifier.predict(*question) for question in asked]
@@ -310,4 +302,4 @@ def test_a_text_encoder_is_packaged_and_read_through_with_sound_or_without(tmp_p
     assert str(encoder) not in (packaged / "model.json").read_text()
     elsewhere = Classifier(packaged)
     assert [elsewhere.predict(*question) for question in asked] == answers
-    assert any(line.startswith("transformers==") for line in pip_requirements(prepare))
+    assert any(line.startswith("transformers==") for line in pip_requirements(classifier.spec.prepare))
