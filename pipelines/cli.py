@@ -7,14 +7,14 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgcme.addresses import STUDY, TRACKING, hide_in_override, is_hidden, without_passwords
 from fgcme.errors import NotPreparedError, UnfinishedError, UserError
+from pipelines.verb import Verb, argument
 
 if TYPE_CHECKING:
     from fgcme.experiment import Experiment
@@ -31,51 +31,6 @@ From a folder of speech to a registered model:
 No corpus at hand: fgcme demo
 Options and an example of each verb: fgcme VERB --help
 """
-
-# Name and options of `ArgumentParser.add_argument`.
-Argument = tuple[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Verb:
-    """A verb of the program.
-
-    Attributes:
-        name: as it is typed.
-        summary: its line in `fgcme --help`.
-        example: a command that works.
-        run: what it does; returns the exit status, or None for success.
-        details: what its own help says besides the summary.
-        arguments: what it takes.
-        one_of: arguments of which at most one may be given.
-        resume: the words that make an interrupted call resume; empty if the same call does.
-    """
-
-    name: str
-    summary: str
-    example: str
-    run: Callable[[argparse.Namespace], int | None]
-    details: str = ""
-    arguments: Sequence[Argument] = ()
-    one_of: Sequence[Argument] = ()
-    resume: Sequence[str] = ()
-
-    def add_to(self, verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-        """Give the program this verb."""
-        sentence = f"{self.summary[0].upper()}{self.summary[1:]}."
-        parser = verbs.add_parser(
-            self.name,
-            help=self.summary,
-            description=f"{sentence}\n{self.details}".strip(),
-            epilog=f"example:\n  {self.example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        for name, options in self.arguments:
-            parser.add_argument(name, **options)
-        group = parser.add_mutually_exclusive_group() if self.one_of else parser
-        for name, options in self.one_of:
-            group.add_argument(name, **options)
-        parser.set_defaults(verb=self.name, run=self.run, resume_words=self.resume)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -190,9 +145,12 @@ def _check(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> None:
     experiment = _load(options)
-    from pipelines import train
+    from pipelines import final, train
 
-    train.run(experiment, options.fold, options.resume)
+    if options.final:
+        final.run(experiment, options.final, options.resume)
+    else:
+        train.run(experiment, options.fold, options.resume)
 
 
 def _tune(options: argparse.Namespace) -> None:
@@ -251,15 +209,17 @@ def _doctor(options: argparse.Namespace) -> int:
     return doctor.run()
 
 
-def _argument(name: str, text: str, **options: Any) -> Argument:
-    return name, {"help": text, **options}
+def _run(word: str) -> str:
+    if "=" in word:
+        raise argparse.ArgumentTypeError(f"{word!r} is no run: put settings before this option")
+    return word
 
 
-_EXPERIMENT = _argument(
+_EXPERIMENT = argument(
     "experiment", "name of an experiment, such as `demo` or `ravdess`, or path of its file", metavar="EXPERIMENT"
 )
 # With a default, argparse does not count them among the arguments that are required.
-_OVERRIDES = _argument("overrides", "settings, e.g. training.epochs=5", metavar="key=value", nargs="*", default=())
+_OVERRIDES = argument("overrides", "settings, e.g. training.epochs=5", metavar="key=value", nargs="*", default=())
 
 VERBS = (
     Verb(
@@ -282,7 +242,7 @@ VERBS = (
         example="fgcme prepare ravdess --root path/to/RAVDESS",
         run=_prepare,
         details="Run again, it prepares only what is missing or has changed.",
-        arguments=[_EXPERIMENT, _OVERRIDES, _argument("--root", "folder of the corpus (corpus.root)", metavar="DIR")],
+        arguments=[_EXPERIMENT, _OVERRIDES, argument("--root", "folder of the corpus (corpus.root)", metavar="DIR")],
     ),
     Verb(
         name="check",
@@ -297,12 +257,27 @@ VERBS = (
         summary="cross-validate over folds and seeds",
         example="fgcme train ravdess training.epochs=5 --fold 0",
         run=_train,
-        details="Records a run, and one below it for each fold and seed.",
+        details=(
+            "Records a run, and one below it for each fold and seed.\n"
+            "With --final it trains each seed once on all speakers, for the model that is used. Nobody is left to\n"
+            "choose or to test: a finished cross-validation of the same settings is the estimate, and chooses the\n"
+            "epochs: the median of its best ones, which folds that peak early or late by chance do not move."
+        ),
         arguments=[
             _EXPERIMENT,
             _OVERRIDES,
-            _argument("--fold", "only this fold; may be repeated", metavar="N", type=int, action="append"),
-            _argument("--resume", "complete a run that was interrupted: its id, name or `latest`", metavar="RUN"),
+            argument("--resume", "complete a run that was interrupted: its id, name or `latest`", metavar="RUN"),
+        ],
+        one_of=[
+            argument("--fold", "only this fold; may be repeated", metavar="N", type=int, action="append"),
+            argument(
+                "--final",
+                "train on all speakers, as long as this cross-validation chose: its id, name or `latest` (latest)",
+                metavar="RUN",
+                nargs="?",
+                const="latest",
+                type=_run,
+            ),
         ],
         resume=["--resume", "latest"],
     ),
@@ -315,12 +290,12 @@ VERBS = (
         arguments=[
             _EXPERIMENT,
             _OVERRIDES,
-            _argument("--space", "name or path of a search space", metavar="NAME", required=True),
-            _argument("--trials", "configurations to try (tune.trials)", metavar="N", type=int),
+            argument("--space", "name or path of a search space", metavar="NAME", required=True),
+            argument("--trials", "configurations to try (tune.trials)", metavar="N", type=int),
         ],
         one_of=[
-            _argument("--resume", "resume the latest sweep over this space", action="store_true"),
-            _argument("--dry-run", "say what it would take, and start nothing", action="store_true"),
+            argument("--resume", "resume the latest sweep over this space", action="store_true"),
+            argument("--dry-run", "say what it would take, and start nothing", action="store_true"),
         ],
         resume=["--resume"],
     ),
@@ -333,13 +308,13 @@ VERBS = (
         arguments=[
             _EXPERIMENT,
             _OVERRIDES,
-            _argument("--space", "name or path of an ablation", metavar="NAME", required=True),
-            _argument(
+            argument("--space", "name or path of an ablation", metavar="NAME", required=True),
+            argument(
                 "--selection",
                 "how epochs are chosen (protocol.selection); `test` is the published code's rule, and optimistic",
                 choices=["dev", "test", "both"],
             ),
-            _argument("--resume", "resume the latest ablation over this space", action="store_true"),
+            argument("--resume", "resume the latest ablation over this space", action="store_true"),
         ],
         resume=["--resume"],
     ),
@@ -350,8 +325,8 @@ VERBS = (
         run=_report,
         details="Besides the page: the figures, and the tables as CSV and LaTeX.",
         arguments=[
-            _argument("run_id", "a run of `fgcme ablate`, `train` or `tune`: its id, name or `latest`", metavar="RUN"),
-            _argument("--output", "folder for the page and its files (report-ID)", metavar="DIR"),
+            argument("run_id", "a run of `fgcme ablate`, `train` or `tune`: its id, name or `latest`", metavar="RUN"),
+            argument("--output", "folder for the page and its files (report-ID)", metavar="DIR"),
         ],
     ),
     Verb(
@@ -359,12 +334,12 @@ VERBS = (
         summary="put a run's model into the MLflow registry",
         example="fgcme register latest --name fgcme-ravdess --alias champion",
         run=_register,
-        details="Of a cross-validation it takes the fold with the highest dev score.",
+        details="Of a cross-validation it takes the fold with the highest dev score, of a final one the first seed.",
         arguments=[
-            _argument("run_id", "a run of `fgcme train`: its id, name or `latest`", metavar="RUN"),
-            _argument("--name", "name in the registry", required=True),
-            _argument("--alias", "alias to set, such as champion"),
-            _argument("--ensemble", "all models of a cross-validation, which answer together", action="store_true"),
+            argument("run_id", "a run of `fgcme train`: its id, name or `latest`", metavar="RUN"),
+            argument("--name", "name in the registry", required=True),
+            argument("--alias", "alias to set, such as champion"),
+            argument("--ensemble", "all models of the run, which answer together", action="store_true"),
         ],
     ),
     Verb(
@@ -373,11 +348,11 @@ VERBS = (
         example='fgcme predict models:/fgcme-ravdess@champion some.wav --text "Kids are talking by the door"',
         run=_predict,
         arguments=[
-            _argument("model", "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model", metavar="MODEL_URI"),
-            _argument("audio", "sound files", metavar="AUDIO", nargs="+"),
-            _argument("--text", "what is said; once for all, or once a file", action="append", default=[]),
-            _argument("--format", "what is printed", choices=["table", "json", "csv", "textgrid"], default="table"),
-            _argument("--output", "folder for TextGrid files", metavar="DIR"),
+            argument("model", "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model", metavar="MODEL_URI"),
+            argument("audio", "sound files", metavar="AUDIO", nargs="+"),
+            argument("--text", "what is said; once for all, or once a file", action="append", default=[]),
+            argument("--format", "what is printed", choices=["table", "json", "csv", "textgrid"], default="table"),
+            argument("--output", "folder for TextGrid files", metavar="DIR"),
         ],
     ),
     Verb(
@@ -385,7 +360,7 @@ VERBS = (
         summary="send to MLflow what could not be recorded while its server was away",
         example="fgcme sync --storage storage",
         run=_sync,
-        arguments=[_argument("--storage", "folder of the results (storage.path)", metavar="DIR", default="storage")],
+        arguments=[argument("--storage", "folder of the results (storage.path)", metavar="DIR", default="storage")],
     ),
     Verb(
         name="doctor",

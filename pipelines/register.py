@@ -1,7 +1,8 @@
 """Register: the best fold of a cross-validation, or the one the user names, or all of them become a version of a model.
 
 The best fold has the highest dev score; test scores play no part. All of them are an ensemble: it answers by the mean
-logits, and its estimate is that of the models of each fold, over the seeds, for speakers they were not trained on. The
+logits, and its estimate is that of the models of each fold, over the seeds, for speakers they were not trained on. A
+model of all speakers (`fgcme train --final`) has the estimate of the cross-validation that chose its epochs. The
 version's tags (protocol, selection rule, corpus, commit, metrics) trace its numbers from the registry alone.
 """
 
@@ -22,6 +23,7 @@ from fgcme.serving import ensemble, fitted
 from fgcme.serving.registry import check_names, create_model_version, log_model
 from fgcme.tracking import Tracker, require_store, resolve_uri
 from pipelines.runs.records import metric_prefix
+from pipelines.training.job import CROSS_VALIDATION_TAG, EPOCHS_TAG, FINAL, FINAL_SEED
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -33,6 +35,8 @@ _OPTIONAL_TAGS = {
     "ablation": "fgcme.space",
     "tuned_on": "fgcme.tuned_on",
     "allow_missing": "fgcme.allow_missing",
+    "cross_validation": CROSS_VALIDATION_TAG,
+    "epochs": EPOCHS_TAG,
 }
 
 
@@ -62,11 +66,12 @@ def register(
     """Register the model of a run.
 
     Args:
-        run: id, prefix of an id, name or `latest`; of a cross-validation, or of one training of it or of an ablation.
+        run: id, prefix of an id, name or `latest`; of a cross-validation, of a final training, or of one training of
+            them or of an ablation.
         name: of the registered model.
         alias: to set on the new version.
         tracking_uri: where the run is recorded, see `fgcme.tracking.resolve_uri`.
-        together: of a cross-validation, all models as an ensemble.
+        together: of a cross-validation or a final training, all models as an ensemble.
 
     Raises:
         UserError: there is no such run, it has no model or models of several variants, or a name is not allowed.
@@ -81,7 +86,7 @@ def register(
     fold = _select_fold(tracker, found)
     parent_id = fold.data.tags.get("mlflow.parentRunId")
     parent = tracker.client.get_run(parent_id) if parent_id else None
-    folds = _same_variant(fold, _finished_folds(tracker, parent.info.run_id)) if parent else [fold]
+    folds = _same_variant(fold, _finished_trainings(tracker, parent.info.run_id)) if parent else [fold]
     with tempfile.TemporaryDirectory() as folder:
         model_folder = tracker.download_artifact(fold.info.run_id, "model", Path(folder))
         _, spec = fitted.load(model_folder)
@@ -106,7 +111,7 @@ def model_description(origin: dict[str, str], metrics: dict[str, float], spec: f
 
     Args:
         origin: protocol, selection, corpus, corpus_hash, commit, fold, seed and source_run; for a training of an
-            ablation also variant and ablation.
+            ablation also variant and ablation; for one on all speakers also cross_validation and epochs.
         metrics: between 0 and 1, by names such as `fold.dev_ua`; those of the cross-validation may be missing.
         spec: of the model, or of an ensemble's first member.
         folds: number of finished trainings in the cross-validation.
@@ -127,11 +132,12 @@ def model_description(origin: dict[str, str], metrics: dict[str, float], spec: f
     if "optimistic" in origin["selection"]:
         lines += ["**Optimistic: epochs were chosen on the test part, as in the published code.**", ""]
     lines += ["| % | UA | WA |", "|---|---|---|"]
+    of_all = "all folds" if "cross_validation" not in origin else f"cross-validation {origin['cross_validation']}"
     for part, title in (
         ("fold.dev", "this model, dev part"),
         ("fold.test", "this model, test part"),
-        ("cross_validation.dev", "all folds, dev parts, mean"),
-        ("cross_validation.test", "all folds, test parts, out of fold"),
+        ("cross_validation.dev", f"{of_all}, dev parts, mean"),
+        ("cross_validation.test", f"{of_all}, test parts, out of fold"),
         ("cross_validation.untuned", "the same, without the speakers that the configuration was tuned on"),
         ("ensemble.test", "the models of each fold together, out of fold"),
     ):
@@ -140,7 +146,13 @@ def model_description(origin: dict[str, str], metrics: dict[str, float], spec: f
             lines.append(
                 f"| {title} | " + " | ".join(f"{100 * value:.1f}" for value in values if value is not None) + " |"
             )
-    if "members" in origin:
+    if "cross_validation" in origin:
+        lines += [
+            "",
+            f"Trained on all speakers for {origin['epochs']} epochs, as that cross-validation chose: nobody is left to "
+            "test on. The estimate is that of its models, which heard fewer speakers.",
+        ]
+    elif "members" in origin:
         lines += [
             "",
             "Each speaker was trained on by some of its models: of all together no honest score can be had.",
@@ -154,11 +166,11 @@ def model_description(origin: dict[str, str], metrics: dict[str, float], spec: f
 
 
 def _register_ensemble(tracker: Tracker, found: Run, name: str, alias: str | None) -> Registered:
-    """Register all models of a cross-validation as an ensemble; see `register`."""
+    """Register all models of a cross-validation or of a final training as an ensemble; see `register`."""
     title = f"run {found.info.run_id} ({found.info.run_name})"
-    if found.data.tags.get("fgcme.kind") != "cross_validation":
+    if found.data.tags.get("fgcme.kind") not in ("cross_validation", FINAL):
         raise UserError(f"{title} is no cross-validation: --ensemble takes a run of `fgcme train`")
-    finished = _finished_folds(tracker, found.info.run_id)
+    finished = _finished_trainings(tracker, found.info.run_id)
     folds = [run for run in finished if tracker.has_artifact(run.info.run_id, "model/model.json")]
     folds.sort(key=lambda run: [int(run.data.tags.get(f"fgcme.{key}", 0)) for key in ("fold", "seed")])
     if not folds:
@@ -188,6 +200,10 @@ def _metrics_of_ensemble(
 ) -> dict[str, float]:
     """Metrics of its single models, and of the models of each fold together, if the cross-validation is complete."""
     metrics = {key: value for key, value in _metrics(folds[0], parent, folds).items() if not key.startswith("fold.")}
+    if parent.data.tags["fgcme.kind"] == FINAL:
+        prefix = "cross_validation_test_together"
+        known = {measure: parent.data.metrics.get(f"{prefix}/{measure}") for measure in _MEASURES}
+        return metrics | {f"ensemble.test_{measure}": value for measure, value in known.items() if value is not None}
     if "cross_validation.test_ua" not in metrics:
         return metrics
     tables = [
@@ -204,10 +220,14 @@ def _metrics_of_ensemble(
 
 
 def _select_fold(tracker: Tracker, found: Run) -> Run:
-    """The run itself if it is a fold; of a cross-validation, the finished fold with a model and the best dev score."""
+    """The run of the training whose model is meant.
+
+    The run itself if it is a training; of a cross-validation, the finished fold with a model and the best dev score; of
+    a final training, where no dev part chooses, the first seed.
+    """
     kind = found.data.tags.get("fgcme.kind", "run of another program")
     title = f"run {found.info.run_id} ({found.info.run_name}, {kind.replace('_', ' ')})"
-    if kind == "fold":
+    if kind in ("fold", FINAL_SEED):
         if not tracker.has_artifact(found.info.run_id, "model/model.json"):
             raise UserError(
                 f"{title} has no model, its status is {found.info.status}: register a finished run of `fgcme train`"
@@ -217,9 +237,9 @@ def _select_fold(tracker: Tracker, found: Run) -> Run:
         raise UserError(f"{title} compares several variants: give the id of one of its trainings")
     if kind == "sweep":
         raise UserError(f"{title} has no model: train its artifact best.yaml with `fgcme train`, and register that run")
-    if kind != "cross_validation":
+    if kind not in ("cross_validation", FINAL):
         raise UserError(f"{title} has no model: register a run of `fgcme train`")
-    scores = {run.info.run_id: _dev_score(tracker, run) for run in _finished_folds(tracker, found.info.run_id)}
+    scores = {run.info.run_id: _dev_score(tracker, run) for run in _finished_trainings(tracker, found.info.run_id)}
     for run_id in sorted(scores, key=lambda key: scores[key], reverse=True):
         if tracker.has_artifact(run_id, "model/model.json"):
             return tracker.client.get_run(run_id)
@@ -228,11 +248,12 @@ def _select_fold(tracker: Tracker, found: Run) -> Run:
     )
 
 
-def _finished_folds(tracker: Tracker, parent: str) -> list[Run]:
+def _finished_trainings(tracker: Tracker, parent: str) -> list[Run]:
+    """The finished folds of a cross-validation, or the finished seeds of a final training, oldest first."""
     return [
         run
         for run in tracker.child_runs(parent)
-        if run.data.tags.get("fgcme.kind") == "fold" and run.info.status == "FINISHED"
+        if run.data.tags.get("fgcme.kind") in ("fold", FINAL_SEED) and run.info.status == "FINISHED"
     ]
 
 
@@ -272,6 +293,8 @@ def _metrics(fold: Run, parent: Run | None, folds: list[Run]) -> dict[str, float
     if variant is not None:
         prefix = metric_prefix("test" if fold.data.tags["fgcme.selection"] == "test" else "dev")
         infix = f"{variant}/"
+    if fold.data.tags.get("fgcme.kind") == FINAL_SEED:
+        prefix = "cross_validation_test"
     for measure in _MEASURES:
         for part, key in (("dev", f"best/dev/{measure}"), ("test", f"test/{measure}")):
             if key in fold.data.metrics:
@@ -291,13 +314,17 @@ def _metrics(fold: Run, parent: Run | None, folds: list[Run]) -> dict[str, float
 
 def _which(origin: dict[str, str]) -> str:
     """The training that a model comes from, or those of an ensemble."""
+    everybody = "cross_validation" in origin
     if "members" in origin:
-        return f"{origin['members']} models of folds {origin['fold']}, seeds {origin['seed']}"
-    return f"Fold {origin['fold']}, seed {origin['seed']}"
+        heard = "all speakers" if everybody else f"folds {origin['fold']}"
+        return f"{origin['members']} models of {heard}, seeds {origin['seed']}"
+    heard = "All speakers" if everybody else f"Fold {origin['fold']}"
+    return f"{heard}, seed {origin['seed']}"
 
 
 def _print_result(registered: Registered, origin: dict[str, str], metrics: dict[str, float], candidates: int) -> None:
-    reason = f", the highest dev score of {candidates} folds" if candidates > 1 else ""
+    chosen = "the first of {} seeds" if "cross_validation" in origin else "the highest dev score of {} folds"
+    reason = f", {chosen.format(candidates)}" if candidates > 1 else ""
     which = _which(origin)
     labels = [*([origin["variant"]] if "variant" in origin else []), which[0].lower() + which[1:]]
     print(f"{registered.name} version {registered.version}: {', '.join(labels)}{reason}")

@@ -16,21 +16,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fgcme.data import Assignment, split_fold
-from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import CrossValidationSummary, summarise
 from fgcme.experiment import Experiment
 from fgcme.report.confusion import confusion_figure
 from fgcme.report.formatting import count
-from fgcme.tracking import LOCAL_ID_TAG, Tracker
-from pipelines.cluster import LOCK, ray_session, require_slot, writable_folder
+from fgcme.tracking import Tracker
+from pipelines.cluster import ray_session, require_slot, writable_folder
 from pipelines.runs import records
 from pipelines.runs.corpus import corpus_in_use, load_assigned_corpus
-from pipelines.runs.opening import OpenRun, RunRequest, latest_run, open_run
+from pipelines.runs.opening import OpenRun, RunRequest, interrupted_run, open_run
 from pipelines.training.job import Job, Result, read_result
 from pipelines.training.runner import Training, run_trainings
 
 KIND = "cross_validation"
-_FOLDER = "runs"
+FOLDER = "runs"
 
 
 def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str | None = None) -> str:
@@ -57,13 +56,13 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
             require_slot(experiment.scaling, "one training")
             storage = writable_folder(experiment)
             tracker = records.open_store(experiment, storage)
-            resumed = None if resume is None else _interrupted(tracker, experiment, resume, storage / _FOLDER)
+            resumed = None if resume is None else interrupted_run(tracker, experiment, resume, storage / FOLDER, KIND)
             if resumed is not None:
                 records.require_unchanged(tracker, resumed, experiment, corpus)
             request = RunRequest(
                 kind=KIND,
                 title=f"{experiment.name} train",
-                folder=storage / _FOLDER,
+                folder=storage / FOLDER,
                 experiment=experiment,
                 corpus=corpus,
                 assignment=assignment,
@@ -117,33 +116,6 @@ class Outcome:
         tuned_on = self.experiment.protocol.tuned_on
         summary = summarise(self.predictions, self.classes, tuned_on)
         return summary if tuned_on and summary.utterances else None
-
-
-def _interrupted(tracker: Tracker, experiment: Experiment, resume: str, folder: Path) -> str:
-    """The id of the run to resume, the one after which its folder is named.
-
-    Args:
-        tracker: where it is recorded.
-        experiment: what is trained.
-        resume: its id, its name or `latest`: of the runs of this experiment in this folder.
-        folder: parent of the run folders.
-
-    Raises:
-        UserError: there is no such run, or it is of another verb.
-    """
-    if resume == "latest":
-        mlflow_experiment = tracker.get_or_create_experiment(experiment.name)
-        return latest_run(
-            folder,
-            f"cross-validation of {experiment.name}",
-            lambda run: bool(tracker.find_run(run).info.experiment_id == mlflow_experiment),
-        )
-    found = tracker.find_run(resume)
-    if found.data.tags.get("fgcme.kind") != KIND:
-        raise UserError(f"--resume {resume}: not a run of `fgcme train`; give the id of one")
-    # A run that began while the server was away has its local id there.
-    local_id = found.data.tags.get(LOCAL_ID_TAG, "")
-    return local_id if (folder / local_id / LOCK).exists() else str(found.info.run_id)
 
 
 def _jobs(

@@ -86,10 +86,14 @@ ORDER = [
     "pipelines.sweep",
     "pipelines.reporting",
     # The verbs; `demo` runs others.
-    *(f"pipelines.{verb}" for verb in ("prepare", "check", "train", "tune", "ablate", "report", "register", "predict")),
+    *(
+        f"pipelines.{verb}"
+        for verb in ("prepare", "check", "train", "final", "tune", "ablate", "report", "register", "predict")
+    ),
     "pipelines.sync",
     "pipelines.doctor",
     "pipelines.demo",
+    "pipelines.verb",
     "pipelines.cli",
 ]
 

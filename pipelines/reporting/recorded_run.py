@@ -16,6 +16,7 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment, parse_stored
 from fgcme.tracking import Tracker
 from pipelines.runs.reproduce import Repetition, repeat_ablation, repeat_training
+from pipelines.training.job import CROSS_VALIDATION_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -93,6 +94,8 @@ def read_run(tracker: Tracker, run: Run) -> RecordedRun:
     if kind not in ("ablation", "cross_validation"):
         parent = run.data.tags.get("mlflow.parentRunId")
         belongs = f"; it belongs to run {parent}" if parent else ""
+        if measured := run.data.tags.get(CROSS_VALIDATION_TAG):
+            belongs = f"; its estimate is that of run {measured}"
         raise UserError(
             f"{title} has nothing to report: name a run of `fgcme ablate`, `fgcme train` or `fgcme tune`{belongs}"
         )

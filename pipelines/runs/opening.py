@@ -26,7 +26,7 @@ class RunRequest:
     """What a verb records with its run.
 
     Attributes:
-        kind: `cross_validation`, `ablation` or `sweep`: the run's tag `fgcme.kind`.
+        kind: `cross_validation`, `final_training`, `ablation` or `sweep`: the run's tag `fgcme.kind`.
         title: name of the run.
         folder: parent of the run folders of this kind and title.
         experiment: what is run; its settings become the run's parameters.
@@ -105,16 +105,50 @@ def latest_run(folder: Path, noun: str, is_wanted: Callable[[str], bool] = lambd
     Raises:
         UserError: there is none.
     """
+    latest = next(filter(is_wanted, opened_runs(folder)), None)
+    if latest is None:
+        raise UserError(f"{folder}: no {noun} to resume; start one without --resume")
+    return latest
+
+
+def opened_runs(folder: Path) -> list[str]:
+    """The ids of the runs in this storage folder, those that were opened last first."""
 
     def opened_at(run: Path) -> float:
         lock = run / LOCK
         return (lock if lock.exists() else run).stat().st_mtime
 
     runs = sorted((path for path in folder.glob("*") if path.is_dir()), key=opened_at, reverse=True)
-    latest = next((path.name for path in runs if is_wanted(path.name)), None)
-    if latest is None:
-        raise UserError(f"{folder}: no {noun} to resume; start one without --resume")
-    return latest
+    return [run.name for run in runs]
+
+
+def interrupted_run(tracker: Tracker, experiment: Experiment, resume: str, folder: Path, kind: str) -> str:
+    """The id of the run to resume that a user means, the one after which its folder is named.
+
+    Args:
+        tracker: where it is recorded.
+        experiment: what is trained.
+        resume: its id, its name or `latest`: of the runs of this experiment in this folder.
+        folder: parent of the run folders.
+        kind: see `RunRequest`.
+
+    Raises:
+        UserError: there is no such run, or it is of another kind.
+    """
+    noun = kind.replace("_", "-")
+    if resume == "latest":
+        mlflow_experiment = tracker.get_or_create_experiment(experiment.name)
+        return latest_run(
+            folder,
+            f"{noun} of {experiment.name}",
+            lambda run: bool(tracker.find_run(run).info.experiment_id == mlflow_experiment),
+        )
+    found = tracker.find_run(resume)
+    if found.data.tags.get("fgcme.kind") != kind:
+        raise UserError(f"--resume {resume}: is no {noun}; give the id of one")
+    # A run that began while the server was away has its local id there.
+    local_id = found.data.tags.get(LOCAL_ID_TAG, "")
+    return local_id if (folder / local_id / LOCK).exists() else str(found.info.run_id)
 
 
 def _create(tracker: Tracker, request: RunRequest, mlflow_experiment: str) -> str:

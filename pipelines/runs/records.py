@@ -97,19 +97,30 @@ def require_unchanged(
     Raises:
         UserError: the corpus or settings differ; names each setting.
     """
-    recorded = parse_stored(tracker.load_yaml(run, "experiment.yaml"), source=f"run {run}").flat()
-    now = experiment.flat()
-    changed = [
-        f"{key} ({recorded.get(key)!r} then, {now.get(key)!r} now)"
-        for key in sorted({*recorded, *now})
-        if not key.startswith((*_IRRELEVANT, *ignoring)) and recorded.get(key) != now.get(key)
-    ]
-    if changed:
+    if changed := changed_settings(tracker, run, experiment, ignoring):
         raise UserError(
             f"run {run} was started with other settings: {', '.join(changed)}; resume it with the same ones"
         )
     if tracker.find_run(run).data.tags["fgcme.corpus_hash"] != corpus.description.corpus_hash:
         raise UserError(f"run {run}: the corpus has changed since its start; start a new run without --resume")
+
+
+def changed_settings(tracker: Tracker, run: str, experiment: Experiment, ignoring: tuple[str, ...] = ()) -> list[str]:
+    """The settings in which an experiment differs from a recorded run, each with both values.
+
+    Args:
+        tracker: where the run is recorded.
+        run: its id.
+        experiment: the settings now.
+        ignoring: prefixes of settings that may differ.
+    """
+    recorded = parse_stored(tracker.load_yaml(run, "experiment.yaml"), source=f"run {run}").flat()
+    now = experiment.flat()
+    return [
+        f"{key} ({recorded.get(key)!r} then, {now.get(key)!r} now)"
+        for key in sorted({*recorded, *now})
+        if not key.startswith((*_IRRELEVANT, *ignoring)) and recorded.get(key) != now.get(key)
+    ]
 
 
 def delete_unstarted(tracker: Tracker, parent: str, folder: Path) -> None:

@@ -14,6 +14,11 @@ from fgcme.files import exists, read_text, write_text
 from fgcme.tracking import LOCAL_ID_TAG, Tracker, code_version_tags
 from pipelines.runs import records
 
+# Kinds of runs: of `fgcme train --final`, and of each training below it, on everybody.
+FINAL, FINAL_SEED = "final_training", "final_seed"
+# Tags of the former: the cross-validation that speaks of its models, and how many epochs they were trained.
+CROSS_VALIDATION_TAG, EPOCHS_TAG = "fgcme.cross_validation", "fgcme.epochs"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -23,21 +28,28 @@ class Job:
         experiment: what is trained.
         corpus: folder of the prepared corpus.
         corpus_hash: the content that the corpus must have.
-        fold: the fold that is tested on.
+        fold: the fold that is tested on; None trains on everybody.
         seed: of all that is random.
         folder: where its state and its result are kept.
         tracker: where its run is recorded.
         run: id of its MLflow run; empty before the training starts.
+        epochs: how many it takes without a dev part that chooses; 0 lets the dev part choose.
     """
 
     experiment: Experiment
     corpus: Path
     corpus_hash: str
-    fold: int
+    fold: int | None
     seed: int
     folder: Path
     tracker: Tracker
     run: str
+    epochs: int = 0
+
+    @property
+    def title(self) -> str:
+        """What is trained, in messages and as its run's name."""
+        return f"{_who(self.fold)}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -45,16 +57,16 @@ class Result:
     """What one training gave.
 
     Attributes:
-        fold: the fold that was tested on.
+        fold: the fold that was tested on; None if everybody was trained on.
         seed: of all that is random.
         best_epoch: the epoch whose weights were kept.
         epochs: epochs that were run.
-        dev: metrics of those weights on the dev part.
-        test: metrics of those weights on the test part.
+        dev: metrics of those weights on the dev part, if there is one.
+        test: metrics of those weights on the test part, if there is one.
         seconds: wall time, with that of interrupted starts.
     """
 
-    fold: int
+    fold: int | None
     seed: int
     best_epoch: int
     epochs: int
@@ -90,6 +102,9 @@ def with_run(
         job.tracker.reopen_run(run_id)
         job.tracker.set_tags(run_id, {records.RESUMED_COMMIT_TAG: code_version_tags()[records.COMMIT_TAG]})
     else:
+        of_fold = {"fgcme.kind": "fold", "fgcme.fold": str(job.fold)}
+        if job.fold is None:
+            of_fold = {"fgcme.kind": FINAL_SEED}
         run_id = job.tracker.create_run(
             mlflow_experiment,
             title,
@@ -97,13 +112,12 @@ def with_run(
             tags={
                 **code_version_tags(),
                 **tags,
-                "fgcme.kind": "fold",
-                "fgcme.fold": str(job.fold),
+                **of_fold,
                 "fgcme.seed": str(job.seed),
                 "fgcme.protocol": records.protocol_label(job.experiment),
                 "fgcme.selection": job.experiment.protocol.selection,
             },
-            parameters={"fold": job.fold, "seed": job.seed},
+            parameters={"fold": "none" if job.fold is None else job.fold, "seed": job.seed},
         )
         write_text(marker, run_id)
     return replace(job, run=run_id)
@@ -147,8 +161,15 @@ def recorded_run(job: Job) -> str:
 
 def format_result(result: Result) -> str:
     """A result in one line."""
+    title = f"{_who(result.fold)}, seed {result.seed}"
+    if result.fold is None:
+        return f"{title}: {result.epochs} epochs"
     return (
-        f"fold {result.fold}, seed {result.seed}: best epoch {result.best_epoch} of {result.epochs}, "
+        f"{title}: best epoch {result.best_epoch} of {result.epochs}, "
         f"dev UA {100 * result.dev['ua']:.1f}, test UA {100 * result.test['ua']:.1f}, "
         f"WA {100 * result.test['wa']:.1f}"
     )
+
+
+def _who(fold: int | None) -> str:
+    return "all speakers" if fold is None else f"fold {fold}"

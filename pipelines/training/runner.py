@@ -72,8 +72,7 @@ class Training:
     @property
     def title(self) -> str:
         """Its name, in messages and as its run."""
-        fold = f"fold {self.job.fold}, seed {self.job.seed}"
-        return f"{self.label}, {fold}" if self.variant else fold
+        return f"{self.label}, {self.job.title}" if self.variant else self.job.title
 
 
 def run_trainings(trainings: Sequence[Training], run: OpenRun, resume: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 import ray.train
@@ -24,7 +25,7 @@ from fgcme.evaluation.cross_validation import predictions_table
 from fgcme.experiment import Experiment, ScalingSettings
 from fgcme.files import write_text
 from fgcme.serving import fitted
-from fgcme.training.learning import Evaluation, FoldTrainer, Workers
+from fgcme.training.learning import Epoch, Evaluation, FoldTrainer, Workers
 from pipelines.runs import records
 from pipelines.training.job import Job, Result
 from pipelines.training.state import STATE, load_checkpoint, load_state, report_with_state, save_state
@@ -115,21 +116,28 @@ def train_worker(config: dict[str, Any]) -> None:
     def elapsed() -> float:
         return earlier + time.monotonic() - started
 
-    trainer = FoldTrainer(loaders, experiment.model, experiment.training, job.seed, workers, state)
-    for epoch in trainer.epochs():
+    def keep(epoch: Epoch) -> None:
         if workers.rank == 0:
             job.tracker.log_metrics(job.run, epoch.metrics, epoch.number)
         _save(job, {**epoch.state(), "seconds": elapsed()}, epoch.metrics, workers)
-    best_epoch = trainer.restore_best()
-    dev = trainer.evaluate(loaders.dev)
-    if experiment.training.refit:
-        trainer = _refit(job, corpus, assignment, workers, best_epoch)
-    test = trainer.evaluate(trainer.loaders.test)
+
+    trainer = FoldTrainer(loaders, experiment.model, experiment.training, job.seed, workers, state)
+    if job.epochs:
+        trainer.train(job.epochs, keep)
+        result = Result(job.fold, job.seed, job.epochs, job.epochs, {}, {}, elapsed())
+        predictions = None
+    else:
+        for epoch in trainer.epochs():
+            keep(epoch)
+        best_epoch, dev = trainer.restore_best(), trainer.evaluate(loaders.dev).metrics()
+        if experiment.training.refit:
+            trainer = _refit(job, corpus, assignment, workers, best_epoch)
+        test = trainer.evaluate(trainer.loaders.test)
+        epochs = experiment.training.epochs
+        result = Result(job.fold, job.seed, best_epoch, epochs, dev, test.metrics(), elapsed())
+        predictions = _predictions(result, trainer, corpus, assignment, test)
     if workers.rank == 0:
-        result = Result(
-            job.fold, job.seed, best_epoch, experiment.training.epochs, dev.metrics(), test.metrics(), elapsed()
-        )
-        _record(job, trainer, corpus, assignment, test, result)
+        _record(job, trainer, assignment, predictions, result)
         # Written last: a training with a result is finished.
         write_text(job.folder / "result.json", json.dumps(asdict(result), indent=2))
 
@@ -187,17 +195,34 @@ def _save(job: Job, state: dict[str, Any], metrics: dict[str, float], workers: W
         save_state(state, job.folder / STATE)
 
 
+def _predictions(
+    result: Result, trainer: FoldTrainer, corpus: SpeechCorpus, assignment: Assignment, test: Evaluation
+) -> pa.Table:
+    """The predictions of a fold's test part, as a table."""
+    assert result.fold is not None, "who trains on everybody predicts nobody"
+    tested = trainer.loaders.test.utterances
+    return predictions_table(
+        [corpus.table.ids[index] for index in tested],
+        [corpus.table.speakers[index] for index in tested],
+        test.labels,
+        test.logits,
+        assignment.protocol.classes,
+        result.fold,
+        result.seed,
+    )
+
+
 def _record(
-    job: Job, trainer: FoldTrainer, corpus: SpeechCorpus, assignment: Assignment, test: Evaluation, result: Result
+    job: Job, trainer: FoldTrainer, assignment: Assignment, predictions: pa.Table | None, result: Result
 ) -> None:
-    """Record the model, its test predictions and its final metrics with the run."""
-    experiment, classes, tested = job.experiment, assignment.protocol.classes, trainer.loaders.test.utterances
+    """Record the model, its test predictions if there are any, and its final metrics with the run."""
+    experiment = job.experiment
     # Drop the path of the word vectors: they are among the weights.
     semantic = experiment.model.semantic.model_copy(update={"vectors": None})
     spec = fitted.ModelSpec(
         model=experiment.model.model_copy(update={"semantic": semantic}),
         prepare=experiment.prepare,
-        classes=classes,
+        classes=assignment.protocol.classes,
         words=trainer.loaders.vocabulary.words,
         given_words=trainer.loaders.vocabulary.given,
         word_feature_size=trainer.loaders.word_feature_size,
@@ -211,25 +236,17 @@ def _record(
             "corpus": experiment.corpus.kind,
             "protocol": records.protocol_label(experiment),
             "selection": experiment.protocol.selection,
-            "fold": job.fold,
+            "fold": "none" if job.fold is None else job.fold,
             "seed": job.seed,
             "refit": experiment.training.refit,
         },
     )
-    predictions = predictions_table(
-        [corpus.table.ids[index] for index in tested],
-        [corpus.table.speakers[index] for index in tested],
-        test.labels,
-        test.logits,
-        classes,
-        job.fold,
-        job.seed,
-    )
-    pq.write_table(predictions, job.folder / "predictions.parquet")
     with tempfile.TemporaryDirectory() as folder:
         fitted.save(Path(folder), trainer.model, spec)
         job.tracker.log_artifact(job.run, Path(folder), "model")
-    job.tracker.log_artifact(job.run, job.folder / "predictions.parquet")
+    if predictions is not None:
+        pq.write_table(predictions, job.folder / "predictions.parquet")
+        job.tracker.log_artifact(job.run, job.folder / "predictions.parquet")
     metrics = {f"best/dev/{name}": value for name, value in result.dev.items()}
     metrics |= {f"test/{name}": value for name, value in result.test.items()}
     metrics |= {"best/epoch": result.best_epoch, "seconds": result.seconds}

@@ -107,6 +107,20 @@ def test_overrides_may_come_before_and_after_options() -> None:
     assert options.fold == [0]
 
 
+def test_a_final_training_names_a_cross_validation_or_takes_the_latest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.parse(["train", "ravdess", "--final"]).final == "latest"
+    assert cli.parse(["train", "ravdess", "--final", "--resume", "latest"]).final == "latest"
+    assert cli.parse(["train", "ravdess", "--final", "3fe1d2"]).final == "3fe1d2"
+    assert cli.parse(["train", "ravdess"]).final is None
+    for words, sentence in (
+        (["--final", "training.epochs=5"], "'training.epochs=5' is no run: put settings before this option"),
+        (["--final", "--fold", "0"], "not allowed with argument"),
+    ):
+        with pytest.raises(SystemExit):
+            cli.parse(["train", "ravdess", *words])
+        assert sentence in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [["train", "ravdess", "--folds", "1"], ["doctor", "now"], [], ["fly"]])
 def test_an_unknown_option_or_verb_or_none_is_refused_with_help(
     arguments: list[str], capsys: pytest.CaptureFixture[str]

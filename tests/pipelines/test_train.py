@@ -123,6 +123,6 @@ def test_a_run_of_another_verb_is_not_resumed(
     other = tracker.create_run(
         tracker.get_or_create_experiment("small"), "small-pooling tune", tags={"fgcme.kind": "sweep"}
     )
-    with pytest.raises(UserError, match=rf"--resume {other}: not a run of `fgcme train`"):
+    with pytest.raises(UserError, match=rf"--resume {other}: is no cross-validation"):
         train.run(experiment, resume=other)
     assert trained == []

@@ -25,7 +25,7 @@ class FoldLoaders:
     """One fold, ready to be trained on.
 
     Attributes:
-        train, dev, test: loaders of the parts.
+        train, dev, test: loaders of the parts; dev and test are empty where everybody is trained on.
         vocabulary: words of the training part, and others that have a vector.
         classes: class names.
         frame_size: values of a frame as the model reads it, F, those of its layers side by side.
@@ -53,7 +53,7 @@ class FoldLoaders:
 
 
 def open_fold(
-    corpus: SpeechCorpus, corpus_hash: str, experiment: Experiment, fold: int, selection: Selection, work: str
+    corpus: SpeechCorpus, corpus_hash: str, experiment: Experiment, fold: int | None, selection: Selection, work: str
 ) -> tuple[Assignment, FoldLoaders]:
     """Open one fold of a prepared corpus for training.
 
@@ -61,7 +61,7 @@ def open_fold(
         corpus: the prepared corpus.
         corpus_hash: hash of the corpus when the work began.
         experiment: its `protocol`, `model` and `training` sections count.
-        fold: counted from 0.
+        fold: counted from 0; None trains on everybody.
         selection: which part chooses the best epoch; this decides what is trained on.
         work: what needs the fold, such as `training`, for the error message.
 
@@ -80,7 +80,7 @@ def open_fold(
 def make_fold_loaders(
     corpus: SpeechCorpus,
     assignment: Assignment,
-    fold: int,
+    fold: int | None,
     selection: Selection,
     model: ModelSettings,
     training: TrainingSettings,
@@ -91,7 +91,7 @@ def make_fold_loaders(
     Args:
         corpus: the prepared corpus.
         assignment: the protocol applied to it.
-        fold: counted from 0.
+        fold: counted from 0; None trains on everybody.
         selection: which part chooses the best epoch; this decides what is trained on.
         model: decides which frames are read, and what the front end makes of them.
         training: its batch size, frame limit and augmentation count.

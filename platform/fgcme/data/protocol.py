@@ -221,23 +221,26 @@ def assign_folds(protocol: Protocol, table: UtteranceTable, allow_missing: bool 
     return Assignment(protocol, labels, folds, dev, fold_count, left_out, mismatches)
 
 
-def split_fold(assignment: Assignment, fold: int, selection: Selection = "dev") -> Split:
+def split_fold(assignment: Assignment, fold: int | None, selection: Selection = "dev") -> Split:
     """Split the corpus into the parts of one fold.
 
     Args:
         assignment: the protocol applied to the corpus.
-        fold: counted from 0.
+        fold: counted from 0; None trains on everybody, and leaves nobody for dev and test.
         selection: `dev` takes the fold's dev part. `test` takes the test part itself as dev and trains on the former
             dev part, as the published code does; its results are optimistic.
 
     Raises:
         UserError: there is no such fold, or it tests a class that it does not train.
     """
+    labelled = np.flatnonzero(assignment.folds >= 0)
+    if fold is None:
+        return Split(labelled, labelled[:0], labelled[:0])
     if not 0 <= fold < assignment.fold_count:
         raise UserError(f"fold {fold} does not exist; this protocol has folds 0 to {assignment.fold_count - 1}")
     test = np.flatnonzero(assignment.folds == fold)
     dev = test if selection == "test" else assignment.dev[fold]
-    train = np.setdiff1d(np.flatnonzero(assignment.folds >= 0), np.union1d(test, dev))
+    train = np.setdiff1d(labelled, np.union1d(test, dev))
     protocol = assignment.protocol
     if (untrained := np.setdiff1d(assignment.labels[test], assignment.labels[train])).size:
         raise UserError(

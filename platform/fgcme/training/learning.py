@@ -89,7 +89,7 @@ class Epoch:
 
     Attributes:
         number: counted from 1.
-        metrics: `train/loss`, and `dev/` WA, UA, macro-F1, loss and score.
+        metrics: `train/loss`, and `dev/` WA, UA, macro-F1, loss and score where it was evaluated.
         best: whether its dev score is the highest so far.
         state: returns everything needed to resume after this epoch; call it before the next epoch.
     """
@@ -210,8 +210,12 @@ class FoldTrainer:
             metrics = {"train/loss": loss} | {f"dev/{name}": value for name, value in measured.items()}
             yield Epoch(self._epoch, metrics, best, self._state)
 
-    def train(self, epochs: int) -> None:
+    def train(self, epochs: int, after: Callable[[Epoch], None] = lambda epoch: None) -> None:
         """Train the first epochs of the schedule without looking at the dev part, and keep the last weights.
+
+        Args:
+            epochs: how many.
+            after: is called with each epoch, which has no dev score.
 
         Raises:
             UserError: the training diverged.
@@ -220,6 +224,7 @@ class FoldTrainer:
             loss = self._train_epoch()
             self._epoch += 1
             self._require_finite(loss)
+            after(Epoch(self._epoch, {"train/loss": loss}, False, self._state))
         self._best_epoch, self._best_weights = epochs, _copy_to_cpu(self._evaluated.state_dict())
         self.restore_best()
 
@@ -307,7 +312,7 @@ class FoldTrainer:
                 for positions in part.plan(seed=None):
                     self.model(part.batch(positions).to(self.workers.device))
 
-        parts = (self.loaders.train, self.loaders.dev, self.loaders.test)
+        parts = [part for part in (self.loaders.train, self.loaders.dev, self.loaders.test) if len(part)]
         module.watch(lambda: run(self.loaders.train))
         numbers = [part.inputs.speakers for part in parts if part.inputs.speakers is not None]
         if numbers:

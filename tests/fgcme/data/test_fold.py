@@ -148,6 +148,17 @@ def test_only_statistics_by_speaker_read_other_test_audio() -> None:
     assert not reads_test_audio(settings("speaker", {"modalities": "semantic"}).model)
 
 
+def test_without_a_fold_everybody_is_trained_on_and_nobody_left(corpus: SpeechCorpus) -> None:
+    experiment = settings("train")
+    assignment = assign_folds(PROTOCOL, corpus.table)
+    loaders = make_fold_loaders(corpus, assignment, None, "dev", experiment.model, experiment.training)
+    assert loaders.train.utterances.tolist() == np.flatnonzero(assignment.labels >= 0).tolist()
+    assert len(loaders.dev) == len(loaders.test) == 0
+    assert loaders.vocabulary.words == sorted({word for words in corpus.words for word in words})
+    frames = np.concatenate([loaders.train.inputs.frames(position) for position in range(len(loaders.train.inputs))])
+    assert loaders.mean == pytest.approx(frames.mean(0), abs=1e-3)
+
+
 def test_refitting_trains_on_the_dev_part_too_its_words_and_moments_included(corpus: SpeechCorpus) -> None:
     experiment, assignment = settings("train"), assign_folds(PROTOCOL, corpus.table)
     loaders = make_fold_loaders(corpus, assignment, 0, "dev", experiment.model, experiment.training, refit=True)

@@ -39,6 +39,14 @@ def test_a_run_that_cannot_be_reported_on_is_refused_in_one_line_with_the_way_ou
     assert "\n" not in str(refused.value)
 
 
+def test_a_final_training_is_refused_with_the_cross_validation_that_measured_it(tracker: Tracker) -> None:
+    tags = {"fgcme.kind": "final_training", "fgcme.cross_validation": "c0ffee"}
+    run = tracker.create_run(tracker.get_or_create_experiment("runs"), "small final", tags=tags)
+    tracker.end_run(run, "FINISHED")
+    with pytest.raises(UserError, match=r"has nothing to report: .*; its estimate is that of run c0ffee$"):
+        read_run(tracker, tracker.find_run(run))
+
+
 def test_a_fold_is_refused_with_the_run_that_it_belongs_to(tracker: Tracker, tmp_path: Path) -> None:
     parent, folds = record_cross_validation(tracker, tmp_path, [0.5])
     with pytest.raises(UserError, match=rf"fold\) has nothing to report.*belongs to run {parent}"):

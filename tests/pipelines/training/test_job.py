@@ -57,6 +57,15 @@ def test_a_new_run_says_which_training_it_is_of(job: Job, parent: str) -> None:
     assert tags["commit"] and "commit.resumed" not in tags
 
 
+def test_a_training_on_everybody_is_of_no_fold(job: Job, parent: str) -> None:
+    everybody = replace(job, fold=None, epochs=7)
+    assert (job.title, everybody.title) == ("fold 1, seed 0", "all speakers, seed 0")
+    start(everybody, parent)
+    (run,) = job.tracker.child_runs(parent)
+    assert run.data.tags["fgcme.kind"] == "final_seed" and "fgcme.fold" not in run.data.tags
+    assert format_result(Result(None, 0, 7, 7, {}, {}, 1.5)) == "all speakers, seed 0: 7 epochs"
+
+
 def test_an_interrupted_training_keeps_its_run_which_says_what_resumed_it(job: Job, parent: str) -> None:
     started = start(job, parent)
     job.tracker.end_run(started.run, "KILLED")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from fgcme.data import SpeechCorpus, make_fold_loaders, open_fold
-from fgcme.training.learning import FoldTrainer
+from fgcme.serving import fitted
+from fgcme.training.learning import FoldTrainer, Workers
+from pipelines.training import worker
 from pipelines.training.job import Job, Result, read_result
 from pipelines.training.worker import train
 from tests import small_corpus
@@ -68,3 +72,42 @@ def test_a_training_counts_the_time_of_all_its_starts(job: Job) -> None:
     # A state without a time adds none.
     torch.save({name: value for name, value in state.items() if name != "seconds"}, job.folder / "state.pt")
     assert 0 < again(job).seconds < 900
+
+
+class LostError(Exception):
+    """The process of a training ends."""
+
+
+def test_a_final_training_hears_everybody_and_repeats_itself_when_it_is_resumed(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pooled features are standardised by speaker, as of nobody but those that it trains on."""
+    model = {"acoustic": {"channels": [], "kernels": []}, "pooling": {"normalisation": "speaker"}}
+    experiment = small_corpus.experiment(model=model, training={"epochs": 4, "schedule": "cosine"})
+    final = replace(job, experiment=experiment, fold=None, epochs=3)
+    result = again(final)
+    assert (result.fold, result.best_epoch, result.epochs, result.dev, result.test) == (None, 3, 3, {}, {})
+    assert not (final.folder / "predictions.parquet").exists()
+    assert [step for step, _ in job.tracker.metric_history(job.run, "train/loss")] == [1, 2, 3]
+    undisturbed, spec = fitted.load(job.tracker.download_artifact(job.run, "model", job.folder / "undisturbed"))
+    corpus = SpeechCorpus(job.corpus)
+    assert spec.origin["fold"] == "none"
+    assert spec.words == corpus.words_of(np.arange(len(corpus)))
+    # Once more, and lost after two epochs.
+    for name in ("state.pt", "result.json"):
+        (job.folder / name).unlink()
+
+    def lose(job: Job, state: dict[str, Any], metrics: dict[str, float], workers: Workers) -> None:
+        save(job, state, metrics, workers)
+        if state["epoch"] == 2:
+            raise LostError
+
+    save = worker._save
+    with monkeypatch.context() as patch, pytest.raises(LostError):
+        patch.setattr(worker, "_save", lose)
+        train(final, {})
+    assert read_result(job.folder) is None
+    again(final)
+    resumed, _ = fitted.load(job.tracker.download_artifact(job.run, "model", job.folder / "resumed"))
+    for name, weights in resumed.state_dict().items():
+        assert torch.equal(weights, undisturbed.state_dict()[name]), name
