@@ -12,6 +12,7 @@ from fgcme.data import Assignment, MismatchError, SpeechCorpus, apply_protocol
 from fgcme.errors import NotPreparedError, UserError
 from fgcme.experiment import Experiment
 from fgcme.files import digest, digest_folder
+from fgcme.model import encoder_of
 from pipelines.cluster import reading, storage_folder
 
 # Where things lie: utterances that are the same in another place have the same source hash.
@@ -41,15 +42,26 @@ def load_assigned_corpus(experiment: Experiment) -> tuple[Path, SpeechCorpus, As
     """The folder of the prepared corpus, the corpus, and the protocol applied to it.
 
     Raises:
-        UserError: the corpus is not prepared, or does not fit the protocol; names the most frequent rejection then.
+        UserError: the corpus is not prepared, or does not fit the protocol, naming the most frequent rejection then; or
+            the model trains layers of an encoder that what is prepared does not enter.
     """
     folder = locate_prepared(experiment)
+    encoder_of(experiment.model, experiment.prepare.features, weights=False)
     corpus = SpeechCorpus(folder)
     try:
         return folder, corpus, apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.table)
     except MismatchError as mismatch:
         rejections = next(prepared.rejection_lines(folder), None)
         raise UserError(f"{mismatch}; {rejections}" if rejections else str(mismatch)) from None
+
+
+def with_absolute_encoder(experiment: Experiment) -> Experiment:
+    """The experiment for workers, which run in other folders: the path of its speech encoder's folder is absolute."""
+    features = experiment.prepare.features
+    if features.checkpoint is None or not Path(features.checkpoint).is_dir():
+        return experiment
+    features = features.model_copy(update={"checkpoint": str(Path(features.checkpoint).absolute())})
+    return experiment.model_copy(update={"prepare": experiment.prepare.model_copy(update={"features": features})})
 
 
 def prepared_folder(experiment: Experiment) -> Path:

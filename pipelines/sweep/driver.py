@@ -14,6 +14,7 @@ from ray.tune.search import SearchAlgorithm, Searcher
 
 from fgcme.errors import UnfinishedError, UserError
 from fgcme.tracking import Tracker
+from pipelines.runs.corpus import with_absolute_encoder
 from pipelines.sweep import internals, scheduling, search, shared_study, snapshot, study_storage
 from pipelines.sweep.plan import SweepPlan
 from pipelines.sweep.recorder import FailureLimit, SweepRecorder
@@ -215,7 +216,7 @@ def restore_tuner(plan: SweepPlan, folder: Path, slots: int) -> tune.Tuner:
 
 def trial_context(plan: SweepPlan, folder: Path) -> TrialContext:
     """What the trials of a sweep share; each of their workers takes its share of the trial's GPUs."""
-    experiment = plan.experiment.model_copy(update={"scaling": plan.scaling})
+    experiment = with_absolute_encoder(plan.experiment).model_copy(update={"scaling": plan.scaling})
     return TrialContext(experiment, plan.corpus_folder, plan.corpus.description.corpus_hash, folder / "trials")
 
 

@@ -20,6 +20,7 @@ from fgcme.data import Assignment, SpeechCorpus, open_fold, split_fold
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, ScalingSettings, Space, load_space
 from fgcme.files import digest
+from fgcme.model import encoder_of
 from fgcme.report.formatting import count
 from fgcme.tracking import require_store, resolve_uri, sqlite_path
 from fgcme.training.learning import FoldTrainer
@@ -276,7 +277,9 @@ def _time_epoch(plan: SweepPlan) -> float:
     for fold in experiment.tune.planned_folds:
         corpus_hash = plan.corpus.description.corpus_hash
         _, loaders = open_fold(plan.corpus, corpus_hash, experiment, fold, "dev", "sweep")
-        trainer = FoldTrainer(loaders, experiment.model, experiment.training, experiment.training.seeds[0])
+        encoder = encoder_of(experiment.model, experiment.prepare.features)
+        seed = experiment.training.seeds[0]
+        trainer = FoldTrainer(loaders, experiment.model, experiment.training, seed, encoder=encoder)
         started = time.monotonic()
         next(trainer.epochs())
         seconds += time.monotonic() - started

@@ -28,6 +28,7 @@ from fgcme.data import SpeechCorpus, open_fold
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, TuneSettings, apply_configuration
 from fgcme.files import write_text
+from fgcme.model import encoder_of
 from fgcme.training.learning import Epoch, FoldTrainer, Workers
 from pipelines.sweep.search import PROPOSED, settings_of
 from pipelines.sweep.trial_folder import FAILURE, NOTE, TrialContext, TrialFolder
@@ -313,11 +314,12 @@ def _make_trainers(
 ) -> list[FoldTrainer]:
     """A trainer for each tuning fold, from its last state on."""
     corpus = _open_corpus(context.corpus_folder)
+    encoder = encoder_of(experiment.model, experiment.prepare.features)
     trainers = []
     for position, fold in enumerate(experiment.tune.planned_folds):
         _, loaders = open_fold(corpus, context.corpus_hash, experiment, fold, "dev", "sweep")
         seed, state = experiment.training.seeds[0], last["states"][position] if last else None
-        trainers.append(FoldTrainer(loaders, experiment.model, experiment.training, seed, workers, state))
+        trainers.append(FoldTrainer(loaders, experiment.model, experiment.training, seed, workers, state, encoder))
     return trainers
 
 

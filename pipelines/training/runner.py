@@ -19,6 +19,7 @@ from fgcme.data import Selection
 from fgcme.errors import UserError
 from fgcme.files import exists, look_again, read_text
 from pipelines.cluster import Progress, concurrent_slots
+from pipelines.runs.corpus import with_absolute_encoder
 from pipelines.runs.opening import OpenRun
 from pipelines.training.failure import (
     MAX_STARTS,
@@ -109,7 +110,8 @@ def run_trainings(trainings: Sequence[Training], run: OpenRun, resume: str) -> N
 def start_training(training: Training, run: OpenRun) -> Training:
     """The training with its MLflow run, created or reopened, and without the record of an earlier failure."""
     tags = {"fgcme.variant": training.variant} if training.variant else {}
-    job = with_run(training.job, run.mlflow_experiment, run.run_id, training.title, tags)
+    job = replace(training.job, experiment=with_absolute_encoder(training.job.experiment))
+    job = with_run(job, run.mlflow_experiment, run.run_id, training.title, tags)
     clear_failure(job)
     return replace(training, job=job)
 

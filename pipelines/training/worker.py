@@ -24,6 +24,7 @@ from fgcme.data import Assignment, SpeechCorpus, make_fold_loaders, open_fold
 from fgcme.evaluation.cross_validation import predictions_table
 from fgcme.experiment import Experiment, ScalingSettings
 from fgcme.files import write_text
+from fgcme.model import encoder_of
 from fgcme.serving import fitted
 from fgcme.training.learning import Epoch, Evaluation, FoldTrainer, Workers
 from pipelines.runs import records
@@ -121,7 +122,8 @@ def train_worker(config: dict[str, Any]) -> None:
             job.tracker.log_metrics(job.run, epoch.metrics, epoch.number)
         _save(job, {**epoch.state(), "seconds": elapsed()}, epoch.metrics, workers)
 
-    trainer = FoldTrainer(loaders, experiment.model, experiment.training, job.seed, workers, state)
+    encoder = encoder_of(experiment.model, experiment.prepare.features)
+    trainer = FoldTrainer(loaders, experiment.model, experiment.training, job.seed, workers, state, encoder)
     if job.epochs:
         trainer.train(job.epochs, keep)
         result = Result(job.fold, job.seed, job.epochs, job.epochs, {}, {}, elapsed())
@@ -150,7 +152,8 @@ def _refit(job: Job, corpus: SpeechCorpus, assignment: Assignment, workers: Work
     experiment = job.experiment
     model, training, selection = experiment.model, experiment.training, experiment.protocol.selection
     loaders = make_fold_loaders(corpus, assignment, job.fold, selection, model, training, refit=True)
-    trainer = FoldTrainer(loaders, model, training, job.seed, workers)
+    encoder = encoder_of(model, experiment.prepare.features)
+    trainer = FoldTrainer(loaders, model, training, job.seed, workers, encoder=encoder)
     trainer.train(epochs)
     return trainer
 
@@ -229,6 +232,7 @@ def _record(
         word_layers=trainer.loaders.word_layers,
         frame_size=trainer.loaders.frame_size,
         layers=trainer.loaders.layers,
+        encoder=encoder_of(experiment.model, experiment.prepare.features, weights=False),
         frame_limit=experiment.training.frame_limit,
         blank=experiment.training.loss == "ctc",
         modality_dropout=experiment.training.augmentation.modality_dropout > 0,

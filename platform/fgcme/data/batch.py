@@ -12,7 +12,7 @@ A segment is a word, a part of the recording that stands for a word, or one piec
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -38,17 +38,19 @@ class SegmentScheme:
         lookahead: how many frames past its own an output of the encoder sees, A - A'.
         margin: frames of context on either side of a segment.
         overall: one more segment of each utterance, after those of its words: the recording, its speech, or none.
+        whole: whether all frames are in the batch, read by a segment or not: layers of an encoder attend to them.
     """
 
     segments: Segments = "words"
     lookahead: int = 0
     margin: int = 0
     overall: Overall = "none"
+    whole: bool = False
 
     @property
     def reads_recording(self) -> bool:
         """Whether all frames of an utterance are read."""
-        return "recording" in (self.segments, self.overall)
+        return self.whole or "recording" in (self.segments, self.overall)
 
     @property
     def needs_speech(self) -> bool:
@@ -112,7 +114,11 @@ def layout_frames(
     if scheme.overall != "none":
         first, last = _stretch(scheme.overall == "speech", frame_count, speech)
         begin, end = np.append(begin, first), np.append(end, last)
-    return layout_spans(begin, end, frame_count, scheme.lookahead)
+    if not scheme.whole:
+        return layout_spans(begin, end, frame_count, scheme.lookahead)
+    # As if one more segment read everything.
+    layout = layout_spans(np.append(begin, 0), np.append(end, frame_count), frame_count, scheme.lookahead)
+    return replace(layout, begin=layout.begin[:-1], end=layout.end[:-1], spans=layout.spans[:-1])
 
 
 def _edges(
@@ -252,6 +258,7 @@ class Batch:
         speakers: [B] number of each utterance's speaker in the corpus, for a model that tells them apart, or None.
         word_features: [W, values] what a text encoder says of each word, zeros of an unknown one, for a model that
             reads it, or None.
+        frame_counts: [B] frames of each utterance, on the CPU; where a model wants none of them, None.
     """
 
     frames: Tensor
@@ -263,6 +270,7 @@ class Batch:
     mixture: Mixture | None = None
     speakers: Tensor | None = None
     word_features: Tensor | None = None
+    frame_counts: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.word_counts)
@@ -283,6 +291,7 @@ class Batch:
             mixture=None if self.mixture is None else Mixture(*map(move, self.mixture)),
             speakers=None if self.speakers is None else move(self.speakers),
             word_features=None if self.word_features is None else move(self.word_features),
+            frame_counts=self.frame_counts,
         )
 
 
@@ -348,4 +357,5 @@ def pack(
         words=torch.from_numpy(np.concatenate(words).astype(np.int64)),
         word_counts=torch.tensor([len(utterance) for utterance in words]),
         labels=torch.tensor(labels, dtype=torch.int64),
+        frame_counts=torch.tensor([layout.length for layout in layouts]),
     )

@@ -14,13 +14,14 @@ def scheme_of(settings: ModelSettings) -> SegmentScheme:
     """How the model of these settings reads the frames of an utterance."""
     if not has_acoustics(settings):
         return SegmentScheme("none")
+    whole = settings.acoustic.trained_layers > 0
     if settings.kind == "framewise_text":
-        return SegmentScheme("words", overall="recording")
+        return SegmentScheme("words", overall="recording", whole=whole)
     if settings.kind not in ("fgcme", "can"):
-        return SegmentScheme("recording")
+        return SegmentScheme("recording", whole=whole)
     pooling, seen = settings.pooling, lookahead(settings.acoustic.kernels)
     overall = pooling.overall if settings.kind == "fgcme" else "none"
-    return SegmentScheme(pooling.segments, seen, pooling.margin, overall)
+    return SegmentScheme(pooling.segments, seen, pooling.margin, overall, whole)
 
 
 def has_acoustics(settings: ModelSettings) -> bool:

@@ -63,6 +63,10 @@ class AcousticSettings(Settings):
     layers: Literal["mix", "concatenate"] = Field(
         "mix", description="an encoder's layers are mixed by learned weights, or side by side in a wider frame"
     )
+    trained_layers: Natural = Field(
+        0, description="last layers of the speech encoder that the model holds and trains; what enters them is prepared"
+    )
+    lora_rank: Natural = Field(0, description="LoRA's matrices beside the held layers are trained; 0: the layers whole")
     channels: list[Positive] = Field([64, 128, 128])
     kernels: list[Positive] = Field([5, 2, 2])
     activation: Literal["none", "relu", "gelu"] = "none"
@@ -321,6 +325,7 @@ class Experiment(Settings):
         if model.pooling.normalisation != "none" or model.kind == "linear_probe":
             self._check_pooled()
         self._check_words()
+        self._check_trained_layers()
         if augmentation.modality_dropout and (model.kind != "fgcme" or model.modalities != "both"):
             raise ValueError("training.augmentation.modality_dropout needs model.kind fgcme with model.modalities both")
         if self.training.refit and self.protocol.selection == "test":
@@ -355,6 +360,22 @@ class Experiment(Settings):
         is_mixed = self.prepare.features.kind == "speech_encoder" and model.acoustic.layers == "mix"
         if model.kind == "linear_probe" and is_mixed:
             raise ValueError("a linear_probe standardises what is not trained: set model.acoustic.layers=concatenate")
+
+    def _check_trained_layers(self) -> None:
+        """Refuse what changes the values that enter an encoder's layers, or standardises once what they change."""
+        features, model, acoustic = self.prepare.features, self.model, self.model.acoustic
+        refused = {
+            "prepare.features.kind log_mel": features.kind == "log_mel",
+            "prepare.features.padded": features.padded,
+            "model.acoustic.normalisation": acoustic.normalisation != "none",
+            "model.acoustic.deltas": acoustic.deltas > 0,
+            "model.pooling.normalisation": model.pooling.normalisation != "none",
+            "model.kind linear_probe": model.kind == "linear_probe",
+        }
+        if acoustic.trained_layers and (wrong := [name for name, is_set in refused.items() if is_set]):
+            raise ValueError(f"model.acoustic.trained_layers takes an encoder's own frames, and no {wrong[0]}")
+        if acoustic.lora_rank and not acoustic.trained_layers:
+            raise ValueError("model.acoustic.lora_rank goes with model.acoustic.trained_layers")
 
     def flat(self) -> dict[str, Any]:
         """Every setting under its dotted name, as MLflow's parameters want them.

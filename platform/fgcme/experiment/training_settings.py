@@ -46,6 +46,9 @@ class TrainingSettings(Settings):
         "adam", description="adam adds weight decay to the gradients, adamw takes it off the weights"
     )
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    encoder_learning_rate: Annotated[float, Field(gt=0)] = Field(
+        1e-4, description="of model.acoustic.trained_layers; about 1e-5 where they are trained whole"
+    )
     weight_decay: Annotated[float, Field(ge=0)] = Field(
         0.0, description="share of the weights, in a step of adamw times the learning rate"
     )

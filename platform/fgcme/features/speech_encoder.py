@@ -73,7 +73,7 @@ class SpeechEncoder:
         extractors: Any = AutoFeatureExtractor
         try:
             self._extract = extractors.from_pretrained(checkpoint)
-            encoder = _load_encoder(checkpoint, configuration)
+            encoder = load_encoder(checkpoint, configuration)
         except (OSError, ValueError) as error:
             raise refusal(_SETTING, checkpoint, error) from None
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -81,7 +81,7 @@ class SpeechEncoder:
         self._can_mask = configuration.model_type not in _UNMASKABLE
         self._padded = padded and self._is_whisper
         self._encoder = encoder.eval().requires_grad_(False).to(self._device)
-        self._has_last = max(self._layers) == len(_layers_of(self._encoder))
+        self._has_last = max(self._layers) == len(layers_of(self._encoder))
         self._states: list[Tensor] = []
         self._drop_upper_layers()
 
@@ -164,7 +164,7 @@ class SpeechEncoder:
 
     def _drop_upper_layers(self) -> None:
         """Drop the layers above the highest that is wanted, and have the others leave their hidden states."""
-        layers = _layers_of(self._encoder)
+        layers = layers_of(self._encoder)
         del layers[max(1, *self._layers) :]
 
         def keep(state: Any) -> None:
@@ -176,7 +176,7 @@ class SpeechEncoder:
             layer.register_forward_hook(lambda layer, inputs, state: keep(state))
 
 
-def _load_encoder(checkpoint: str, configuration: Any) -> Any:
+def load_encoder(checkpoint: str, configuration: Any) -> Any:
     """The encoder in float32, whatever its precision on disk, without a decoder's weights.
 
     Raises:
@@ -202,7 +202,8 @@ def _load_encoder(checkpoint: str, configuration: Any) -> Any:
     return encoder
 
 
-def _layers_of(encoder: Any) -> nn.ModuleList:
+def layers_of(encoder: Any) -> nn.ModuleList:
+    """The transformer layers of an encoder, lowest first."""
     layers: nn.ModuleList = encoder.layers if hasattr(encoder, "layers") else encoder.encoder.layers
     return layers
 

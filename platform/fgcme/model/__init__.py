@@ -3,8 +3,19 @@
 Only the baselines that learn the alignment pad, within one product of words and frames (`word_acoustics`).
 """
 
-from fgcme.model.build import build_model
+from fgcme.model.build import build_model, encoder_of
 from fgcme.model.encoders import StandardisePooled, WordEmbedding
 from fgcme.model.network import FineGrainedExcitement, Network, Output
+from fgcme.model.trained_layers import EncoderTop, TrainedLayers
 
-__all__ = ["FineGrainedExcitement", "Network", "Output", "StandardisePooled", "WordEmbedding", "build_model"]
+__all__ = [
+    "EncoderTop",
+    "FineGrainedExcitement",
+    "Network",
+    "Output",
+    "StandardisePooled",
+    "TrainedLayers",
+    "WordEmbedding",
+    "build_model",
+    "encoder_of",
+]

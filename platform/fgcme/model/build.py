@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fgcme.data import has_acoustics, has_words, scheme_of
-from fgcme.experiment import ExcitementForm, ModelKind, ModelSettings
+from fgcme.experiment import ExcitementForm, FeatureSettings, ModelKind, ModelSettings
 from fgcme.model.baselines import (
     AttentiveLSTM,
     CrossAttention,
@@ -34,6 +34,7 @@ from fgcme.model.excitement import Excitement, feature_driver, word_driver
 from fgcme.model.network import FineGrainedExcitement, Network
 from fgcme.model.pooling import Pooling
 from fgcme.model.recurrent import FrameLSTM, RaggedLSTM, WordLSTM, Wordwise
+from fgcme.model.trained_layers import EncoderTop, TrainedLayers, describe_top, load_top
 from fgcme.model.word_acoustics import AttentionAlignment, CtcAlignment, PooledSegments, SpanPooling
 
 _Arguments = ParamSpec("_Arguments")
@@ -50,6 +51,7 @@ def build_model(
     given_words: int = 0,
     word_feature_size: int = 0,
     word_layers: int = 0,
+    encoder: EncoderTop | None = None,
 ) -> Network:
     """Build an untrained model, its weights drawn from PyTorch's global generator (`torch.manual_seed`).
 
@@ -65,13 +67,17 @@ def build_model(
         given_words: how many words have a vector and no row in the word table.
         word_feature_size: values of what a text encoder says of a word, its layers side by side; 0 for a word table.
         word_layers: how many layers of it lie side by side.
+        encoder: its last layers, where the model trains them; see `encoder_of`.
     """
+    prepared_size = frame_size
+    # A model that hears nothing has nothing to train there or to mix.
+    hears = scheme_of(settings).segments != "none"
+    if encoder is not None and hears:
+        frame_size, layers = frame_size // layers * encoder.layers, encoder.layers
     mixes = layers > 1 and settings.acoustic.layers == "mix"
     # Where pooled values are standardised, each layer's are, so they are mixed afterwards.
     late = mixes and settings.kind == "fgcme" and settings.pooling.normalisation != "none"
     early = mixes and not late
-    # A model that hears nothing has nothing to mix.
-    hears = scheme_of(settings).segments != "none"
     builder = _Builder(
         settings,
         frame_size // layers if early else frame_size,
@@ -85,7 +91,27 @@ def build_model(
         seed=int(torch.randint(2**62, ())),
     )
     mix = LayerMix(layers, 1 + settings.acoustic.deltas) if early and hears else None
-    return Network(Standardise(frame_size), _CORES[settings.kind](builder), mix)
+    trained = None
+    if encoder is not None and hears:
+        trained = builder.part("trained layers", TrainedLayers, encoder, settings.acoustic.lora_rank)
+    return Network(Standardise(prepared_size), _CORES[settings.kind](builder), mix, trained)
+
+
+def encoder_of(settings: ModelSettings, features: FeatureSettings, weights: bool = True) -> EncoderTop | None:
+    """The last layers of the speech encoder that a model trains; None where it trains none.
+
+    Args:
+        settings: the `model` section of an experiment.
+        features: its `prepare.features` section.
+        weights: whether to load them, and not only to see that they fit what is prepared.
+
+    Raises:
+        UserError: the encoder cannot be loaded, or what enters these layers is not prepared.
+    """
+    count, checkpoint = settings.acoustic.trained_layers, features.checkpoint
+    if not count or checkpoint is None or not has_acoustics(settings):
+        return None
+    return (load_top if weights else describe_top)(checkpoint, features.layers, count)
 
 
 @dataclass(frozen=True)

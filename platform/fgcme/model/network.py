@@ -21,6 +21,7 @@ from fgcme.model.encoders import LayerMix, Standardise
 from fgcme.model.excitement import Excitement
 from fgcme.model.pooling import Pooling
 from fgcme.model.recurrent import RaggedLSTM, Wordwise
+from fgcme.model.trained_layers import TrainedLayers
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,28 @@ class Network(nn.Module):
         standardise: from frames to standardised frames.
         core: FG-CME or a baseline, from a batch to an `Output`.
         mix: mixes the layers of an encoder; None leaves frames as they are.
+        trained: the encoder's last layers, which add their hidden states before the mix; None for a frozen encoder.
     """
 
-    def __init__(self, standardise: Standardise, core: nn.Module, mix: LayerMix | None = None) -> None:
+    def __init__(
+        self,
+        standardise: Standardise,
+        core: nn.Module,
+        mix: LayerMix | None = None,
+        trained: TrainedLayers | None = None,
+    ) -> None:
         super().__init__()
         self.standardise = standardise
         self.core = core
         self.mix = mix
+        self.trained = trained
 
     def forward(self, batch: Batch) -> Output:
         """Classify every utterance of a batch."""
         frames = self.standardise(batch.frames)
+        if self.trained is not None:
+            assert batch.frame_counts is not None, "batches of whole recordings know their frames"
+            frames = self.trained(frames, batch.frame_counts)
         output: Output = self.core(replace(batch, frames=frames if self.mix is None else self.mix(frames)))
         return output
 

@@ -204,8 +204,12 @@ def input_example() -> pd.DataFrame:
     return pd.DataFrame({"audio": [file.getvalue()], "text": ["hello"]})
 
 
-def pip_requirements(prepare: PrepareSettings) -> list[str]:
+def pip_requirements(prepare: PrepareSettings, lora: bool = False) -> list[str]:
     """The packages that serve a model prepared this way, pinned to the versions installed here.
+
+    Args:
+        prepare: of the model.
+        lora: whether it holds layers of an encoder with LoRA's matrices beside them.
 
     >>> sorted(line.partition("==")[0] for line in pip_requirements(PrepareSettings()))[-3:]
     ['soundfile', 'torch', 'torchaudio']
@@ -216,6 +220,8 @@ def pip_requirements(prepare: PrepareSettings) -> list[str]:
     encoded = prepare.features.kind == "speech_encoder" or prepare.text.checkpoint is not None
     if encoded or prepare.alignment.method == "ctc":
         names.append("transformers")
+    if lora:
+        names.append("peft")
     # Not every machine can install a local build such as 2.11.0+cu130.
     return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
 
@@ -237,7 +243,9 @@ def package_model(folder: Path, destination: Path, description: Model | None = N
 
     import fgcme
 
-    _, card = ensemble.load(folder)[0]
+    members = ensemble.load(folder)
+    _, card = members[0]
+    lora = any(spec.encoder is not None and spec.model.acoustic.lora_rank > 0 for _, spec in members)
     with tempfile.TemporaryDirectory() as staging:
         staged = Path(staging) / FITTED_ARTIFACT
         staged.mkdir()
@@ -252,7 +260,7 @@ def package_model(folder: Path, destination: Path, description: Model | None = N
             code_paths=[str(source)],
             signature=model_signature(card.modality_dropout),
             input_example=input_example(),
-            pip_requirements=pip_requirements(card.prepare),
+            pip_requirements=pip_requirements(card.prepare, lora),
         )
     _remove_local_paths(destination)
 

@@ -23,7 +23,7 @@ from fgcme.data.hearing import front_end_of
 from fgcme.data.missing import without_sound, without_words
 from fgcme.errors import UserError
 from fgcme.experiment import ModelSettings, PrepareSettings, renew_model, renew_prepare
-from fgcme.model import Network, build_model
+from fgcme.model import EncoderTop, Network, build_model
 from fgcme.prepared.utterance import AnalysedSpeech, Copy
 
 
@@ -45,6 +45,7 @@ class ModelSpec:
         given_words: the words that have a vector but are not in the vocabulary.
         word_feature_size: values of what a text encoder says of a word; 0 for a model with a word table.
         word_layers: how many layers of it lie side by side.
+        encoder: the last layers of the speech encoder, where the model holds them; their weights are among its own.
     """
 
     model: ModelSettings
@@ -60,6 +61,7 @@ class ModelSpec:
     given_words: list[str] = field(default_factory=list)
     word_feature_size: int = 0
     word_layers: int = 0
+    encoder: EncoderTop | None = None
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -107,6 +109,7 @@ def save(folder: Path, model: Network, spec: ModelSpec) -> None:
         **vars(spec),
         "model": spec.model.model_dump(mode="json"),
         "prepare": spec.prepare.model_dump(mode="json"),
+        "encoder": spec.encoder and spec.encoder.description,
     }
     (folder / "model.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
@@ -127,6 +130,7 @@ def load(folder: Path) -> tuple[Network, ModelSpec]:
                 **content,
                 "model": ModelSettings.model_validate(renew_model(content["model"])),
                 "prepare": PrepareSettings.model_validate(renew_prepare(content["prepare"])),
+                "encoder": EncoderTop(**content["encoder"]) if content.get("encoder") else None,
             }
         )
         model = build_model(
@@ -139,6 +143,7 @@ def load(folder: Path) -> tuple[Network, ModelSpec]:
             len(spec.given_words),
             spec.word_feature_size,
             spec.word_layers,
+            spec.encoder,
         )
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:

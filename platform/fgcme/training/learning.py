@@ -18,7 +18,7 @@ from fgcme.data import FoldLoaders, RaggedLoader
 from fgcme.errors import UserError
 from fgcme.evaluation.metrics import confusion, measure, score
 from fgcme.experiment import ModelSettings, TrainingSettings
-from fgcme.model import Network, StandardisePooled, WordEmbedding, build_model
+from fgcme.model import EncoderTop, Network, StandardisePooled, WordEmbedding, build_model
 from fgcme.seeds import derive_seed
 from fgcme.training.loss import balanced_class_weights, utterance_losses
 from fgcme.training.optimisation import averaged, make_optimiser, rate_factor, restore_optimiser
@@ -123,6 +123,7 @@ class FoldTrainer:
         seed: of the initial weights, the order of batches, augmentation and dropout.
         workers: this process's place among the workers; by default it is the only one.
         state: an earlier `Epoch.state()`, to resume from.
+        encoder: the last layers of the speech encoder, where the model trains them; see `fgcme.model.encoder_of`.
 
     Attributes:
         loaders: as given.
@@ -141,6 +142,7 @@ class FoldTrainer:
         seed: int,
         workers: Workers | None = None,
         state: dict[str, Any] | None = None,
+        encoder: EncoderTop | None = None,
     ) -> None:
         self.loaders = loaders
         self.training = training
@@ -161,6 +163,7 @@ class FoldTrainer:
             given_words=len(loaders.vocabulary.given),
             word_feature_size=loaders.word_feature_size,
             word_layers=loaders.word_layers,
+            encoder=encoder,
         )
         if loaders.mean is not None and loaders.deviation is not None:
             self.model.standardise.set_statistics(torch.from_numpy(loaders.mean), torch.from_numpy(loaders.deviation))

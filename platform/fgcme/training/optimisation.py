@@ -10,12 +10,26 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fgcme.experiment import TrainingSettings
+from fgcme.model import TrainedLayers
 
 
 def make_optimiser(settings: TrainingSettings, model: nn.Module) -> torch.optim.Adam:
-    """Make the optimiser: Adam (Kingma and Ba, ICLR 2015) or AdamW (Loshchilov and Hutter, ICLR 2019)."""
+    """Make the optimiser: Adam (Kingma and Ba, ICLR 2015) or AdamW (Loshchilov and Hutter, ICLR 2019).
+
+    An encoder's layers have a learning rate of their own: they are pretrained, and the rest of the model is not.
+    """
     kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
-    return kind(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    of_encoder = {
+        parameter
+        for module in model.modules()
+        if isinstance(module, TrainedLayers)
+        for parameter in module.parameters()
+    }
+    groups: list[dict[str, Any]] = [{"params": [own for own in model.parameters() if own not in of_encoder]}]
+    if of_encoder:
+        trained = [parameter for parameter in model.parameters() if parameter in of_encoder and parameter.requires_grad]
+        groups.append({"params": trained, "lr": settings.encoder_learning_rate})
+    return kind(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:

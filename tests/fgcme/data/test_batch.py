@@ -276,3 +276,36 @@ def test_ranges_from_counts_cover_every_row_once(counts: list[int]) -> None:
         row for begin, end in zip(ranges.begin.tolist(), ranges.end.tolist(), strict=True) for row in range(begin, end)
     ]
     assert rows == list(range(sum(counts))) and ranges.lengths.tolist() == counts
+
+
+@settings(deadline=None, max_examples=100)
+@given(utterances())
+def test_a_whole_recording_is_in_the_batch_and_its_segments_read_what_they_would_else(
+    drawn: tuple[list[Span], int, int],
+) -> None:
+    """Layers of an encoder attend to all frames, also to those that no segment reads."""
+    spans, frame_count, lookahead = drawn
+    begin, end = np.array(spans).T
+    cut, whole = (
+        layout_frames(SegmentScheme("words", lookahead, 1, whole=whole), begin, end, frame_count)
+        for whole in (False, True)
+    )
+    kept = frame_count if frame_count > lookahead else 0
+    assert whole.length == kept and whole.runs.tolist() == ([[0, kept]] if kept else [])
+    # In a run that begins with the recording, frames count as in the recording.
+    read = np.concatenate([np.arange(*run) for run in cut.runs] or [np.zeros(0, int)])
+    for own, other in ((cut.begin, whole.begin), (cut.spans[:, 0], whole.spans[:, 0])):
+        is_read = cut.end > cut.begin
+        np.testing.assert_array_equal(read[own[is_read]], other[is_read])
+    np.testing.assert_array_equal(cut.end - cut.begin, whole.end - whole.begin)
+    np.testing.assert_array_equal(np.diff(cut.spans), np.diff(whole.spans))
+
+
+def test_a_batch_knows_how_many_frames_each_utterance_has() -> None:
+    counts = (9, 0, 4)
+    batch = ragged_batch(
+        [Utterance(np.zeros((count, 2), np.float32), np.array([1]), np.array([3]), np.array([2])) for count in counts],
+        SegmentScheme("words", whole=True),
+    )
+    assert batch.frame_counts is not None and batch.frame_counts.tolist() == list(counts)
+    assert batch.to("cpu").frame_counts is batch.frame_counts

@@ -30,6 +30,13 @@ def model(**settings: object) -> ModelSettings:
         ({"modalities": "semantic"}, SegmentScheme("none")),
         ({"kind": "semantic_lstm"}, SegmentScheme("none")),
         ({"kind": "acoustic_lstm"}, SegmentScheme("recording")),
+        ({"acoustic": {"trained_layers": 1}}, SegmentScheme("words", lookahead=6, whole=True)),
+        ({"acoustic": {"trained_layers": 1}, "kind": "late_fusion"}, SegmentScheme("recording", whole=True)),
+        (
+            {"acoustic": {"trained_layers": 1}, "kind": "framewise_text"},
+            SegmentScheme("words", 0, 0, "recording", True),
+        ),
+        ({"acoustic": {"trained_layers": 1}, "modalities": "semantic"}, SegmentScheme("none")),
     ],
 )
 def test_settings_decide_which_frames_a_model_reads(settings: dict[str, object], scheme: SegmentScheme) -> None:

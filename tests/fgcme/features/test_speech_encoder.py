@@ -16,86 +16,24 @@ from safetensors.torch import load_file, save_file
 from fgcme import features
 from fgcme.errors import UserError
 from tests.speech import say
+from tests.speech_encoder import WHISPER_BASE, hidden_states, save_encoder, unpadded_states
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 40_000).astype(np.float32)
 WAVEFORM = ("wav2vec2", "wav2vec2 large", "hubert", "wavlm", "data2vec")
-WHISPER_BASE = Path(__file__).parents[4] / "shared" / "models" / "whisper-base"
-
-SMALL: dict[str, Any] = {
-    "hidden_size": 16,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "conv_dim": (16,) * 7,
-    "num_conv_pos_embedding_groups": 2,
-}
-# Convolutions of positions as wide as those of the real models, so that padding would reach far.
-WIDE = {"num_conv_pos_embeddings": 32}
-STABLE = {"do_stable_layer_norm": True, "feat_extract_norm": "layer"}
-FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "wav2vec2": ("Wav2Vec2", WIDE),
-    "wav2vec2 large": ("Wav2Vec2", WIDE | STABLE),
-    "hubert": ("Hubert", WIDE),
-    "wavlm": ("WavLM", WIDE),
-    "data2vec": ("Data2VecAudio", {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 9}),
-}
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     @cache
     def save(family: str) -> str:
-        folder = tmp_path_factory.mktemp(family.replace(" ", "-"))
-        torch.manual_seed(0)
-        if family == "whisper":
-            save_whisper(folder)
-        else:
-            name, options = FAMILIES[family]
-            config = getattr(transformers, f"{name}Config")(**SMALL, **options)
-            getattr(transformers, f"{name}Model")(config).save_pretrained(folder)
-            transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
-        return str(folder)
+        return save_encoder(family, tmp_path_factory.mktemp(family.replace(" ", "-")))
 
     return save
-
-
-def save_whisper(folder: Path) -> None:
-    sizes: dict[str, Any] = {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
-    sizes |= {f"{side}_ffn_dim": 16 for side in ("encoder", "decoder")}
-    config = transformers.WhisperConfig(
-        d_model=16,
-        encoder_layers=3,
-        decoder_layers=1,
-        num_mel_bins=8,
-        vocab_size=16,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        decoder_start_token_id=1,
-        **sizes,
-    )
-    # As the models of the hub are: with a decoder and a head.
-    transformers.WhisperForConditionalGeneration(config).save_pretrained(folder)
-    transformers.WhisperFeatureExtractor(feature_size=8).save_pretrained(folder)
 
 
 def extract(folder: str, *recordings: np.ndarray, **options: Any) -> list[np.ndarray]:
     extractor = features.build_extractor("speech_encoder", checkpoint=folder, **options)
     return [frames.values for frames in extractor(recordings)]
-
-
-@torch.inference_mode()
-def hidden_states(folder: str, samples: np.ndarray) -> list[np.ndarray]:
-    """All hidden states of a recording, as `transformers` itself computes them, [A, width] each.
-
-    The last is what leaves the encoder: large models normalise it after their last layer.
-    """
-    extractors: Any = transformers.AutoFeatureExtractor
-    model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    inputs = extractors.from_pretrained(folder)(samples, sampling_rate=16_000, return_tensors="pt")
-    encoder = model.get_encoder() if model.config.is_encoder_decoder else model
-    output = encoder(**inputs, output_hidden_states=True)
-    return [state[0].numpy() for state in [*output.hidden_states[:-1], output.last_hidden_state]]
 
 
 def assert_close(frames: np.ndarray, expected: np.ndarray, tolerance: float = 1e-3) -> None:
@@ -127,14 +65,7 @@ def test_frames_of_whisper_padded_are_the_hidden_states_of_the_recording_s_part(
 def test_whisper_without_padding_hears_the_recording_alone(checkpoint: Callable[[str], str]) -> None:
     """As `transformers` would, if its table of positions were of the recording's length."""
     folder = checkpoint("whisper")
-    model = transformers.WhisperModel.from_pretrained(folder).eval().get_encoder()
-    extractor = transformers.WhisperFeatureExtractor.from_pretrained(folder)
-    mel = extractor(NOISE, sampling_rate=16_000, return_tensors="pt", padding=False)["input_features"]
-    model.config.max_source_positions = 125
-    model.embed_positions = torch.nn.Embedding.from_pretrained(model.embed_positions.weight[:125])
-    with torch.inference_mode():
-        states = model(mel, output_hidden_states=True).hidden_states
-    expected = np.concatenate([state[0].numpy() for state in states], axis=1)
+    expected = np.concatenate(unpadded_states(folder, NOISE), axis=1)
     frames = extract(folder, NOISE, layers="all")[0]
     assert_close(frames, expected)
     # The silence is heard in the padded form.

@@ -20,7 +20,7 @@ from fgcme import alignment, audio, features
 from fgcme.alignment import AlignmentError
 from fgcme.errors import UserError
 from fgcme.experiment import ModelSettings, PrepareSettings
-from fgcme.model import build_model
+from fgcme.model import build_model, encoder_of
 from fgcme.prepared.utterance import Copy, analyse
 from fgcme.serving import ensemble, fitted
 from fgcme.serving.classifier import (
@@ -34,6 +34,7 @@ from fgcme.serving.classifier import (
 )
 from tests.fitted_model import CLASSES, save_fitted, write_audio
 from tests.speech import say
+from tests.speech_encoder import save_encoder
 from tests.text_encoder import save_text_encoder
 
 SERVE = """
@@ -303,3 +304,39 @@ def test_a_text_encoder_is_packaged_and_read_through_with_sound_or_without(tmp_p
     elsewhere = Classifier(packaged)
     assert [elsewhere.predict(*question) for question in asked] == answers
     assert any(line.startswith("transformers==") for line in pip_requirements(classifier.spec.prepare))
+
+
+@pytest.mark.parametrize("lora_rank", [0, 2])
+def test_models_that_hold_layers_of_their_encoder_answer_alike_from_a_package_elsewhere(
+    tmp_path: Path, recording: Path, lora_rank: int
+) -> None:
+    """Alone, and as an ensemble: each with its own layers, on one encoder, which the package has."""
+    encoder = save_encoder("whisper", tmp_path / "encoder")
+    features = {"kind": "speech_encoder", "checkpoint": encoder, "layers": [1]}
+    prepare = PrepareSettings.model_validate({"alignment": {"method": "uniform"}, "features": features})
+    acoustic = {"channels": [8], "kernels": [1], "trained_layers": 2, "lora_rank": lora_rank}
+    settings = ModelSettings.model_validate({"acoustic": acoustic, "fusion": {"hidden": 4}})
+    for number in range(2):
+        torch.manual_seed(number)
+        model = build_model(settings, 16, 2, len(CLASSES), encoder=encoder_of(settings, prepare.features))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        described = encoder_of(settings, prepare.features, weights=False)
+        spec = fitted.ModelSpec(settings, prepare, CLASSES, [], 16, 3000, {}, encoder=described)
+        fitted.save(tmp_path / "together" / f"member-0{number}", model, spec)
+    samples, text = audio.read(recording), "dogs are sitting"
+    folders = {"together": tmp_path / "together", "one": tmp_path / "together" / "member-00"}
+    expected = {name: Classifier(folder).predict(samples, text) for name, folder in folders.items()}
+    assert expected["one"].probabilities != expected["together"].probabilities
+    for name, folder in folders.items():
+        package_model(folder, tmp_path / f"package-{name}")
+        requirements = (tmp_path / f"package-{name}" / "requirements.txt").read_text()
+        assert ("peft==" in requirements) == (lora_rank > 0)
+    shutil.rmtree(encoder)
+    shutil.rmtree(tmp_path / "together")
+    for name, answer in expected.items():
+        packaged = find_fitted_folder(tmp_path / f"package-{name}")
+        assert packaged is not None
+        assert all(encoder not in path.read_text() for path in packaged.rglob("model.json"))
+        assert Classifier(packaged).predict(samples, text) == answer

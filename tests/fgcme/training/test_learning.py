@@ -16,12 +16,14 @@ from torch.nn.parallel import DistributedDataParallel
 from fgcme.data import Batch, FoldLoaders, RaggedLoader, SpeechCorpus, apply_protocol, assign_folds, make_fold_loaders
 from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment, variants
-from fgcme.model import WordEmbedding
+from fgcme.experiment import Experiment, apply_configuration, variants
+from fgcme.model import EncoderTop, WordEmbedding
+from fgcme.model.trained_layers import load_top
 from fgcme.seeds import derive_seed
 from fgcme.training.learning import Epoch, Evaluation, FoldTrainer, Workers, fits_on_device, supports_bfloat16
 from fgcme.training.loss import focal
 from tests import small_corpus
+from tests.speech_encoder import save_encoder
 
 
 @pytest.fixture(scope="module")
@@ -745,3 +747,64 @@ def test_copies_change_no_class_weight(unlike: SpeechCorpus, tmp_path: Path) -> 
     # The original of utterance n is at position 3 n; one batch of originals has the same loss.
     positions = np.arange(8)
     torch.testing.assert_close(three.loss(3 * positions, seed=0), plain.loss(positions, seed=0))
+
+
+class TestTrainedLayers:
+    """A model that holds the last layer of an encoder, on what enters it and the hidden state below."""
+
+    @pytest.fixture(scope="class")
+    def encoded(self, tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
+        folder = tmp_path_factory.mktemp("prepared") / "encoded"
+        return SpeechCorpus(small_corpus.write(folder, each=4, frame_size=16, layers=2, copies=[0.9]))
+
+    @pytest.fixture(scope="class")
+    def top(self, tmp_path_factory: pytest.TempPathFactory) -> EncoderTop:
+        return load_top(save_encoder("hubert", tmp_path_factory.mktemp("hubert")), [1, 2], 1)
+
+    def experiment(self, lora_rank: int = 0, **changes: Any) -> Experiment:
+        acoustic = {"channels": [8], "kernels": [3], "trained_layers": 1, "lora_rank": lora_rank}
+        experiment = small_corpus.experiment(
+            prepare={"features": {"kind": "speech_encoder", "checkpoint": "x", "layers": [1, 2]}},
+            model={"acoustic": acoustic},
+            training={"epochs": 2, "encoder_learning_rate": 1e-3},
+        )
+        return apply_configuration(experiment, changes)
+
+    @pytest.mark.parametrize("lora_rank", [0, 2])
+    def test_training_changes_the_layers_or_lora_s_matrices_alone(
+        self, encoded: SpeechCorpus, top: EncoderTop, lora_rank: int
+    ) -> None:
+        trainer = fit(encoded, self.experiment(lora_rank, **{"training.epochs": 6}), encoder=top)
+        assert trainer.model.trained is not None
+        before = {name: own.clone() for name, own in trainer.model.trained.named_parameters()}
+        losses = [epoch.metrics["train/loss"] for epoch in trainer.epochs()]
+        assert losses[-1] < losses[0]
+        after = dict(trainer.model.trained.named_parameters())
+        changed = {name for name, own in after.items() if not torch.equal(own, before[name])}
+        assert changed == {name for name in after if "lora_" in name or not lora_rank}
+        # Three hidden states are mixed: both that were prepared, and the one that the layer gives.
+        assert trainer.model.mix is not None and len(trainer.model.mix.weights) == 3
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"model.kind": "acoustic_lstm"},
+            {"model.kind": "ctc_alignment", "model.acoustic.layers": "concatenate"},
+            {"training.ema_decay": 0.8, "training.augmentation.mixup_alpha": 0.4},
+            {"training.augmentation.modality_dropout": 0.5, "training.augmentation.time_masks": 1},
+        ],
+        ids=str,
+    )
+    def test_a_resumed_training_repeats_an_uninterrupted_one(
+        self, encoded: SpeechCorpus, top: EncoderTop, changes: dict[str, Any]
+    ) -> None:
+        experiment = self.experiment(2, **changes)
+        undisturbed = fit(encoded, experiment, encoder=top)
+        whole = metrics(undisturbed.epochs())
+        state = next(fit(encoded, experiment, encoder=top).epochs()).state()
+        assert metrics(fit(encoded, experiment, encoder=top, state=state).epochs()) == whole[1:]
+
+    def test_a_model_that_hears_nothing_holds_no_layers(self, encoded: SpeechCorpus, top: EncoderTop) -> None:
+        trainer = fit(encoded, self.experiment(**{"model.modalities": "semantic"}), encoder=top)
+        assert trainer.model.trained is None
+        next(trainer.epochs())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from fgcme.experiment import TrainingSettings
+from fgcme.model.trained_layers import TrainedLayers, load_top
 from fgcme.training.optimisation import averaged, make_optimiser, rate_factor, restore_optimiser
+from tests.speech_encoder import save_encoder
 
 
 def settings(**changes: object) -> TrainingSettings:
@@ -42,6 +45,21 @@ def test_adamw_shrinks_the_weights_themselves_and_adam_by_way_of_the_gradient() 
     torch.testing.assert_close(first["adamw 0.5"], shrunk.detach())
     # Adam's first step has the length of the learning rate, whatever the gradient.
     torch.testing.assert_close((first["adam 0.5"] - start.weight).abs(), torch.full((2, 3), 0.1))
+
+
+def test_an_encoder_s_layers_have_a_learning_rate_of_their_own(tmp_path: Path) -> None:
+    """Of LoRA's matrices alone, where there are any; everything else learns as it does without such layers."""
+    top = load_top(save_encoder("hubert", tmp_path), [2], 1)
+    for rank in (0, 2):
+        layers = TrainedLayers(top, rank)
+        model = nn.ModuleDict({"other": nn.Linear(3, 2), "trained": layers})
+        own = settings(encoder_learning_rate=0.01, optimiser="adamw", weight_decay=0.2)
+        other, trained = make_optimiser(own, model).param_groups
+        assert (other["lr"], trained["lr"]) == (0.1, 0.01)
+        assert other["weight_decay"] == trained["weight_decay"] == 0.2
+        assert len(other["params"]) == 2
+        assert len(trained["params"]) == sum("lora_" in name or not rank for name, _ in layers.named_parameters()) > 2
+    assert len(make_optimiser(settings(), nn.Linear(3, 2)).param_groups) == 1
 
 
 @pytest.mark.parametrize(("before", "after"), [("adam", "adamw"), ("adamw", "adam")])

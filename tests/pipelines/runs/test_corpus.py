@@ -22,8 +22,10 @@ from pipelines.runs.corpus import (
     prepared_elsewhere,
     prepared_folder,
     prepared_with_other_copies,
+    with_absolute_encoder,
 )
 from tests import small_corpus
+from tests.speech_encoder import save_encoder
 
 
 def experiment(folder: Path, **protocol: object) -> Experiment:
@@ -229,3 +231,26 @@ def test_corpora_that_differ_in_their_copies_alone_are_found(tmp_path: Path) -> 
 
 def test_a_corpus_without_copies_has_the_settings_of_versions_that_had_none(tmp_path: Path) -> None:
     assert not [name for name in feature_settings(ravdess(tmp_path)) if "copies" in name]
+
+
+def test_layers_that_what_is_prepared_does_not_enter_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    encoder = save_encoder("hubert", tmp_path / "hubert")
+    features = {"kind": "speech_encoder", "checkpoint": encoder, "layers": [3]}
+    described = ravdess(tmp_path, prepare={"features": features}, model={"acoustic": {"trained_layers": 1}})
+    small_corpus.write_description(described)
+    with pytest.raises(UserError, match=r"trained_layers 1: .* set prepare\.features\.layers=\[2\], or add 2 to them"):
+        load_assigned_corpus(described)
+
+
+def test_workers_find_the_encoder_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hubert").mkdir()
+
+    def checkpoint(name: str) -> str | None:
+        features = {"kind": "speech_encoder", "checkpoint": name}
+        return with_absolute_encoder(ravdess(tmp_path, prepare={"features": features})).prepare.features.checkpoint
+
+    assert checkpoint("hubert") == str(tmp_path / "hubert")
+    assert checkpoint("hub/name") == "hub/name"
+    plain = ravdess(tmp_path)
+    assert with_absolute_encoder(plain) == plain
