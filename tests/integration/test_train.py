@@ -11,10 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
+from fgcme.data import SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
+from fgcme.serving import ensemble, fitted
+from fgcme.serving.registry import download_model
 from fgcme.tracking import Tracker
-from pipelines import cli, train
+from pipelines import cli, final, train
+from pipelines.register import register
 from tests import small_corpus
 from tests.integration.conftest import PATIENCE, Make, descendants, program, wait_for
 from tests.store import make_tracker
@@ -100,6 +104,21 @@ def test_a_cross_validation_is_recorded_completely(tracker: Tracker, undisturbed
     predictions = pq.read_table(tracker.download_artifact(run, "predictions.parquet", tmp_path)).to_pylist()
     assert len(predictions) == 2 * 128
     assert len({(row["id"], row["seed"]) for row in predictions}) == 2 * 128
+
+
+def test_a_model_of_all_speakers_is_trained_registered_and_asked(
+    experiment: Make, tracker: Tracker, undisturbed: str, prepared: Path, tmp_path: Path
+) -> None:
+    run = final.run(experiment(training={"seeds": [0, 1]}))
+    assert tracker.find_run(run).data.tags["fgcme.cross_validation"] == undisturbed
+    assert [child.info.status for child in tracker.child_runs(run)] == ["FINISHED"] * 2
+    register(run, "everybody", "champion", tracker.uri, together=True)
+    members = ensemble.load(download_model("models:/everybody@champion", tracker.uri, tmp_path))
+    assert [spec.origin["seed"] for _, spec in members] == [0, 1]
+    corpus = SpeechCorpus(prepared)
+    speech = [corpus.analysed(utterance) for utterance in range(0, len(corpus), 4)]
+    answers = [ensemble.average([fitted.predict(model, spec, each) for model, spec in members]) for each in speech]
+    assert {answer.label for answer in answers} <= set(members[0][1].classes)
 
 
 @pytest.mark.slow
