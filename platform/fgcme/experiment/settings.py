@@ -120,7 +120,8 @@ class PoolingSettings(Settings):
     normalisation: Literal["none", "train", "speaker"] = Field(
         "none",
         description="mean and variance of each pooled value: of the training part, or of all that its speaker says; "
-        "needs model.acoustic.channels [] (a linear_probe has `train` or `speaker`)",
+        "needs model.acoustic.channels []; attention has those of the mean, where it starts (a linear_probe has "
+        "`train` or `speaker`)",
     )
     dropout: Fraction = Field(0.0, description="on the acoustic features of the words")
     temperature: Annotated[float, Field(gt=0)] = Field(
@@ -352,10 +353,10 @@ class Experiment(Settings):
     def _check_pooled(self) -> None:
         """Refuse to standardise what is pooled of values that training changes."""
         model = self.model
-        if model.kind == "fgcme" and (model.acoustic.channels or model.pooling.kind == "attention"):
+        if model.kind == "fgcme" and model.acoustic.channels:
             raise ValueError(
-                "pooled values are standardised where nothing below them is trained: with model.acoustic.channels [], "
-                "kernels [] and model.pooling.kind other than attention, or without model.pooling.normalisation"
+                "pooled values are standardised where the frames below them are not trained: with "
+                "model.acoustic.channels [] and kernels [], or without model.pooling.normalisation"
             )
         is_mixed = self.prepare.features.kind == "speech_encoder" and model.acoustic.layers == "mix"
         if model.kind == "linear_probe" and is_mixed:

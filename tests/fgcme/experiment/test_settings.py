@@ -40,7 +40,7 @@ def test_every_bundled_experiment_is_valid_and_named_after_its_file(path: Path) 
             ["training.loss=ctc", "training.class_weights=balanced"],
             "goes with neither training.augmentation.mixup_alpha nor",
         ),
-        (["model.pooling.normalisation=train"], "where nothing below them is trained"),
+        (["model.pooling.normalisation=train"], "where the frames below them are not trained"),
         (
             [
                 "prepare.features={kind: speech_encoder, checkpoint: x}",
