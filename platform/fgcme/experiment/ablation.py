@@ -83,7 +83,10 @@ def load_ablation(path: Path, experiment: Experiment) -> tuple[str, dict[str, Ex
             raise UserError(f"{path}: variant {name}: {error}") from None
         for other, earlier in experiments.items():
             if earlier == variant:
-                raise UserError(f"{path}: variants {other} and {name} are the same: drop one of them")
+                raise UserError(
+                    f"{path}: variants {other} and {name} are the same under this experiment: drop one of them, or "
+                    "change the experiment (model.modalities=both, if it is of one modality)"
+                )
         experiments[name] = variant
     return ablation.reference, experiments
 
