@@ -143,3 +143,13 @@ def test_an_experiment_file_may_name_a_variant(file: Path) -> None:
 def test_an_unknown_variant_on_the_command_line_is_refused(file: Path) -> None:
     with pytest.raises(UserError, match="did you mean mean"):
         load_experiment(file, ["model=meen"])
+
+
+@pytest.mark.parametrize("name", ["ravdess_whisper", "ravdess_whisper_speaker"])
+def test_the_experiments_on_an_encoder_are_the_recommended_variant(name: str) -> None:
+    path = EXPERIMENTS / f"{name}.yaml"
+    plain, recommended = load_experiment(path), load_experiment(path, ["model=recommended"])
+    normalisation = "speaker" if name.endswith("speaker") else "train"
+    pooling = recommended.model.pooling.model_copy(update={"normalisation": normalisation})
+    assert plain.model == recommended.model.model_copy(update={"pooling": pooling, "modalities": "acoustic"})
+    assert plain.training.model_copy(update={"refit": False}) == recommended.training

@@ -29,7 +29,11 @@ Changes = dict[str, Any]
 # Every named variant of FG-CME, and the other values of its settings.
 VARIANTS: dict[str, Changes] = {
     **{
-        name: sections["model"]
+        # Without dropout, which the equations do not have.
+        name: {
+            section: value | {"dropout": 0.0} if "dropout" in value else value
+            for section, value in sections["model"].items()
+        }
         for name, sections in variants.all_variants().items()
         if sections["model"]["kind"] == "fgcme"
     },
