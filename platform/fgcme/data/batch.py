@@ -248,7 +248,7 @@ class Batch:
     """Utterances packed end to end.
 
     Attributes:
-        frames: [N, F] float32, the frames that segments read.
+        frames: [N, F] float32, the frames that segments read; none where `pooled` stands for them.
         reads: [G] the encoder's outputs that each segment reads.
         spans: [G, 2] each segment's own frames, counted in the same way, end exclusive.
         words: [W] vocabulary indices of all words.
@@ -259,6 +259,7 @@ class Batch:
         word_features: [W, values] what a text encoder says of each word, zeros of an unknown one, for a model that
             reads it, or None.
         frame_counts: [B] frames of each utterance, on the CPU; where a model wants none of them, None.
+        pooled: vectors of the words' segments, and [B] of the overall ones, made once by poolings that are not trained.
     """
 
     frames: Tensor
@@ -271,6 +272,7 @@ class Batch:
     speakers: Tensor | None = None
     word_features: Tensor | None = None
     frame_counts: Tensor | None = None
+    pooled: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.word_counts)
@@ -292,6 +294,7 @@ class Batch:
             speakers=None if self.speakers is None else move(self.speakers),
             word_features=None if self.word_features is None else move(self.word_features),
             frame_counts=self.frame_counts,
+            pooled=tuple(map(move, self.pooled)),
         )
 
 

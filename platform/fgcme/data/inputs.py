@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -110,6 +110,7 @@ class PartInputs:
         self._corpus = corpus
         self._vocabulary_rows = model_input.vocabulary.index(corpus.distinct_words)
         self._on_device: tuple[Tensor, np.ndarray] | None = None
+        self._pooled: list[tuple[Tensor, np.ndarray]] = []
 
     def __len__(self) -> int:
         return len(self.recordings)
@@ -192,6 +193,28 @@ class PartInputs:
         frames, starts = self._on_device
         return torch.cat([frames[starts[position] : starts[position + 1]] for position in positions])
 
+    def pooled_bytes(self, sizes: Sequence[int]) -> int:
+        """Bytes that `keep_pooled` takes for vectors of these sizes."""
+        return sum(int(counts.sum()) * size for counts, size in zip(self._pooled_counts(), sizes, strict=False)) * 4
+
+    def keep_pooled(self, batches: Iterable[Sequence[Tensor]]) -> None:
+        """Keep the pooled vectors of all recordings, for `pooled`.
+
+        Args:
+            batches: of the recordings in order, vectors of the words' segments and, if there are any, the overall ones.
+        """
+        parts = [torch.cat(vectors) for vectors in zip(*batches, strict=True)]
+        self._pooled = [
+            (part, np.cumsum([0, *counts])) for part, counts in zip(parts, self._pooled_counts(), strict=False)
+        ]
+
+    def pooled(self, positions: np.ndarray) -> tuple[Tensor, ...]:
+        """The pooled vectors of some recordings, end to end; none before `keep_pooled`."""
+        return tuple(
+            torch.cat([vectors[starts[position] : starts[position + 1]] for position in positions])
+            for vectors, starts in self._pooled
+        )
+
     @functools.cached_property
     def _features(self) -> FrameTable | None:
         return self._corpus.features(self.model_input.front_end, self.model_input.frame_limit)
@@ -204,6 +227,13 @@ class PartInputs:
         begin, end = self.spans(position)
         count = int(self.frame_counts[position])
         return layout_frames(self.model_input.scheme, begin, end, count, self.speech(position), generator)
+
+    def _pooled_counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """How many segments stand for the words of each recording, and how many are overall ones."""
+        overall = np.full(len(self), int(self.model_input.scheme.overall != "none"))
+        return np.array(
+            [len(self.layout(position).begin) for position in range(len(self))], np.int64
+        ) - overall, overall
 
     def _lengths(self) -> np.ndarray:
         return np.array([self.layout(position).length for position in range(len(self))], np.int64)

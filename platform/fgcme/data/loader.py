@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -109,9 +109,26 @@ class RaggedLoader:
         if not self._changes_frames:
             self.inputs.keep_on(device)
 
+    @property
+    def pools_alike(self) -> bool:
+        """Whether each segment holds the same frames in every epoch."""
+        return not self._changes_frames and self.inputs.model_input.scheme.segments != "random"
+
+    def keep_pooled(self, pool: Callable[[Batch], Sequence[Tensor]]) -> None:
+        """Pool all segments once; from now on batches hold that and no frames.
+
+        Args:
+            pool: from a batch to the vectors of its segments, see `Batch.pooled`.
+        """
+        self.inputs.keep_pooled(pool(self.batch(positions)) for positions in self.plan(seed=None))
+
     def _unchanged(self, positions: np.ndarray, layouts: Sequence[FrameLayout], words: Sequence[np.ndarray]) -> Batch:
         # Random segments are adjacent, so the frames that they read are the same wherever their boundaries are.
-        frames = self.inputs.frames_on_device(positions)
+        frames, pooled = self.inputs.frames_on_device(positions), self.inputs.pooled(positions)
+        if pooled:
+            nothing = torch.zeros(0, self.inputs.frame_size)
+            batch = pack(nothing, layouts, words, self.inputs.labels[positions], self._min_length)
+            return replace(batch, pooled=pooled)
         if frames is None:
             frames_of_each = [self.inputs.frames(position) for position in positions]
             return collate(frames_of_each, layouts, words, self.inputs.labels[positions], self._min_length)

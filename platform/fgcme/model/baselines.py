@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fgcme.data import Batch, Ranges, ranges_from_counts, segment_positions
 from fgcme.model.encoders import EncodedWords, StandardisePooled, WordEmbedding, embed_words
 from fgcme.model.network import Output, mix_features
-from fgcme.model.pooling import Bags, Pooling, pool, softmax_weighted_mean
+from fgcme.model.pooling import Bags, Pooling, PoolsFrames, pool, softmax_weighted_mean
 from fgcme.model.recurrent import FrameLSTM, RaggedLSTM, WordLSTM, final_states
 from fgcme.model.word_acoustics import SpanPooling
 
@@ -206,7 +206,7 @@ def spoken_words(frame_count: int, spans: Ranges, words: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(words[:1]), words])[number]
 
 
-class PooledStatistics(nn.Module):
+class PooledStatistics(nn.Module, PoolsFrames):
     """The simplest baseline: a linear classifier of the frames' mean and deviation and the mean word embedding.
 
     Args:
@@ -233,14 +233,22 @@ class PooledStatistics(nn.Module):
         """Classify every utterance of a batch."""
         features: list[Tensor] = []
         if self.frames is not None:
-            features.append(self.frames(batch.frames, batch.reads))
+            features.extend(self.pooled(batch))
         if self.words is not None:
             embedded = embed_words(self.words, batch)
             features.append(pool(embedded, ranges_from_counts(batch.word_counts).to(embedded.device), "mean"))
         return Output(self.classify(self.dropout(mix_features(torch.cat(features, dim=1), batch.mixture))))
 
+    def poolings(self) -> tuple[Pooling, ...]:
+        """Of the utterance's frames, if it reads them."""
+        return () if self.frames is None else (self.frames,)
 
-class LinearProbe(nn.Module):
+    def pool(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Mean and deviation of each utterance's frames, if it reads them."""
+        return tuple(pooling(batch.frames, batch.reads) for pooling in self.poolings())
+
+
+class LinearProbe(nn.Module, PoolsFrames):
     """A linear classifier of an utterance's statistics: mean and deviation of each value of its frames, standardised.
 
     What features of speech are compared by (Yang et al., "SUPERB", Interspeech 2021). With weight decay by Adam it is a
@@ -261,8 +269,17 @@ class LinearProbe(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Classify every utterance of a batch."""
-        pooled = self.standardise(self.frames(batch.frames, batch.reads), batch.speakers)
-        return Output(self.classify(self.dropout(mix_features(pooled, batch.mixture))))
+        (statistics,) = self.pooled(batch)
+        standardised = self.standardise(statistics, batch.speakers)
+        return Output(self.classify(self.dropout(mix_features(standardised, batch.mixture))))
+
+    def poolings(self) -> tuple[Pooling, ...]:
+        """Of the utterance's frames."""
+        return (self.frames,)
+
+    def pool(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Mean and deviation of each utterance's frames."""
+        return (self.frames(batch.frames, batch.reads),)
 
 
 def attend(queries: Tensor, rows: Tensor, counts: Tensor) -> Tensor:

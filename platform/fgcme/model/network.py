@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from fgcme.data import Batch, Mixture, ranges_from_counts
 from fgcme.model.encoders import LayerMix, Standardise
 from fgcme.model.excitement import Excitement
-from fgcme.model.pooling import Pooling
+from fgcme.model.pooling import Pooling, PoolsFrames
 from fgcme.model.recurrent import RaggedLSTM, Wordwise
 from fgcme.model.trained_layers import TrainedLayers
 
@@ -76,6 +76,21 @@ class Network(nn.Module):
             frames = self.trained(frames, batch.frame_counts)
         output: Output = self.core(replace(batch, frames=frames if self.mix is None else self.mix(frames)))
         return output
+
+    @property
+    def fixed_pooling(self) -> PoolsFrames | None:
+        """The part that pools frames, where nothing in that is trained; None for any other model."""
+        for part in self.core.modules():
+            if isinstance(part, PoolsFrames) and part.poolings() and part.is_fixed and self.mix is None:
+                return part
+        return None
+
+    @torch.no_grad()
+    def pool(self, batch: Batch) -> tuple[Tensor, ...]:
+        """What its fixed pooling makes of a batch, see `Batch.pooled`."""
+        pooling = self.fixed_pooling
+        assert pooling is not None, "asked of a model with a fixed pooling alone"
+        return pooling.pool(replace(batch, frames=self.standardise(batch.frames)))
 
 
 class FineGrainedExcitement(nn.Module):

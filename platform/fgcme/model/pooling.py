@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -31,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgcme.data import Ranges
+from fgcme.data import Batch, Ranges
 
 PoolingWidth = Literal["natural", "equal"]
 PoolingKind = Literal["mean_max", "mean", "max", "softmax", "lse", "attention", "statistics"]
@@ -40,6 +41,30 @@ PoolingKind = Literal["mean_max", "mean", "max", "softmax", "lse", "attention", 
 _MAX = 2
 # Keeps the gradient of the deviation of equal rows finite; it is then 1e-4.
 _MIN_VARIANCE = 1e-8
+
+
+class PoolsFrames(ABC):
+    """A part of a model that reads the frames of a batch only to pool them, segment by segment.
+
+    Where nothing in that is trained it is done once for all epochs, and batches hold what it gave.
+    """
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether nothing that makes the vectors is trained."""
+        return not any(True for pooling in self.poolings() for _ in pooling.parameters())
+
+    @abstractmethod
+    def poolings(self) -> tuple[Pooling, ...]:
+        """Of the words' segments and, if there are any, of the overall ones."""
+
+    @abstractmethod
+    def pool(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Pool the frames of each segment: vectors of the words' segments and, if there are any, the overall ones."""
+
+    def pooled(self, batch: Batch) -> tuple[Tensor, ...]:
+        """What `pool` gives, or gave."""
+        return batch.pooled or self.pool(batch)
 
 
 class Bags(NamedTuple):

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fgcme.data import Batch, Ranges, ranges_from_counts, segment_positions
+from fgcme.data import Batch, ranges_from_counts, segment_positions
 from fgcme.model.encoders import AcousticEncoder, LayerMix, StandardisePooled
-from fgcme.model.pooling import Pooling
+from fgcme.model.pooling import Pooling, PoolsFrames
 from fgcme.model.recurrent import BlockwiseLSTM, FrameLSTM, stack_frames, step_counts
 
 
@@ -56,16 +56,13 @@ class PooledSegments(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.size = pooling.size if mix is None else pooling.size // len(mix.weights)
 
-    def vectors(self, hidden: Tensor, reads: Ranges, spans: Tensor, speakers: Tensor | None) -> Tensor:
-        """Turn segments into vectors, [G, self.size].
+    def refine(self, pooled: Tensor, speakers: Tensor | None) -> Tensor:
+        """Turn pooled segments into vectors, [G, D] -> [G, self.size].
 
         Args:
-            hidden: [N, C] encoded frames.
-            reads: [G] rows that each segment reads.
-            spans: [G, 2] the segments' own frames.
+            pooled: what `pooling` makes of each segment.
             speakers: [G] number of each segment's speaker, or None.
         """
-        pooled: Tensor = self.pooling(hidden, reads, spans)
         if self.standardise is not None:
             pooled = self.standardise(pooled, speakers)
         if self.mix is not None:
@@ -74,7 +71,7 @@ class PooledSegments(nn.Module):
         return dropped
 
 
-class SpanPooling(PooledSegments):
+class SpanPooling(PooledSegments, PoolsFrames):
     """Temporal alignment (Li et al., Interspeech 2021): the encoded frames of a word's segment, pooled.
 
     Where the batch has one segment an utterance, all its words have the same features.
@@ -104,18 +101,35 @@ class SpanPooling(PooledSegments):
         Returns:
             [W, self.size] features, no loss, and the [B, self.overall.size] vectors of the overall segments, if any.
         """
-        hidden, reads, spans, overall = self.encoder(batch.frames), batch.reads, batch.spans, None
-        if self.overall is not None:
-            words_at, overall_at = segment_positions(batch)
-            of_words, of_all = (at.to(spans.device, non_blocking=True) for at in (words_at, overall_at))
-            overall = self.overall.vectors(hidden, reads.take(overall_at), spans[of_all], batch.speakers)
-            reads, spans = reads.take(words_at), spans[of_words]
+        of_words, *of_all = self.pooled(batch)
+        overall = None if self.overall is None else self.overall.refine(*of_all, batch.speakers)
         utterance = torch.repeat_interleave(torch.arange(len(batch)), batch.word_counts)
-        utterance = utterance.to(hidden.device, non_blocking=True)
-        by_word, speakers = len(reads.lengths) == len(batch.words), batch.speakers
+        utterance = utterance.to(of_words.device, non_blocking=True)
+        by_word, speakers = len(of_words) == len(batch.words), batch.speakers
         of_each = speakers.index_select(0, utterance) if by_word and speakers is not None else speakers
-        features = self.vectors(hidden, reads, spans, of_each)
+        features = self.refine(of_words, of_each)
         return WordAcoustics(features if by_word else features.index_select(0, utterance), overall=overall)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether neither the encoder nor a pooling is trained."""
+        return super().is_fixed and not any(True for _ in self.encoder.parameters())
+
+    def poolings(self) -> tuple[Pooling, ...]:
+        """Of the words' segments and, if there are any, of the overall ones."""
+        overall = () if self.overall is None else (self.overall.pooling,)
+        return self.pooling, *overall
+
+    def pool(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Encode the frames; pool them by word and, if there are any, by overall segment."""
+        hidden, reads, spans = self.encoder(batch.frames), batch.reads, batch.spans
+        if self.overall is None:
+            return (self.pooling(hidden, reads, spans),)
+        words_at, overall_at = segment_positions(batch)
+        return tuple(
+            pooling(hidden, reads.take(at), spans[at.to(spans.device, non_blocking=True)])
+            for pooling, at in zip(self.poolings(), (words_at, overall_at), strict=True)
+        )
 
 
 class AttentionAlignment(nn.Module):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -172,6 +173,7 @@ class FoldTrainer:
                 if isinstance(module, WordEmbedding):
                     module.set_vectors(torch.from_numpy(loaders.vectors))
         self.model.to(device)
+        keeps_pooled = self._keep_pooled()
         for module in self.model.modules():
             if isinstance(module, StandardisePooled):
                 self._watch_pooled(module)
@@ -184,7 +186,7 @@ class FoldTrainer:
             class_weights = balanced_class_weights(loaders.train.labels, len(loaders.classes))
         self._class_weights = torch.from_numpy(class_weights).to(device)
         self._utterance_weights = class_weights[loaders.train.inputs.labels].astype(np.float64)
-        if device.type == "cuda":
+        if device.type == "cuda" and not keeps_pooled:
             _keep_on_gpu(device, (loaders.train, loaders.dev))
         self._epoch = 0
         self.best_score = -math.inf
@@ -306,6 +308,23 @@ class FoldTrainer:
         # float() waits for the device: once an epoch, not at every step.
         return float(sum(self.workers.gather(float(total)))) / float(self._utterance_weights.sum())
 
+    def _keep_pooled(self) -> bool:
+        """Pool once what every epoch would pool alike, if it fits; returns whether it did."""
+        pooling, loaders, device = self.model.fixed_pooling, self.loaders, self.workers.device
+        if pooling is None or not loaders.train.pools_alike:
+            return False
+        parts = [loaders.train, loaders.dev]
+        # Moments of speakers need the test part too, which is else read once.
+        if loaders.test.inputs.speakers is not None:
+            parts.append(loaders.test)
+        sizes = [each.size for each in pooling.poolings()]
+        if not fits_on_device(sum(part.inputs.pooled_bytes(sizes) for part in parts), _free_bytes(device)):
+            return False
+        self.model.eval()
+        for part in parts:
+            part.keep_pooled(lambda batch: self.model.pool(batch.to(device)))
+        return True
+
     def _watch_pooled(self, module: StandardisePooled) -> None:
         """Let a module take the moments of the training part, and of each speaker where batches tell who speaks."""
         self.model.eval()
@@ -358,7 +377,7 @@ class FoldTrainer:
 
 
 def fits_on_device(byte_count: int, free_bytes: int) -> bool:
-    """Whether frames are kept on a device: they may take a quarter of its free memory.
+    """Whether frames, or what is pooled of them, are kept on a device: they may take a quarter of its free memory.
 
     The rest is for the training itself, and for other trainings on the same device.
 
@@ -368,9 +387,14 @@ def fits_on_device(byte_count: int, free_bytes: int) -> bool:
     return 4 * byte_count <= free_bytes
 
 
+def _free_bytes(device: torch.device) -> int:
+    """Free memory of a GPU, or what is available of the machine's."""
+    return int(torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available)
+
+
 def _keep_on_gpu(device: torch.device, loaders: Sequence[RaggedLoader]) -> None:
     """Keep on a GPU the frames that it reads in every epoch, if they fit."""
-    if fits_on_device(sum(loader.device_bytes for loader in loaders), torch.cuda.mem_get_info(device)[0]):
+    if fits_on_device(sum(loader.device_bytes for loader in loaders), _free_bytes(device)):
         for loader in loaders:
             loader.keep_on(device)
 

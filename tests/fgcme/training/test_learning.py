@@ -1,7 +1,9 @@
 import copy
+import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -657,14 +659,15 @@ def test_training_without_looking_keeps_the_last_weights_of_as_many_epochs(corpu
         diverging.train(1)
 
 
+@pytest.mark.parametrize("kind", ["mean", "attention"])
 @pytest.mark.parametrize("normalisation", ["train", "speaker"])
 def test_pooled_features_are_standardised_by_the_training_part_or_by_all_that_a_speaker_says(
-    corpus: SpeechCorpus, normalisation: str
+    corpus: SpeechCorpus, normalisation: str, kind: str
 ) -> None:
     settings: dict[str, Any] = {
         **SMALL,
         "acoustic": {"channels": [], "kernels": []},
-        "pooling": {"normalisation": normalisation, "kind": "mean"},
+        "pooling": {"normalisation": normalisation, "kind": kind},
     }
     experiment = small_corpus.experiment(model=settings, training={"epochs": 2, "ema_decay": 0.5})
     training = fit(corpus, experiment)
@@ -693,6 +696,55 @@ def test_pooled_features_are_standardised_by_the_training_part_or_by_all_that_a_
     state = next(fit(corpus, experiment).epochs()).state()
     resumed, whole = fit(corpus, experiment, state=state), fit(corpus, experiment)
     assert metrics(resumed.epochs()) == metrics(whole.epochs())[1:]
+
+
+FIXED: dict[str, dict[str, Any]] = {
+    "words": {"pooling": {"kind": "lse"}},
+    "words and recording": {"pooling": {"overall": "recording", "normalisation": "train", "dropout": 0.3}},
+    "speakers": {"pooling": {"overall": "speech", "normalisation": "speaker"}, "acoustic": {"normalisation": "train"}},
+    "recording": {"pooling": {"segments": "recording", "kind": "statistics"}},
+    "linear_probe": {"kind": "linear_probe", "pooling": {"normalisation": "speaker"}},
+    "pooled_statistics": {"kind": "pooled_statistics"},
+}
+TRAINED: dict[str, dict[str, Any]] = {
+    "encoder": {"model.acoustic.channels": [8], "model.acoustic.kernels": [1]},
+    "attention": {"model.pooling.kind": "attention"},
+    "random": {"model.pooling.segments": "random"},
+    "masks": {"training.augmentation.time_masks": 1},
+    "no sound": {"model.modalities": "semantic"},
+    "lost modalities": {"training.augmentation.modality_dropout": 0.2},
+}
+
+
+def with_frames_as_they_are(model: dict[str, Any]) -> dict[str, Any]:
+    return {**SMALL, **model, "acoustic": {"channels": [], "kernels": [], **model.get("acoustic", {})}}
+
+
+@pytest.mark.parametrize("model", FIXED.values(), ids=FIXED)
+def test_what_every_epoch_would_pool_alike_is_pooled_once(
+    copied: SpeechCorpus, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = small_corpus.experiment(model=with_frames_as_they_are(model), training={"epochs": 2})
+    with monkeypatch.context() as full:
+        full.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=0))
+        anew = fit(copied, experiment)
+    once = fit(copied, experiment)
+    expected = metrics(anew.epochs())
+    with monkeypatch.context() as away:
+        away.delattr("fgcme.data.inputs.PartInputs.frames")
+        assert metrics(once.epochs()) == expected
+        with pytest.raises(AttributeError):
+            next(fit(copied, experiment).epochs())
+    test = once.loaders.test
+    np.testing.assert_array_equal(once.evaluate(test).logits, anew.evaluate(anew.loaders.test).logits)
+
+
+@pytest.mark.parametrize("settings", TRAINED.values(), ids=TRAINED)
+def test_what_training_changes_is_pooled_in_every_epoch(corpus: SpeechCorpus, settings: dict[str, Any]) -> None:
+    plain = small_corpus.experiment(model=with_frames_as_they_are({}), training={"epochs": 1})
+    training = fit(corpus, apply_configuration(plain, settings))
+    assert not training.loaders.train.batch(np.array([0])).pooled
+    assert math.isfinite(metrics(training.epochs())[0]["dev/loss"])
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 3.0])
