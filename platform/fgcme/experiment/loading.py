@@ -53,6 +53,8 @@ class _Override:
 def load_experiment(path: str | Path, overrides: Iterable[str] = ()) -> Experiment:
     """Read an experiment file and apply dotted overrides such as `model.pooling.kind=mean`.
 
+    A file's `model` may name a variant, `model: mean`, and settings beside it, `model: {variant: mean, ...}`.
+
     Relative paths in it are relative to the working directory, and become absolute. `model=recording` takes over the
     settings of a named variant (`fgcme.experiment.variants`), and leaves the others as the file has them. Where a
     setting is text, an override's value is the text as it was typed: `storage.path=2024-06-01` is no date.
@@ -67,9 +69,11 @@ def load_experiment(path: str | Path, overrides: Iterable[str] = ()) -> Experime
     """
     path = Path(path)
     content = read_yaml(path)
-    if isinstance(content.get("model"), str):
+    model = content.get("model")
+    if isinstance(model, str) or (isinstance(model, dict) and "variant" in model):
+        name = content.pop("model") if isinstance(model, str) else model.pop("variant")
         try:
-            named = variants.find_variant(content.pop("model"))
+            named = variants.find_variant(str(name))
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         # Settings of the file's own count before the variant's.

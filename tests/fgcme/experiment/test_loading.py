@@ -148,8 +148,9 @@ def test_an_override_that_meets_a_file_s_setting_is_blamed(file: Path) -> None:
     assert str(refusal.value).startswith("override 'training.label_smoothing=0.1': training.label_smoothing goes with")
 
 
-def test_an_unknown_variant_in_a_file_is_refused_with_the_file(file: Path) -> None:
-    file.write_text(TEXT + "model: meen\n")
+@pytest.mark.parametrize("model", ["meen", "{variant: meen, modalities: acoustic}"])
+def test_an_unknown_variant_in_a_file_is_refused_with_the_file(file: Path, model: str) -> None:
+    file.write_text(TEXT + f"model: {model}\n")
     with pytest.raises(UserError, match=f"^{file}: model=meen: no such variant; did you mean mean"):
         load_experiment(file, ["training.epochs=3"])
 

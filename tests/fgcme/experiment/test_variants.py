@@ -140,12 +140,22 @@ def test_an_experiment_file_may_name_a_variant(file: Path) -> None:
     )
 
 
+def test_settings_beside_a_variant_in_an_experiment_file_count_before_the_variant_s(file: Path) -> None:
+    content = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump(content | {"model": {"variant": "recommended", "fusion": {"hidden": 16}}}))
+    experiment = load_experiment(file, ["training.epochs=7"])
+    assert (experiment.model.fusion.hidden, experiment.model.fusion.sequence) == (16, "wordwise")
+    assert (experiment.training.optimiser, experiment.training.epochs) == ("adamw", 7)
+
+
 def test_an_unknown_variant_on_the_command_line_is_refused(file: Path) -> None:
     with pytest.raises(UserError, match="did you mean mean"):
         load_experiment(file, ["model=meen"])
 
 
-@pytest.mark.parametrize("name", ["ravdess_whisper", "ravdess_whisper_speaker"])
+@pytest.mark.parametrize(
+    "name", [f"{corpus}_whisper{by}" for corpus in ("ravdess", "emodb") for by in ("", "_speaker")]
+)
 def test_the_experiments_on_an_encoder_are_the_recommended_variant(name: str) -> None:
     path = EXPERIMENTS / f"{name}.yaml"
     plain, recommended = load_experiment(path), load_experiment(path, ["model=recommended"])
