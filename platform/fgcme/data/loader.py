@@ -120,7 +120,8 @@ class RaggedLoader:
         Args:
             pool: from a batch to the vectors of its segments, see `Batch.pooled`.
         """
-        self.inputs.keep_pooled(pool(self.batch(positions)) for positions in self.plan(seed=None))
+        # One recording at a time stays in a processor's cache.
+        self.inputs.keep_pooled(pool(self.batch(np.array([position]))) for position in range(len(self.inputs)))
 
     def _unchanged(self, positions: np.ndarray, layouts: Sequence[FrameLayout], words: Sequence[np.ndarray]) -> Batch:
         # Random segments are adjacent, so the frames that they read are the same wherever their boundaries are.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, cast
 
 import torch
@@ -112,6 +113,11 @@ class Standardise(nn.Module):
         self.register_buffer("mean", torch.zeros(frame_size))
         self.register_buffer("deviation", torch.ones(frame_size))
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether it leaves frames as they are."""
+        return not bool(self.mean.any()) and bool((self.deviation == 1).all())
+
     def set_statistics(self, mean: Tensor, deviation: Tensor) -> None:
         """Use these statistics, both [F]; they are saved with the weights and not trained."""
         self.mean.copy_(mean)
@@ -165,18 +171,19 @@ class StandardisePooled(nn.Module):
         self.register_buffer("deviation", torch.ones(0, size), persistent=False)
         self._sums: Tensor | None = None
 
-    @torch.no_grad()
-    def watch(self, run: Callable[[], None], speakers: int | None = None) -> None:
-        """Take moments of the values that pass while something runs.
+    @contextmanager
+    def watch(self, speakers: int | None = None) -> Iterator[None]:
+        """Take moments of the values that pass in a block.
 
         Args:
-            run: runs the model on batches.
             speakers: moments of each of so many speakers, by number; None for one of all, the training part.
         """
-        self._sums = torch.zeros(speakers or 1, 3, self.of_train.mean.numel(), dtype=torch.float64)
-        run()
-        count, total, squares = self._sums.unbind(1)
-        self._sums = None
+        self._sums = torch.zeros(3, speakers or 1, self.of_train.mean.numel(), dtype=torch.float64)
+        try:
+            yield
+            count, total, squares = self._sums
+        finally:
+            self._sums = None
         mean = total / count.clamp(min=1)
         deviation = (squares / count.clamp(min=1) - mean.square()).clamp(min=_MIN_DEVIATION**2).sqrt()
         mean, deviation = (moment.to(self.of_train.mean) for moment in (mean, deviation))
@@ -194,8 +201,11 @@ class StandardisePooled(nn.Module):
         """
         if self._sums is not None:
             values = pooled.detach().double().cpu()
-            rows = torch.zeros(len(values), dtype=torch.int64) if len(self._sums) == 1 or speakers is None else speakers
-            self._sums.index_add_(0, rows.cpu(), torch.stack([torch.ones_like(values), values, values.square()], dim=1))
+            for sums, terms in zip(self._sums, (torch.ones_like(values), values, values.square()), strict=True):
+                if len(sums) == 1 or speakers is None:
+                    sums[0] += terms.sum(0)
+                else:
+                    sums.index_add_(0, speakers.cpu(), terms)
         if speakers is None or not len(self.mean):
             standardised: Tensor = self.of_train(pooled)
             return standardised

@@ -80,17 +80,19 @@ class Network(nn.Module):
     @property
     def fixed_pooling(self) -> PoolsFrames | None:
         """The part that pools frames, where nothing in that is trained; None for any other model."""
-        for part in self.core.modules():
-            if isinstance(part, PoolsFrames) and part.poolings() and part.is_fixed and self.mix is None:
-                return part
-        return None
+        if self.mix is not None or self.trained is not None:
+            return None
+        parts = (part for part in self.core.modules() if isinstance(part, PoolsFrames))
+        return next((part for part in parts if part.poolings() and part.is_fixed), None)
 
     @torch.no_grad()
     def pool(self, batch: Batch) -> tuple[Tensor, ...]:
         """What its fixed pooling makes of a batch, see `Batch.pooled`."""
         pooling = self.fixed_pooling
         assert pooling is not None, "asked of a model with a fixed pooling alone"
-        return pooling.pool(replace(batch, frames=self.standardise(batch.frames)))
+        return pooling.pool(
+            batch if self.standardise.is_identity else replace(batch, frames=self.standardise(batch.frames))
+        )
 
 
 class FineGrainedExcitement(nn.Module):

@@ -102,7 +102,7 @@ class SpanPooling(PooledSegments, PoolsFrames):
             [W, self.size] features, no loss, and the [B, self.overall.size] vectors of the overall segments, if any.
         """
         of_words, *of_all = self.pooled(batch)
-        overall = None if self.overall is None else self.overall.refine(*of_all, batch.speakers)
+        overall = None if self.overall is None else self.overall.refine(of_all[0], batch.speakers)
         utterance = torch.repeat_interleave(torch.arange(len(batch)), batch.word_counts)
         utterance = utterance.to(of_words.device, non_blocking=True)
         by_word, speakers = len(of_words) == len(batch.words), batch.speakers

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,10 +18,11 @@ from fgcme.data import FoldLoaders, RaggedLoader
 from fgcme.errors import UserError
 from fgcme.evaluation.metrics import confusion, measure, score
 from fgcme.experiment import ModelSettings, TrainingSettings
-from fgcme.model import EncoderTop, Network, StandardisePooled, WordEmbedding, build_model
+from fgcme.model import EncoderTop, Network, WordEmbedding, build_model
 from fgcme.seeds import derive_seed
 from fgcme.training.loss import balanced_class_weights, utterance_losses
 from fgcme.training.optimisation import averaged, make_optimiser, rate_factor, restore_optimiser
+from fgcme.training.pooled import fits_on_device, free_bytes, keep_pooled, watch_pooled
 
 # On a CPU, oneDNN caches code for a thousand batch lengths: gigabytes in a process that trains many models.
 for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
@@ -173,10 +173,8 @@ class FoldTrainer:
                 if isinstance(module, WordEmbedding):
                     module.set_vectors(torch.from_numpy(loaders.vectors))
         self.model.to(device)
-        keeps_pooled = self._keep_pooled()
-        for module in self.model.modules():
-            if isinstance(module, StandardisePooled):
-                self._watch_pooled(module)
+        keeps_pooled = keep_pooled(self.model, loaders, device)
+        watch_pooled(self.model, loaders, device)
         self._wrapped_model = self.workers.wrap(self.model)
         self._optimiser = make_optimiser(training, self.model)
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
@@ -308,38 +306,6 @@ class FoldTrainer:
         # float() waits for the device: once an epoch, not at every step.
         return float(sum(self.workers.gather(float(total)))) / float(self._utterance_weights.sum())
 
-    def _keep_pooled(self) -> bool:
-        """Pool once what every epoch would pool alike, if it fits; returns whether it did."""
-        pooling, loaders, device = self.model.fixed_pooling, self.loaders, self.workers.device
-        if pooling is None or not loaders.train.pools_alike:
-            return False
-        parts = [loaders.train, loaders.dev]
-        # Moments of speakers need the test part too, which is else read once.
-        if loaders.test.inputs.speakers is not None:
-            parts.append(loaders.test)
-        sizes = [each.size for each in pooling.poolings()]
-        if not fits_on_device(sum(part.inputs.pooled_bytes(sizes) for part in parts), _free_bytes(device)):
-            return False
-        self.model.eval()
-        for part in parts:
-            part.keep_pooled(lambda batch: self.model.pool(batch.to(device)))
-        return True
-
-    def _watch_pooled(self, module: StandardisePooled) -> None:
-        """Let a module take the moments of the training part, and of each speaker where batches tell who speaks."""
-        self.model.eval()
-
-        def run(*parts: RaggedLoader) -> None:
-            for part in parts:
-                for positions in part.plan(seed=None):
-                    self.model(part.batch(positions).to(self.workers.device))
-
-        parts = [part for part in (self.loaders.train, self.loaders.dev, self.loaders.test) if len(part)]
-        module.watch(lambda: run(self.loaders.train))
-        numbers = [part.inputs.speakers for part in parts if part.inputs.speakers is not None]
-        if numbers:
-            module.watch(lambda: run(*parts), speakers=1 + max(int(part.max()) for part in numbers))
-
     def _require_finite(self, *losses: float) -> None:
         if not all(map(math.isfinite, losses)):
             raise UserError(
@@ -376,25 +342,9 @@ class FoldTrainer:
         self._best_weights = state["best"]
 
 
-def fits_on_device(byte_count: int, free_bytes: int) -> bool:
-    """Whether frames, or what is pooled of them, are kept on a device: they may take a quarter of its free memory.
-
-    The rest is for the training itself, and for other trainings on the same device.
-
-    >>> fits_on_device(100, free_bytes=400), fits_on_device(101, free_bytes=400)
-    (True, False)
-    """
-    return 4 * byte_count <= free_bytes
-
-
-def _free_bytes(device: torch.device) -> int:
-    """Free memory of a GPU, or what is available of the machine's."""
-    return int(torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available)
-
-
 def _keep_on_gpu(device: torch.device, loaders: Sequence[RaggedLoader]) -> None:
     """Keep on a GPU the frames that it reads in every epoch, if they fit."""
-    if fits_on_device(sum(loader.device_bytes for loader in loaders), _free_bytes(device)):
+    if fits_on_device(sum(loader.device_bytes for loader in loaders), free_bytes(device)):
         for loader in loaders:
             loader.keep_on(device)
 

@@ -318,12 +318,14 @@ def test_a_probe_standardises_by_the_utterances_that_it_watches_and_by_their_spe
     inputs: list[Tensor] = []
     network.core.classify.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
     standardise = network.core.standardise
-    standardise.watch(run)
+    with standardise.watch():
+        run()
     inputs.clear()
     run()
     of_train = (pooled - pooled.mean(0)) / pooled.std(0)
     np.testing.assert_allclose(torch.cat(inputs).detach(), of_train, rtol=0, atol=1e-4)
-    standardise.watch(run, speakers=3)
+    with standardise.watch(speakers=3):
+        run()
     inputs.clear()
     run()
     for speaker in (0, 2):

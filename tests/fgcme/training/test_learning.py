@@ -1,9 +1,7 @@
 import copy
-import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from fgcme.data import Batch, FoldLoaders, RaggedLoader, SpeechCorpus, apply_protocol, assign_folds, make_fold_loaders
+from fgcme.data import Batch, FoldLoaders, SpeechCorpus, apply_protocol, assign_folds, make_fold_loaders
 from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, apply_configuration, variants
 from fgcme.model import EncoderTop, WordEmbedding
 from fgcme.model.trained_layers import load_top
 from fgcme.seeds import derive_seed
-from fgcme.training.learning import Epoch, Evaluation, FoldTrainer, Workers, fits_on_device, supports_bfloat16
+from fgcme.training.learning import Epoch, Evaluation, FoldTrainer, Workers, supports_bfloat16
 from fgcme.training.loss import focal
 from tests import small_corpus
 from tests.speech_encoder import save_encoder
@@ -303,14 +301,6 @@ def test_bfloat16_is_refused_where_a_gpu_lacks_it(corpus: SpeechCorpus) -> None:
 def test_bfloat16_is_refused_where_a_cpu_lacks_it(corpus: SpeechCorpus) -> None:
     with pytest.raises(UserError, match=r"training\.precision: this CPU has no bfloat16; set it to float32"):
         fit(corpus, small_corpus.experiment(training={"precision": "bfloat16"}))
-
-
-@pytest.mark.parametrize(("byte_count", "free_bytes"), [(0, 0), (1, 4), (10**9, 4 * 10**9)])
-def test_frames_are_kept_on_a_device_if_they_take_at_most_a_quarter_of_its_free_memory(
-    byte_count: int, free_bytes: int
-) -> None:
-    assert fits_on_device(byte_count, free_bytes)
-    assert not fits_on_device(byte_count + 1, free_bytes)
 
 
 def test_augmentation_differs_in_each_epoch_and_is_the_same_when_resumed(corpus: SpeechCorpus) -> None:
@@ -657,94 +647,6 @@ def test_training_without_looking_keeps_the_last_weights_of_as_many_epochs(corpu
     diverging = fit(corpus, small_corpus.experiment(training={"learning_rate": 1e30}))
     with pytest.raises(UserError, match="the loss is not a number after epoch 1"):
         diverging.train(1)
-
-
-@pytest.mark.parametrize("kind", ["mean", "attention"])
-@pytest.mark.parametrize("normalisation", ["train", "speaker"])
-def test_pooled_features_are_standardised_by_the_training_part_or_by_all_that_a_speaker_says(
-    corpus: SpeechCorpus, normalisation: str, kind: str
-) -> None:
-    settings: dict[str, Any] = {
-        **SMALL,
-        "acoustic": {"channels": [], "kernels": []},
-        "pooling": {"normalisation": normalisation, "kind": kind},
-    }
-    experiment = small_corpus.experiment(model=settings, training={"epochs": 2, "ema_decay": 0.5})
-    training = fit(corpus, experiment)
-    passed: list[Tensor] = []
-    standardise = training.model.core.acoustic.standardise
-    standardise.register_forward_hook(lambda module, values, out: passed.append(out.detach()))
-    everyone = np.array(corpus.table.speakers)
-
-    def words_of(part: RaggedLoader) -> tuple[Tensor, np.ndarray]:
-        """Standardised features of all words of a part, and who says each."""
-        batch = part.batch(np.arange(len(part.utterances)))
-        passed.clear()
-        training.model.eval()(batch)
-        return passed[0], np.repeat(everyone[part.utterances], batch.word_counts.numpy())
-
-    train, _ = words_of(training.loaders.train)
-    test, speakers = words_of(training.loaders.test)
-    of_each = {name: test[speakers == name].mean(0).abs().max() for name in set(speakers)}
-    if normalisation == "train":
-        torch.testing.assert_close(train.mean(0), torch.zeros(6), rtol=0, atol=1e-4)
-        torch.testing.assert_close(train.std(0, unbiased=False), torch.ones(6), rtol=0, atol=1e-3)
-        assert max(of_each.values()) > 0.01
-    else:
-        assert max(of_each.values()) < 1e-4 and len(of_each) == 2
-    # Resumed, the moments are the same; they are not trained, and the average has them too.
-    state = next(fit(corpus, experiment).epochs()).state()
-    resumed, whole = fit(corpus, experiment, state=state), fit(corpus, experiment)
-    assert metrics(resumed.epochs()) == metrics(whole.epochs())[1:]
-
-
-FIXED: dict[str, dict[str, Any]] = {
-    "words": {"pooling": {"kind": "lse"}},
-    "words and recording": {"pooling": {"overall": "recording", "normalisation": "train", "dropout": 0.3}},
-    "speakers": {"pooling": {"overall": "speech", "normalisation": "speaker"}, "acoustic": {"normalisation": "train"}},
-    "recording": {"pooling": {"segments": "recording", "kind": "statistics"}},
-    "linear_probe": {"kind": "linear_probe", "pooling": {"normalisation": "speaker"}},
-    "pooled_statistics": {"kind": "pooled_statistics"},
-}
-TRAINED: dict[str, dict[str, Any]] = {
-    "encoder": {"model.acoustic.channels": [8], "model.acoustic.kernels": [1]},
-    "attention": {"model.pooling.kind": "attention"},
-    "random": {"model.pooling.segments": "random"},
-    "masks": {"training.augmentation.time_masks": 1},
-    "no sound": {"model.modalities": "semantic"},
-    "lost modalities": {"training.augmentation.modality_dropout": 0.2},
-}
-
-
-def with_frames_as_they_are(model: dict[str, Any]) -> dict[str, Any]:
-    return {**SMALL, **model, "acoustic": {"channels": [], "kernels": [], **model.get("acoustic", {})}}
-
-
-@pytest.mark.parametrize("model", FIXED.values(), ids=FIXED)
-def test_what_every_epoch_would_pool_alike_is_pooled_once(
-    copied: SpeechCorpus, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    experiment = small_corpus.experiment(model=with_frames_as_they_are(model), training={"epochs": 2})
-    with monkeypatch.context() as full:
-        full.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=0))
-        anew = fit(copied, experiment)
-    once = fit(copied, experiment)
-    expected = metrics(anew.epochs())
-    with monkeypatch.context() as away:
-        away.delattr("fgcme.data.inputs.PartInputs.frames")
-        assert metrics(once.epochs()) == expected
-        with pytest.raises(AttributeError):
-            next(fit(copied, experiment).epochs())
-    test = once.loaders.test
-    np.testing.assert_array_equal(once.evaluate(test).logits, anew.evaluate(anew.loaders.test).logits)
-
-
-@pytest.mark.parametrize("settings", TRAINED.values(), ids=TRAINED)
-def test_what_training_changes_is_pooled_in_every_epoch(corpus: SpeechCorpus, settings: dict[str, Any]) -> None:
-    plain = small_corpus.experiment(model=with_frames_as_they_are({}), training={"epochs": 1})
-    training = fit(corpus, apply_configuration(plain, settings))
-    assert not training.loaders.train.batch(np.array([0])).pooled
-    assert math.isfinite(metrics(training.epochs())[0]["dev/loss"])
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 3.0])

@@ -1,0 +1,84 @@
+"""What every epoch would pool alike is pooled once, before the first; and the moments of pooled values are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import psutil
+import torch
+
+from fgcme.data import FoldLoaders, RaggedLoader
+from fgcme.model import Network, StandardisePooled
+
+
+def keep_pooled(model: Network, loaders: FoldLoaders, device: torch.device) -> bool:
+    """Pool once what every epoch would pool alike, if it fits; from then on the fold's batches hold that and no frames.
+
+    Args:
+        model: on the device.
+        loaders: the fold.
+        device: where the model computes, and where the pooled vectors stay.
+
+    Returns:
+        Whether it did.
+    """
+    pooling = model.fixed_pooling
+    if pooling is None or not loaders.train.pools_alike:
+        return False
+    parts = [loaders.train, loaders.dev]
+    # Moments of speakers need the test part too, which is else read once.
+    if loaders.test.inputs.speakers is not None:
+        parts.append(loaders.test)
+    parts, sizes = [part for part in parts if len(part)], [each.size for each in pooling.poolings()]
+    if not fits_on_device(sum(part.inputs.pooled_bytes(sizes) for part in parts), free_bytes(device)):
+        return False
+    model.eval()
+    for part in parts:
+        part.keep_pooled(lambda batch: model.pool(batch.to(device)))
+    return True
+
+
+@torch.no_grad()
+def watch_pooled(model: Network, loaders: FoldLoaders, device: torch.device) -> None:
+    """Let a model take the moments of its pooled values: of the training part, and of speakers that batches tell apart.
+
+    Args:
+        model: on the device.
+        loaders: the fold.
+        device: where the model computes.
+    """
+    modules = [module for module in model.modules() if isinstance(module, StandardisePooled)]
+    model.eval()
+
+    def watch(parts: Sequence[RaggedLoader], speakers: int | None = None) -> None:
+        with ExitStack() as watching:
+            for module in modules:
+                watching.enter_context(module.watch(speakers))
+            for part in parts:
+                for positions in part.plan(seed=None):
+                    model(part.batch(positions).to(device))
+
+    if not modules:
+        return
+    watch([loaders.train])
+    parts = [part for part in (loaders.train, loaders.dev, loaders.test) if len(part)]
+    numbers = [part.inputs.speakers for part in parts if part.inputs.speakers is not None]
+    if numbers:
+        watch(parts, 1 + max(int(part.max()) for part in numbers))
+
+
+def fits_on_device(byte_count: int, available: int) -> bool:
+    """Whether frames, or what is pooled of them, are kept on a device: they may take a quarter of its free memory.
+
+    The rest is for the training itself, and for other trainings on the same device.
+
+    >>> fits_on_device(100, available=400), fits_on_device(101, available=400)
+    (True, False)
+    """
+    return 4 * byte_count <= available
+
+
+def free_bytes(device: torch.device) -> int:
+    """Free memory of a GPU, or what is available of the machine's."""
+    return int(torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available)

@@ -1,0 +1,144 @@
+"""What every epoch would pool alike is pooled once, and the moments of pooled values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fgcme.data import RaggedLoader, SpeechCorpus, apply_protocol, make_fold_loaders
+from fgcme.experiment import Experiment, apply_configuration
+from fgcme.training.learning import Epoch, FoldTrainer
+from fgcme.training.pooled import fits_on_device
+from tests import small_corpus
+
+SMALL = {
+    "acoustic": {"channels": [8, 8], "kernels": [3, 2]},
+    "semantic": {"embedding": 8},
+    "fusion": {"hidden": 8},
+    "baseline": {"hidden": 8, "stack": 3, "heads": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpeechCorpus]:
+    yield SpeechCorpus(small_corpus.write(tmp_path_factory.mktemp("prepared") / "corpus", each=16))
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
+    """The corpus of `corpus`, each utterance at three speeds."""
+    folder = tmp_path_factory.mktemp("prepared") / "copied"
+    return SpeechCorpus(small_corpus.write(folder, each=16, copies=[0.9, 1.1]))
+
+
+def fit(corpus: SpeechCorpus, experiment: Experiment, **options: Any) -> FoldTrainer:
+    assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.table)
+    loaders = make_fold_loaders(corpus, assignment, 0, "dev", experiment.model, experiment.training)
+    return FoldTrainer(loaders, experiment.model, experiment.training, seed=0, **options)
+
+
+def metrics(epochs: Iterator[Epoch]) -> list[dict[str, float]]:
+    return [epoch.metrics for epoch in epochs]
+
+
+@pytest.mark.parametrize("kind", ["mean", "attention"])
+@pytest.mark.parametrize("normalisation", ["train", "speaker"])
+def test_pooled_features_are_standardised_by_the_training_part_or_by_all_that_a_speaker_says(
+    corpus: SpeechCorpus, normalisation: str, kind: str
+) -> None:
+    settings: dict[str, Any] = {
+        **SMALL,
+        "acoustic": {"channels": [], "kernels": []},
+        "pooling": {"normalisation": normalisation, "kind": kind},
+    }
+    experiment = small_corpus.experiment(model=settings, training={"epochs": 2, "ema_decay": 0.5})
+    training = fit(corpus, experiment)
+    passed: list[Tensor] = []
+    standardise = training.model.core.acoustic.standardise
+    standardise.register_forward_hook(lambda module, values, out: passed.append(out.detach()))
+    everyone = np.array(corpus.table.speakers)
+
+    def words_of(part: RaggedLoader) -> tuple[Tensor, np.ndarray]:
+        """Standardised features of all words of a part, and who says each."""
+        batch = part.batch(np.arange(len(part.utterances)))
+        passed.clear()
+        training.model.eval()(batch)
+        return passed[0], np.repeat(everyone[part.utterances], batch.word_counts.numpy())
+
+    train, _ = words_of(training.loaders.train)
+    test, speakers = words_of(training.loaders.test)
+    of_each = {name: test[speakers == name].mean(0).abs().max() for name in set(speakers)}
+    if normalisation == "train":
+        torch.testing.assert_close(train.mean(0), torch.zeros(6), rtol=0, atol=1e-4)
+        torch.testing.assert_close(train.std(0, unbiased=False), torch.ones(6), rtol=0, atol=1e-3)
+        assert max(of_each.values()) > 0.01
+    else:
+        assert max(of_each.values()) < 1e-4 and len(of_each) == 2
+    # Resumed, the moments are the same; they are not trained, and the average has them too.
+    state = next(fit(corpus, experiment).epochs()).state()
+    resumed, whole = fit(corpus, experiment, state=state), fit(corpus, experiment)
+    assert metrics(resumed.epochs()) == metrics(whole.epochs())[1:]
+
+
+FIXED: dict[str, dict[str, Any]] = {
+    "words": {"pooling": {"kind": "lse"}},
+    "words and recording": {"pooling": {"overall": "recording", "normalisation": "train", "dropout": 0.3}},
+    "speakers": {"pooling": {"overall": "speech", "normalisation": "speaker"}, "acoustic": {"normalisation": "train"}},
+    "recording": {"pooling": {"segments": "recording", "kind": "statistics"}},
+    "linear_probe": {"kind": "linear_probe", "pooling": {"normalisation": "speaker"}},
+    "pooled_statistics": {"kind": "pooled_statistics"},
+}
+TRAINED: dict[str, dict[str, Any]] = {
+    "encoder": {"model.acoustic.channels": [8], "model.acoustic.kernels": [1]},
+    "attention": {"model.pooling.kind": "attention"},
+    "random": {"model.pooling.segments": "random"},
+    "masks": {"training.augmentation.time_masks": 1},
+    "no sound": {"model.modalities": "semantic"},
+    "lost modalities": {"training.augmentation.modality_dropout": 0.2},
+}
+
+
+def with_frames_as_they_are(model: dict[str, Any]) -> dict[str, Any]:
+    return {**SMALL, **model, "acoustic": {"channels": [], "kernels": [], **model.get("acoustic", {})}}
+
+
+@pytest.mark.parametrize("model", FIXED.values(), ids=FIXED)
+def test_what_every_epoch_would_pool_alike_is_pooled_once(
+    copied: SpeechCorpus, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = small_corpus.experiment(model=with_frames_as_they_are(model), training={"epochs": 2})
+    with monkeypatch.context() as full:
+        full.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=0))
+        anew = fit(copied, experiment)
+    once = fit(copied, experiment)
+    expected = metrics(anew.epochs())
+    with monkeypatch.context() as away:
+        away.delattr("fgcme.data.inputs.PartInputs.frames")
+        assert metrics(once.epochs()) == expected
+        with pytest.raises(AttributeError):
+            next(fit(copied, experiment).epochs())
+    test = once.loaders.test
+    np.testing.assert_array_equal(once.evaluate(test).logits, anew.evaluate(anew.loaders.test).logits)
+
+
+@pytest.mark.parametrize("settings", TRAINED.values(), ids=TRAINED)
+def test_what_training_changes_is_pooled_in_every_epoch(corpus: SpeechCorpus, settings: dict[str, Any]) -> None:
+    plain = small_corpus.experiment(model=with_frames_as_they_are({}), training={"epochs": 1})
+    training = fit(corpus, apply_configuration(plain, settings))
+    assert not training.loaders.train.batch(np.array([0])).pooled
+    assert math.isfinite(metrics(training.epochs())[0]["dev/loss"])
+
+
+@pytest.mark.parametrize(("byte_count", "available"), [(0, 0), (1, 4), (10**9, 4 * 10**9)])
+def test_frames_are_kept_on_a_device_if_they_take_at_most_a_quarter_of_its_free_memory(
+    byte_count: int, available: int
+) -> None:
+    assert fits_on_device(byte_count, available)
+    assert not fits_on_device(byte_count + 1, available)
