@@ -176,6 +176,12 @@ def test_the_real_whisper_base_gives_its_own_last_states() -> None:
     speech: Any = say("Kids are talking by the door.")[0]
     recordings = [speech[: 320 * frames] for frames in (speech.size // 320, 40)]
     layers = TrainedLayers(load_top(str(WHISPER_BASE), [4], 2), lora_rank=8)
-    expected = [own_states(str(WHISPER_BASE), "whisper", [5, 6], recording) for recording in recordings]
-    found = through(layers, *prepared(str(WHISPER_BASE), (4,), *recordings))[:, 512:]
-    np.testing.assert_allclose(found, np.concatenate(expected), rtol=2**-10, atol=1e-3)
+    expected, entering = (
+        np.concatenate([own_states(str(WHISPER_BASE), "whisper", states, recording) for recording in recordings])
+        for states in ([5, 6], [4])
+    )
+    frames, counts = prepared(str(WHISPER_BASE), (4,), *recordings)
+    exact = through(layers, torch.from_numpy(entering), counts)[:, 512:]
+    np.testing.assert_allclose(exact, expected, rtol=1e-4, atol=1e-4)
+    # What enters has values of some hundreds, which half precision rounds more coarsely than the states that leave.
+    np.testing.assert_allclose(through(layers, frames, counts)[:, 512:], expected, rtol=2**-10, atol=4e-3)

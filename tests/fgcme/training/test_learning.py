@@ -758,6 +758,16 @@ class TestTrainedLayers:
         state = next(fit(encoded, experiment, encoder=top).epochs()).state()
         assert metrics(fit(encoded, experiment, encoder=top, state=state).epochs()) == whole[1:]
 
+    def test_what_the_layers_change_is_pooled_in_every_epoch(self, encoded: SpeechCorpus, top: EncoderTop) -> None:
+        as_they_are = {"model.acoustic.channels": [], "model.acoustic.kernels": []}
+        experiment = self.experiment(**as_they_are, **{"model.acoustic.layers": "concatenate"})
+        trainer = fit(encoded, experiment, encoder=top)
+        assert trainer.model.fixed_pooling is None
+        next(trainer.epochs())
+        assert not trainer.loaders.train.batch(np.array([0])).pooled
+        frozen = apply_configuration(experiment, {"model.acoustic.trained_layers": 0})
+        assert fit(encoded, frozen).model.fixed_pooling is not None
+
     def test_a_model_that_hears_nothing_holds_no_layers(self, encoded: SpeechCorpus, top: EncoderTop) -> None:
         trainer = fit(encoded, self.experiment(**{"model.modalities": "semantic"}), encoder=top)
         assert trainer.model.trained is None
