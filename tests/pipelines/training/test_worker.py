@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pipelines.training import worker
 from pipelines.training.job import Job, Result, read_result
 from pipelines.training.worker import train
 from tests import small_corpus
+from tests.speech_encoder import save_encoder
 from tests.store import make_tracker
 
 
@@ -111,3 +113,22 @@ def test_a_final_training_hears_everybody_and_repeats_itself_when_it_is_resumed(
     resumed, _ = fitted.load(job.tracker.download_artifact(job.run, "model", job.folder / "resumed"))
     for name, weights in resumed.state_dict().items():
         assert torch.equal(weights, undisturbed.state_dict()[name]), name
+
+
+def test_a_training_of_an_encoder_s_layers_keeps_them_with_its_model(job: Job, tmp_path: Path) -> None:
+    """Read from the checkpoint that was prepared with, also when it is refitted; needed no more then."""
+    encoder = save_encoder("whisper", tmp_path / "encoder")
+    corpus = small_corpus.write(tmp_path / "encoded", each=4, frame_size=16, layers=2)
+    experiment = small_corpus.experiment(
+        prepare={"features": {"kind": "speech_encoder", "checkpoint": encoder, "layers": [1, 2]}},
+        model={"acoustic": {"channels": [8], "kernels": [1], "trained_layers": 1, "lora_rank": 2}},
+        training={"epochs": 1, "refit": True},
+    )
+    corpus_hash = SpeechCorpus(corpus).description.corpus_hash
+    again(replace(job, experiment=experiment, corpus=corpus, corpus_hash=corpus_hash))
+    kept = job.tracker.download_artifact(job.run, "model", tmp_path / "kept")
+    shutil.rmtree(encoder)
+    model, spec = fitted.load(kept)
+    assert spec.encoder is not None and spec.encoder.entered == 2
+    assert model.trained is not None and any("lora_" in name for name, _ in model.trained.named_parameters())
+    assert fitted.predict(model, spec, SpeechCorpus(corpus).analysed(0)).label in spec.classes
