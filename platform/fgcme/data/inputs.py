@@ -106,7 +106,8 @@ class PartInputs:
         self.speakers = self._voices if model_input.tells_speakers_apart else None
         self.frame_step = corpus.frame_step
         self.blocks = corpus.layers * (1 + model_input.front_end.deltas)
-        self.layout = functools.lru_cache(_LAYOUTS_KEPT)(self._layout)
+        # By itself, not by a cache of a bound method: that would keep the frames of a training that has ended alive.
+        self._layouts: dict[int, FrameLayout] = {}
         self._corpus = corpus
         self._vocabulary_rows = model_input.vocabulary.index(corpus.distinct_words)
         self._on_device: tuple[Tensor, np.ndarray] | None = None
@@ -158,6 +159,15 @@ class PartInputs:
                 f"which {setting} needs; run `fgcme prepare` again"
             )
         return speech
+
+    def layout(self, position: int) -> FrameLayout:
+        """Which frames the segments of one recording read, without a seed."""
+        layout = self._layouts.get(position)
+        if layout is None:
+            layout = self._layout(position)
+            if len(self._layouts) < _LAYOUTS_KEPT:
+                self._layouts[position] = layout
+        return layout
 
     def drawn_layout(self, position: int, seed: int) -> FrameLayout:
         """The layout of one recording in training: its random boundaries follow from the seed and the position."""

@@ -768,6 +768,13 @@ class TestTrainedLayers:
         frozen = apply_configuration(experiment, {"model.acoustic.trained_layers": 0})
         assert fit(encoded, frozen).model.fixed_pooling is not None
 
+    def test_frames_below_a_trained_layer_are_pooled_in_every_epoch(
+        self, encoded: SpeechCorpus, top: EncoderTop
+    ) -> None:
+        raw = {"model.acoustic": {"channels": [], "kernels": [], "layers": "concatenate", "trained_layers": 1}}
+        trainer = fit(encoded, self.experiment(**raw), encoder=top)
+        assert not trainer.loaders.train.batch(np.array([0])).pooled
+
     def test_a_model_that_hears_nothing_holds_no_layers(self, encoded: SpeechCorpus, top: EncoderTop) -> None:
         trainer = fit(encoded, self.experiment(**{"model.modalities": "semantic"}), encoder=top)
         assert trainer.model.trained is None

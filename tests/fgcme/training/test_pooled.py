@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -126,6 +128,19 @@ def test_what_every_epoch_would_pool_alike_is_pooled_once(
             next(fit(copied, experiment).epochs())
     test = once.loaders.test
     np.testing.assert_array_equal(once.evaluate(test).logits, anew.evaluate(anew.loaders.test).logits)
+
+
+def test_what_was_pooled_goes_with_its_training(corpus: SpeechCorpus) -> None:
+    gc.disable()
+    try:
+        training = fit(corpus, small_corpus.experiment(model=with_frames_as_they_are({}), training={"epochs": 1}))
+        next(training.epochs())
+        kept = weakref.ref(training.loaders.train.inputs)
+        assert training.loaders.train.batch(np.array([0])).pooled
+        del training
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("settings", TRAINED.values(), ids=TRAINED)
