@@ -212,7 +212,7 @@ def test_only_trainings_whose_process_died_are_restarted_and_failed_ones_are_com
         (child.data.tags["fgcme.variant"], child.info.status, child.data.tags.get("fgcme.failure", "")[:11])
         for child in place.tracker.child_runs(folder.name)
     }
-    assert reasons == {("fgcme", "FINISHED", ""), ("lost", "FAILED", "nowhere.txt"), ("wild", "FAILED", "the loss is")}
+    assert reasons == {("fgcme", "FINISHED", ""), ("lost", "FAILED", "model.seman"), ("wild", "FAILED", "the loss is")}
     # Resumed with the failed variant mended, one dropped and a seed added: only what is new is trained.
     more = FGCME + "  wild: {training.learning_rate: 1.0e-3}\n"
     assert ablate.run(place.experiment("failing", seeds=[0, 1]), place.space(more), resume=True) == folder.name
