@@ -205,7 +205,8 @@ class PartInputs:
 
     def pooled_bytes(self, sizes: Sequence[int]) -> int:
         """Bytes that `keep_pooled` takes for vectors of these sizes."""
-        return sum(int(counts.sum()) * size for counts, size in zip(self._pooled_counts(), sizes, strict=False)) * 4
+        vectors = zip(self._pooled_counts, sizes, strict=True)
+        return sum(int(counts.sum()) * size for counts, size in vectors) * np.dtype(np.float32).itemsize
 
     def keep_pooled(self, batches: Iterable[Sequence[Tensor]]) -> None:
         """Keep the pooled vectors of all recordings, for `pooled`.
@@ -215,7 +216,7 @@ class PartInputs:
         """
         parts = [torch.cat(vectors) for vectors in zip(*batches, strict=True)]
         self._pooled = [
-            (part, np.cumsum([0, *counts])) for part, counts in zip(parts, self._pooled_counts(), strict=False)
+            (part, np.cumsum([0, *counts])) for part, counts in zip(parts, self._pooled_counts, strict=True)
         ]
 
     def pooled(self, positions: np.ndarray) -> tuple[Tensor, ...]:
@@ -238,12 +239,13 @@ class PartInputs:
         count = int(self.frame_counts[position])
         return layout_frames(self.model_input.scheme, begin, end, count, self.speech(position), generator)
 
-    def _pooled_counts(self) -> tuple[np.ndarray, np.ndarray]:
-        """How many segments stand for the words of each recording, and how many are overall ones."""
-        overall = np.full(len(self), int(self.model_input.scheme.overall != "none"))
-        return np.array(
-            [len(self.layout(position).begin) for position in range(len(self))], np.int64
-        ) - overall, overall
+    @functools.cached_property
+    def _pooled_counts(self) -> list[np.ndarray]:
+        """How many segments stand for the words of each recording; and, where there are any, how many are overall."""
+        segments = np.array([len(self.layout(position).begin) for position in range(len(self))], np.int64)
+        if self.model_input.scheme.overall == "none":
+            return [segments]
+        return [segments - 1, np.ones_like(segments)]
 
     def _lengths(self) -> np.ndarray:
         return np.array([self.layout(position).length for position in range(len(self))], np.int64)

@@ -85,15 +85,6 @@ class Network(nn.Module):
         parts = (part for part in self.core.modules() if isinstance(part, PoolsFrames))
         return next((part for part in parts if part.poolings() and part.is_fixed), None)
 
-    @torch.no_grad()
-    def pool(self, batch: Batch) -> tuple[Tensor, ...]:
-        """What its fixed pooling makes of a batch, see `Batch.pooled`."""
-        pooling = self.fixed_pooling
-        assert pooling is not None, "asked of a model with a fixed pooling alone"
-        return pooling.pool(
-            batch if self.standardise.is_identity else replace(batch, frames=self.standardise(batch.frames))
-        )
-
 
 class FineGrainedExcitement(nn.Module):
     """FG-CME (Li et al., Interspeech 2021), or one of its modalities alone.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 import psutil
 import torch
+from torch import Tensor, nn
 
-from fgcme.data import FoldLoaders, RaggedLoader
+from fgcme.data import Batch, FoldLoaders, RaggedLoader
 from fgcme.model import Network, StandardisePooled
 
 
+@torch.no_grad()
 def keep_pooled(model: Network, loaders: FoldLoaders, device: torch.device) -> bool:
     """Pool once what every epoch would pool alike, if it fits; from then on the fold's batches hold that and no frames.
 
@@ -34,8 +37,14 @@ def keep_pooled(model: Network, loaders: FoldLoaders, device: torch.device) -> b
     if not fits_on_device(sum(part.inputs.pooled_bytes(sizes) for part in parts), free_bytes(device)):
         return False
     model.eval()
+    standardise = nn.Identity() if model.standardise.is_identity else model.standardise
+
+    def pool(batch: Batch) -> tuple[Tensor, ...]:
+        there = batch.to(device)
+        return pooling.pool(replace(there, frames=standardise(there.frames)))
+
     for part in parts:
-        part.keep_pooled(lambda batch: model.pool(batch.to(device)))
+        part.keep_pooled(pool)
     return True
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from fgcme.data import Batch, FoldLoaders, SpeechCorpus, apply_protocol, assign_folds, make_fold_loaders
+from fgcme.data import Batch, SpeechCorpus, assign_folds
 from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, apply_configuration, variants
@@ -23,12 +23,8 @@ from fgcme.seeds import derive_seed
 from fgcme.training.learning import Epoch, Evaluation, FoldTrainer, Workers, supports_bfloat16
 from fgcme.training.loss import focal
 from tests import small_corpus
+from tests.fold_training import SMALL, fit, fold_loaders, metrics
 from tests.speech_encoder import save_encoder
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpeechCorpus]:
-    yield SpeechCorpus(small_corpus.write(tmp_path_factory.mktemp("prepared") / "corpus", each=16))
 
 
 @pytest.fixture(scope="module")
@@ -36,19 +32,6 @@ def unlike(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
     """A corpus whose parts differ in words and in how often each emotion occurs."""
     folder = tmp_path_factory.mktemp("prepared") / "unlike"
     return SpeechCorpus(small_corpus.write(folder, each=16, unlike=True))
-
-
-def fold_loaders(corpus: SpeechCorpus, experiment: Experiment, fold: int = 0) -> FoldLoaders:
-    assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.table)
-    return make_fold_loaders(corpus, assignment, fold, "dev", experiment.model, experiment.training)
-
-
-def fit(corpus: SpeechCorpus, experiment: Experiment, seed: int = 0, **options: Any) -> FoldTrainer:
-    return FoldTrainer(fold_loaders(corpus, experiment), experiment.model, experiment.training, seed, **options)
-
-
-def metrics(epochs: Iterator[Epoch]) -> list[dict[str, float]]:
-    return [epoch.metrics for epoch in epochs]
 
 
 @pytest.mark.parametrize("normalisation", ["none", "train", "utterance"])
@@ -126,12 +109,6 @@ UNBALANCED = {
 }
 # Other speeds make utterances of other lengths.
 RAGGED = {"speed": 0.2}
-SMALL = {
-    "acoustic": {"channels": [8, 8], "kernels": [3, 2]},
-    "semantic": {"embedding": 8},
-    "fusion": {"hidden": 8},
-    "baseline": {"hidden": 8, "stack": 3, "heads": 2},
-}
 SHARED: dict[str, dict[str, dict[str, Any]]] = {
     "cross-entropy by class": {
         "protocol": UNBALANCED,
@@ -657,13 +634,6 @@ def test_a_focal_loss_has_the_gamma_of_the_settings(corpus: SpeechCorpus, gamma:
     torch.testing.assert_close(training.loss(np.arange(len(labels)), seed=0).detach(), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.fixture(scope="module")
-def copied(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
-    """The corpus of `corpus`, each utterance at three speeds."""
-    folder = tmp_path_factory.mktemp("prepared") / "copied"
-    return SpeechCorpus(small_corpus.write(folder, each=16, copies=[0.9, 1.1]))
-
-
 def test_an_epoch_passes_over_originals_and_copies(corpus: SpeechCorpus, copied: SpeechCorpus) -> None:
     experiment = small_corpus.experiment(training={"epochs": 1})
     batches = [len(fit(each, experiment).loaders.train.plan(seed=0)) for each in (corpus, copied)]
@@ -767,13 +737,6 @@ class TestTrainedLayers:
         assert not trainer.loaders.train.batch(np.array([0])).pooled
         frozen = apply_configuration(experiment, {"model.acoustic.trained_layers": 0})
         assert fit(encoded, frozen).model.fixed_pooling is not None
-
-    def test_frames_below_a_trained_layer_are_pooled_in_every_epoch(
-        self, encoded: SpeechCorpus, top: EncoderTop
-    ) -> None:
-        raw = {"model.acoustic": {"channels": [], "kernels": [], "layers": "concatenate", "trained_layers": 1}}
-        trainer = fit(encoded, self.experiment(**raw), encoder=top)
-        assert not trainer.loaders.train.batch(np.array([0])).pooled
 
     def test_a_model_that_hears_nothing_holds_no_layers(self, encoded: SpeechCorpus, top: EncoderTop) -> None:
         trainer = fit(encoded, self.experiment(**{"model.modalities": "semantic"}), encoder=top)

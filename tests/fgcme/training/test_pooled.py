@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import weakref
-from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,40 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from fgcme.data import RaggedLoader, SpeechCorpus, apply_protocol, make_fold_loaders
-from fgcme.experiment import Experiment, apply_configuration
-from fgcme.training.learning import Epoch, FoldTrainer
+from fgcme.data import RaggedLoader, SpeechCorpus
+from fgcme.experiment import apply_configuration
 from fgcme.training.pooled import fits_on_device
 from tests import small_corpus
-
-SMALL = {
-    "acoustic": {"channels": [8, 8], "kernels": [3, 2]},
-    "semantic": {"embedding": 8},
-    "fusion": {"hidden": 8},
-    "baseline": {"hidden": 8, "stack": 3, "heads": 2},
-}
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpeechCorpus]:
-    yield SpeechCorpus(small_corpus.write(tmp_path_factory.mktemp("prepared") / "corpus", each=16))
-
-
-@pytest.fixture(scope="module")
-def copied(tmp_path_factory: pytest.TempPathFactory) -> SpeechCorpus:
-    """The corpus of `corpus`, each utterance at three speeds."""
-    folder = tmp_path_factory.mktemp("prepared") / "copied"
-    return SpeechCorpus(small_corpus.write(folder, each=16, copies=[0.9, 1.1]))
-
-
-def fit(corpus: SpeechCorpus, experiment: Experiment, **options: Any) -> FoldTrainer:
-    assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.table)
-    loaders = make_fold_loaders(corpus, assignment, 0, "dev", experiment.model, experiment.training)
-    return FoldTrainer(loaders, experiment.model, experiment.training, seed=0, **options)
-
-
-def metrics(epochs: Iterator[Epoch]) -> list[dict[str, float]]:
-    return [epoch.metrics for epoch in epochs]
+from tests.fold_training import SMALL, fit, metrics
 
 
 @pytest.mark.parametrize("kind", ["mean", "attention"])
@@ -120,6 +91,7 @@ def test_what_every_epoch_would_pool_alike_is_pooled_once(
         full.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=0))
         anew = fit(copied, experiment)
     once = fit(copied, experiment)
+    assert once.loaders.train.batch(np.array([0])).pooled and not anew.loaders.train.batch(np.array([0])).pooled
     expected = metrics(anew.epochs())
     with monkeypatch.context() as away:
         away.delattr("fgcme.data.inputs.PartInputs.frames")
@@ -128,6 +100,26 @@ def test_what_every_epoch_would_pool_alike_is_pooled_once(
             next(fit(copied, experiment).epochs())
     test = once.loaders.test
     np.testing.assert_array_equal(once.evaluate(test).logits, anew.evaluate(anew.loaders.test).logits)
+
+
+@pytest.mark.parametrize("normalisation", ["none", "train"])
+def test_layers_that_are_mixed_after_pooling_are_pooled_once(
+    tmp_path: Path, normalisation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = SpeechCorpus(small_corpus.write(tmp_path / "encoded", each=4, layers=2))
+    model = with_frames_as_they_are({"pooling": {"normalisation": normalisation, "overall": "recording"}})
+    experiment = small_corpus.experiment(
+        prepare={"features": {"kind": "speech_encoder", "checkpoint": "x", "layers": [1, 2]}},
+        model=model,
+        training={"epochs": 2},
+    )
+    with monkeypatch.context() as full:
+        full.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=0))
+        anew = fit(encoded, experiment)
+    training = fit(encoded, experiment)
+    # Without standardisation the frames themselves are mixed, by weights that are trained.
+    assert bool(training.loaders.train.batch(np.array([0])).pooled) == (normalisation == "train")
+    assert metrics(training.epochs()) == metrics(anew.epochs())
 
 
 def test_what_was_pooled_goes_with_its_training(corpus: SpeechCorpus) -> None:
