@@ -24,7 +24,7 @@ from fgcme.data import Assignment, SpeechCorpus, make_fold_loaders, open_fold
 from fgcme.evaluation.cross_validation import predictions_table
 from fgcme.experiment import Experiment, ScalingSettings
 from fgcme.files import write_text
-from fgcme.model import encoder_of
+from fgcme.model import EncoderTop, encoder_of
 from fgcme.serving import fitted
 from fgcme.training.learning import Epoch, Evaluation, FoldTrainer, Workers
 from pipelines.runs import records
@@ -126,25 +126,31 @@ def train_worker(config: dict[str, Any]) -> None:
     trainer = FoldTrainer(loaders, experiment.model, experiment.training, job.seed, workers, state, encoder)
     if job.epochs:
         trainer.train(job.epochs, keep)
-        result = Result(job.fold, job.seed, job.epochs, job.epochs, {}, {}, elapsed())
-        predictions = None
+        result, test = Result(job.fold, job.seed, job.epochs, job.epochs, {}, {}, elapsed()), None
     else:
         for epoch in trainer.epochs():
             keep(epoch)
         best_epoch, dev = trainer.restore_best(), trainer.evaluate(loaders.dev).metrics()
         if experiment.training.refit:
-            trainer = _refit(job, corpus, assignment, workers, best_epoch)
+            trainer = _refit(job, corpus, assignment, workers, best_epoch, encoder)
         test = trainer.evaluate(trainer.loaders.test)
         epochs = experiment.training.epochs
         result = Result(job.fold, job.seed, best_epoch, epochs, dev, test.metrics(), elapsed())
-        predictions = _predictions(result, trainer, corpus, assignment, test)
     if workers.rank == 0:
-        _record(job, trainer, assignment, predictions, result)
+        predictions = None if test is None else _predictions(result, trainer, corpus, assignment, test)
+        _record(job, trainer, assignment, predictions, result, encoder)
         # Written last: a training with a result is finished.
         write_text(job.folder / "result.json", json.dumps(asdict(result), indent=2))
 
 
-def _refit(job: Job, corpus: SpeechCorpus, assignment: Assignment, workers: Workers, epochs: int) -> FoldTrainer:
+def _refit(
+    job: Job,
+    corpus: SpeechCorpus,
+    assignment: Assignment,
+    workers: Workers,
+    epochs: int,
+    encoder: EncoderTop | None,
+) -> FoldTrainer:
     """The fold trained anew on train and dev part together, for as many epochs as dev has chosen.
 
     It saves no state: a training that is interrupted here starts this part over.
@@ -152,7 +158,6 @@ def _refit(job: Job, corpus: SpeechCorpus, assignment: Assignment, workers: Work
     experiment = job.experiment
     model, training, selection = experiment.model, experiment.training, experiment.protocol.selection
     loaders = make_fold_loaders(corpus, assignment, job.fold, selection, model, training, refit=True)
-    encoder = encoder_of(model, experiment.prepare.features)
     trainer = FoldTrainer(loaders, model, training, job.seed, workers, encoder=encoder)
     trainer.train(epochs)
     return trainer
@@ -216,7 +221,12 @@ def _predictions(
 
 
 def _record(
-    job: Job, trainer: FoldTrainer, assignment: Assignment, predictions: pa.Table | None, result: Result
+    job: Job,
+    trainer: FoldTrainer,
+    assignment: Assignment,
+    predictions: pa.Table | None,
+    result: Result,
+    encoder: EncoderTop | None,
 ) -> None:
     """Record the model, its test predictions if there are any, and its final metrics with the run."""
     experiment = job.experiment
@@ -232,7 +242,7 @@ def _record(
         word_layers=trainer.loaders.word_layers,
         frame_size=trainer.loaders.frame_size,
         layers=trainer.loaders.layers,
-        encoder=encoder_of(experiment.model, experiment.prepare.features, weights=False),
+        encoder=encoder,
         frame_limit=experiment.training.frame_limit,
         blank=experiment.training.loss == "ctc",
         modality_dropout=experiment.training.augmentation.modality_dropout > 0,
