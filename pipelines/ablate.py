@@ -26,10 +26,9 @@ from fgcme.report.formatting import count
 from fgcme.report.results import without_speakers
 from fgcme.tracking import Tracker
 from pipelines import bundled
-from pipelines.cluster import ray_session, require_slot, writable_folder
 from pipelines.runs import records
 from pipelines.runs.corpus import corpus_in_use, load_assigned_corpus
-from pipelines.runs.opening import OpenRun, RunRequest, latest_run, open_run
+from pipelines.runs.opening import OpenRun, RunRequest, latest_run, open_run, training_session
 from pipelines.training.job import Job, read_result, recorded_run
 from pipelines.training.runner import Training, run_trainings
 
@@ -69,10 +68,7 @@ def run(
     title = f"{experiment.name}-{path.stem}"
     with corpus_in_use(experiment):
         corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
-        with ray_session():
-            require_slot(experiment.scaling, "one training")
-            storage = writable_folder(experiment)
-            tracker = records.open_store(experiment, storage)
+        with training_session(experiment) as (storage, tracker):
             folder = storage / "ablations" / title
             resumed = latest_run(folder, "ablation") if resume else None
             recorded = _recorded(tracker, resumed) if resumed is not None else None

@@ -12,10 +12,9 @@ from fgcme.experiment import Experiment
 from fgcme.report.formatting import count
 from fgcme.tracking import Tracker
 from pipelines import train
-from pipelines.cluster import ray_session, require_slot, writable_folder
 from pipelines.runs import records
 from pipelines.runs.corpus import corpus_in_use, load_assigned_corpus
-from pipelines.runs.opening import RunRequest, interrupted_run, open_run
+from pipelines.runs.opening import RunRequest, interrupted_run, open_run, training_session
 from pipelines.training.cross_validated import CrossValidated, find_cross_validation
 from pipelines.training.job import CROSS_VALIDATION_TAG, EPOCHS_TAG, FINAL, Job, read_result
 from pipelines.training.runner import Training, run_trainings
@@ -42,10 +41,7 @@ def run(experiment: Experiment, cross_validation: str = "latest", resume: str | 
     """
     with corpus_in_use(experiment):
         corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
-        with ray_session():
-            require_slot(experiment.scaling, "one training")
-            storage = writable_folder(experiment)
-            tracker = records.open_store(experiment, storage)
+        with training_session(experiment) as (storage, tracker):
             resumed = None if resume is None else interrupted_run(tracker, experiment, resume, storage / _FOLDER, FINAL)
             if resumed is not None:
                 records.require_unchanged(tracker, resumed, experiment, corpus)

@@ -23,7 +23,7 @@ from fgcme.serving import ensemble, fitted
 from fgcme.serving.registry import check_names, create_model_version, log_model
 from fgcme.tracking import Tracker, require_store, resolve_uri
 from pipelines.runs.records import metric_prefix
-from pipelines.training.job import CROSS_VALIDATION_TAG, EPOCHS_TAG, FINAL, FINAL_SEED
+from pipelines.training.job import CROSS_VALIDATION_TAG, EPOCHS_TAG, FINAL, FINAL_SEED, finished_trainings
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -86,7 +86,7 @@ def register(
     fold = _select_fold(tracker, found)
     parent_id = fold.data.tags.get("mlflow.parentRunId")
     parent = tracker.client.get_run(parent_id) if parent_id else None
-    folds = _same_variant(fold, _finished_trainings(tracker, parent.info.run_id)) if parent else [fold]
+    folds = _same_variant(fold, finished_trainings(tracker, parent.info.run_id)) if parent else [fold]
     with tempfile.TemporaryDirectory() as folder:
         model_folder = tracker.download_artifact(fold.info.run_id, "model", Path(folder))
         _, spec = fitted.load(model_folder)
@@ -170,7 +170,7 @@ def _register_ensemble(tracker: Tracker, found: Run, name: str, alias: str | Non
     title = f"run {found.info.run_id} ({found.info.run_name})"
     if found.data.tags.get("fgcme.kind") not in ("cross_validation", FINAL):
         raise UserError(f"{title} is no cross-validation: --ensemble takes a run of `fgcme train`")
-    finished = _finished_trainings(tracker, found.info.run_id)
+    finished = finished_trainings(tracker, found.info.run_id)
     folds = [run for run in finished if tracker.has_artifact(run.info.run_id, "model/model.json")]
     folds.sort(key=lambda run: [int(run.data.tags.get(f"fgcme.{key}", 0)) for key in ("fold", "seed")])
     if not folds:
@@ -239,22 +239,13 @@ def _select_fold(tracker: Tracker, found: Run) -> Run:
         raise UserError(f"{title} has no model: train its artifact best.yaml with `fgcme train`, and register that run")
     if kind not in ("cross_validation", FINAL):
         raise UserError(f"{title} has no model: register a run of `fgcme train`")
-    scores = {run.info.run_id: _dev_score(tracker, run) for run in _finished_trainings(tracker, found.info.run_id)}
+    scores = {run.info.run_id: _dev_score(tracker, run) for run in finished_trainings(tracker, found.info.run_id)}
     for run_id in sorted(scores, key=lambda key: scores[key], reverse=True):
         if tracker.has_artifact(run_id, "model/model.json"):
             return tracker.client.get_run(run_id)
     raise UserError(
         f"{title} has no finished fold with a model: complete it with `fgcme train --resume`, or register another run"
     )
-
-
-def _finished_trainings(tracker: Tracker, parent: str) -> list[Run]:
-    """The finished folds of a cross-validation, or the finished seeds of a final training, oldest first."""
-    return [
-        run
-        for run in tracker.child_runs(parent)
-        if run.data.tags.get("fgcme.kind") in ("fold", FINAL_SEED) and run.info.status == "FINISHED"
-    ]
 
 
 def _same_variant(fold: Run, folds: list[Run]) -> list[Run]:

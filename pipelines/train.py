@@ -21,10 +21,9 @@ from fgcme.experiment import Experiment
 from fgcme.report.confusion import confusion_figure
 from fgcme.report.formatting import count
 from fgcme.tracking import Tracker
-from pipelines.cluster import ray_session, require_slot, writable_folder
 from pipelines.runs import records
 from pipelines.runs.corpus import corpus_in_use, load_assigned_corpus
-from pipelines.runs.opening import OpenRun, RunRequest, interrupted_run, open_run
+from pipelines.runs.opening import OpenRun, RunRequest, interrupted_run, open_run, training_session
 from pipelines.training.job import Job, Result, read_result
 from pipelines.training.runner import Training, run_trainings
 
@@ -52,10 +51,7 @@ def run(experiment: Experiment, folds: Sequence[int] | None = None, resume: str 
         chosen = sorted(set(range(assignment.fold_count) if folds is None else folds))
         for fold in chosen:
             split_fold(assignment, fold)
-        with ray_session():
-            require_slot(experiment.scaling, "one training")
-            storage = writable_folder(experiment)
-            tracker = records.open_store(experiment, storage)
+        with training_session(experiment) as (storage, tracker):
             resumed = None if resume is None else interrupted_run(tracker, experiment, resume, storage / FOLDER, KIND)
             if resumed is not None:
                 records.require_unchanged(tracker, resumed, experiment, corpus)

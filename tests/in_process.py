@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from pipelines.runs import opening
 from pipelines.runs.opening import OpenRun
 from pipelines.training import worker
 from pipelines.training.job import conclude, finish_leftovers, read_result
@@ -39,6 +40,6 @@ def train_in_process(verb: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[
                 trained.append(training)
 
     monkeypatch.setattr(verb, "run_trainings", run_trainings)
-    monkeypatch.setattr(verb, "ray_session", nullcontext)
-    monkeypatch.setattr(verb, "require_slot", lambda scaling, purpose: None)
+    monkeypatch.setattr(opening, "ray_session", nullcontext)
+    monkeypatch.setattr(opening, "require_slot", lambda scaling, purpose: None)
     return trained

@@ -19,6 +19,7 @@ from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.experiment import Experiment, FeatureSettings, TextSettings
 from fgcme.files import digest
 from pipelines.preparing.sources import FindAlignment
+from pipelines.runs.corpus import absolute_path
 
 # Utterances of a block. Fewer would be little work beside Ray's for a block (9 ms); a kill loses the unfinished blocks.
 _SMALLEST, _LARGEST = 16, 256
@@ -72,8 +73,8 @@ class PrepareTask:
             prepared_folder=prepared_folder,
             aligner={
                 "method": "sphinx" if alignment.method == "corpus" else alignment.method,
-                "checkpoint": _absolute(alignment.checkpoint),
-                "folder": _absolute(alignment.folder),
+                "checkpoint": absolute_path(alignment.checkpoint),
+                "folder": absolute_path(alignment.folder),
             },
             features=feature_arguments(experiment.prepare.features),
             speeds=tuple(experiment.prepare.copies.speed),
@@ -92,7 +93,7 @@ def feature_arguments(features: FeatureSettings) -> dict[str, Any]:
     return {
         "kind": features.kind,
         "bins": features.bins,
-        "checkpoint": _absolute(features.checkpoint),
+        "checkpoint": absolute_path(features.checkpoint),
         "layers": features.layers if features.layers == "all" else tuple(features.layers),
         "padded": features.padded,
     }
@@ -101,7 +102,7 @@ def feature_arguments(features: FeatureSettings) -> dict[str, Any]:
 def text_arguments(text: TextSettings) -> dict[str, Any]:
     """The arguments of `fgcme.features.build_word_encoder` for some settings, valid on every node."""
     layers = text.layers if text.layers == "all" else tuple(text.layers)
-    return {"checkpoint": _absolute(text.checkpoint), "layers": layers}
+    return {"checkpoint": absolute_path(text.checkpoint), "layers": layers}
 
 
 def make_blocks(
@@ -217,8 +218,3 @@ def _find(find_alignment: FindAlignment, utterance: Utterance) -> str | None:
         path = find_alignment(utterance)
         return str(path.absolute()) if path is not None else None
     return None
-
-
-def _absolute(path: str | None) -> str | None:
-    """A folder's absolute path; a hub name stays one."""
-    return str(Path(path).absolute()) if path is not None and Path(path).exists() else path

@@ -58,10 +58,13 @@ def load_assigned_corpus(experiment: Experiment) -> tuple[Path, SpeechCorpus, As
 def with_absolute_encoder(experiment: Experiment) -> Experiment:
     """The experiment for workers, which run in other folders: the path of its speech encoder's folder is absolute."""
     features = experiment.prepare.features
-    if features.checkpoint is None or not Path(features.checkpoint).is_dir():
-        return experiment
-    features = features.model_copy(update={"checkpoint": str(Path(features.checkpoint).absolute())})
+    features = features.model_copy(update={"checkpoint": absolute_path(features.checkpoint)})
     return experiment.model_copy(update={"prepare": experiment.prepare.model_copy(update={"features": features})})
+
+
+def absolute_path(path: str | None) -> str | None:
+    """The absolute path of what is there; a hub name stays one."""
+    return str(Path(path).absolute()) if path is not None and Path(path).exists() else path
 
 
 def prepared_folder(experiment: Experiment) -> Path:

@@ -13,7 +13,7 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.files import locked
 from fgcme.tracking import LOCAL_ID_TAG, Tracker
-from pipelines.cluster import LOCK, driver_lock
+from pipelines.cluster import LOCK, driver_lock, ray_session, require_slot, writable_folder
 from pipelines.runs import records
 
 # Tag and file that lead to a run whose driver was killed before it made the run's folder.
@@ -92,6 +92,19 @@ def open_run(tracker: Tracker, request: RunRequest, resumed: str | None = None) 
             for name, text in request.documents.items():
                 tracker.log_text(run_id, text, name)
             yield OpenRun(run_id, mlflow_experiment, folder, resumed is not None)
+
+
+@contextmanager
+def training_session(experiment: Experiment) -> Iterator[tuple[Path, Tracker]]:
+    """Ray, with room for one training; the storage folder of an experiment, and the store of its runs.
+
+    Raises:
+        UserError: Ray can never give what one training needs, or folder or store cannot be used.
+    """
+    with ray_session():
+        require_slot(experiment.scaling, "one training")
+        storage = writable_folder(experiment)
+        yield storage, records.open_store(experiment, storage)
 
 
 def latest_run(folder: Path, noun: str, is_wanted: Callable[[str], bool] = lambda run: True) -> str:

@@ -19,6 +19,7 @@ from fgcme.experiment import Experiment
 from fgcme.tracking import Tracker
 from pipelines.runs import records
 from pipelines.runs.opening import opened_runs
+from pipelines.training.job import finished_trainings
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -125,11 +126,7 @@ def _differences(tracker: Tracker, run: Run, experiment: Experiment, corpus: Spe
 
 def _read(tracker: Tracker, run: Run, experiment: Experiment) -> CrossValidated:
     """What a finished cross-validation of an experiment says."""
-    trainings = [
-        child
-        for child in tracker.child_runs(run.info.run_id)
-        if child.data.tags.get("fgcme.kind") == "fold" and child.info.status == "FINISHED"
-    ]
+    trainings = finished_trainings(tracker, run.info.run_id)
     metrics = {name: value for name, value in run.data.metrics.items() if name.startswith(("test/", "test_untuned/"))}
     if len(experiment.training.seeds) > 1:
         with tempfile.TemporaryDirectory() as scratch:

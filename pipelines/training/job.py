@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from fgcme.experiment import Experiment
 from fgcme.files import exists, read_text, write_text
 from fgcme.tracking import LOCAL_ID_TAG, Tracker, code_version_tags
 from pipelines.runs import records
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 # Kinds of runs: of `fgcme train --final`, and of each training below it, on everybody.
 FINAL, FINAL_SEED = "final_training", "final_seed"
@@ -157,6 +161,15 @@ def recorded_run(job: Job) -> str:
         FileNotFoundError: it has none yet.
     """
     return (job.folder / "run").read_text(encoding="utf-8")
+
+
+def finished_trainings(tracker: Tracker, parent: str) -> list[Run]:
+    """The finished folds of a cross-validation, or the finished seeds of a final training, oldest first."""
+    return [
+        run
+        for run in tracker.child_runs(parent)
+        if run.data.tags.get("fgcme.kind") in ("fold", FINAL_SEED) and run.info.status == "FINISHED"
+    ]
 
 
 def format_result(result: Result) -> str:
