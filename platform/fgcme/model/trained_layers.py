@@ -76,6 +76,11 @@ def describe_top(checkpoint: str, layers: Sequence[int] | Literal["all"], count:
     Raises:
         UserError: the encoder is not known, or has fewer layers; or what enters these is not prepared.
     """
+    return _describe(checkpoint, layers, count)[0]
+
+
+def _describe(checkpoint: str, layers: Sequence[int] | Literal["all"], count: int) -> tuple[EncoderTop, Any]:
+    """The last layers of an encoder without their weights, and the configuration of the whole."""
     configuration, _, states = describe_frames(checkpoint, layers)
     content = json.loads(configuration.to_json_string(use_diff=False))
     # Names that begin so say where the checkpoint lies.
@@ -90,7 +95,7 @@ def describe_top(checkpoint: str, layers: Sequence[int] | Literal["all"], count:
             f"{count} of {depth} layers, and prepare.features.layers {list(states)} lack it: set "
             f"prepare.features.layers=[{top.entered}], or add {top.entered} to them, and run `fgcme prepare`"
         )
-    return top
+    return top, configuration
 
 
 def load_top(checkpoint: str, layers: Sequence[int] | Literal["all"], count: int) -> EncoderTop:
@@ -104,9 +109,9 @@ def load_top(checkpoint: str, layers: Sequence[int] | Literal["all"], count: int
     Raises:
         UserError: see `describe_top`; or the checkpoint cannot be loaded.
     """
-    top = describe_top(checkpoint, layers, count)
+    top, configuration = _describe(checkpoint, layers, count)
     try:
-        encoder = load_encoder(checkpoint, describe_frames(checkpoint, layers)[0])
+        encoder = load_encoder(checkpoint, configuration)
     except (OSError, ValueError) as error:
         raise refusal("prepare.features.checkpoint", checkpoint, error) from None
     every = layers_of(encoder)

@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,10 @@ from safetensors.torch import load_file, save_file
 from fgcme import features
 from fgcme.errors import UserError
 from tests.speech import say
-from tests.speech_encoder import WHISPER_BASE, hidden_states, save_encoder, unpadded_states
+from tests.speech_encoder import WHISPER_BASE, hidden_states, unpadded_states
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 40_000).astype(np.float32)
 WAVEFORM = ("wav2vec2", "wav2vec2 large", "hubert", "wavlm", "data2vec")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    @cache
-    def save(family: str) -> str:
-        return save_encoder(family, tmp_path_factory.mktemp(family.replace(" ", "-")))
-
-    return save
 
 
 def extract(folder: str, *recordings: np.ndarray, **options: Any) -> list[np.ndarray]:

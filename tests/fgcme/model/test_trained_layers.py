@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,21 +14,12 @@ from fgcme import features
 from fgcme.errors import UserError
 from fgcme.model.trained_layers import TrainedLayers, describe_top, load_top
 from tests.speech import say
-from tests.speech_encoder import FAMILIES, WHISPER_BASE, hidden_states, save_encoder, unpadded_states
+from tests.speech_encoder import FAMILIES, WHISPER_BASE, hidden_states, unpadded_states
 
 EVERY_FAMILY = (*FAMILIES, "whisper")
 LAYERS = 3
 NOISE = np.random.default_rng(0).normal(0, 0.1, 40_000).astype(np.float32)
 RECORDINGS = (NOISE, NOISE[:16_000] * 2, NOISE[:39_680])
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    @cache
-    def save(family: str) -> str:
-        return save_encoder(family, tmp_path_factory.mktemp(family.replace(" ", "-")))
-
-    return save
 
 
 def prepared(folder: str, layers: tuple[int, ...], *recordings: np.ndarray) -> tuple[Tensor, Tensor]:
