@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from fgcme.data.batch import Stretch
 from fgcme.data.columns import Column, encode
 from fgcme.data.frame_table import FrameTable, concatenated_ranges
 from fgcme.data.front_end import FrontEnd
-from fgcme.data.mapping import map_corpus, map_features, map_vectors
+from fgcme.data.mapping import features_key, map_corpus, map_features, map_pooled, map_vectors
 from fgcme.data.protocol import UtteranceTable
 from fgcme.prepared.corpus import read_description
 from fgcme.prepared.utterance import AnalysedSpeech, Copy
@@ -163,6 +164,26 @@ class SpeechCorpus:
             limit: audio is cut after this many prepared frames.
         """
         return map_features(self.folder, self.description.corpus_hash, self.prepared, front_end, limit)
+
+    def pooled(
+        self,
+        front_end: FrontEnd,
+        limit: int,
+        key: Sequence[Any],
+        shapes: Sequence[tuple[int, int]],
+        pooled: Iterable[Sequence[np.ndarray]],
+    ) -> list[np.ndarray] | None:
+        """What the segments of all recordings are reduced to, see `map_pooled`.
+
+        Args:
+            front_end: makes the features that are pooled.
+            limit: audio is cut after this many prepared frames.
+            key: all that decides the vectors besides.
+            shapes: see `map_pooled`.
+            pooled: see `map_pooled`.
+        """
+        key = [*features_key(self.prepared, front_end, limit), *key]
+        return map_pooled(self.folder, self.description.corpus_hash, key, shapes, pooled)
 
     def word_vectors(self, path: Path, size: int) -> dict[str, np.ndarray]:
         """The words that occur and have a vector in a GloVe text file, and their vectors, [size] float32 each.

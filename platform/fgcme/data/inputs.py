@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,7 +112,7 @@ class PartInputs:
         self._corpus = corpus
         self._vocabulary_rows = model_input.vocabulary.index(corpus.distinct_words)
         self._on_device: tuple[Tensor, np.ndarray] | None = None
-        self._pooled: list[tuple[Tensor, np.ndarray]] = []
+        self._pooled: list[tuple[Tensor, np.ndarray, np.ndarray]] = []
 
     def __len__(self) -> int:
         return len(self.recordings)
@@ -214,16 +215,49 @@ class PartInputs:
         Args:
             batches: of the recordings in order, vectors of the words' segments and, if there are any, the overall ones.
         """
-        parts = [torch.cat(vectors) for vectors in zip(*batches, strict=True)]
-        self._pooled = [
-            (part, np.cumsum([0, *counts])) for part, counts in zip(parts, self._pooled_counts, strict=True)
-        ]
+        self.share_pooled(self, [torch.cat(vectors) for vectors in zip(*batches, strict=True)])
+
+    def of_corpus(self) -> PartInputs:
+        """The inputs of all utterances of the corpus, of no class."""
+        everyone = np.arange(len(self._corpus))
+        return PartInputs(self._corpus, everyone, np.full_like(everyone, -1), self.model_input)
+
+    def map_pooled(
+        self, poolings: Sequence[str], sizes: Sequence[int], pooled: Iterable[Sequence[np.ndarray]]
+    ) -> list[np.ndarray] | None:
+        """Map the pooled vectors of all recordings of the corpus, whose inputs these are; see `fgcme.data.mapping`.
+
+        Args:
+            poolings: all that tells the poolings from others.
+            sizes: values of a vector of each.
+            pooled: of each recording the vectors of each pooling; asked for where no process has mapped them yet.
+        """
+        # Features are mapped first: a process that writes one file for all must not wait for itself to write another.
+        _ = self._features
+        key = [dataclasses.asdict(self.model_input.scheme), *poolings]
+        counts = [int(counts.sum()) for counts in self._pooled_counts]
+        shapes = list(zip(counts, sizes, strict=True))
+        return self._corpus.pooled(self.model_input.front_end, self.model_input.frame_limit, key, shapes, pooled)
+
+    def share_pooled(self, others: PartInputs, vectors: Sequence[Tensor]) -> None:
+        """Take the pooled vectors of one's recordings, for `pooled`, from those of all that others have.
+
+        Args:
+            others: one's own inputs, or those of the whole corpus.
+            vectors: of the words' segments of all its recordings and, if there are any, the overall ones.
+        """
+        rows = np.arange(len(self))
+        if others is not self:
+            rows = (self.utterances[:, None] * self.of_each + np.arange(self.of_each)).ravel()
+        ends = [np.cumsum(counts) for counts in others._pooled_counts]
+        firsts = [end - counts for end, counts in zip(ends, others._pooled_counts, strict=True)]
+        self._pooled = [(each, first[rows], end[rows]) for each, first, end in zip(vectors, firsts, ends, strict=True)]
 
     def pooled(self, positions: np.ndarray) -> tuple[Tensor, ...]:
-        """The pooled vectors of some recordings, end to end; none before `keep_pooled`."""
+        """The pooled vectors of some recordings, end to end; none before they are kept or shared."""
         return tuple(
-            torch.cat([vectors[starts[position] : starts[position + 1]] for position in positions])
-            for vectors, starts in self._pooled
+            torch.cat([vectors[first[position] : end[position]] for position in positions])
+            for vectors, first, end in self._pooled
         )
 
     @functools.cached_property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -114,14 +114,14 @@ class RaggedLoader:
         """Whether each segment holds the same frames in every epoch."""
         return not self._changes_frames and self.inputs.model_input.scheme.segments != "random"
 
-    def keep_pooled(self, pool: Callable[[Batch], Sequence[Tensor]]) -> None:
-        """Pool all segments once; from now on batches hold that and no frames.
+    def pooled(self, pool: Callable[[Batch], Sequence[Tensor]]) -> Iterator[Sequence[Tensor]]:
+        """Pool all segments of one recording after the other, see `Batch.pooled`.
 
         Args:
-            pool: from a batch to the vectors of its segments, see `Batch.pooled`.
+            pool: from a batch to the vectors of its segments.
         """
         # One recording at a time stays in a processor's cache.
-        self.inputs.keep_pooled(pool(self.batch(np.array([position]))) for position in range(len(self.inputs)))
+        return (pool(self.batch(np.array([position]))) for position in range(len(self.inputs)))
 
     def _unchanged(self, positions: np.ndarray, layouts: Sequence[FrameLayout], words: Sequence[np.ndarray]) -> Batch:
         # Random segments are adjacent, so the frames that they read are the same wherever their boundaries are.

@@ -5,6 +5,7 @@
     mapped-<corpus hash>.words            what a text encoder says of all their words, end to end, if it was prepared
     mapped-<corpus hash>-<key>.frames     the same through a front end, see `map_features`
     mapped-<corpus hash>-<key>.vectors    the vectors of its words, see `map_vectors`
+    mapped-<corpus hash>-<key>.pooled     what its segments of one kind are reduced to, see `map_pooled`
 
 A recording is an utterance as it was recorded, or a copy of it at another speed.
 
@@ -18,7 +19,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -133,10 +134,7 @@ def map_features(
     cut = frames.cut(limit)
     if front_end.keeps_prepared_frames:
         return cut
-    # Limits that no recording exceeds share a file.
-    longest = min(limit, int(frames.counts.max()))
-    key = digest([front_end.input, front_end.deltas, front_end.normalisation == "utterance", longest])
-    path = folder / f"mapped-{corpus_hash}-{key}.frames"
+    path = folder / f"mapped-{corpus_hash}-{digest(features_key(frames, front_end, limit))}.frames"
     if not path.exists():
         if not os.access(folder, os.W_OK):
             return None
@@ -146,6 +144,53 @@ def map_features(
                 _write_frames(path, (each.astype(frames.values.dtype, copy=False) for each in features))
     values = _map_frames(path, front_end.size(frames.values.shape[1]), int(cut.counts.sum()))
     return FrameTable(values, _starts(cut.counts), cut.counts)
+
+
+def features_key(frames: FrameTable, front_end: FrontEnd, limit: int) -> list[Any]:
+    """All that decides what `map_features` gives, for `digest`.
+
+    Args:
+        frames: see `map_features`.
+        front_end: see `map_features`.
+        limit: see `map_features`.
+    """
+    # Limits that no recording exceeds share a file.
+    longest = min(limit, int(frames.counts.max()))
+    return [front_end.input, front_end.deltas, front_end.normalisation == "utterance", longest]
+
+
+def map_pooled(
+    folder: Path,
+    corpus_hash: str,
+    key: Sequence[Any],
+    shapes: Sequence[tuple[int, int]],
+    pooled: Iterable[Sequence[np.ndarray]],
+) -> list[npt.NDArray[np.float32]] | None:
+    """Map what the segments of all recordings are reduced to; computed once for all processes, trainings and sweeps.
+
+    Args:
+        folder: of the prepared corpus.
+        corpus_hash: names its content.
+        key: all that decides the vectors besides, for `digest`.
+        shapes: of each kind of segment, how many vectors there are and the values of each.
+        pooled: of each recording the vectors of each kind; asked for where they are not there yet.
+
+    Returns:
+        The vectors of each kind; a process may change its own. None where they are not there yet and the folder cannot
+        be written to, or all such files together would take more room than the prepared frames.
+    """
+    paths = [folder / f"mapped-{corpus_hash}-{digest([*key, kind])}.pooled" for kind in range(len(shapes))]
+    if not all(path.exists() for path in paths):
+        if not os.access(folder, os.W_OK):
+            return None
+        with _writing(folder):
+            if not all(exists(path) for path in paths):
+                taken = sum(path.stat().st_size for path in folder.glob(f"mapped-{corpus_hash}-*.pooled"))
+                size = np.dtype(np.float32).itemsize * sum(count * values for count, values in shapes)
+                if taken + size > (folder / f"mapped-{corpus_hash}.frames").stat().st_size:
+                    return None
+                _write_pooled(paths, pooled)
+    return [np.memmap(path, np.float32, mode="c", shape=shape) for path, shape in zip(paths, shapes, strict=True)]
 
 
 def map_vectors(folder: Path, corpus_hash: str, path: Path, size: int, words: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -327,6 +372,15 @@ def _write_frames(path: Path, frames: Iterable[np.ndarray]) -> None:
     with atomic_write(path) as partial, partial.open("wb") as file:
         for each in frames:
             file.write(np.ascontiguousarray(each).data)
+
+
+def _write_pooled(paths: Sequence[Path], pooled: Iterable[Sequence[np.ndarray]]) -> None:
+    with ExitStack() as stack:
+        partial = [stack.enter_context(atomic_write(path)) for path in paths]
+        files = [stack.enter_context(path.open("wb")) for path in partial]
+        for of_recording in pooled:
+            for file, vectors in zip(files, of_recording, strict=True):
+                file.write(np.ascontiguousarray(vectors, np.float32).data)
 
 
 def _map_frames(path: Path, frame_size: int, count: int) -> FrameArray:

@@ -154,6 +154,15 @@ class Pooling(nn.Module):
             reduced = self._reduce(hidden.to(torch.promote_types(hidden.dtype, torch.float32)), reads, spans)
         return reduced.repeat(1, 2) if self.is_repeated else reduced
 
+    def extra_repr(self) -> str:
+        """All that tells this pooling from others."""
+        parts = [self.kind, f"size={self.size}"]
+        if self.kind == "lse":
+            parts.append(f"temperature={self.temperature}")
+        if self.kind == "softmax":
+            parts.append(f"coverage={self.cumulative_coverage.tolist()}")
+        return ", ".join(parts)
+
     def _reduce(self, hidden: Tensor, reads: Ranges, spans: Tensor | None) -> Tensor:
         match self.kind:
             case "softmax":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fgcme.data import Batch, FoldLoaders, RaggedLoader
 from fgcme.model import Network, StandardisePooled
+from fgcme.model.pooling import PoolsFrames
 
 
 @torch.no_grad()
@@ -33,7 +34,8 @@ def keep_pooled(model: Network, loaders: FoldLoaders, device: torch.device) -> b
     # Moments of speakers need the test part too, which is else read once.
     if loaders.test.inputs.speakers is not None:
         parts.append(loaders.test)
-    parts, sizes = [part for part in parts if len(part)], [each.size for each in pooling.poolings()]
+    parts = [part for part in parts if len(part)]
+    sizes = [each.size for each in pooling.poolings()]
     if not fits_on_device(sum(part.inputs.pooled_bytes(sizes) for part in parts), free_bytes(device)):
         return False
     model.eval()
@@ -43,8 +45,41 @@ def keep_pooled(model: Network, loaders: FoldLoaders, device: torch.device) -> b
         there = batch.to(device)
         return pooling.pool(replace(there, frames=standardise(there.frames)))
 
-    for part in parts:
-        part.keep_pooled(pool)
+    pools_alike_in_every_fold = model.standardise.is_identity and not loaders.train.inputs.model_input.speakers
+    if not (pools_alike_in_every_fold and share_pooled(pooling, loaders, pool, device)):
+        for part in parts:
+            part.inputs.keep_pooled(part.pooled(pool))
+    return True
+
+
+def share_pooled(
+    pooling: PoolsFrames,
+    loaders: FoldLoaders,
+    pool: Callable[[Batch], tuple[Tensor, ...]],
+    device: torch.device,
+) -> bool:
+    """Take the pooled vectors from files that all trainings on the corpus share; the first of them writes the files.
+
+    Args:
+        pooling: pools frames in the same way in every fold.
+        loaders: the fold.
+        pool: from a batch to the vectors of its segments.
+        device: where the vectors are from now on.
+
+    Returns:
+        Whether there are such files, and the device has room for them.
+    """
+    corpus, poolings = RaggedLoader(loaders.train.inputs.of_corpus(), batch_size=1), pooling.poolings()
+    sizes = [each.size for each in poolings]
+    if not fits_on_device(corpus.inputs.pooled_bytes(sizes), free_bytes(device)):
+        return False
+    of_each = ([vectors.cpu().numpy() for vectors in pooled] for pooled in corpus.pooled(pool))
+    mapped = corpus.inputs.map_pooled([repr(each) for each in poolings], sizes, of_each)
+    if mapped is None:
+        return False
+    vectors = [torch.from_numpy(each).to(device) for each in mapped]
+    for part in (loaders.train, loaders.dev, loaders.test):
+        part.inputs.share_pooled(corpus.inputs, vectors)
     return True
 
 

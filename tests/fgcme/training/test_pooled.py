@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from fgcme.data import RaggedLoader, SpeechCorpus
-from fgcme.experiment import apply_configuration
+from fgcme.experiment import Experiment, apply_configuration
+from fgcme.training.learning import FoldTrainer
 from fgcme.training.pooled import fits_on_device
 from tests import small_corpus
-from tests.fold_training import SMALL, fit, metrics
+from tests.fold_training import SMALL, fit, fold_loaders, metrics
 
 
 @pytest.mark.parametrize("kind", ["mean", "attention"])
@@ -96,10 +97,73 @@ def test_what_every_epoch_would_pool_alike_is_pooled_once(
     with monkeypatch.context() as away:
         away.delattr("fgcme.data.inputs.PartInputs.frames")
         assert metrics(once.epochs()) == expected
-        with pytest.raises(AttributeError):
-            next(fit(copied, experiment).epochs())
     test = once.loaders.test
     np.testing.assert_array_equal(once.evaluate(test).logits, anew.evaluate(anew.loaders.test).logits)
+
+
+def fit_second_fold(corpus: SpeechCorpus, experiment: Experiment) -> FoldTrainer:
+    return FoldTrainer(fold_loaders(corpus, experiment, fold=1), experiment.model, experiment.training, seed=0)
+
+
+def pooled_files(corpus: SpeechCorpus) -> list[Path]:
+    return sorted(corpus.folder.glob("mapped-*.pooled"))
+
+
+@pytest.mark.parametrize("model", FIXED.values(), ids=FIXED)
+def test_what_every_fold_would_pool_alike_is_pooled_once_for_all_trainings(
+    tmp_path: Path, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus", copies=(0.9,)))
+    experiment = small_corpus.experiment(model=with_frames_as_they_are(model), training={"epochs": 1, "refit": True})
+    fit(corpus, experiment)
+    # The moments of frames are another fold's own.
+    alike = model.get("acoustic", {}).get("normalisation") != "train"
+    overall = model.get("pooling", {}).get("overall", "none") != "none"
+    assert len(pooled_files(corpus)) == alike * (1 + overall)
+    own = fit_second_fold(corpus, experiment)
+    with monkeypatch.context() as away:
+        away.setattr("fgcme.data.inputs.PartInputs.map_pooled", lambda *arguments: None)
+        alone = fit_second_fold(corpus, experiment)
+    with monkeypatch.context() as away:
+        away.delattr("fgcme.data.inputs.PartInputs.frames")
+        if alike:
+            own = fit_second_fold(SpeechCorpus(corpus.folder), experiment)
+            own.evaluate(own.loaders.test)
+        assert metrics(own.epochs()) == metrics(alone.epochs())
+    assert len(pooled_files(corpus)) == alike * (1 + overall)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model.pooling.segments": "even"},
+        {"model.pooling.kind": "mean"},
+        {"model.pooling.temperature": 2.0},
+        {"model.pooling.overall": "recording"},
+        {"model.acoustic.deltas": 1},
+        {"model.acoustic.normalisation": "utterance"},
+        {"training.frame_limit": 20},
+    ],
+    ids=str,
+)
+def test_what_is_pooled_in_another_way_is_not_shared(tmp_path: Path, settings: dict[str, Any]) -> None:
+    corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus", each=4))
+    plain = small_corpus.experiment(model=with_frames_as_they_are({"pooling": {"kind": "lse"}}))
+    fit(corpus, plain)
+    before = pooled_files(corpus)
+    fit(corpus, apply_configuration(plain, settings))
+    assert len(pooled_files(corpus)) > len(before) == 1
+
+
+def test_pooled_vectors_never_take_more_room_than_the_frames(tmp_path: Path) -> None:
+    corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus", each=4))
+    frames = next(corpus.folder.glob("mapped-*.frames")).stat().st_size
+    for temperature in range(1, 40):
+        pooling = {"kind": "lse", "temperature": temperature}
+        training = fit(corpus, small_corpus.experiment(model=with_frames_as_they_are({"pooling": pooling})))
+        assert training.loaders.train.batch(np.array([0])).pooled
+    taken = sum(path.stat().st_size for path in pooled_files(corpus))
+    assert frames / 2 < taken <= frames
 
 
 @pytest.mark.parametrize("normalisation", ["none", "train"])
