@@ -185,6 +185,18 @@ def _register(options: argparse.Namespace) -> None:
     register.register(options.run_id, options.name, options.alias, together=options.ensemble)
 
 
+def _promote(options: argparse.Namespace) -> int:
+    from pipelines import promote
+
+    return 0 if promote.promote(options.name, options.version, options.margin) else 1
+
+
+def _demote(options: argparse.Namespace) -> None:
+    from pipelines import promote
+
+    promote.demote(options.name)
+
+
 def _predict(options: argparse.Namespace) -> int:
     from pipelines import predict
 
@@ -341,6 +353,33 @@ VERBS = (
             argument("--alias", "alias to set, such as champion"),
             argument("--ensemble", "all models of the run, which answer together", action="store_true"),
         ],
+    ),
+    Verb(
+        name="promote",
+        summary="make a version of a registered model its champion, if it beats the present one",
+        example="fgcme promote fgcme-ravdess 2",
+        run=_promote,
+        details=(
+            "Both are compared on the same test utterances, by the predictions of their cross-validations. The\n"
+            "champion before is kept as `previous`. Where the champion stays, the status is 1."
+        ),
+        arguments=[
+            argument("name", "name in the registry", metavar="NAME"),
+            argument("version", "number of the version, or an alias that it has", metavar="VERSION"),
+            argument(
+                "--margin",
+                "points of UA by which it must be better; by default the paired test has to say so (p at most 0.05)",
+                metavar="POINTS",
+                type=float,
+            ),
+        ],
+    ),
+    Verb(
+        name="demote",
+        summary="make the previous champion of a registered model the champion again",
+        example="fgcme demote fgcme-ravdess",
+        run=_demote,
+        arguments=[argument("name", "name in the registry", metavar="NAME")],
     ),
     Verb(
         name="predict",

@@ -88,7 +88,7 @@ ORDER = [
     # The verbs; `demo` runs others.
     *(
         f"pipelines.{verb}"
-        for verb in ("prepare", "check", "train", "final", "tune", "ablate", "report", "register", "predict")
+        for verb in ("prepare", "check", "train", "final", "tune", "ablate", "report", "register", "promote", "predict")
     ),
     "pipelines.sync",
     "pipelines.doctor",
