@@ -94,6 +94,7 @@ ORDER = [
     "pipelines.doctor",
     "pipelines.demo",
     "pipelines.verb",
+    "pipelines.verbs",
     "pipelines.cli",
 ]
 
