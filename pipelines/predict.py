@@ -1,4 +1,4 @@
-"""Predict: the emotion of recordings, of each utterance and each of its words."""
+"""Predict: the emotion of recordings, and what each of their words contributes to it."""
 
 from __future__ import annotations
 
@@ -59,6 +59,8 @@ def predict(
                 file=sys.stderr,
                 flush=True,
             )
+        if classifier.without_contributions:
+            print(f"no contributions of words: {classifier.without_contributions}", file=sys.stderr, flush=True)
         failed = 0
         for number, (path, text) in enumerate(zip(audio, transcripts, strict=True)):
             answer = _predict_file(classifier, path, text)

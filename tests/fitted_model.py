@@ -13,6 +13,7 @@ from fgcme.audio import SAMPLE_RATE
 from fgcme.experiment import ModelSettings, PrepareSettings
 from fgcme.model import build_model
 from fgcme.serving import fitted
+from fgcme.serving.prediction import Prediction
 
 CLASSES = ["angry", "calm", "happy"]
 WORDS = ["dogs", "are", "sitting", "by", "the", "door"]
@@ -26,8 +27,12 @@ def save_fitted(
     modality_dropout: bool = False,
     copies: Sequence[float] = (),
     text_encoder: Path | None = None,
+    average_word: bool = True,
 ) -> Path:
-    """Write a small model with random weights into a folder; where one is given, it reads a text encoder's layers."""
+    """Write a small model with random weights into a folder; where one is given, it reads a text encoder's layers.
+
+    Without an average word it is as a version wrote it that kept none.
+    """
     settings = ModelSettings.model_validate(
         {
             "acoustic": {"channels": [8, 8], "kernels": [3, 2]},
@@ -47,6 +52,8 @@ def save_fitted(
     # Two layers of the tiny encoders of `tests.text_encoder`.
     words = {} if text_encoder is None else {"word_feature_size": 32, "word_layers": 2}
     model = build_model(settings, frame_size=20, vocabulary_size=len(WORDS) + 2, classes=len(CLASSES), **words)
+    if average_word:
+        model.average_word = 0.1 * torch.randn(model.core.sequence.lstm.input_size)
     spec = fitted.ModelSpec(
         model=settings,
         prepare=prepare,
@@ -69,3 +76,10 @@ def write_audio(path: Path, seconds: float = 1.0, seed: int = 0) -> Path:
     loudness = 0.2 + np.abs(np.sin(np.arange(count) / SAMPLE_RATE * 8))
     soundfile.write(path, (noise * loudness).astype(np.float32), SAMPLE_RATE, subtype="PCM_16")
     return path
+
+
+def mean_logits(answers: Sequence[Prediction]) -> list[float]:
+    """Probabilities by the mean of logarithms of probabilities, which are logits but for what all classes share."""
+    logits = np.log([list(answer.probabilities.values()) for answer in answers]).mean(0)
+    probabilities: list[float] = (np.exp(logits) / np.exp(logits).sum()).tolist()
+    return probabilities

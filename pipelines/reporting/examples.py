@@ -13,10 +13,11 @@ from fgcme.audio import frames_within
 from fgcme.data import SpeechCorpus, reads_test_audio
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
-from fgcme.model import Network
+from fgcme.model import Network, why_none
 from fgcme.report.example import UtteranceExample
 from fgcme.serving import fitted
 from fgcme.serving.fitted import ModelSpec
+from fgcme.serving.prediction import predict
 from fgcme.tracking import Tracker
 from pipelines.reporting.recorded_run import RecordedRun
 from pipelines.runs.corpus import locate_prepared
@@ -40,20 +41,23 @@ def read_examples(tracker: Tracker, recorded: RecordedRun) -> tuple[list[Utteran
         return [], "No examples: the prepared corpus has changed since the models were trained."
     run_of = {(each.fold, each.seed): each.run for each in recorded.main_trainings(recorded.reference)}
     predictions = recorded.predictions[recorded.main_selection][recorded.reference]
-    examples = []
+    examples, without = [], ""
     for row in choose_examples(predictions, corpus, recorded.classes):
         with tempfile.TemporaryDirectory() as folder:
             try:
                 model_folder = tracker.download_artifact(run_of[row["fold"], row["seed"]], "model", Path(folder))
             except UserError:
                 return [], "No examples: the models of the run have been deleted."
-            examples.append(_read_example(*fitted.load(model_folder), row, corpus, recorded.experiment))
+            model, spec = fitted.load(model_folder)
+            examples.append(_read_example(model, spec, row, corpus, recorded.experiment))
+            without = without or why_none([model])
+    remarks = [f"There are no contributions of words: {without}."] if without else []
     if reads_test_audio(recorded.variants[recorded.reference].model):
-        return examples, (
+        remarks.append(
             "In these pictures frames are normalised by the utterance, not by all audio of its speaker, so a "
             "prediction may differ from the one that was counted."
         )
-    return examples, ""
+    return examples, " ".join(remarks)
 
 
 def choose_examples(predictions: pa.Table, corpus: SpeechCorpus, classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -96,7 +100,7 @@ def _read_example(
         frames=corpus.frames(utterance)[: frames_within(spec.frame_limit, corpus.frame_step)],
         frame_step=corpus.frame_step,
         features=_FEATURES[experiment.prepare.features.kind],
-        prediction=fitted.predict(model, spec, speech),
+        prediction=predict([(model, spec)], speech),
         fold=row["fold"],
         seed=row["seed"],
     )

@@ -14,6 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+import ray.train
+import ray.train.torch
 import torch
 import torch.distributed
 
@@ -24,6 +26,7 @@ from fgcme.experiment import Experiment, ScalingSettings
 from fgcme.files import write_text
 from fgcme.model import EncoderTop, encoder_of
 from fgcme.serving import fitted
+from fgcme.training.average_word import set_average_word
 from fgcme.training.learning import Epoch, Evaluation, FoldTrainer, Workers
 from pipelines.runs import records
 from pipelines.training.job import Job, Result
@@ -65,9 +68,6 @@ def in_workers(
         folder: keeps the checkpoints, under `train`.
         callbacks: of Ray Train.
     """
-    # Imported here only: it takes a process seconds, and most trainings run without it.
-    import ray.train.torch
-
     addresses = known_addresses()
 
     def loop_with_addresses(config: dict[str, Any]) -> None:
@@ -168,8 +168,6 @@ def place(experiment: Experiment) -> Workers:
     """The workers of a training as this process sees them: its rank, their number, its device and how to gather."""
     if experiment.scaling.workers == 0:
         return Workers(device=torch.device("cuda" if experiment.scaling.gpus_per_worker else "cpu"))
-    import ray.train.torch
-
     context = ray.train.get_context()
 
     def gather(value: Any) -> list[Any]:
@@ -258,6 +256,7 @@ def _record(
             "refit": experiment.training.refit,
         },
     )
+    set_average_word(trainer.model, trainer.loaders.train, trainer.workers.device)
     with tempfile.TemporaryDirectory() as folder:
         fitted.save(Path(folder), trainer.model, spec)
         job.tracker.log_artifact(job.run, Path(folder), "model")

@@ -112,6 +112,18 @@ def test_textgrids_go_into_a_folder_and_a_single_one_may_be_printed(
     assert capsys.readouterr().out.startswith('File type = "ooTextFile"')
 
 
+def test_that_words_have_no_contributions_is_reported_once_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save_fitted(tmp_path / "model", average_word=False)
+    files = [write_audio(tmp_path / f"{number}.wav") for number in range(2)]
+    assert predict(str(folder), files, ["dogs"], "json") == 0
+    printed = capsys.readouterr()
+    assert printed.err.startswith("no contributions of words: the model was fitted by a version")
+    assert len(printed.err.splitlines()) == 1
+    assert {json.loads(line)["base"] for line in printed.out.splitlines()} == {None}
+
+
 @pytest.mark.parametrize(
     ("files", "texts", "output", "folder", "message"),
     [

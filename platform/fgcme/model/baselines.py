@@ -12,9 +12,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from fgcme.data import Batch, Ranges, ranges_from_counts, segment_positions
+from fgcme.data import Batch, Mixture, Ranges, ranges_from_counts, segment_positions
 from fgcme.model.encoders import EncodedWords, StandardisePooled, WordEmbedding, embed_words
-from fgcme.model.network import Output, mix_features
+from fgcme.model.network import FusedWords, FusesWords, Output, mix_features
 from fgcme.model.pooling import Bags, Pooling, PoolsFrames, pool, softmax_weighted_mean
 from fgcme.model.recurrent import FrameLSTM, RaggedLSTM, WordLSTM, final_states
 from fgcme.model.word_acoustics import SpanPooling
@@ -98,7 +98,7 @@ class MultiHopAttention(nn.Module):
         return Output(self.classify(self.dropout(mix_features(features, batch.mixture))))
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(nn.Module, FusesWords):
     """Cross attention network, CAN (Lee, Yoon and Jung, Interspeech 2020), on the steps that words are.
 
     Both sides have the same steps, so that the weights by which one side attends to its own steps can be applied to the
@@ -133,16 +133,24 @@ class CrossAttention(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Classify every utterance of a batch."""
-        sides = (
-            self.acoustic_sequence(self.acoustic(batch, None).features, batch.word_counts),
-            self.semantic(batch),
-        )
+        return self.conclude(self.fuse(batch), batch.mixture)
+
+    def fuse(self, batch: Batch) -> FusedWords:
+        """Lay the pooled frames of each step beside its word's embedding."""
+        sides = (self.acoustic(batch, None).features, embed_words(self.semantic.embedding, batch))
+        return FusedWords(torch.cat(sides, dim=1), batch.word_counts)
+
+    def conclude(self, fused: FusedWords, mixture: Mixture | None = None) -> Output:
+        """Classify every utterance by the steps of both sides."""
+        counts, sizes = fused.word_counts, [self.acoustic.size, self.semantic.embedding.size]
+        acoustic, semantic = torch.split(fused.features, sizes, dim=1)
+        sides = (self.acoustic_sequence(acoustic, counts), self.semantic.lstm(semantic, counts))
         sides = tuple(side.to(torch.promote_types(side.dtype, torch.float32)) for side in sides)
-        bags = Bags.from_ranges(ranges_from_counts(batch.word_counts).to(sides[0].device))
+        bags = Bags.from_ranges(ranges_from_counts(counts).to(sides[0].device))
         queries = (self.acoustic_query, self.semantic_query)
         scores = [(side * query).sum(1) / math.sqrt(len(query)) for side, query in zip(sides, queries, strict=True)]
         features = torch.cat([softmax_weighted_mean(side, bags, own) for own in scores for side in sides], dim=1)
-        return Output(self.classify(self.dropout(mix_features(features, batch.mixture))))
+        return Output(self.classify(self.dropout(mix_features(features, mixture))))
 
 
 class FramewiseText(nn.Module):

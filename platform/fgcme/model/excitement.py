@@ -42,24 +42,20 @@ class Excitement(nn.Module):
         self.form = form
         self.driver = driver
 
-    def forward(self, features: Tensor, source: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Excite.
+    def forward(self, features: Tensor, source: Tensor) -> Tensor:
+        """Excite features, [W, D] -> [W, D].
 
         Args:
             features: [W, D] what is recalibrated.
             source: the driver's input, [W, values] features or [W] word indices.
-
-        Returns:
-            [W, D] excited features, and the [W, D] gate in (0, 1), or None for a form without a gate.
         """
         if self.driver is None:
-            return features, None
-        signal = self.driver(source)
+            return features
+        signal: Tensor = self.driver(source)
         if self.form == "additive":
-            return features + signal, None
-        gate = torch.sigmoid(signal)
-        excited = features * gate
-        return (features + excited if self.form == "residual_gate" else excited), gate
+            return features + signal
+        excited = features * torch.sigmoid(signal)
+        return features + excited if self.form == "residual_gate" else excited
 
 
 def feature_driver(source: int, size: int, reduction_ratio: int = 1) -> nn.Module:

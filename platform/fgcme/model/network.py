@@ -11,6 +11,7 @@ With z^s_i and z^a_i the semantic and acoustic features of word i:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import torch
@@ -30,19 +31,44 @@ class Output:
 
     Attributes:
         logits: [B, K], one row an utterance.
-        word_logits: [W, K] the classifier applied to each word's output of the sequence model; [W, K + 1] with the
-            blank last for a model trained by CTC; None for a model without a sequence of words.
-        semantic_gate, acoustic_gate: [W, D] gates in (0, 1), or None where the form has none.
+        word_logits: [W, K + 1] of each word, the blank last, which a model trained by CTC learns; None for any other.
         modality_logits: [B, K] logits of each modality, where each is classified and trained by itself (late fusion).
         auxiliary_loss: [B] a loss of the model's own, added to the loss of its logits (CTC alignment).
     """
 
     logits: Tensor
     word_logits: Tensor | None = None
-    semantic_gate: Tensor | None = None
-    acoustic_gate: Tensor | None = None
     modality_logits: tuple[Tensor, ...] = ()
     auxiliary_loss: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class FusedWords:
+    """What a model has of a batch when each word has its features of both sides, and nothing has joined the words yet.
+
+    Attributes:
+        features: [W, D] of the words.
+        word_counts: [B] words of each utterance, on the CPU.
+        overall: [B, values] what an utterance has beside its words, or None.
+        auxiliary_loss: see `Output`.
+    """
+
+    features: Tensor
+    word_counts: Tensor
+    overall: Tensor | None = None
+    auxiliary_loss: Tensor | None = None
+
+
+class FusesWords(ABC):
+    """A core that goes by words: it fuses the sides of each word, then concludes from the words."""
+
+    @abstractmethod
+    def fuse(self, batch: Batch) -> FusedWords:
+        """Fuse the sides of each word of a batch."""
+
+    @abstractmethod
+    def conclude(self, fused: FusedWords, mixture: Mixture | None = None) -> Output:
+        """Classify every utterance by its words, which are mixed with those of others if there is a mixture."""
 
 
 class Network(nn.Module):
@@ -53,6 +79,10 @@ class Network(nn.Module):
         core: FG-CME or a baseline, from a batch to an `Output`.
         mix: mixes the layers of an encoder; None leaves frames as they are.
         trained: the encoder's last layers, which add their hidden states before the mix; None for a frozen encoder.
+
+    Attributes:
+        average_word: [D] the mean of the fused features of the training part's words, which a fitted model keeps; None
+            before, and for a core that does not go by words.
     """
 
     def __init__(
@@ -67,15 +97,36 @@ class Network(nn.Module):
         self.core = core
         self.mix = mix
         self.trained = trained
+        self.average_word: Tensor | None
+        self.register_buffer("average_word", None)
 
     def forward(self, batch: Batch) -> Output:
         """Classify every utterance of a batch."""
+        output: Output = self.core(self._heard(batch))
+        return output
+
+    @property
+    def goes_by_words(self) -> bool:
+        """Whether the core fuses the sides of each word."""
+        return isinstance(self.core, FusesWords)
+
+    def fuse(self, batch: Batch) -> FusedWords:
+        """The fused words of a batch, of a network that goes by words."""
+        assert isinstance(self.core, FusesWords)
+        return self.core.fuse(self._heard(batch))
+
+    def conclude(self, fused: FusedWords) -> Output:
+        """Classify every utterance by its fused words: what `forward` makes of `fuse`."""
+        assert isinstance(self.core, FusesWords)
+        return self.core.conclude(fused)
+
+    def _heard(self, batch: Batch) -> Batch:
+        """A batch with the frames that the core reads."""
         frames = self.standardise(batch.frames)
         if self.trained is not None:
             assert batch.frame_counts is not None, "batches of whole recordings know their frames"
             frames = self.trained(frames, batch.frame_counts)
-        output: Output = self.core(replace(batch, frames=frames if self.mix is None else self.mix(frames)))
-        return output
+        return replace(batch, frames=frames if self.mix is None else self.mix(frames))
 
     @property
     def fixed_pooling(self) -> PoolsFrames | None:
@@ -86,7 +137,7 @@ class Network(nn.Module):
         return next((part for part in parts if part.poolings() and part.is_fixed), None)
 
 
-class FineGrainedExcitement(nn.Module):
+class FineGrainedExcitement(nn.Module, FusesWords):
     """FG-CME (Li et al., Interspeech 2021), or one of its modalities alone.
 
     With modality dropout an utterance may lack its words, which are then unknown ones over even parts of its speech, or
@@ -139,31 +190,36 @@ class FineGrainedExcitement(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Classify every utterance of a batch."""
+        return self.conclude(self.fuse(batch), batch.mixture)
+
+    def fuse(self, batch: Batch) -> FusedWords:
+        """Join the excited sides of each word."""
         features: list[Tensor] = []
-        acoustic = semantic_gate = acoustic_gate = auxiliary_loss = overall = None
+        acoustic = auxiliary_loss = overall = None
         semantic = self.semantic(batch) if self.semantic is not None else None
         if self.acoustic is not None:
             acoustic, auxiliary_loss, overall = self.acoustic(batch, semantic)
             if self.overall is not None:
                 overall = self.overall(overall)
         if semantic is not None:
-            excited, semantic_gate = self.excite_semantic(semantic, semantic if acoustic is None else acoustic)
-            features.append(excited)
+            features.append(self.excite_semantic(semantic, semantic if acoustic is None else acoustic))
         if acoustic is not None:
             driver = batch.words if self.driven_by_word else (acoustic if semantic is None else semantic)
-            excited, acoustic_gate = self.excite_acoustic(acoustic, driver)
-            features.append(excited)
-        sequence = self.sequence(torch.cat(features, dim=1), batch.word_counts)
-        utterances = ranges_from_counts(batch.word_counts).to(sequence.device)
-        by_word = beside(sequence, overall, batch.word_counts)
+            features.append(self.excite_acoustic(acoustic, driver))
+        return FusedWords(torch.cat(features, dim=1), batch.word_counts, overall, auxiliary_loss)
+
+    def conclude(self, fused: FusedWords, mixture: Mixture | None = None) -> Output:
+        """Classify every utterance by the sequence of its words."""
+        counts, overall = fused.word_counts, fused.overall
+        sequence = self.sequence(fused.features, counts)
+        utterances = ranges_from_counts(counts).to(sequence.device)
         if self.blank:
-            word_logits = self.classify(self.dropout(by_word))
+            word_logits = self.classify(self.dropout(beside(sequence, overall, counts)))
             logits = self.readout(word_logits, utterances)[:, :-1]
-        else:
-            word_logits = self.classify(by_word)
-            summary = beside(self.readout(sequence, utterances), overall)
-            logits = self.classify(self.dropout(mix_features(summary, batch.mixture)))
-        return Output(logits, word_logits, semantic_gate, acoustic_gate, auxiliary_loss=auxiliary_loss)
+            return Output(logits, word_logits, auxiliary_loss=fused.auxiliary_loss)
+        summary = beside(self.readout(sequence, utterances), overall)
+        logits = self.classify(self.dropout(mix_features(summary, mixture)))
+        return Output(logits, auxiliary_loss=fused.auxiliary_loss)
 
 
 def beside(rows: Tensor, overall: Tensor | None, counts: Tensor | None = None) -> Tensor:

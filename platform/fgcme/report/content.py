@@ -95,6 +95,11 @@ class ReportData:
         return bool(self.main.conditions.tuned_on) and not self.without_tuned_on
 
     @property
+    def has_contributions(self) -> bool:
+        """Whether it is known what the words of its examples contribute."""
+        return any(example.prediction.base is not None for example in self.examples)
+
+    @property
     def optimistic(self) -> bool:
         """Whether any of its numbers is optimistic."""
         return any(results.conditions.optimistic for results in self.result_sets)

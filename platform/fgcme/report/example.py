@@ -1,8 +1,7 @@
-"""One utterance as a model reads it: its words over its frames, their gates and their emotions, as a picture."""
+"""One utterance as a model reads it: its words over its frames, and what each contributes, as a picture."""
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,17 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from fgcme.audio import SAMPLE_RATE
-from fgcme.report.formatting import listing
-from fgcme.report.predictions import likeliest
+from fgcme.report.formatting import listing, signed
+from fgcme.report.predictions import summarise_log_odds
 from fgcme.report.theme import Theme
-from fgcme.serving.fitted import Prediction
+from fgcme.serving.prediction import Prediction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# A word that takes less of the utterance is narrower than its numbers, and stays without.
-_NARROW = 0.04
+# What a word contributes to log-odds is drawn on a scale of at least so much, so that little looks little.
+_LEAST = 1.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class UtteranceExample:
         frames: [A, F] features.
         frame_step: samples from one frame to the next.
         features: what the values of a frame are, for a reader.
-        prediction: with words, spans, gates and emotions.
+        prediction: with words, spans and contributions.
         fold, seed: of the model's training.
     """
 
@@ -58,7 +57,7 @@ class UtteranceExample:
 
 
 def example_figure(example: UtteranceExample, heading: str, theme: Theme) -> Figure:
-    """Above, the features with the span of each word; below, if the model has them, gates and emotions word by word.
+    """Above, the features with the span of each word; below, if it is known, what each word contributes.
 
     Args:
         example: the utterance.
@@ -66,9 +65,7 @@ def example_figure(example: UtteranceExample, heading: str, theme: Theme) -> Fig
         theme: its colours.
     """
     prediction = example.prediction
-    sides = list(dict.fromkeys(itertools.chain.from_iterable(prediction.word_gates)))
-    has_emotions = any(prediction.word_probabilities)
-    heights = [2.0] + ([1.0] if sides else []) + ([0.3 + 0.2 * len(prediction.probabilities)] if has_emotions else [])
+    heights = [2.0] if prediction.base is None else [2.0, 1.3]
     figure = theme.canvas(8.6, 1.1 + sum(heights), heading)
     rows = list(np.atleast_1d(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)))
     _frames(rows[0], example, theme)
@@ -76,10 +73,8 @@ def example_figure(example: UtteranceExample, heading: str, theme: Theme) -> Fig
         rows[0].axvline(edge, color=theme.second, linewidth=1.2)
         for row in rows[1:]:
             row.axvline(edge, color=theme.grid, linewidth=0.8)
-    if sides:
-        _gates(rows[1], prediction, sides, theme)
-    if has_emotions:
-        _emotions(rows[-1], prediction, example.duration, theme)
+    for row in rows[1:]:
+        _contributions(row, prediction, theme)
     rows[-1].set_xlabel("seconds")
     for row in rows:
         theme.style_axes(row)
@@ -95,21 +90,15 @@ def describe_example(example: UtteranceExample) -> str:
         f"“{example.text}”, speaker {example.speaker}: predicted {prediction.label} with "
         f"{100 * prediction.probabilities[prediction.label]:.0f} % ({verdict})."
     )
-    told = []
-    for word, begin, end, gates, emotions in zip(
-        prediction.words,
-        prediction.begin,
-        prediction.end,
-        prediction.word_gates,
-        prediction.word_probabilities,
-        strict=True,
-    ):
-        facts = [f"{begin:.2f} to {end:.2f} s"]
-        facts += [f"{side} gate {value:.2f}" for side, value in gates.items()]
-        if emotions:
-            facts.append(f"{likeliest(emotions)} {100 * emotions[likeliest(emotions)]:.0f} %")
-        told.append(f"{word} ({', '.join(facts)})")
-    return f"{text} Words: {listing(told)}."
+    times = zip(prediction.words, prediction.begin, prediction.end, strict=True)
+    told = [f"{word} ({begin:.2f} to {end:.2f} s" for word, begin, end in times]
+    if prediction.base is None:
+        return f"{text} Words: {listing([f'{word})' for word in told])}."
+    told = [f"{word}, {signed(number)})" for word, number in zip(told, prediction.contributions, strict=True)]
+    return (
+        f"{text} Words, with what each contributes to the log-odds of {prediction.label}: {listing(told)}; "
+        f"{summarise_log_odds(prediction)}."
+    )
 
 
 def _frames(axes: Axes, example: UtteranceExample, theme: Theme) -> None:
@@ -134,51 +123,22 @@ def _frames(axes: Axes, example: UtteranceExample, theme: Theme) -> None:
     words.spines["top"].set_visible(False)
 
 
-def _gates(axes: Axes, prediction: Prediction, sides: list[str], theme: Theme) -> None:
-    styles = {"semantic": (theme.first, "-", "o"), "acoustic": (theme.ink, (0, (3, 1.5)), "s")}
-    for side in sides:
-        colour, line, marker = styles[side]
-        for word, (begin, end, gates) in enumerate(
-            zip(prediction.begin, prediction.end, prediction.word_gates, strict=True)
-        ):
-            axes.plot([begin, end], [gates[side]] * 2, color=colour, linestyle=line, linewidth=1.6)
-            label = f"on the {side} side" if word == 0 else None
-            axes.plot((begin + end) / 2, gates[side], marker, color=colour, markersize=4, label=label, linestyle="none")
-    values = [value for gates in prediction.word_gates for value in gates.values()]
-    middle, reach = (min(values) + max(values)) / 2, max(0.1, 0.7 * (max(values) - min(values)))
-    axes.set_ylim(max(0.0, middle - reach), min(1.0, middle + reach))
-    axes.set_ylabel("mean gate")
-    axes.grid(axis="y", color=theme.grid, linewidth=0.5)
-    axes.legend(
-        loc="lower right",
-        bbox_to_anchor=(1, 0.97),
-        ncols=2,
-        frameon=False,
-        fontsize=7.5,
-        labelcolor=theme.ink,
-        handletextpad=0.2,
-        borderpad=0.1,
-    )
-
-
-def _emotions(axes: Axes, prediction: Prediction, duration: float, theme: Theme) -> None:
-    classes = list(prediction.probabilities)
-    for begin, end, emotions in zip(prediction.begin, prediction.end, prediction.word_probabilities, strict=True):
-        values = np.array([emotions[name] for name in classes])
-        edges = np.arange(len(classes) + 1) - 0.5
-        if end > begin:
-            axes.pcolormesh([begin, end], edges, values[:, None], cmap=theme.shades(), vmin=0, vmax=1)
-        for row, value in enumerate(values):
-            if end - begin > _NARROW * duration:
-                axes.text(
-                    (begin + end) / 2,
-                    row,
-                    f"{100 * value:.0f}",
-                    ha="center",
-                    va="center",
-                    fontsize=7,
-                    color=theme.ink,
-                )
-    axes.set_yticks(range(len(classes)), classes)
-    axes.set_ylim(len(classes) - 0.5, -0.5)
-    axes.set_ylabel("emotion, %")
+def _contributions(axes: Axes, prediction: Prediction, theme: Theme) -> None:
+    reach = 1.35 * max(_LEAST, *map(abs, prediction.contributions))
+    for begin, end, number in zip(prediction.begin, prediction.end, prediction.contributions, strict=True):
+        colour = theme.cool if number > 0 else theme.warm
+        axes.bar(begin, number, max(end - begin, 0.0), align="edge", color=colour, edgecolor=theme.ground)
+        axes.annotate(
+            signed(number),
+            ((begin + end) / 2, number),
+            (0, 2 if number > 0 else -2),
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if number > 0 else "top",
+            fontsize=7,
+            color=theme.ink,
+            annotation_clip=True,
+        )
+    axes.axhline(0, color=theme.muted, linewidth=0.8)
+    axes.set_ylim(-reach, reach)
+    axes.set_ylabel(f"for {prediction.label}")

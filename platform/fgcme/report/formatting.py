@@ -25,7 +25,16 @@ def points(difference: float) -> str:
     >>> points(-0.0123), points(0.05), points(0.0001)
     ('−1.2', '+5.0', '0.0')
     """
-    text = _rounded(100 * difference)
+    return signed(100 * difference)
+
+
+def signed(number: float) -> str:
+    """A number with its sign unless it is rounded to zero.
+
+    >>> signed(-3.21), signed(2.1), signed(-0.04)
+    ('−3.2', '+2.1', '0.0')
+    """
+    text = _rounded(number)
     return text if text == "0.0" or text.startswith(MINUS) else f"+{text}"
 
 

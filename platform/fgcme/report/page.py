@@ -9,8 +9,12 @@ from fgcme.report.comparison import stars
 from fgcme.report.content import ReportData
 from fgcme.report.html import Image, render
 from fgcme.report.pictures import ReportPictures
+from fgcme.report.predictions import summarise_log_odds
 from fgcme.report.summary import summarise_gaps, summarise_results
 from fgcme.report.theme import Picture
+
+# Log-odds from which on a word has its full colour: twenty to one.
+_FULL = 3.0
 
 
 def to_html(content: ReportData, pictures: ReportPictures, light: Mapping[str, bytes]) -> str:
@@ -36,6 +40,9 @@ def to_html(content: ReportData, pictures: ReportPictures, light: Mapping[str, b
             "p_value": formatting.p_value,
             "effect": formatting.effect,
             "stars": stars,
+            "signed": formatting.signed,
+            "summarise_log_odds": summarise_log_odds,
+            "weight": _weight,
             "image": image,
             "images": images,
         },
@@ -44,3 +51,12 @@ def to_html(content: ReportData, pictures: ReportPictures, light: Mapping[str, b
         pictures=pictures,
         summary=[*summarise_results(content.main), *summarise_gaps(content.main, content.gaps)],
     )
+
+
+def _weight(contribution: float) -> int:
+    """How much of its colour a word has, in per cent.
+
+    >>> _weight(-1.5), _weight(7.0)
+    (50, 100)
+    """
+    return round(100 * min(1.0, abs(contribution) / _FULL))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from fgcme.report.formatting import signed
 from fgcme.serving.classifier import to_record
-from fgcme.serving.fitted import Prediction
+from fgcme.serving.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -39,46 +40,43 @@ def csv_header(classes: Sequence[str]) -> str:
     """The first line of the CSV that `to_csv` continues.
 
     >>> csv_header(["calm", "happy"])
-    'audio,unit,text,begin,end,label,alignment,calm,happy'
+    'audio,unit,text,begin,end,label,alignment,base,contribution,calm,happy'
     """
-    return ",".join(["audio", "unit", "text", "begin", "end", "label", "alignment", *map(_quoted, classes)])
+    columns = ["audio", "unit", "text", "begin", "end", "label", "alignment", "base", "contribution"]
+    return ",".join([*columns, *map(_quoted, classes)])
 
 
 def to_csv(answer: Answer) -> str:
-    """Lines of CSV: one with `unit` = `utterance`, then one with `unit` = `word` for each word; times in seconds."""
+    """Lines of CSV: one with `unit` = `utterance`, then one with `unit` = `word` for each word; times in seconds.
+
+    An utterance has its label, its probabilities and its base, a word its contribution.
+    """
     prediction = answer.prediction
-    rows = [("utterance", answer.text, 0.0, answer.duration, prediction.probabilities)]
-    for word, begin, end, probabilities in zip(
-        prediction.words, prediction.begin, prediction.end, prediction.word_probabilities, strict=True
-    ):
-        rows.append(("word", word, begin, end, probabilities))
+    base = "" if prediction.base is None else f"{prediction.base:.4f}"
+    probabilities = [f"{probability:.6f}" for probability in prediction.probabilities.values()]
+    rows = [("utterance", answer.text, 0.0, answer.duration, prediction.label, base, "", probabilities)]
+    nothing = [""] * len(probabilities)
+    for word, begin, end, contribution in _words(prediction):
+        number = "" if contribution is None else f"{contribution:.4f}"
+        rows.append(("word", word, begin, end, "", "", number, nothing))
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    for unit, text, begin, end, probabilities in rows:
-        writer.writerow(
-            [
-                answer.audio,
-                unit,
-                text,
-                f"{begin:.2f}",
-                f"{end:.2f}",
-                likeliest(probabilities),
-                prediction.alignment,
-                *(f"{probabilities[name]:.6f}" if probabilities else "" for name in prediction.probabilities),
-            ]
-        )
+    for unit, text, begin, end, label, own_base, number, of_classes in rows:
+        times = f"{begin:.2f}", f"{end:.2f}"
+        writer.writerow([answer.audio, unit, text, *times, label, prediction.alignment, own_base, number, *of_classes])
     return lines.getvalue().rstrip("\n")
 
 
 def to_textgrid(answer: Answer) -> str:
-    """A TextGrid with three tiers of intervals: words, each word's likeliest emotion, the utterance's emotion."""
+    """A TextGrid with tiers of intervals: words, what each contributes if that is known, the utterance's emotion."""
     prediction = answer.prediction
     spans = list(zip(prediction.begin, prediction.end, strict=True))
-    tiers = [
-        ("words", _tier(spans, prediction.words, answer.duration)),
-        ("word emotion", _tier(spans, [likeliest(word) for word in prediction.word_probabilities], answer.duration)),
-        ("emotion", [(0.0, answer.duration, prediction.label)]),
-    ]
+    tiers = [("words", _tier(spans, prediction.words, answer.duration))]
+    if prediction.base is not None:
+        # With a plain minus, for programs that read the numbers.
+        numbers = [f"{contribution:+.2f}" for contribution in prediction.contributions]
+        tiers.append(("contribution", _tier(spans, numbers, answer.duration)))
+    tiers.append(("emotion", [(0.0, answer.duration, prediction.label)]))
     lines = [
         'File type = "ooTextFile"',
         'Object class = "TextGrid"',
@@ -110,7 +108,7 @@ def to_textgrid(answer: Answer) -> str:
 
 
 def to_table(answer: Answer) -> str:
-    """Lines to read: the emotions of the utterance, likeliest first, and each word with its time and its emotion."""
+    """Lines to read: the emotions of the utterance, likeliest first; each word, its time and what it contributes."""
     prediction = answer.prediction
     ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
     lines = [
@@ -119,22 +117,26 @@ def to_table(answer: Answer) -> str:
         f"  words aligned by {prediction.alignment}:",
     ]
     width = max((len(word) for word in prediction.words), default=0)
-    for word, begin, end, probabilities in zip(
-        prediction.words, prediction.begin, prediction.end, prediction.word_probabilities, strict=True
-    ):
-        label = likeliest(probabilities)
-        said = f"{label} {100 * probabilities[label]:.0f}%" if label else ""
+    for word, begin, end, contribution in _words(prediction):
+        said = "" if contribution is None else f"{signed(contribution):>5}"
         lines.append(f"    {begin:6.2f} - {end:5.2f} s  {word:<{width}}  {said}".rstrip())
+    if summary := summarise_log_odds(prediction):
+        lines.append(f"  {summary}")
     return "\n".join(lines)
 
 
-def likeliest(probabilities: dict[str, float]) -> str:
-    """The most probable class; empty where there are none, as for the words of a model that does not go by words.
+def summarise_log_odds(prediction: Prediction) -> str:
+    """From the base to the log-odds of the answer, in words; empty where contributions are not known."""
+    if prediction.base is None or prediction.log_odds is None:
+        return ""
+    percentage = f"{100 * prediction.probabilities[prediction.label]:.0f} %"
+    return f"from {signed(prediction.base)} to {signed(prediction.log_odds)} = {prediction.label} {percentage}"
 
-    >>> likeliest({"calm": 0.2, "happy": 0.8})
-    'happy'
-    """
-    return max(probabilities, key=lambda name: probabilities[name], default="")
+
+def _words(prediction: Prediction) -> Iterator[tuple[str, float, float, float | None]]:
+    """Each word, its begin and end, and what it contributes if that is known."""
+    contributions: Sequence[float | None] = prediction.contributions or [None] * len(prediction.words)
+    return zip(prediction.words, prediction.begin, prediction.end, contributions, strict=True)
 
 
 def _tier(

@@ -10,6 +10,7 @@ import io
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,10 @@ from fgcme.audio import SAMPLE_RATE, AudioError, Samples
 from fgcme.data import has_acoustics
 from fgcme.experiment import PrepareSettings
 from fgcme.features import WordEncoder
+from fgcme.model import why_none
 from fgcme.prepared.utterance import AnalysedSpeech, analyse, word_features
-from fgcme.serving import ensemble, fitted
-from fgcme.serving.fitted import Prediction
+from fgcme.serving import ensemble
+from fgcme.serving.prediction import Prediction, predict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +58,7 @@ class Classifier:
 
     Attributes:
         spec: of the model, or of an ensemble's first member.
+        without_contributions: why its answers have no contributions of words; empty where they have.
 
     Raises:
         UserError: the folder holds no fitted model, or this machine lacks the aligner or the features.
@@ -64,6 +67,7 @@ class Classifier:
     def __init__(self, folder: Path) -> None:
         self._members = ensemble.load(folder)
         self.spec = self._members[0][1]
+        self.without_contributions = why_none([network for network, _ in self._members])
         prepare = self.spec.prepare
         if prepare.alignment.method in ("imported", "corpus"):
             self._aligner = alignment.build("sphinx")
@@ -107,7 +111,7 @@ class Classifier:
             speech = analyse(samples, "", _NoAligner(), self._extractor, self._speeds)
         else:
             speech = analyse(samples, text, self._aligner, self._extractor, self._speeds, self._word_encoder)
-        return ensemble.average([fitted.predict(model, spec, speech) for model, spec in self._members])
+        return predict(self._members, speech)
 
 
 class _NoAligner:
@@ -133,20 +137,20 @@ def _unheard(text: str, word_encoder: WordEncoder | None) -> AnalysedSpeech:
 
 
 def to_record(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as nested values, ready for JSON; the columns that `model_signature` declares."""
+    """A prediction as nested values, ready for JSON; the columns that `model_signature` declares.
+
+    Without contributions those of the words are None, and so is the base.
+    """
+    contributions: Sequence[float | None] = prediction.contributions or [None] * len(prediction.words)
     return {
         "label": prediction.label,
         "probabilities": prediction.probabilities,
+        "base": prediction.base,
         "alignment": prediction.alignment,
         "words": [
-            {"word": word, "begin": begin, "end": end, "probabilities": probabilities, "gates": gates}
-            for word, begin, end, probabilities, gates in zip(
-                prediction.words,
-                prediction.begin,
-                prediction.end,
-                prediction.word_probabilities,
-                prediction.word_gates,
-                strict=True,
+            {"word": word, "begin": begin, "end": end, "contribution": contribution}
+            for word, begin, end, contribution in zip(
+                prediction.words, prediction.begin, prediction.end, contributions, strict=True
             )
         ],
     }
@@ -170,8 +174,7 @@ def model_signature(either: bool = False) -> ModelSignature:
             Property("word", DataType.string),
             Property("begin", DataType.double),
             Property("end", DataType.double),
-            Property("probabilities", by_name),
-            Property("gates", by_name),
+            Property("contribution", DataType.double, required=False),
         ]
     )
     return ModelSignature(
@@ -185,6 +188,7 @@ def model_signature(either: bool = False) -> ModelSignature:
             [
                 ColSpec(DataType.string, "label"),
                 ColSpec(by_name, "probabilities"),
+                ColSpec(DataType.double, "base", required=False),
                 ColSpec(DataType.string, "alignment"),
                 ColSpec(Array(word), "words"),
             ]

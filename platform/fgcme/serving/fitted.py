@@ -1,6 +1,6 @@
 """A fitted model on disk, with all that a prediction needs: a folder of safetensors and JSON, nothing pickled.
 
-<folder>/model.safetensors   weights and the statistics that standardise the frames
+<folder>/model.safetensors   weights, the statistics that standardise the frames, the average word
 <folder>/model.json          how to build the model, its words and classes, and how speech becomes its input
 """
 
@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from fgcme.audio import HOP, SAMPLE_RATE, frames_within, spans_at, stretch_at
+from fgcme.audio import frames_within, spans_at, stretch_at
 from fgcme.data import Batch, Vocabulary, collate, has_acoustics, layout_frames, scheme_of
 from fgcme.data.batch import FrameLayout
 from fgcme.data.hearing import front_end_of
@@ -67,30 +67,6 @@ class ModelSpec:
     def vocabulary(self) -> Vocabulary:
         """Numbers the words as in training."""
         return Vocabulary(self.words, self.given_words)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer of a model for one utterance.
-
-    Attributes:
-        label: the most probable class.
-        probabilities: class -> probability.
-        words, begin, end: [W] the words and their spans in seconds; none if the words are not known.
-        word_probabilities: [W] for each word, class -> probability from its own fusion output; empty if the model
-            reads the utterance as a whole.
-        word_gates: [W] for each word, `semantic` and `acoustic` -> mean of its gate, where the excitement has one.
-        alignment: the method that found the words' frames.
-    """
-
-    label: str
-    probabilities: dict[str, float]
-    words: list[str]
-    begin: list[float]
-    end: list[float]
-    word_probabilities: list[dict[str, float]]
-    word_gates: list[dict[str, float]]
-    alignment: str
 
 
 def save(folder: Path, model: Network, spec: ModelSpec) -> None:
@@ -145,53 +121,20 @@ def load(folder: Path) -> tuple[Network, ModelSpec]:
             spec.word_layers,
             spec.encoder,
         )
-        model.load_state_dict(load_file(folder / "model.safetensors"))
+        weights = load_file(folder / "model.safetensors")
+        # Models of older versions have none, nor have those that do not go by words.
+        model.average_word = weights.get("average_word")
+        model.load_state_dict(weights)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: not a fitted model, or a damaged one ({' '.join(str(error).split())})") from None
     return model.eval(), spec
 
 
-@torch.inference_mode()
-def predict(model: Network, spec: ModelSpec, speech: AnalysedSpeech) -> Prediction:
-    """Classify one utterance: by the mean logits of its recording and its copies at other speeds, if it has any.
+def batch_of(spec: ModelSpec, speech: AnalysedSpeech) -> Batch:
+    """One utterance as a model reads it: its recording, then its copies if the model hears any.
 
-    Words and gates are those of the recording itself. The speaker is unknown, so a model trained on frames normalised
-    by speaker gets frames normalised by utterance.
-
-    Args:
-        model: as `load` returns it.
-        spec: as `load` returns it.
-        speech: the words, their spans and the frames of the utterance; without words or without frames for a model
-            with modality dropout.
+    The speaker is unknown, so a model trained on frames normalised by speaker gets frames normalised by utterance.
     """
-    output = model(_batch_of(spec, speech))
-
-    def by_class(logits: torch.Tensor) -> dict[str, float]:
-        # Without the blank of CTC, which is no emotion.
-        return dict(zip(spec.classes, logits[: len(spec.classes)].softmax(0).tolist(), strict=True))
-
-    gates = {
-        side: gate.mean(1).tolist()
-        for side, gate in (("semantic", output.semantic_gate), ("acoustic", output.acoustic_gate))
-        if gate is not None
-    }
-    probabilities = by_class(output.logits.mean(0))
-    return Prediction(
-        label=max(probabilities, key=lambda name: probabilities[name]),
-        probabilities=probabilities,
-        words=list(speech.words),
-        begin=[frame * HOP / SAMPLE_RATE for frame in speech.begin.tolist()],
-        end=[frame * HOP / SAMPLE_RATE for frame in speech.end.tolist()],
-        word_probabilities=[{} for _ in speech.words]
-        if output.word_logits is None
-        else [by_class(logits) for logits in output.word_logits[: len(speech.words)]],
-        word_gates=[{side: values[word] for side, values in gates.items()} for word in range(len(speech.words))],
-        alignment=speech.alignment,
-    )
-
-
-def _batch_of(spec: ModelSpec, speech: AnalysedSpeech) -> Batch:
-    """One utterance as the model reads it: its recording, then its copies."""
     scheme = scheme_of(spec.model)
     recordings = [Copy(1.0, speech.frames), *(speech.copies if has_acoustics(spec.model) else ())]
     frames, layouts, words = zip(*(_heard(spec, speech, recording) for recording in recordings), strict=True)

@@ -50,7 +50,8 @@ class ServedModel(PythonModel):
                 errors.append(f"row {number}: {error.message}")
         if errors:
             raise MlflowException("; ".join(errors), error_code=INVALID_PARAMETER_VALUE)
-        return pd.DataFrame.from_records(records)
+        # As objects, so that the base of an answer that has none stays None beside numbers.
+        return pd.DataFrame(records, dtype=object)
 
     def _classify(self, sound: Any, text: Any) -> dict[str, Any]:
         heard, known = isinstance(sound, bytes | bytearray), isinstance(text, str)

@@ -28,7 +28,7 @@ class ReferenceOutput:
 
     Attributes:
         logits: [K].
-        word_logits: [W, K], or [W, K + 1] with the blank last; None for a model without a sequence of words.
+        word_logits: [W, K + 1] with the blank last; None without a blank.
         modality_logits: [K] of each modality (late fusion).
         auxiliary_loss: [] loss of the alignment (CTC alignment).
     """
@@ -78,12 +78,12 @@ class Reference:
             sequence = bidirectional(rows, weights_of(self.weights, "core.sequence.lstm"))
         classify = weights_of(self.weights, "core.classify")
         overall = self.overall(utterance)
-        word_logits = torch.stack([linear(torch.cat([word, overall]), classify) for word in sequence])
         if self.blank:
+            word_logits = torch.stack([linear(torch.cat([word, overall]), classify) for word in sequence])
             return ReferenceOutput(word_logits.mean(0)[:-1], word_logits)
         query = self.weights.get("core.readout.query")
         summary = pool_rows(settings.fusion.readout, sequence, list(range(len(sequence))), query=query)
-        return ReferenceOutput(linear(torch.cat([summary, overall]), classify), word_logits)
+        return ReferenceOutput(linear(torch.cat([summary, overall]), classify))
 
     def semantic_features(self, words: np.ndarray) -> Tensor:
         """[W] word indices -> [W, D]."""

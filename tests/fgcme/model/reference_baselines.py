@@ -183,15 +183,15 @@ def fused(core: Any, settings: ModelSettings, semantic: list[Tensor], acoustic: 
     """Classify the features of both sides by the sequence model, the readout and the classifier."""
     rows = [torch.cat(sides) for sides in zip(semantic, acoustic, strict=True)]
     sequence = side_by_side(run_lstm(core.sequence.lstm, rows), run_lstm(core.sequence.lstm, rows, reverse=True))
-    word_logits = torch.stack([core.classify(row) for row in sequence])
     if core.blank:
+        word_logits = torch.stack([core.classify(row) for row in sequence])
         return ReferenceOutput(word_logits.sum(0)[:-1] / len(word_logits), word_logits)
     utterance = {
         "max": lambda: torch.stack(sequence).max(0).values,
         "mean": lambda: sum(sequence) / len(sequence),
         "attention": lambda: attention_by_query(core.readout.query, sequence),
     }[settings.fusion.readout]()
-    return ReferenceOutput(core.classify(utterance), word_logits)
+    return ReferenceOutput(core.classify(utterance))
 
 
 def frame_lstm(encoder: Any, settings: ModelSettings, frames: Tensor) -> list[Tensor]:

@@ -41,8 +41,9 @@ def test_every_named_variant_classifies_a_batch_of_its_segments(name: str) -> No
         output = build_model(settings, FRAME_SIZE, VOCABULARY, CLASSES, blank)(batch)
         assert output.logits.shape == (4, CLASSES)
         assert output.logits.isfinite().all()
+        assert (output.word_logits is not None) == blank
         if output.word_logits is not None:
-            assert output.word_logits.shape == (12, CLASSES + blank)
+            assert output.word_logits.shape == (12, CLASSES + 1)
 
 
 @pytest.mark.parametrize("kind", get_args(ModelKind))

@@ -172,8 +172,8 @@ def any_utterances(draw: st.DrawFn) -> list[Utterance]:
 
 def loss_of(output: Output, batch: Batch) -> Tensor:
     """A loss that depends on all logits."""
-    assert output.word_logits is not None
-    return functional.cross_entropy(output.logits, batch.labels) + output.word_logits.square().mean()
+    of_words = 0.0 if output.word_logits is None else output.word_logits.square().mean()
+    return functional.cross_entropy(output.logits, batch.labels) + of_words
 
 
 def gradients(network: nn.Module, loss: Tensor) -> dict[str, Tensor]:
@@ -191,10 +191,11 @@ def assert_equal_to_reference(changes: Changes, blank: bool, utterances: list[Ut
     references: list[ReferenceOutput] = [classify(spoken) for spoken in utterances]
     expected = Output(
         logits=torch.stack([reference.logits for reference in references]),
-        word_logits=torch.cat([reference.word_logits for reference in references]),
+        word_logits=torch.cat([reference.word_logits for reference in references]) if blank else None,
     )
     torch.testing.assert_close(output.logits, expected.logits, rtol=0, atol=1e-11)
-    torch.testing.assert_close(output.word_logits, expected.word_logits, rtol=0, atol=1e-11)
+    if blank:
+        torch.testing.assert_close(output.word_logits, expected.word_logits, rtol=0, atol=1e-11)
     gradient = gradients(network, loss_of(output, batch))
     expected_gradient = gradients(network, loss_of(expected, batch))
     for name, value in gradient.items():
@@ -289,7 +290,7 @@ def test_the_output_for_any_utterance_does_not_depend_on_its_batch(
     network = network_of(VARIANTS[name], blank)
     alone = [network(batch_of([spoken], VARIANTS[name])) for spoken in utterances]
     together = network(batch_of(utterances, VARIANTS[name]))
-    for part in ("logits", "word_logits"):
+    for part in ("logits", "word_logits") if blank else ("logits",):
         expected = torch.cat([getattr(output, part) for output in alone])
         torch.testing.assert_close(getattr(together, part), expected, rtol=0, atol=1e-5)
 
@@ -347,7 +348,7 @@ def test_every_variant_is_finite_forward_and_backward(changes: Changes) -> None:
         with torch.autograd.detect_anomaly(check_nan=True):
             output = network(batch)
             gradient = gradients(network, loss_of(output, batch))
-        assert output.logits.isfinite().all() and output.word_logits.isfinite().all()
+        assert output.logits.isfinite().all()
         assert all(value.isfinite().all() for value in gradient.values())
 
 
@@ -358,7 +359,6 @@ def test_half_precision_is_finite_and_close_to_single_precision(changes: Changes
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = network(batch)
     gradient = gradients(network, functional.cross_entropy(output.logits.float(), batch.labels))
-    assert output.word_logits.isfinite().all()
     assert all(value.isfinite().all() for value in gradient.values())
     torch.testing.assert_close(output.logits.float(), expected, rtol=0.1, atol=0.15)
 
@@ -391,13 +391,12 @@ def test_models_without_the_alignment_ignore_spans() -> None:
         assert is_equal == (segments != "words"), segments
 
 
-def test_the_output_has_the_gates_of_each_word_where_the_form_has_one() -> None:
-    changes = {"excitement": {"semantic": "gate", "acoustic": "additive"}}
-    batch = batch_of(UTTERANCES, changes)
-    output = network_of(changes)(batch)
-    assert output.acoustic_gate is None
-    assert output.semantic_gate is not None and output.semantic_gate.shape == (len(batch.words), 12)
-    assert ((output.semantic_gate > 0) & (output.semantic_gate < 1)).all()
+@every_variant
+def test_what_is_concluded_from_fused_words_is_the_answer(changes: Changes) -> None:
+    network, batch = network_of(changes), batch_of(UTTERANCES, changes)
+    fused = network.fuse(batch)
+    assert network.goes_by_words and len(fused.features) == len(batch.words)
+    assert torch.equal(network.conclude(fused).logits, network(batch).logits)
 
 
 def test_with_a_blank_the_logits_of_an_utterance_are_the_mean_of_its_words() -> None:
@@ -423,7 +422,6 @@ def test_mixup_mixes_the_features_of_utterances_before_the_classifier() -> None:
     # The classifier is linear.
     expected = torch.stack([0.25 * logits[0] + 0.75 * logits[1], logits[1], logits[2]])
     torch.testing.assert_close(mixed.logits, expected)
-    torch.testing.assert_close(mixed.word_logits, network(batch).word_logits)
 
 
 def test_a_state_dict_holds_all_weights_and_the_statistics_of_frames() -> None:

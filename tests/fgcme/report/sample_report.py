@@ -13,7 +13,7 @@ from fgcme.report.conditions import Conditions
 from fgcme.report.content import Provenance, ReportData, TrainingCost
 from fgcme.report.example import UtteranceExample
 from fgcme.report.results import Curve, LearningCurves, ResultSet, selection_gaps
-from fgcme.serving.fitted import Prediction
+from fgcme.serving.prediction import Prediction
 
 CLASSES = ["calm", "happy", "sad"]
 SPEAKERS = [f"s{number}" for number in range(8)]
@@ -69,7 +69,7 @@ def sample_learning(top: float = 0.6) -> LearningCurves:
     return LearningCurves(ua, Curve.of([[(1, 1.1), (2, 0.9), (3, 0.8)]] * 2), 2)
 
 
-def sample_example(gates: bool = True, emotions: bool = True) -> UtteranceExample:
+def sample_example(contributions: bool = True) -> UtteranceExample:
     """An utterance of two words, answered wrongly."""
     return UtteranceExample(
         id="s0/00",
@@ -84,10 +84,8 @@ def sample_example(gates: bool = True, emotions: bool = True) -> UtteranceExampl
             words=["good", "morning"],
             begin=[0.1, 0.5],
             end=[0.5, 1.0],
-            word_probabilities=[{"calm": 0.6, "happy": 0.3, "sad": 0.1}, {"calm": 0.2, "happy": 0.1, "sad": 0.7}]
-            if emotions
-            else [{}, {}],
-            word_gates=[{"semantic": 0.4, "acoustic": 0.55}, {"semantic": 0.6, "acoustic": 0.5}] if gates else [{}, {}],
+            contributions=[1.75, -0.5] if contributions else [],
+            base=-0.4 if contributions else None,
             alignment="sphinx",
         ),
         fold=1,

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from matplotlib.colors import to_hex
 
 from fgcme.report.example import describe_example, example_figure
 from fgcme.report.theme import DARK, LIGHT, Picture, to_png
@@ -20,33 +21,26 @@ def test_words_are_centred_over_their_spans() -> None:
     assert edges == [0.1, 0.5, 1.0]
 
 
-def test_gates_are_drawn_over_their_words_on_both_sides() -> None:
-    axes = example_figure(sample_example(), "", LIGHT).axes[1]
-    marks = {
-        (line.get_marker(), round(float(line.get_xdata()[0]), 3)): float(line.get_ydata()[0])
-        for line in axes.lines
-        if line.get_marker() in ("o", "s")
-    }
-    assert marks == {("o", 0.3): 0.4, ("s", 0.3): 0.55, ("o", 0.75): 0.6, ("s", 0.75): 0.5}
+def test_what_each_word_contributes_is_a_bar_under_it_with_its_number() -> None:
+    axes = example_figure(sample_example(), "", DARK).axes[1]
+    bars = [(round(bar.get_x(), 3), round(bar.get_width(), 3), bar.get_height()) for bar in axes.patches]
+    assert bars == [(0.1, 0.4, 1.75), (0.5, 0.5, -0.5)]
+    assert [to_hex(bar.get_facecolor()) for bar in axes.patches] == [DARK.cool, DARK.warm]
+    assert [text.get_text() for text in axes.texts] == ["+1.8", "−0.5"]
     low, high = axes.get_ylim()
-    assert low < 0.4
-    assert high > 0.6
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
-        "on the semantic side",
-        "on the acoustic side",
-    ]
+    assert low == -high and high > 1.75
+    assert axes.get_ylabel() == "for calm"
 
 
-def test_every_word_has_its_emotions_in_per_cent() -> None:
-    axes = example_figure(sample_example(), "", DARK).axes[2]
-    cells = [text.get_text() for text in axes.texts]
-    assert cells == ["60", "30", "10", "20", "10", "70"]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["calm", "happy", "sad"]
+def test_little_is_not_drawn_as_much() -> None:
+    made = sample_example()
+    little = replace(made, prediction=replace(made.prediction, contributions=[0.02, -0.01]))
+    assert example_figure(little, "", LIGHT).axes[1].get_ylim()[1] >= 1
 
 
-def test_a_model_without_gates_or_without_words_has_fewer_rows() -> None:
-    assert len(example_figure(sample_example(gates=False), "", LIGHT).axes) == 2
-    assert len(example_figure(sample_example(gates=False, emotions=False), "", LIGHT).axes) == 1
+def test_a_model_without_contributions_has_fewer_rows() -> None:
+    assert len(example_figure(sample_example(), "", LIGHT).axes) == 2
+    assert len(example_figure(sample_example(contributions=False), "", LIGHT).axes) == 1
 
 
 def test_words_without_frames_or_past_the_end_can_be_drawn() -> None:
@@ -58,9 +52,9 @@ def test_words_without_frames_or_past_the_end_can_be_drawn() -> None:
     assert to_png(picture, LIGHT).startswith(b"\x89PNG")
 
 
-def test_the_description_has_the_prediction_and_the_emotion_of_each_word() -> None:
+def test_the_description_has_the_prediction_and_what_each_word_contributes() -> None:
     text = describe_example(sample_example())
     assert "predicted calm with 70 % (wrong, it is happy)" in text
-    assert "good (0.10 to 0.50 s, semantic gate 0.40, acoustic gate 0.55, calm 60 %)" in text
-    assert "morning (0.50 to 1.00 s, semantic gate 0.60, acoustic gate 0.50, sad 70 %)" in text
-    assert "gate" not in describe_example(sample_example(gates=False))
+    assert "good (0.10 to 0.50 s, +1.8) and morning (0.50 to 1.00 s, −0.5); from −0.4 to +0.8 = calm 70 %" in text
+    without = describe_example(sample_example(contributions=False))
+    assert without.endswith("Words: good (0.10 to 0.50 s) and morning (0.50 to 1.00 s).")

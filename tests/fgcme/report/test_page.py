@@ -164,6 +164,22 @@ def test_a_page_has_the_commands_that_repeat_the_run_and_its_provenance(ablation
         assert fact in ablation.text
 
 
+def test_words_are_coloured_by_what_they_contribute(ablation: Page) -> None:
+    words = re.findall(
+        r'<span class="(for|against)" style="--weight: (\d+)%">(\w+) <small>([^<]*)</small>', ablation.source
+    )
+    assert words == [("for", "58", "good", "+1.8"), ("against", "17", "morning", "−0.5")]
+    assert "from −0.4 to +0.8 = calm 70 %" in ablation.text
+    assert "what each word contributes: its integrated gradient" in ablation.text
+
+
+def test_a_page_of_a_model_that_does_not_go_by_words_explains_none() -> None:
+    made = replace(sample_content(), examples=[sample_example(contributions=False)], examples_note="There are none.")
+    page = rendered(made)
+    assert "integrated gradient" not in page.text and "There are none." in page.text
+    assert 'class="spoken"' not in page.source
+
+
 def test_a_page_without_an_example_gives_the_reason() -> None:
     note = "No examples: the prepared corpus was not available when this page was made."
     page = rendered(

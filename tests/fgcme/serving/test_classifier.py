@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from fgcme.errors import UserError
 from fgcme.experiment import ModelSettings, PrepareSettings
 from fgcme.model import build_model, encoder_of
 from fgcme.prepared.utterance import Copy, analyse
-from fgcme.serving import ensemble, fitted
+from fgcme.serving import fitted
 from fgcme.serving.classifier import (
     FITTED_ARTIFACT,
     Classifier,
@@ -32,7 +33,8 @@ from fgcme.serving.classifier import (
     pip_requirements,
     to_record,
 )
-from tests.fitted_model import CLASSES, save_fitted, write_audio
+from fgcme.serving.prediction import Prediction, predict
+from tests.fitted_model import CLASSES, mean_logits, save_fitted, write_audio
 from tests.speech import say
 from tests.speech_encoder import save_encoder
 from tests.text_encoder import save_text_encoder
@@ -80,9 +82,11 @@ def test_a_model_with_modality_dropout_answers_with_sound_or_text_alone(tmp_path
     samples = audio.read(recording)
     both = classifier.predict(samples, "dogs are sitting")
     heard, said = classifier.predict(samples, None), classifier.predict(None, "Dogs are sitting!")
-    assert (heard.words, heard.begin, heard.word_probabilities, heard.alignment) == ([], [], [], "none")
+    assert (heard.words, heard.begin, heard.alignment) == ([], [], "none")
+    # Nobody's words contribute nothing.
+    assert (heard.contributions, heard.base, heard.log_odds) == ([], None, None)
     assert (said.words, said.alignment) == (["dogs", "are", "sitting"], "none")
-    assert len(said.word_probabilities) == len(said.word_gates) == 3
+    assert len(said.contributions) == 3 and said.base is not None
     answers = [list(answer.probabilities.values()) for answer in (both, heard, said)]
     assert all(sum(probabilities) == pytest.approx(1) for probabilities in answers)
     assert np.ptp(answers, axis=0).max() > 1e-3
@@ -122,20 +126,31 @@ def test_a_model_of_imported_alignments_aligns_new_speech_by_sphinx_and_says_so(
 
 
 def test_a_record_has_the_utterance_s_values_and_each_word_s_own() -> None:
-    said = [{"calm": 0.9, "happy": 0.1}, {"calm": 0.4, "happy": 0.6}]
-    gates = [{"semantic": 0.3}, {"semantic": 0.7}]
-    prediction = fitted.Prediction(
-        "happy", {"calm": 0.2, "happy": 0.8}, ["the", "door"], [0.1, 0.5], [0.4, 0.9], said, gates, "sphinx"
+    prediction = Prediction(
+        "happy", {"calm": 0.2, "happy": 0.8}, ["the", "door"], [0.1, 0.5], [0.4, 0.9], [-0.25, 1.5], 0.125, "sphinx"
     )
     assert to_record(prediction) == {
         "label": "happy",
         "probabilities": {"calm": 0.2, "happy": 0.8},
+        "base": 0.125,
         "alignment": "sphinx",
         "words": [
-            {"word": "the", "begin": 0.1, "end": 0.4, "probabilities": said[0], "gates": gates[0]},
-            {"word": "door", "begin": 0.5, "end": 0.9, "probabilities": said[1], "gates": gates[1]},
+            {"word": "the", "begin": 0.1, "end": 0.4, "contribution": -0.25},
+            {"word": "door", "begin": 0.5, "end": 0.9, "contribution": 1.5},
         ],
     }
+    without = to_record(replace(prediction, contributions=[], base=None))
+    assert without["base"] is None and [word["contribution"] for word in without["words"]] == [None, None]
+
+
+def test_a_model_without_contributions_answers_all_the_same_and_says_why(tmp_path: Path, recording: Path) -> None:
+    older, new = save_fitted(tmp_path / "older", average_word=False), save_fitted(tmp_path / "new")
+    with_them, without = Classifier(new), Classifier(older)
+    assert with_them.without_contributions == ""
+    assert "did not keep the average word" in without.without_contributions
+    answers = [each.predict(audio.read(recording), "dogs are") for each in (with_them, without)]
+    assert answers[0].probabilities == answers[1].probabilities
+    assert len(answers[0].contributions) == 2 and (answers[1].contributions, answers[1].base) == ([], None)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
@@ -193,7 +208,8 @@ def test_a_package_serves_where_only_its_requirements_are_installed(
         assert row["label"] == expected["label"]
         assert row["probabilities"] == pytest.approx(expected["probabilities"], rel=1e-5)
         assert [word["word"] for word in row["words"]] == text.split()
-        assert row["words"][0]["gates"] == pytest.approx(expected["words"][0]["gates"], rel=1e-5)
+        assert row["base"] == pytest.approx(expected["base"], abs=1e-4)
+        assert row["words"][1]["contribution"] == pytest.approx(expected["words"][1]["contribution"], abs=1e-4)
 
 
 def test_a_checkpoint_on_this_machine_is_copied_into_the_package(tmp_path: Path) -> None:
@@ -269,7 +285,7 @@ def test_a_model_with_copies_answers_from_those_of_the_recording_here_and_packag
     extractor, aligner = features.build_extractor("log_mel", 20), alignment.build("uniform")
     speech = analyse(samples, text, aligner, extractor)
     copies = [Copy(speed, extractor([audio.at_speed(samples, speed)])[0].values) for speed in (0.9, 1.1)]
-    expected = fitted.predict(*fitted.load(folder), speech._replace(copies=tuple(copies)))
+    expected = predict([fitted.load(folder)], speech._replace(copies=tuple(copies)))
     answer = classifier.predict(samples, text)
     assert answer == expected and answer.probabilities != plain.predict(samples, text).probabilities
     assert classifier.predict(samples, None).probabilities != plain.predict(samples, None).probabilities
@@ -285,7 +301,8 @@ def test_an_ensemble_of_models_with_copies_averages_what_each_answers(tmp_path: 
         save_fitted(tmp_path / "together" / f"member-0{number}", fold=number, copies=[0.9])
     samples, text = audio.read(recording), "dogs are sitting"
     members = [Classifier(folder).predict(samples, text) for folder in sorted((tmp_path / "together").iterdir())]
-    assert Classifier(tmp_path / "together").predict(samples, text) == ensemble.average(members)
+    together = Classifier(tmp_path / "together").predict(samples, text)
+    assert list(together.probabilities.values()) == pytest.approx(mean_logits(members), rel=1e-5)
 
 
 def test_a_text_encoder_is_packaged_and_read_through_with_sound_or_without(tmp_path: Path, recording: Path) -> None:

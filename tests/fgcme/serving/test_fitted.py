@@ -12,6 +12,7 @@ from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
 from fgcme.prepared.utterance import AnalysedSpeech
 from fgcme.serving import fitted
+from fgcme.serving.prediction import predict
 from fgcme.training.learning import FoldTrainer
 from tests import small_corpus
 from tests.fitted_model import save_fitted
@@ -78,10 +79,9 @@ def test_a_loaded_model_predicts_as_in_the_evaluation(
     expected = torch.from_numpy(evaluation.logits).softmax(1).numpy()
     for utterance, probabilities in zip(loaders.test.utterances, expected, strict=True):
         speech = speech_of(corpus, utterance)
-        prediction = fitted.predict(model, loaded_spec, speech)
+        prediction = predict([(model, loaded_spec)], speech)
         np.testing.assert_allclose(list(prediction.probabilities.values()), probabilities, atol=1e-5)
         assert prediction.label == loaders.classes[int(probabilities.argmax())]
-        assert len(prediction.word_probabilities) == len(speech.words)
 
 
 def test_a_loaded_model_knows_the_words_that_only_had_a_vector(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_loaded_model_knows_the_words_that_only_had_a_vector(tmp_path: Path) -
     model, loaded = fitted.load(tmp_path / "model")
     (utterance,) = [each for each in trainer.loaders.test.utterances[:1] if corpus.words[each][0] in spec.given_words]
     expected = trainer.evaluate(trainer.loaders.test).logits[0]
-    answer = fitted.predict(model, loaded, speech_of(corpus, utterance))
+    answer = predict([(model, loaded)], speech_of(corpus, utterance))
     np.testing.assert_allclose(list(answer.probabilities.values()), torch.from_numpy(expected).softmax(0), atol=1e-5)
     # Without them the model does not load: its weights have their vectors.
     fitted.save(tmp_path / "less", trainer.model, replace(spec, given_words=[]))
@@ -111,35 +111,17 @@ def test_a_loaded_model_reads_a_text_encoder_as_in_the_evaluation(tmp_path: Path
     expected = torch.from_numpy(trainer.evaluate(trainer.loaders.test).logits).softmax(1)
     for utterance, probabilities in zip(trainer.loaders.test.utterances, expected, strict=True):
         speech = speech_of(corpus, utterance)
-        answer = list(fitted.predict(model, loaded, speech).probabilities.values())
+        answer = list(predict([(model, loaded)], speech).probabilities.values())
         np.testing.assert_allclose(answer, probabilities, atol=1e-5)
         # Other values of the same words are another answer; nobody's words are those of nobody.
         assert speech.word_features is not None
-        changed = fitted.predict(model, loaded, speech._replace(word_features=speech.word_features[::-1] + 1))
+        changed = predict([(model, loaded)], speech._replace(word_features=speech.word_features[::-1] + 1))
         assert list(changed.probabilities.values()) != answer
     # A model with a table of words ignores what the corpus has besides.
     table, table_spec = fit_model(corpus, semantic={"embedding": 4, "input": "table"})
     assert (table_spec.word_feature_size, table_spec.word_layers) == (0, 0)
-    assert fitted.predict(table.model.eval(), table_spec, speech) == fitted.predict(
-        table.model, table_spec, speech._replace(word_features=None)
-    )
-
-
-def test_each_word_has_the_model_s_probabilities_and_gates(corpus: SpeechCorpus) -> None:
-    trainer, spec = fit_model(corpus)
-    trainer.model.eval()
-    utterance = trainer.loaders.test.utterances[2]
-    with torch.inference_mode():
-        output = trainer.model(trainer.loaders.test.batch(np.array([2])))
-    prediction = fitted.predict(trainer.model, spec, speech_of(corpus, utterance))
-    expected = output.word_logits.softmax(1).numpy()
-    assert np.ptp(expected, axis=0).max() > 1e-3
-    found = [list(probabilities.values()) for probabilities in prediction.word_probabilities]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    for side, gate in (("semantic", output.semantic_gate), ("acoustic", output.acoustic_gate)):
-        # Gates of about 1/2 would look alike when swapped or inverted.
-        assert (gate.mean(1) - 0.5).abs().max() > 1e-3
-        np.testing.assert_allclose([gates[side] for gates in prediction.word_gates], gate.mean(1), atol=1e-5)
+    answering = [(table.model.eval(), table_spec)]
+    assert predict(answering, speech) == predict(answering, speech._replace(word_features=None))
 
 
 def test_an_unknown_speaker_is_normalised_by_the_recording(corpus: SpeechCorpus) -> None:
@@ -148,8 +130,8 @@ def test_an_unknown_speaker_is_normalised_by_the_recording(corpus: SpeechCorpus)
     acoustic = spec.model.acoustic.model_copy(update={"normalisation": "utterance"})
     by_utterance = replace(spec, model=spec.model.model_copy(update={"acoustic": acoustic}))
     trainer.model.eval()
-    by_speaker = fitted.predict(trainer.model, spec, speech)
-    assert by_speaker == fitted.predict(trainer.model, by_utterance, speech)
+    by_speaker = predict([(trainer.model, spec)], speech)
+    assert by_speaker == predict([(trainer.model, by_utterance)], speech)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "other"])
@@ -178,7 +160,7 @@ def test_a_model_of_an_encoder_s_layers_predicts_as_in_the_evaluation(tmp_path: 
     assert loaded_spec == spec
     expected = torch.from_numpy(evaluation.logits).softmax(1).numpy()
     for utterance, probabilities in zip(trainer.loaders.test.utterances, expected, strict=True):
-        prediction = fitted.predict(model, loaded_spec, corpus.analysed(utterance))
+        prediction = predict([(model, loaded_spec)], corpus.analysed(utterance))
         np.testing.assert_allclose(list(prediction.probabilities.values()), probabilities, atol=1e-5)
         assert prediction.begin == pytest.approx(corpus.analysed(utterance).begin / 100)
 
@@ -192,18 +174,24 @@ def test_an_utterance_with_copies_is_answered_as_in_the_evaluation(
     evaluation = trainer.evaluate(trainer.loaders.test)
     expected = torch.from_numpy(evaluation.logits).softmax(1).numpy()
     for utterance, probabilities in zip(trainer.loaders.test.utterances, expected, strict=True):
-        prediction = fitted.predict(trainer.model, spec, speech_of(copied, utterance))
+        prediction = predict([(trainer.model, spec)], speech_of(copied, utterance))
         np.testing.assert_allclose(list(prediction.probabilities.values()), probabilities, atol=1e-5)
         assert prediction.label == trainer.loaders.classes[int(probabilities.argmax())]
 
 
-def test_words_and_gates_of_an_utterance_with_copies_are_those_of_the_recording(copied: SpeechCorpus) -> None:
+def test_times_of_an_utterance_with_copies_are_those_of_the_recording(copied: SpeechCorpus) -> None:
     trainer, spec = fit_model(copied)
     trainer.model.eval()
     speech = speech_of(copied, trainer.loaders.test.utterances[2])
-    alone, together = (fitted.predict(trainer.model, spec, each) for each in (speech._replace(copies=()), speech))
+    alone, together = (predict([(trainer.model, spec)], each) for each in (speech._replace(copies=()), speech))
     assert together.probabilities != alone.probabilities
     assert (together.words, together.begin, together.end) == (alone.words, alone.begin, alone.end)
-    for name in ("word_probabilities", "word_gates"):
-        for mine, theirs in zip(getattr(together, name), getattr(alone, name), strict=True):
-            assert mine == pytest.approx(theirs, abs=1e-5)
+
+
+def test_a_model_keeps_its_average_word_and_one_of_an_older_version_has_none(tmp_path: Path) -> None:
+    model, _ = fitted.load(save_fitted(tmp_path / "new"))
+    again, _ = fitted.load(save_fitted(tmp_path / "again"))
+    assert model.average_word is not None and torch.equal(model.average_word, again.average_word)
+    older, _ = fitted.load(save_fitted(tmp_path / "older", average_word=False))
+    assert older.average_word is None
+    assert older.state_dict().keys() == model.state_dict().keys() - {"average_word"}

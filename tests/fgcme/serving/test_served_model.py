@@ -57,7 +57,7 @@ def test_the_answer_has_a_column_for_each_field(
     model: ServedModel, context: PythonModelContext, recordings: list[Path]
 ) -> None:
     rows = pd.DataFrame({"audio": [recordings[0].read_bytes()], "text": ["dogs"]})
-    assert list(model.predict(context, rows)) == ["label", "probabilities", "alignment", "words"]
+    assert list(model.predict(context, rows)) == ["label", "probabilities", "base", "alignment", "words"]
 
 
 def test_every_bad_row_is_named_with_its_reason(
