@@ -88,12 +88,13 @@ ORDER = [
     # The verbs; `demo` runs others.
     *(
         f"pipelines.{verb}"
-        for verb in ("prepare", "check", "train", "final", "tune", "ablate", "report", "register", "predict")
+        for verb in ("prepare", "check", "train", "final", "tune", "ablate", "report", "register", "promote", "predict")
     ),
     "pipelines.sync",
     "pipelines.doctor",
     "pipelines.demo",
     "pipelines.verb",
+    "pipelines.verbs",
     "pipelines.cli",
 ]
 
@@ -154,6 +155,26 @@ def test_importing_a_verb_s_package_needs_no_engine() -> None:
     code = "import sys, pipelines; print([name for name in ('ray', 'torch', 'mlflow') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_nothing_is_searched_for_cycles_when_a_command_ends() -> None:
+    # What is registered first runs last.
+    code = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 0)); import pipelines"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
+def test_only_what_runs_ray_train_imports_it() -> None:
+    # With all that it imports, it would take each training's process a second.
+    at_start = [
+        f"{module} imports {name}"
+        for module, path in modules().items()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [getattr(node, "module", None), *(alias.name for alias in node.names)]
+        if name is not None and (name == "ray.train" or name.startswith(("ray.train.", "ray.tune.integration")))
+    ]
+    assert at_start == []
 
 
 def test_every_module_has_a_mirror_in_the_tests() -> None:

@@ -18,11 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import ray.train
-import ray.train.torch
+import ray
 import torch
 from ray import tune
-from ray.tune.integration.ray_train import TuneReportCallback
 
 from fgcme.data import SpeechCorpus, open_fold
 from fgcme.errors import UserError
@@ -76,6 +74,9 @@ def train_trial(configuration: dict[str, Any], context: TrialContext) -> None:
             numbers = {name: value for name, value in settings.items() if isinstance(value, int | float)}
             _train_in_process(experiment, context, folder, proposed_at, numbers)
         else:
+            # Imported here only: most sweeps run without Ray Train.
+            from ray.tune.integration.ray_train import TuneReportCallback
+
             reporting = TuneReportCallback()  # type: ignore[no-untyped-call]
             config = {"experiment": experiment, "context": context, "folder": folder, "proposed_at": proposed_at}
             in_workers(_train_in_worker, config, experiment.scaling, folder.path, [reporting])
@@ -228,6 +229,8 @@ def _train_in_process(
 
 def _train_in_worker(config: dict[str, Any]) -> None:
     """What each of several workers of a trial does, under Ray Train, which keeps the states as its checkpoints."""
+    import ray.train
+
     experiment, folder = config["experiment"], config["folder"]
     workers = place(experiment)
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ray.train
 import torch
 
 from fgcme.files import atomic_write, read_bytes
@@ -51,6 +50,8 @@ def load_state(path: Path) -> dict[str, Any] | None:
 
 def load_checkpoint() -> dict[str, Any] | None:
     """The state of Ray Train's last checkpoint, in one of its workers; None if there is none that can be read."""
+    import ray.train
+
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         return None
@@ -66,6 +67,8 @@ def report_with_state(metrics: dict[str, Any], state: Mapping[str, Any], rank: i
         state: the same in all workers; that of rank 0 is saved.
         rank: of this worker.
     """
+    import ray.train
+
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = None
         if rank == 0:

@@ -14,8 +14,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
-import ray.train
-import ray.train.torch
 import torch
 import torch.distributed
 
@@ -68,6 +66,9 @@ def in_workers(
         folder: keeps the checkpoints, under `train`.
         callbacks: of Ray Train.
     """
+    # Imported here only: it takes a process seconds, and most trainings run without it.
+    import ray.train.torch
+
     addresses = known_addresses()
 
     def loop_with_addresses(config: dict[str, Any]) -> None:
@@ -168,6 +169,8 @@ def place(experiment: Experiment) -> Workers:
     """The workers of a training as this process sees them: its rank, their number, its device and how to gather."""
     if experiment.scaling.workers == 0:
         return Workers(device=torch.device("cuda" if experiment.scaling.gpus_per_worker else "cpu"))
+    import ray.train.torch
+
     context = ray.train.get_context()
 
     def gather(value: Any) -> list[Any]:

@@ -70,7 +70,12 @@ def growing_cluster(
         # Otherwise Ray replaces the loopback address by the machine's outer one.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     }
-    of_head = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "2"}
+    of_head = {
+        "RAY_FAKE_CLUSTER": "1",
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        # All nodes write into one folder: otherwise each lists everybody's files ten times a second.
+        "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+    }
     if version == 2:
         of_head |= {
             "RAY_enable_autoscaler_v2": "1",
@@ -80,7 +85,7 @@ def growing_cluster(
         }
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--num-cpus=0", f"--port={port}"]
     command += [f"--temp-dir={folder}", f"--autoscaling-config={config}", "--node-ip-address=127.0.0.1"]
-    command += [f"--dashboard-port={free_port()}", "--dashboard-agent-listen-port=0", "--object-store-memory=100000000"]
+    command += ["--include-dashboard=false", "--dashboard-agent-listen-port=0", "--object-store-memory=100000000"]
     command += [f"--ray-client-server-port={free_port()}", "--min-worker-port=0", "--max-worker-port=0"]
     try:
         done = subprocess.run(command, env=environment | of_head, capture_output=True, text=True, timeout=120)

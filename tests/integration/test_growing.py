@@ -31,21 +31,25 @@ TINY = [
     "model.acoustic.kernels=[5, 2]",
 ]
 ABLATION = "reference: fgcme\nvariants:\n  fgcme:\n  mean:\n"
+# Trials need processes of their own, and Ray then ends those of the trainings: the trainings come first.
 VERBS = [
     "prepare demo",
     "train demo",
-    "tune demo --space pooling --trials 6",
     "ablate demo --space two.yaml",
+    "tune demo --space pooling --trials 6",
 ]
-# Runs the commands that it is given, one after the other, until one fails: what they import is imported once.
+# Runs the commands that it is given, one after the other, until one fails, with one Ray as `fgcme demo` does: what they
+# and their tasks import is then imported once.
 COMMANDS = """\
 import sys
 from pipelines.cli import main
+from pipelines.cluster import ray_session
 commands, settings = sys.argv[1].split(" & "), sys.argv[2:]
-for command in commands:
-    print("$", command, flush=True)
-    if status := main([*command.split(), *settings]):
-        sys.exit(status)
+with ray_session():
+    for command in commands:
+        print("$", command, flush=True)
+        if status := main([*command.split(), *settings]):
+            sys.exit(status)
 """
 # Asks for what no node has, for what a user has set, and for a GPU that a node has.
 QUESTIONS = """\

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import subprocess
 import sys
 from importlib import metadata
@@ -26,25 +25,6 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
     for name in ("RAVDESS_ROOT", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.mark.parametrize("verb", cli.VERBS, ids=lambda verb: verb.name)
-def test_every_verb_has_help_with_an_example_that_parses(verb: cli.Verb, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main([verb.name, "--help"])
-    assert ended.value.code == 0
-    text = capsys.readouterr().out
-    example = re.search(rf"example:\n  fgcme ({verb.name}.*)", text)
-    assert example is not None
-    words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', example[1])]
-    assert callable(cli.parse(words).run)
-
-
-def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        cli.main(["--help"])
-    listed = re.findall(r"^    (\w+)  +\S", capsys.readouterr().out, re.MULTILINE)
-    assert listed == [verb.name for verb in cli.VERBS]
 
 
 def test_the_version_is_that_of_the_installed_package(capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,20 +87,6 @@ def test_overrides_may_come_before_and_after_options() -> None:
     assert options.fold == [0]
 
 
-def test_a_final_training_names_a_cross_validation_or_takes_the_latest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.parse(["train", "ravdess", "--final"]).final == "latest"
-    assert cli.parse(["train", "ravdess", "--final", "--resume", "latest"]).final == "latest"
-    assert cli.parse(["train", "ravdess", "--final", "3fe1d2"]).final == "3fe1d2"
-    assert cli.parse(["train", "ravdess"]).final is None
-    for words, sentence in (
-        (["--final", "training.epochs=5"], "'training.epochs=5' is no run: put settings before this option"),
-        (["--final", "--fold", "0"], "not allowed with argument"),
-    ):
-        with pytest.raises(SystemExit):
-            cli.parse(["train", "ravdess", *words])
-        assert sentence in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("arguments", [["train", "ravdess", "--folds", "1"], ["doctor", "now"], [], ["fly"]])
 def test_an_unknown_option_or_verb_or_none_is_refused_with_help(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
@@ -129,13 +95,6 @@ def test_an_unknown_option_or_verb_or_none_is_refused_with_help(
         cli.parse(arguments)
     assert ended.value.code == 2
     assert "usage:" in capsys.readouterr().err
-
-
-def test_corpora_says_how_to_get_and_how_to_cite_each(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["corpora"]) == 0
-    text = capsys.readouterr().out
-    for word in ("ravdess", "manifest", "demo", "licence", "citation", "get it"):
-        assert word in text
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,10 @@ from fgcme.tracking import RunReader, Tracker, mlflow_message, require_store, re
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION = "champion"
+PREVIOUS = "previous"
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,199}")
 _ALIAS = re.compile(r"[A-Za-z0-9][\w-]{0,199}")
@@ -103,12 +109,7 @@ def create_model_version(
 
     client = tracker.client
     try:
-        try:
-            client.create_registered_model(name)
-        except MlflowException as error:
-            # It is there already, perhaps since a moment ago.
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
+        create_registered_model(tracker, name)
         version = client.create_model_version(
             name,
             # MLflow would look `models:/<id>` up in the process's default store.
@@ -123,6 +124,102 @@ def create_model_version(
     except MlflowException as error:
         raise UserError(f"{name} cannot be registered at {tracker.uri}: {mlflow_message(error)}") from None
     return int(version)
+
+
+def create_registered_model(tracker: Tracker, name: str, description: str | None = None) -> bool:
+    """Create a registered model, if there is none of this name; returns whether there was none.
+
+    Args:
+        tracker: of the store.
+        name: of the model.
+        description: of a new one.
+
+    Raises:
+        MlflowException: the registry refuses.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        tracker.client.create_registered_model(name, description=description)
+    except MlflowException as error:
+        # It is there already, perhaps since a moment ago.
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return False
+    return True
+
+
+def registered_version(reader: RunReader, name: str, version: str) -> ModelVersion:
+    """A version of a registered model.
+
+    Args:
+        reader: of the store.
+        name: of the registered model.
+        version: its number, or an alias that it has.
+
+    Raises:
+        UserError: there is none; lists the registered models.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if version.isdecimal():
+            return reader.client.get_model_version(name, version)
+        return reader.client.get_model_version_by_alias(name, version)
+    except MlflowException:
+        raise UserError(f"{name} has no version {version} at {reader.uri}; {_list_registered(reader)}") from None
+
+
+def aliased(reader: RunReader, name: str, alias: str) -> ModelVersion | None:
+    """The version of a registered model that has an alias; None where none has.
+
+    Args:
+        reader: of the store.
+        name: of the registered model.
+        alias: such as `CHAMPION`.
+
+    Raises:
+        UserError: there is no such model; lists those that there are.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        version = reader.client.get_registered_model(name).aliases.get(alias)
+    except MlflowException:
+        raise UserError(f"{name} is not registered at {reader.uri}; {_list_registered(reader)}") from None
+    return None if version is None else reader.client.get_model_version(name, version)
+
+
+@contextmanager
+def moving_aliases(tracker: Tracker, name: str, patience: float = 60) -> Iterator[None]:
+    """Let one process at a time, on any machine, compare a model's versions and move its aliases.
+
+    MLflow moves an alias whatever it was before; but it creates no registered model twice, so a second one stands for
+    the lock while the block runs.
+
+    Args:
+        tracker: of the store.
+        name: of the registered model.
+        patience: seconds to wait for another process.
+
+    Raises:
+        UserError: another process has not ended after that time; says how to remove what a killed one has left.
+    """
+    lock, deadline, waits = f"{name}.moving-aliases", time.monotonic() + patience, False
+    while not create_registered_model(tracker, lock, f"the aliases of {name} are being moved"):
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"{name}: another process has been moving its aliases for {patience:.0f} s; if it was killed, delete "
+                f"the registered model {lock} at {tracker.uri}"
+            )
+        if not waits:
+            print(f"{name}: waiting for another process that moves its aliases", flush=True)
+        waits = True
+        time.sleep(0.2)
+    try:
+        yield
+    finally:
+        tracker.client.delete_registered_model(lock)
 
 
 def download_model(model_uri: str, tracking_uri: str | None, destination: Path) -> Path:
