@@ -61,9 +61,17 @@ class Registered:
 
 
 def register(
-    run: str, name: str, alias: str | None = None, tracking_uri: str | None = None, together: bool = False
+    run: str,
+    name: str,
+    alias: str | None = None,
+    tracking_uri: str | None = None,
+    together: bool = False,
+    force: bool = False,
 ) -> Registered:
     """Register the model of a run.
+
+    A model whose numbers cannot be trusted is refused: its run is not finished, nothing says which protocol or corpus
+    it is of, or its epochs were chosen on the test part.
 
     Args:
         run: id, prefix of an id, name or `latest`; of a cross-validation, of a final training, or of one training of
@@ -72,9 +80,11 @@ def register(
         alias: to set on the new version.
         tracking_uri: where the run is recorded, see `fgcme.tracking.resolve_uri`.
         together: of a cross-validation or a final training, all models as an ensemble.
+        force: register what would be refused, with a tag that says why it would.
 
     Raises:
-        UserError: there is no such run, it has no model or models of several variants, or a name is not allowed.
+        UserError: there is no such run, it has no model or models of several variants, a name is not allowed, or the
+            model is refused.
     """
     check_names(name, alias)
     uri = resolve_uri(tracking_uri)
@@ -82,7 +92,7 @@ def register(
     tracker = Tracker(uri)
     found = tracker.find_run(run)
     if together:
-        return _register_ensemble(tracker, found, name, alias)
+        return _register_ensemble(tracker, found, name, alias, force)
     fold = _select_fold(tracker, found)
     parent_id = fold.data.tags.get("mlflow.parentRunId")
     parent = tracker.client.get_run(parent_id) if parent_id else None
@@ -91,6 +101,7 @@ def register(
         model_folder = tracker.download_artifact(fold.info.run_id, "model", Path(folder))
         _, spec = fitted.load(model_folder)
         origin = _origin(spec.origin, fold, parent)
+        origin |= _objections(origin, [fold, *([parent] if parent else [])], force)
         metrics = _metrics(fold, parent, folds)
         model = log_model(tracker, fold.info.run_id, model_folder, name)
     version = create_model_version(
@@ -159,13 +170,38 @@ def model_description(origin: dict[str, str], metrics: dict[str, float], spec: f
         ]
     if "cross_validation.test_ua" not in metrics:
         lines += ["", "The cross-validation that this fold belongs to is not complete."]
-    for key in ("tuned_on", "allow_missing"):
+    for key in ("tuned_on", "allow_missing", "forced"):
         if key in origin:
             lines += ["", f"{key.replace('_', ' ').capitalize()}: {origin[key]}"]
     return "\n".join(lines)
 
 
-def _register_ensemble(tracker: Tracker, found: Run, name: str, alias: str | None) -> Registered:
+def _objections(origin: dict[str, str], runs: list[Run], force: bool) -> dict[str, str]:
+    """The tag that says why a model's numbers cannot be trusted; none where they can.
+
+    Args:
+        origin: of the model.
+        runs: that it comes from.
+        force: whether it is registered all the same.
+
+    Raises:
+        UserError: they cannot, and it is not.
+    """
+    reasons = [f"run {run.info.run_id} is {run.info.status}" for run in runs if run.info.status != "FINISHED"]
+    reasons += [f"its {key} is unknown" for key in ("protocol", "corpus_hash") if origin[key] == "unknown"]
+    if "optimistic" in origin["selection"]:
+        reasons.append("its epochs were chosen on the test part")
+    if not reasons:
+        return {}
+    if not force:
+        raise UserError(
+            f"run {runs[0].info.run_id} ({runs[0].info.run_name}) is not registered: {'; '.join(reasons)}. With --force "
+            "it is, with a tag that says so"
+        )
+    return {"forced": "; ".join(reasons)}
+
+
+def _register_ensemble(tracker: Tracker, found: Run, name: str, alias: str | None, force: bool) -> Registered:
     """Register all models of a cross-validation or of a final training as an ensemble; see `register`."""
     title = f"run {found.info.run_id} ({found.info.run_name})"
     if found.data.tags.get("fgcme.kind") not in ("cross_validation", FINAL):
@@ -177,6 +213,8 @@ def _register_ensemble(tracker: Tracker, found: Run, name: str, alias: str | Non
         raise UserError(f"{title} has no finished fold with a model: complete it with `fgcme train --resume`")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        origin = _origin({}, folds[0], found)
+        objections = _objections(origin, [found], force)
         for number, run in enumerate(folds):
             member = tracker.download_artifact(run.info.run_id, "model", folder / f"download-{number}")
             shutil.copytree(member, ensemble.member_folder(folder / "ensemble", number))
@@ -186,7 +224,7 @@ def _register_ensemble(tracker: Tracker, found: Run, name: str, alias: str | Non
     origin = _origin(members[0].origin, folds[0], found) | {
         key: ", ".join(sorted({str(spec.origin[key]) for spec in members})) for key in ("fold", "seed")
     }
-    origin |= {"members": str(len(folds)), "source_run": found.info.run_id}
+    origin |= {"members": str(len(folds)), "source_run": found.info.run_id} | objections
     description = model_description(origin, metrics, members[0], len(folds))
     tags = origin | {key: f"{value:.4f}" for key, value in metrics.items()}
     version = create_model_version(tracker, name, alias, model, tags, description)

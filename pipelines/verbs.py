@@ -93,7 +93,7 @@ def _report(options: argparse.Namespace) -> None:
 def _register(options: argparse.Namespace) -> None:
     from pipelines import register
 
-    register.register(options.run_id, options.name, options.alias, together=options.ensemble)
+    register.register(options.run_id, options.name, options.alias, together=options.ensemble, force=options.force)
 
 
 def _promote(options: argparse.Namespace) -> int:
@@ -257,12 +257,16 @@ VERBS = (
         summary="put a run's model into the MLflow registry",
         example="fgcme register latest --name fgcme-ravdess --alias champion",
         run=_register,
-        details="Of a cross-validation it takes the fold with the highest dev score, of a final one the first seed.",
+        details=(
+            "Of a cross-validation it takes the fold with the highest dev score, of a final one the first seed. A run\n"
+            "that is not finished, of an unknown protocol or corpus, or selected on the test part is refused."
+        ),
         arguments=[
             argument("run_id", "a run of `fgcme train`: its id, name or `latest`", metavar="RUN"),
             argument("--name", "name in the registry", required=True),
             argument("--alias", "alias to set, such as champion"),
             argument("--ensemble", "all models of the run, which answer together", action="store_true"),
+            argument("--force", "register what would be refused, with a tag that says why", action="store_true"),
         ],
     ),
     Verb(

@@ -160,7 +160,8 @@ def test_what_says_nothing_of_itself_is_refused(registered: Registering) -> None
     registered.promote(registered(predictions(0.6)))
     with pytest.raises(UserError, match="is not complete, so nothing says how good it is; complete it with --resume"):
         unfinished, _ = record_cross_validation(registered.tracker, registered.folder / "folds", [0.5], complete=False)
-        registered.promote(str(register(unfinished, registered.name, None, registered.tracker.uri).version))
+        version = register(unfinished, registered.name, None, registered.tracker.uri, force=True).version
+        registered.promote(str(version))
     with pytest.raises(UserError, match="chosen on the test part, so its estimate is optimistic"):
         registered.promote(registered(predictions(0.9), selection="test (optimistic)"))
     with pytest.raises(UserError, match=r"has no version 9 at .*; registered: "):

@@ -110,10 +110,39 @@ def test_an_ensemble_takes_a_cross_validation(tracker: Tracker, cross_validation
 
 def test_a_model_selected_on_test_is_called_optimistic(tracker: Tracker, tmp_path: Path) -> None:
     parent, _ = record_cross_validation(tracker, tmp_path, [0.5], selection="test")
-    register(parent, "selected-on-test", None, tracker.uri)
+    register(parent, "selected-on-test", None, tracker.uri, force=True)
     version = tracker.client.get_model_version("selected-on-test", "1")
     assert version.tags["selection"] == "test (optimistic)"
     assert "**Optimistic" in version.description
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(
+    ("tags", "selection", "complete", "reason"),
+    [
+        ({}, "test", True, "its epochs were chosen on the test part"),
+        ({}, "dev", False, "run {} is FAILED"),
+        ({"fgcme.corpus_hash": "unknown"}, "dev", True, "its corpus_hash is unknown"),
+    ],
+    ids=["selected on test", "unfinished", "of an unknown corpus"],
+)
+def test_what_cannot_be_trusted_is_refused_unless_forced_and_tagged(
+    tracker: Tracker,
+    tmp_path: Path,
+    tags: dict[str, str],
+    selection: str,
+    complete: bool,
+    reason: str,
+    together: bool,
+) -> None:
+    parent, _ = record_cross_validation(tracker, tmp_path, [0.5], selection, complete)
+    tracker.set_tags(parent, tags)
+    reason = reason.format(parent)
+    with pytest.raises(UserError, match=f"is not registered: {reason}. With --force it is"):
+        register(parent, "doubtful", None, tracker.uri, together)
+    version = register(parent, "doubtful", None, tracker.uri, together, force=True).version
+    registered = tracker.client.get_model_version("doubtful", str(version))
+    assert registered.tags["forced"] == reason and f"Forced: {reason}" in registered.description
 
 
 def test_a_training_of_an_ablation_has_its_variant_and_its_own_cross_validation(
@@ -126,7 +155,7 @@ def test_a_training_of_an_ablation_has_its_variant_and_its_own_cross_validation(
         tracker.set_tags(run, {"fgcme.variant": variant, "fgcme.selection": selection})
 
     def version(run: str) -> tuple[dict[str, str], str]:
-        number = str(register(run, "variant", None, tracker.uri).version)
+        number = str(register(run, "variant", None, tracker.uri, force=True).version)
         registered = tracker.client.get_model_version("variant", number)
         return registered.tags, registered.description
 
@@ -153,7 +182,7 @@ def test_a_training_of_an_ablation_has_its_variant_and_its_own_cross_validation(
 
 def test_an_incomplete_cross_validation_has_no_metrics_of_its_own(tracker: Tracker, tmp_path: Path) -> None:
     parent, _ = record_cross_validation(tracker, tmp_path, [0.5, 0.6], complete=False)
-    register(parent, "incomplete", None, tracker.uri)
+    register(parent, "incomplete", None, tracker.uri, force=True)
     version = tracker.client.get_model_version("incomplete", "1")
     assert not [key for key in version.tags if key.startswith("cross_validation")]
     assert "not complete" in version.description
