@@ -195,8 +195,8 @@ def _objections(origin: dict[str, str], runs: list[Run], force: bool) -> dict[st
         return {}
     if not force:
         raise UserError(
-            f"run {runs[0].info.run_id} ({runs[0].info.run_name}) is not registered: {'; '.join(reasons)}. With --force "
-            "it is, with a tag that says so"
+            f"run {runs[0].info.run_id} ({runs[0].info.run_name}) is not registered: {'; '.join(reasons)}. With "
+            "--force it is, with a tag that says so"
         )
     return {"forced": "; ".join(reasons)}
 
