@@ -20,9 +20,8 @@ test: install
 
 # What takes long: clusters, the demo from end to end, statistics on simulated experiments.
 slow: install
-	# The nodes of two growing clusters and their drivers want all processors: nothing else beside them. Two clusters at
-	# once, because each waits: for its nodes to start, and to end.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow and not survival" tests/integration/test_growing.py
+	# Four nodes of a growing cluster and the driver want all processors: nothing else beside them.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not survival" tests/integration/test_growing.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow and not survival" --ignore tests/integration/test_growing.py
 
 # Takes processes, nodes, servers and disks away from running preparations, trainings, ablations and sweeps.
