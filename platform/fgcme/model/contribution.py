@@ -25,8 +25,9 @@ from fgcme.model.network import FusedWords, Network
 
 # Steps at first, and after how many no step is halved any more.
 _FIRST, _MOST = 32, 512
-# What may be open in a step: by how much the slopes at its ends differ in what they give a word.
-_OPEN = 0.02
+# What may be open in a step: by how much the slopes at its ends differ in what they give a word; and how far what they
+# give all words is from what F gains, as where it jumps between the ends.
+_OPEN, _MISSING = 0.02, 0.002
 # Rows of words that are computed at once, which bounds memory.
 _ROWS = 20_000
 
@@ -87,9 +88,11 @@ def contributions(readings: Sequence[tuple[Network, FusedWords]], label: int) ->
     way = _look(readings, label, torch.linspace(0, 1, _FIRST + 1))
     while True:
         widths = way.places.diff()
-        halved = widths * way.slopes.diff(dim=0).abs().amax(1) > _OPEN
+        steps = _integrate(way)
+        missing = (way.values.diff() - steps.sum(1)).abs()
+        halved = (widths * way.slopes.diff(dim=0).abs().amax(1) > _OPEN) | (missing > _MISSING)
         if not halved.any() or len(widths) >= _MOST:
-            return Contributions(way.values[0].item(), _integrate(way))
+            return Contributions(way.values[0].item(), steps.sum(0))
         middles = (way.places[:-1] + widths / 2)[halved]
         both = [torch.cat(pair) for pair in zip(way, _look(readings, label, middles), strict=True)]
         order = both[0].argsort()
@@ -97,14 +100,14 @@ def contributions(readings: Sequence[tuple[Network, FusedWords]], label: int) ->
 
 
 def _integrate(way: _Way) -> Tensor:
-    """Integrate the slopes of the words step by step, [W].
+    """Integrate the slopes of the words step by step, [steps, W].
 
     A readout by maximum bends F wherever another word takes a channel over. In a step with one bend, the slopes at its
     ends hold for a share of it each, and what F gains says which share: so they are weighed.
     """
     widths, gains, total = way.places.diff(), way.values.diff(), way.slopes.sum(1)
     share = ((gains / widths - total[1:]) / (total[:-1] - total[1:])).nan_to_num(0.5).clamp(0, 1).unsqueeze(1)
-    return (widths.unsqueeze(1) * (share * way.slopes[:-1] + (1 - share) * way.slopes[1:])).sum(0)
+    return widths.unsqueeze(1) * (share * way.slopes[:-1] + (1 - share) * way.slopes[1:])
 
 
 def _look(readings: Sequence[tuple[Network, FusedWords]], label: int, places: Tensor) -> _Way:

@@ -69,10 +69,10 @@ def shares(network: Network, fused: FusedWords, label: int) -> tuple[float, list
         "mean": lambda: torch.full_like(sequence, 1 / count),
         "attention": lambda: (sequence @ core.readout.query / math.sqrt(sequence.shape[1])).softmax(0).unsqueeze(1),
     }[core.readout.kind]()
-    whole = network.conclude(replace(fused, features=moved(network, fused, 0.0))).logits[0]
+    whole = network.conclude(replace(fused, features=moved(network, fused, 0.0))).logits[0].double()
     from_average = _readout(core, average)
     taken = weights * (sequence - from_average)
-    of_logits = taken @ core.classify.weight[:, : sequence.shape[1]].t()
+    of_logits = (taken @ core.classify.weight[:, : sequence.shape[1]].t()).double()
     gradient = torch.zeros_like(whole)
     for node, weight in zip(*np.polynomial.legendre.leggauss(60), strict=True):
         logits = (whole + (node + 1) / 2 * of_logits.sum(0)).detach().requires_grad_()
