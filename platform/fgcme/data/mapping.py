@@ -176,8 +176,8 @@ def map_pooled(
         pooled: of each recording the vectors of each kind; asked for where they are not there yet.
 
     Returns:
-        The vectors of each kind; a process may change its own. None where they are not there yet and the folder cannot
-        be written to, or all such files together would take more room than the prepared frames.
+        The vectors of each kind; a process may change its own. None where they are not there yet and cannot be written,
+        or all such files together would take more room than the prepared frames.
     """
     paths = [folder / f"mapped-{corpus_hash}-{digest([*key, kind])}.pooled" for kind in range(len(shapes))]
     if not all(path.exists() for path in paths):
@@ -189,7 +189,11 @@ def map_pooled(
                 size = np.dtype(np.float32).itemsize * sum(count * values for count, values in shapes)
                 if taken + size > (folder / f"mapped-{corpus_hash}.frames").stat().st_size:
                     return None
-                _write_pooled(paths, pooled)
+                try:
+                    _write_pooled(paths, pooled)
+                except OSError:
+                    # On a full disk each training pools for itself, in memory.
+                    return None
     return [np.memmap(path, np.float32, mode="c", shape=shape) for path, shape in zip(paths, shapes, strict=True)]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import math
+import resource
+import signal
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,6 +155,22 @@ def test_what_is_pooled_in_another_way_is_not_shared(tmp_path: Path, settings: d
     before = pooled_files(corpus)
     fit(corpus, apply_configuration(plain, settings))
     assert len(pooled_files(corpus)) > len(before) == 1
+
+
+def test_on_a_full_disk_a_training_pools_for_itself(tmp_path: Path) -> None:
+    corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus", each=4))
+    experiment = small_corpus.experiment(model=with_frames_as_they_are({}), training={"epochs": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        training = fit(corpus, experiment)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert training.loaders.train.batch(np.array([0])).pooled and not pooled_files(corpus)
+    assert not list(corpus.folder.glob("*.partial"))
+    assert metrics(training.epochs()) == metrics(fit(corpus, experiment).epochs())
 
 
 def test_pooled_vectors_never_take_more_room_than_the_frames(tmp_path: Path) -> None:
