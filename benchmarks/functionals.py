@@ -59,7 +59,7 @@ def main() -> None:
     for name in arguments.features:
         with ProcessPoolExecutor(os.cpu_count()) as pool:
             values = np.stack(list(pool.map(partial(functionals, name), paths, chunksize=16)))
-        for by, standardise in (("training part", by_training_part), ("speaker", by_speaker)):
+        for by, standardise in STANDARDISED.items():
             metrics = cross_validate(values, speakers, assignment, standardise)
             table.add_row(name, by, *(f"{100 * metrics[metric]:.1f}" for metric in ("wa", "ua", "macro_f1")))
             results[f"{name}, {by}"] = {metric: round(value, 4) for metric, value in metrics.items()}
@@ -91,6 +91,9 @@ def by_speaker(values: np.ndarray, train: np.ndarray, speakers: np.ndarray) -> n
         own = speakers == speaker
         standardised[own] = by_training_part(values[own], np.arange(own.sum()), speakers)
     return standardised
+
+
+STANDARDISED: dict[str, Standardise] = {"training part": by_training_part, "speaker": by_speaker}
 
 
 def cross_validate(

@@ -108,7 +108,8 @@ def test_runs_and_models_on_a_server_are_read_from_other_machines(
         assert json.loads(capsys.readouterr().out)["label"]
         # A model takes its text encoder along.
         encoder = save_text_encoder(tmp_path / "laptop" / "encoder")
-        run = tracker.create_run(tracker.get_or_create_experiment("demo"), "encoded", tags={"fgcme.kind": "fold"})
+        tags = {"fgcme.kind": "fold", "fgcme.corpus_hash": "c0ffee"}
+        run = tracker.create_run(tracker.get_or_create_experiment("demo"), "encoded", tags=tags)
         fitted = save_fitted(tmp_path / "laptop" / "encoded", text_encoder=encoder)
         tracker.log_artifact(run, fitted, "model")
         tracker.end_run(run, "FINISHED")

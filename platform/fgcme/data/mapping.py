@@ -380,8 +380,7 @@ def _write_frames(path: Path, frames: Iterable[np.ndarray]) -> None:
 
 def _write_pooled(paths: Sequence[Path], pooled: Iterable[Sequence[np.ndarray]]) -> None:
     with ExitStack() as stack:
-        partial = [stack.enter_context(atomic_write(path)) for path in paths]
-        files = [stack.enter_context(path.open("wb")) for path in partial]
+        files = [stack.enter_context(stack.enter_context(atomic_write(path)).open("wb")) for path in paths]
         for of_recording in pooled:
             for file, vectors in zip(files, of_recording, strict=True):
                 file.write(np.ascontiguousarray(vectors, np.float32).data)
