@@ -296,12 +296,11 @@ def _download_registered(model_uri: str, reader: RunReader, destination: Path) -
 
 def _list_registered(reader: RunReader) -> str:
     """The models that are registered, for a user who asked for another."""
-    models = reader.client.search_registered_models(max_results=20)
-    if not models:
-        return "no model is registered yet: register a run with `fgcme register RUN --name NAME --alias champion`"
     addresses = []
-    for model in models:
+    for model in reader.client.search_registered_models(max_results=20):
         by_alias = [f"models:/{model.name}@{alias}" for alias in sorted(model.aliases)]
         newest = max((int(version.version) for version in model.latest_versions), default=None)
         addresses += by_alias or ([f"models:/{model.name}/{newest}"] if newest else [])
+    if not addresses:
+        return "no model is registered yet: register a run with `fgcme register RUN --name NAME --alias champion`"
     return f"registered: {', '.join(addresses)}"

@@ -14,7 +14,14 @@ from mlflow.entities import LoggedModel
 from fgcme.errors import UserError
 from fgcme.serving import fitted
 from fgcme.serving.classifier import package_model
-from fgcme.serving.registry import check_names, create_model_version, download_model, log_model
+from fgcme.serving.registry import (
+    aliased,
+    check_names,
+    create_model_version,
+    download_model,
+    log_model,
+    moving_aliases,
+)
 from fgcme.tracking import Tracker
 from tests.fitted_model import save_fitted
 from tests.store import make_tracker
@@ -162,9 +169,13 @@ def test_a_model_that_is_not_registered_is_one_line_with_those_that_are(
 
 
 def test_an_empty_registry_says_how_to_register(tmp_path: Path) -> None:
-    uri = make_tracker(tmp_path).uri
-    with pytest.raises(UserError, match=r"no model is registered yet: register a run with `fgcme register RUN --name"):
-        download_model("models:/best@champion", uri, tmp_path)
+    tracker = make_tracker(tmp_path)
+    nothing = r"no model is registered yet: register a run with `fgcme register RUN --name"
+    with pytest.raises(UserError, match=nothing):
+        download_model("models:/best@champion", tracker.uri, tmp_path)
+    # What stands for the lock is no model.
+    with pytest.raises(UserError, match=rf"^best is not registered at .*; {nothing}"), moving_aliases(tracker, "best"):
+        aliased(tracker, "best", "champion")
 
 
 def test_without_a_store_a_registered_model_is_one_clear_line(tmp_path: Path) -> None:
