@@ -48,6 +48,11 @@ class SegmentScheme:
     whole: bool = False
 
     @property
+    def has_shared_segment(self) -> bool:
+        """Whether one segment stands for all words of an utterance."""
+        return self.segments in ("recording", "speech")
+
+    @property
     def reads_recording(self) -> bool:
         """Whether all frames of an utterance are read."""
         return self.whole or "recording" in (self.segments, self.overall)
@@ -130,7 +135,7 @@ def _edges(
 ) -> np.ndarray:
     """Boundaries of adjacent segments, one more than there are segments; see `layout_frames`."""
     first, last = _stretch(scheme.segments in _OF_SPEECH, frame_count, speech)
-    if scheme.segments in ("recording", "speech"):
+    if scheme.has_shared_segment:
         return np.array([first, last])
     if scheme.segments == "random" and generator is not None and last - first >= words:
         # No part is empty.

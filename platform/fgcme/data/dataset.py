@@ -182,7 +182,7 @@ class SpeechCorpus:
             shapes: see `map_pooled`.
             pooled: see `map_pooled`.
         """
-        key = [*features_key(self.prepared, front_end, limit), *key]
+        key = [*features_key(self.prepared.cut(limit), front_end), *key]
         return map_pooled(self.folder, self.description.corpus_hash, key, shapes, pooled)
 
     def word_vectors(self, path: Path, size: int) -> dict[str, np.ndarray]:

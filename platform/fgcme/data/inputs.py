@@ -276,10 +276,9 @@ class PartInputs:
     @functools.cached_property
     def _pooled_counts(self) -> list[np.ndarray]:
         """How many segments stand for the words of each recording; and, where there are any, how many are overall."""
-        segments = np.array([len(self.layout(position).begin) for position in range(len(self))], np.int64)
-        if self.model_input.scheme.overall == "none":
-            return [segments]
-        return [segments - 1, np.ones_like(segments)]
+        one = np.ones(len(self), np.int64)
+        segments = one if self.model_input.scheme.has_shared_segment else self.word_counts
+        return [segments] if self.model_input.scheme.overall == "none" else [segments, one]
 
     def _lengths(self) -> np.ndarray:
         return np.array([self.layout(position).length for position in range(len(self))], np.int64)

@@ -16,8 +16,8 @@ in the folder of the prepared corpus, and are written where they are missing, by
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -134,29 +134,22 @@ def map_features(
     cut = frames.cut(limit)
     if front_end.keeps_prepared_frames:
         return cut
-    path = folder / f"mapped-{corpus_hash}-{digest(features_key(frames, front_end, limit))}.frames"
-    if not path.exists():
-        if not os.access(folder, os.W_OK):
-            return None
-        with _writing(folder):
-            if not exists(path):
-                features = (front_end.without_speaker(cut[index]) for index in range(len(cut.counts)))
-                _write_frames(path, (each.astype(frames.values.dtype, copy=False) for each in features))
+    path = folder / f"mapped-{corpus_hash}-{digest(features_key(cut, front_end))}.frames"
+
+    def write() -> None:
+        features = (front_end.without_speaker(cut[index]) for index in range(len(cut.counts)))
+        _write_frames(path, (each.astype(frames.values.dtype, copy=False) for each in features))
+
+    if not _are_written(folder, [path], write):
+        return None
     values = _map_frames(path, front_end.size(frames.values.shape[1]), int(cut.counts.sum()))
     return FrameTable(values, _starts(cut.counts), cut.counts)
 
 
-def features_key(frames: FrameTable, front_end: FrontEnd, limit: int) -> list[Any]:
-    """All that decides what `map_features` gives, for `digest`.
-
-    Args:
-        frames: see `map_features`.
-        front_end: see `map_features`.
-        limit: see `map_features`.
-    """
-    # Limits that no recording exceeds share a file.
-    longest = min(limit, int(frames.counts.max()))
-    return [front_end.input, front_end.deltas, front_end.normalisation == "utterance", longest]
+def features_key(cut: FrameTable, front_end: FrontEnd) -> list[Any]:
+    """All that decides what `map_features` makes of frames that are cut at the limit, for `digest`."""
+    # By the longest recording, not by the limit: limits that no recording exceeds share a file.
+    return [front_end.input, front_end.deltas, front_end.normalisation == "utterance", int(cut.counts.max())]
 
 
 def map_pooled(
@@ -180,20 +173,17 @@ def map_pooled(
         or all such files together would take more room than the prepared frames.
     """
     paths = [folder / f"mapped-{corpus_hash}-{digest([*key, kind])}.pooled" for kind in range(len(shapes))]
-    if not all(path.exists() for path in paths):
-        if not os.access(folder, os.W_OK):
-            return None
-        with _writing(folder):
-            if not all(exists(path) for path in paths):
-                taken = sum(path.stat().st_size for path in folder.glob(f"mapped-{corpus_hash}-*.pooled"))
-                size = np.dtype(np.float32).itemsize * sum(count * values for count, values in shapes)
-                if taken + size > (folder / f"mapped-{corpus_hash}.frames").stat().st_size:
-                    return None
-                try:
-                    _write_pooled(paths, pooled)
-                except OSError:
-                    # On a full disk each training pools for itself, in memory.
-                    return None
+
+    def write() -> None:
+        taken = sum(path.stat().st_size for path in folder.glob(f"mapped-{corpus_hash}-*.pooled"))
+        size = np.dtype(np.float32).itemsize * sum(count * values for count, values in shapes)
+        if taken + size <= (folder / f"mapped-{corpus_hash}.frames").stat().st_size:
+            # On a full disk each training pools for itself, in memory.
+            with suppress(OSError):
+                _write_pooled(paths, pooled)
+
+    if not _are_written(folder, paths, write):
+        return None
     return [np.memmap(path, np.float32, mode="c", shape=shape) for path, shape in zip(paths, shapes, strict=True)]
 
 
@@ -222,13 +212,21 @@ def map_vectors(folder: Path, corpus_hash: str, path: Path, size: int, words: Se
     except OSError as error:
         raise unreadable(path, error) from None
     mapped = folder / f"mapped-{corpus_hash}-{key}.vectors"
-    if not mapped.exists():
-        if not os.access(folder, os.W_OK):
-            return read_vectors(path, size, words)
-        with _writing(folder):
-            if not exists(mapped):
-                _write_frames(mapped, [read_vectors(path, size, words)])
+    if not _are_written(folder, [mapped], lambda: _write_frames(mapped, [read_vectors(path, size, words)])):
+        return read_vectors(path, size, words)
     return np.frombuffer(pa.memory_map(str(mapped)).read_buffer(), np.float32).reshape(len(words), size)
+
+
+def _are_written(folder: Path, paths: Sequence[Path], write: Callable[[], None]) -> bool:
+    """Let one process write files where they are missing; returns whether they are there then."""
+    if all(path.exists() for path in paths):
+        return True
+    if not os.access(folder, os.W_OK):
+        return False
+    with _writing(folder):
+        if not all(exists(path) for path in paths):
+            write()
+        return all(exists(path) for path in paths)
 
 
 @contextmanager
