@@ -168,8 +168,7 @@ def _compare(name: str, champion: Candidate, challenger: Candidate) -> Compariso
         )
     tables = {each.title: each.predictions for each in (champion, challenger)}
     if champion.is_ensemble != challenger.is_ensemble:
-        single = challenger if champion.is_ensemble else champion
-        together = champion if champion.is_ensemble else challenger
+        single, together = sorted((champion, challenger), key=lambda each: each.is_ensemble)
         tables[together.title] = _for_each_seed(together.predictions, _seeds(single.predictions))
     shared = functools.reduce(np.intersect1d, map(_seeds, tables.values()))
     if not len(shared):
@@ -206,7 +205,8 @@ def _described(
     name: str, table: ComparisonTable, champion: Candidate, challenger: Candidate, difference: Difference
 ) -> str:
     """The comparison as text."""
-    sizes = ", ".join(count(number, noun) for number, noun in _sizes(table))
+    counts = ((table.utterances, "utterance"), (table.speakers, "speaker"), (table.seeds, "seed"))
+    sizes = ", ".join(count(number, noun) for number, noun in counts)
     lines = [f"{name} on {challenger.version.tags['protocol']}, out of fold: {sizes}"]
     remarks: Mapping[str, str] = {champion.title: " (champion)", challenger.title: ""}
     for title, estimates in table.estimates.items():
@@ -225,7 +225,3 @@ def _described(
     if "optimistic" in champion.version.tags.get("selection", ""):
         lines.append(f"  {champion.title} was selected on the test part: its figures are optimistic")
     return "\n".join(lines)
-
-
-def _sizes(table: ComparisonTable) -> list[tuple[int, str]]:
-    return [(table.utterances, "utterance"), (table.speakers, "speaker"), (table.seeds, "seed")]

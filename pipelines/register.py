@@ -213,18 +213,16 @@ def _register_ensemble(tracker: Tracker, found: Run, name: str, alias: str | Non
         raise UserError(f"{title} has no finished fold with a model: complete it with `fgcme train --resume`")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        origin = _origin({}, folds[0], found)
-        objections = _objections(origin, [found], force)
         for number, run in enumerate(folds):
             member = tracker.download_artifact(run.info.run_id, "model", folder / f"download-{number}")
             shutil.copytree(member, ensemble.member_folder(folder / "ensemble", number))
         members = [spec for _, spec in ensemble.load(folder / "ensemble")]
+        origin = _origin(members[0].origin, folds[0], found)
+        origin |= _objections(origin, [found], force)
         metrics = _metrics_of_ensemble(tracker, found, folds, members[0].classes, folder)
         model = log_model(tracker, found.info.run_id, folder / "ensemble", name)
-    origin = _origin(members[0].origin, folds[0], found) | {
-        key: ", ".join(sorted({str(spec.origin[key]) for spec in members})) for key in ("fold", "seed")
-    }
-    origin |= {"members": str(len(folds)), "source_run": found.info.run_id} | objections
+    origin |= {key: ", ".join(sorted({str(spec.origin[key]) for spec in members})) for key in ("fold", "seed")}
+    origin |= {"members": str(len(folds)), "source_run": found.info.run_id}
     description = model_description(origin, metrics, members[0], len(folds))
     tags = origin | {key: f"{value:.4f}" for key, value in metrics.items()}
     version = create_model_version(tracker, name, alias, model, tags, description)

@@ -21,7 +21,9 @@ from typing import Any
 import pytest
 
 from fgcme import audio
+from fgcme.errors import UserError
 from fgcme.serving.classifier import Classifier
+from fgcme.serving.registry import moving_aliases
 from fgcme.tracking import Tracker, prepare_store
 from pipelines.cluster.session import free_port
 from pipelines.predict import predict
@@ -102,6 +104,10 @@ def test_runs_and_models_on_a_server_are_read_from_other_machines(
         assert tracker.find_run("latest").info.run_id == parent
         registered = register("demo train", "speech", "champion", address)
         assert registered.run == folds[1]
+        # A server creates no registered model twice, whoever asks: that is the lock of promotions.
+        refusal = pytest.raises(UserError, match="another process has been moving its aliases")
+        with moving_aliases(tracker, "speech"), refusal, moving_aliases(Tracker(address), "speech", patience=0):
+            pass
         recording = write_audio(tmp_path / "a.wav")
         capsys.readouterr()
         assert predict("models:/speech@champion", [recording], ["dogs"], "json", tracking_uri=address) == 0
