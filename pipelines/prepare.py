@@ -129,8 +129,7 @@ def _update(
         task = PrepareTask.from_experiment(experiment, root, folder)
         make = functools.partial(make_blocks, listing.utterances, sources, missing, find_alignment)
         with Progress("utterance", {"utterance": pending}, failed_word="rejected", verbose=verbose) as progress:
-            rejected = prepare_on_ray(make, pending, task, progress)
-        rejections += rejected
+            rejections += (rejected := prepare_on_ray(make, pending, task, progress))
         lost = sources.find(_lost(rejected, root, folder))
         kept[lost] |= stored[lost]
     # Also deletes what a worker that outlived a killed driver has written twice.
@@ -141,6 +140,7 @@ def _update(
         utterances=int(present.sum()),
         newly_prepared=int((present & ~up_to_date & ~kept).sum()),
         aligned=prepared.count_alignments(folder),
+        oddities=prepared.count_oddities(folder),
         rejections=rejections,
         seconds=time.monotonic() - began,
         kept=int(kept.sum()),

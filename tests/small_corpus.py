@@ -83,6 +83,7 @@ def write(
                     "frame_count": frames.shape[0],
                     "frame_size": frames.shape[1],
                     "clipped": 0,
+                    "oddities": [],
                     "source_hash": digest([speaker, take]),
                 }
             )

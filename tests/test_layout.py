@@ -65,6 +65,7 @@ ORDER = [
     "fgcme.addresses",
     "fgcme.files",
     "fgcme.seeds",
+    "fgcme.sound",
     "fgcme.audio",
     "fgcme.experiment",
     "fgcme.corpora",

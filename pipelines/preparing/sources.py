@@ -12,14 +12,14 @@ from fgcme.corpora.contract import Utterance
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.files import digest
-from fgcme.prepared import UTTERANCES
+from fgcme.prepared import TOLD, UTTERANCES
 from pipelines.preparing.file_hashes import FileHashes
 
 FindAlignment = Callable[[Utterance], Path | None]
 """The file with the alignment of an utterance; None where it is aligned anew."""
 
 # A row with other columns is another row, so that those of older versions are made again.
-_COLUMNS = [str(field) for field in UTTERANCES]
+_COLUMNS = [str(field) for field in UTTERANCES if field.name not in TOLD]
 # Utterances whose files are looked at together.
 _CHUNK = 4096
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class PreparedSummary:
         clipped: number of the encoders' values beyond the range of half precision, which are stored at its limit.
         empty_words: number of words that no piece of the text encoder's vocabulary stands for.
         cut_words: number of words beyond the pieces that the text encoder can read.
+        oddities: number of utterances by what is odd about them and was taken all the same.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class PreparedSummary:
     copies: Sequence[float] = ()
     empty_words: int = 0
     cut_words: int = 0
+    oddities: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rejected(self) -> list[Rejection]:
@@ -86,6 +88,8 @@ class PreparedSummary:
                 f"{self.cut_words} beyond the length that it reads"
             )
         yield f"aligned: {', '.join(f'{count} {method}' for method, count in self.aligned.items()) or 'none'}"
+        if self.oddities:
+            yield f"taken all the same: {', '.join(f'{count} {oddity}' for oddity, count in self.oddities.items())}"
         if self.rejected:
             share, folder = f"{self.rejected_share:.1%}", self.folder / "rejected"
             yield f"rejected: {len(self.rejected)} ({share}), listed in {folder} (Parquet)"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from math import gcd
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fgcme.errors import DataError
+from fgcme.sound import AudioError as AudioError
+from fgcme.sound import Samples as Samples
+from fgcme.sound import Source, check_source, decode
 
 SAMPLE_RATE = 16_000
 WINDOW = 400
@@ -20,27 +21,10 @@ WINDOW = 400
 HOP = 160
 """Samples from one frame to the next: 10 ms. Frame i looks at samples [HOP * i, HOP * i + WINDOW)."""
 
-Samples = npt.NDArray[np.float32]
+RESAMPLED = "resampled from another rate"
 
 # Two steps of 16-bit audio: the dither or rounding error of digital silence.
 _SILENCE = 2 / 32_768
-# Seconds that a segment may exceed the file: its times were rounded.
-_SEGMENT_TOLERANCE = 0.05
-# How a Git LFS pointer begins.
-_POINTER = b"version https://git-lfs"
-# libsndfile's note on a WAV or AIFF file whose header promises more bytes than there are.
-_SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
-# Programs that write to a pipe put a length near this one into the header.
-_PIPE_LENGTH = 0x7FFF_0000
-
-
-class AudioError(DataError):
-    """Audio that no features can be made from.
-
-    Its reason is `missing`, `unreadable`, `lfs_pointer`, `empty`, `too_short`, `silent` or `bad_segment`.
-    """
-
-    stage = "read"
 
 
 def frame_count(sample_count: int) -> int:
@@ -106,45 +90,45 @@ def stretch_at(stretch: tuple[int, int], frame_step: int, count: int, speed: flo
     return int(begin[0]), int(end[0])
 
 
-def read(source: str | Path | BinaryIO, start: float | None = None, end: float | None = None) -> Samples:
-    """Read an audio file, or a segment of it, as mono samples at 16 kHz.
+class Recording(NamedTuple):
+    """Samples, [samples] mono at 16 kHz, full scale is 1; and what was odd about their file and taken all the same."""
 
-    Channels are averaged; other rates are resampled with a polyphase filter. Formats are WAV, FLAC, Ogg, MP3 and all
-    others of libsndfile. A truncated Ogg file reads as a shorter file: its format does not store its length.
+    samples: Samples
+    oddities: tuple[str, ...]
+
+
+def read(source: Source, start: float | None = None, end: float | None = None) -> Samples:
+    """The samples of `record`.
 
     Args:
         source: path or binary file of the audio.
         start: of the segment to read, in seconds; None for the file's start.
         end: of the segment, in seconds; None for the file's end.
 
-    Returns:
-        [samples] float32, full scale is 1.
+    Raises:
+        AudioError: see `record`.
+    """
+    return record(source, start, end).samples
+
+
+def record(source: Source, start: float | None = None, end: float | None = None) -> Recording:
+    """Read an audio file, or a segment of it, as mono samples at 16 kHz.
+
+    Channels are averaged; other rates are resampled with a polyphase filter. Formats are WAV, FLAC, Ogg, MP3 and all
+    others of libsndfile; see `fgcme.decoding`.
+
+    Args:
+        source: path or binary file of the audio.
+        start: of the segment to read, in seconds; None for the file's start.
+        end: of the segment, in seconds; None for the file's end.
 
     Raises:
         AudioError: the audio is missing, damaged, truncated, empty, silent, or shorter than one window of 25 ms.
     """
-    import soundfile
-
-    name = _check_source(source)
-    try:
-        with soundfile.SoundFile(source) as file:
-            first, count = _segment(file.frames, file.samplerate, start, end, name)
-            _check_length(file, name)
-            file.seek(first)
-            channels = file.read(count, dtype="float32", always_2d=True)
-            rate = file.samplerate
-    except (soundfile.SoundFileError, TypeError) as error:
-        # soundfile raises a TypeError for a `.raw` file, which has no sample rate.
-        raise AudioError("unreadable", f"{name} is damaged or not audio ({_cause(error)})") from None
-    except OSError as error:
-        raise AudioError("unreadable", f"{name} cannot be read ({error.strerror or error})") from None
-    if len(channels) < count:
-        raise AudioError(
-            "unreadable", f"{name} is cut short: {len(channels)} of {count} samples could be read; copy it again"
-        )
-    samples = _resample(channels.mean(axis=1, dtype=np.float32), rate)
-    check(samples, name)
-    return samples
+    decoded = decode(source, start, end)
+    samples = _resample(decoded.samples, decoded.rate)
+    check(samples, str(source) if isinstance(source, str | Path) else "the audio")
+    return Recording(samples, decoded.oddities + ((RESAMPLED,) if decoded.rate != SAMPLE_RATE else ()))
 
 
 def check(samples: Samples, name: str = "the audio") -> None:
@@ -197,7 +181,7 @@ def sha256(path: str | Path) -> str:
         AudioError: the file is missing or cannot be read.
     """
     path = Path(path)
-    _check_source(path)
+    check_source(path)
     try:
         status = path.stat()
         return _sha256(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -211,55 +195,6 @@ def _sha256(path: Path, size: int, modified: int, changed: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_source(source: str | Path | BinaryIO) -> str:
-    """Refuse a source that cannot be audio, with the reason; returns its name for messages."""
-    if isinstance(source, str | Path):
-        path = Path(source)
-        try:
-            with path.open("rb") as file:
-                beginning = file.read(len(_POINTER))
-        except FileNotFoundError:
-            raise AudioError("missing", f"{path} does not exist") from None
-        except OSError as error:
-            raise AudioError("unreadable", f"{path} cannot be read ({error.strerror or error})") from None
-        name = str(path)
-    else:
-        beginning = source.read(len(_POINTER))
-        source.seek(-len(beginning), 1)
-        name = str(getattr(source, "name", "the audio"))
-    if not beginning:
-        raise AudioError("empty", f"{name} is empty (0 bytes)")
-    if beginning == _POINTER:
-        raise AudioError("lfs_pointer", f"{name} is a Git LFS pointer, not audio: fetch it with `git lfs pull`")
-    return name
-
-
-def _check_length(file: object, name: str) -> None:
-    """Refuse a truncated WAV or AIFF file, which libsndfile would read in silence."""
-    for promised, found in _SHORT_CHUNK.findall(getattr(file, "extra_info", "")):
-        if int(found) < int(promised) < _PIPE_LENGTH:
-            raise AudioError(
-                "unreadable", f"{name} is cut short: {found} of {promised} bytes of audio are there; copy it again"
-            )
-
-
-def _segment(frames: int, rate: int, start: float | None, end: float | None, name: str) -> tuple[int, int]:
-    """First sample and number of samples of a segment, at the file's own rate."""
-    if frames > 2**48:
-        raise AudioError("unreadable", f"{name} does not store its length; encode it again")
-    if start is None and end is None:
-        return 0, frames
-    duration = frames / rate
-    begin = 0.0 if start is None else start
-    finish = duration if end is None else end
-    if not 0 <= begin < finish <= duration + _SEGMENT_TOLERANCE or begin >= duration:
-        raise AudioError(
-            "bad_segment", f"{name} lasts {duration:.2f} s and has no segment from {begin:g} s to {finish:g} s"
-        )
-    first = min(round(begin * rate), frames)
-    return first, min(round(finish * rate), frames) - first
-
-
 def _resample(samples: Samples, rate: int) -> Samples:
     if rate == SAMPLE_RATE or not samples.size:
         return samples
@@ -268,8 +203,3 @@ def _resample(samples: Samples, rate: int) -> Samples:
     divisor = gcd(rate, SAMPLE_RATE)
     resampled = resample_poly(samples, SAMPLE_RATE // divisor, rate // divisor)
     return np.asarray(resampled, dtype=np.float32)
-
-
-def _cause(error: Exception) -> str:
-    text = str(getattr(error, "error_string", "") or error)
-    return text.removeprefix("Error : ").strip().rstrip(".").lower()

@@ -95,12 +95,11 @@ def test_a_wav_written_to_a_pipe_is_read_without_a_length(tmp_path: Path) -> Non
     assert len(audio.read(io.BytesIO(bytes(content)))) == SAMPLE_RATE
 
 
-def test_a_flac_without_a_length_is_refused_before_memory_is_allocated(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.flac", tone(), SAMPLE_RATE)
-    content = bytearray((tmp_path / "a.flac").read_bytes())
-    content[21] &= 0xF0
-    content[22:26] = bytes(4)
-    assert reason(io.BytesIO(bytes(content))) == "unreadable"
+def test_what_is_odd_is_told_beside_the_samples(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.stack([tone(8_000)] * 2, axis=1), 8_000)
+    assert audio.record(tmp_path / "a.wav").oddities == ("mixed down to one channel", "resampled from another rate")
+    soundfile.write(tmp_path / "b.wav", tone(), SAMPLE_RATE)
+    assert audio.record(tmp_path / "b.wav").oddities == ()
 
 
 @pytest.mark.parametrize(

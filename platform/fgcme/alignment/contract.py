@@ -33,6 +33,7 @@ class Alignment:
         method: `sphinx`, `ctc`, `imported` or `uniform`: the one that really made these spans.
         score: how well the words fit the audio, larger is better; comparable within one method only, NaN where the
             method gives no score.
+        oddities: what is odd about it and was taken all the same.
     """
 
     words: list[str]
@@ -40,6 +41,7 @@ class Alignment:
     end: list[int]
     method: str
     score: float
+    oddities: tuple[str, ...] = ()
 
 
 class Aligner(Protocol):

@@ -2,6 +2,7 @@
 
 from fgcme.prepared.corpus import (
     REJECTED,
+    TOLD,
     UTTERANCES,
     WORD_FEATURES,
     CorpusDescription,
@@ -9,6 +10,7 @@ from fgcme.prepared.corpus import (
     content_hashes,
     corpus_hash,
     count_alignments,
+    count_oddities,
     count_older_rows,
     count_rejections,
     count_rows,
@@ -25,6 +27,7 @@ from fgcme.prepared.rows import Mask, Sources, compare_rows, copy_rows, has_part
 
 __all__ = [
     "REJECTED",
+    "TOLD",
     "UTTERANCES",
     "WORD_FEATURES",
     "CorpusDescription",
@@ -36,6 +39,7 @@ __all__ = [
     "copy_rows",
     "corpus_hash",
     "count_alignments",
+    "count_oddities",
     "count_older_rows",
     "count_rejections",
     "count_rows",

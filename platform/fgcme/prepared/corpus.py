@@ -62,6 +62,8 @@ UTTERANCES = pa.schema(
         ("frame_size", pa.int32()),
         # Values beyond the range of half precision, which are at its limit now.
         ("clipped", pa.int32()),
+        # What is odd about its audio or alignment and was taken all the same; null in rows of older versions.
+        ("oddities", pa.list_(pa.string())),
         # Hash of what the row was made from; a row whose hash changed is prepared again.
         ("source_hash", pa.string()),
         # Hash of what the row holds; see `content_hashes`.
@@ -84,9 +86,12 @@ WORD_FEATURES = pa.schema(
 """Further columns of the rows of a corpus that was prepared with a text encoder."""
 
 # Older versions did not store them.
-_ADDED = ("valence", "arousal", "dominance", "speech_begin", "speech_end", "clipped")
+_ADDED = ("valence", "arousal", "dominance", "speech_begin", "speech_end", "clipped", "oddities")
+TOLD = ("oddities",)
+"""Columns that say something about a row and change nothing in it: a row without them is not prepared again."""
+
 # Where a row's audio lay and what it was made from do not change what it holds; frames hold what was clipped.
-_NOT_CONTENT = frozenset({"audio", "source_hash", "content_hash", "clipped", "empty_words", "cut_words"})
+_NOT_CONTENT = frozenset({"audio", "source_hash", "content_hash", "clipped", "empty_words", "cut_words", *TOLD})
 _FEATURES = ("frames", "copy_frames", "word_features")
 
 REJECTED = pa.schema(
@@ -253,6 +258,14 @@ def count_alignments(folder: Path) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+def count_oddities(folder: Path) -> dict[str, int]:
+    """How many utterances have something odd that was taken all the same, by what it is, most frequent first."""
+    counts: Counter[str] = Counter()
+    for _, table in read_parts(folder, ["oddities"]):
+        counts.update(pc.list_flatten(table["oddities"]).to_pylist())
+    return dict(counts.most_common())
+
+
 def add_up(folder: Path, column: str) -> int:
     """The sum of a column of counts over all rows, such as `clipped`."""
     return sum(pc.sum(table[column], min_count=0).as_py() for _, table in read_parts(folder, [column]))
@@ -266,7 +279,8 @@ def count_rows(folder: Path) -> int:
 def count_older_rows(folder: Path) -> int:
     """How many rows an older version made, which stored fewer columns."""
     parts = map(pq.read_metadata, (folder / "utterances").glob("*.parquet"))
-    return sum(part.num_rows for part in parts if not set(UTTERANCES.names) <= set(part.schema.to_arrow_schema().names))
+    needed = {*UTTERANCES.names} - {*TOLD}
+    return sum(part.num_rows for part in parts if not needed <= set(part.schema.to_arrow_schema().names))
 
 
 def count_rejections(folder: Path) -> dict[str, int]:

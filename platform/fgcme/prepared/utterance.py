@@ -71,6 +71,7 @@ class _Aligned(NamedTuple):
     source_hash: str
     digest: str
     recordings: list[Samples]
+    oddities: tuple[str, ...]
     alignment: Alignment
     speech: tuple[int, int] | None
 
@@ -163,13 +164,14 @@ def _align(
 ) -> _Aligned | Rejection:
     path = root / utterance.audio
     try:
-        samples = audio.read(path, utterance.start, utterance.end)
+        samples, oddities = audio.record(path, utterance.start, utterance.end)
         digest = audio.sha256(path)
         return _Aligned(
             utterance,
             source_hash,
             digest,
             _recordings(samples, speeds),
+            oddities,
             aligner.align(utterance.id, samples, utterance.text),
             detect_endpoints(samples),
         )
@@ -242,6 +244,7 @@ def _row(aligned: _Aligned, extracted: Sequence[Frames]) -> dict[str, Any]:
         "frame_count": frames.shape[0],
         "frame_size": frames.shape[1],
         "clipped": sum(each.clipped for each in extracted),
+        "oddities": [*aligned.oddities, *alignment.oddities],
         "source_hash": aligned.source_hash,
     }
     if copies:

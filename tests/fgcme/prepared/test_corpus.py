@@ -41,6 +41,7 @@ def row(name: str, source: str = "old", method: str = "sphinx") -> dict[str, obj
         "frame_count": 3,
         "frame_size": 4,
         "clipped": 0,
+        "oddities": [],
         "source_hash": source,
     }
 
@@ -151,7 +152,14 @@ def test_the_corpus_hash_follows_all_that_a_row_holds(tmp_path: Path, change: di
 
 def test_every_column_but_those_of_places_sources_and_counts_is_content() -> None:
     changed = {column for change in CHANGES for column in change}
-    assert changed == set(prepared.UTTERANCES.names) - {"audio", "source_hash", "content_hash", "clipped"}
+    assert changed == set(prepared.UTTERANCES.names) - {"audio", "source_hash", "content_hash", "clipped", "oddities"}
+
+
+def test_what_is_odd_is_counted_and_changes_no_hash(tmp_path: Path) -> None:
+    base = hash_of(tmp_path / "base", row("one"), row("two"))
+    odd = {"oddities": ["resampled", "clipped"]}
+    assert hash_of(tmp_path / "odd", {**row("one"), **odd}, {**row("two"), "oddities": ["clipped"]}) == base
+    assert prepared.count_oddities(tmp_path / "odd") == {"clipped": 2, "resampled": 1}
 
 
 def test_the_corpus_hash_follows_the_settings_and_the_number_of_utterances(tmp_path: Path) -> None:

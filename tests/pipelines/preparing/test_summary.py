@@ -21,6 +21,14 @@ def test_the_summary_of_a_clean_preparation_has_three_lines() -> None:
     ]
 
 
+def test_what_is_odd_and_was_taken_is_counted() -> None:
+    oddities = {"resampled from another rate": 6, "clipped when it was recorded": 2}
+    summary = PreparedSummary(Path("prepared/x"), 6, 6, {"sphinx": 6}, [], seconds=1.25, oddities=oddities)
+    assert list(summary.lines())[3] == (
+        "taken all the same: 6 resampled from another rate, 2 clipped when it was recorded"
+    )
+
+
 def test_files_outside_the_corpus_do_not_count_as_rejected_utterances() -> None:
     rejections = [*SILENT, MISSING, VIDEO]
     summary = PreparedSummary(Path("prepared/x"), 9, 4, {"sphinx": 8, "uniform": 1}, rejections, seconds=1.0)
