@@ -25,6 +25,8 @@ RESAMPLED = "resampled from another rate"
 
 # Two steps of 16-bit audio: the dither or rounding error of digital silence.
 _SILENCE = 2 / 32_768
+# Of the largest factor of a rate that 16 kHz lacks: the filter between them has 20 times as many values.
+_LARGEST_FACTOR = 100_000
 
 
 def frame_count(sample_count: int) -> int:
@@ -97,21 +99,25 @@ class Recording(NamedTuple):
     oddities: tuple[str, ...]
 
 
-def read(source: Source, start: float | None = None, end: float | None = None) -> Samples:
+def read(source: Source, start: float | None = None, end: float | None = None, limit: float | None = None) -> Samples:
     """The samples of `record`.
 
     Args:
         source: path or binary file of the audio.
         start: of the segment to read, in seconds; None for the file's start.
         end: of the segment, in seconds; None for the file's end.
+        limit: seconds; what lasts longer is refused before it is decoded, for a small file may hold hours. None for no
+            limit.
 
     Raises:
         AudioError: see `record`.
     """
-    return record(source, start, end).samples
+    return record(source, start, end, limit).samples
 
 
-def record(source: Source, start: float | None = None, end: float | None = None) -> Recording:
+def record(
+    source: Source, start: float | None = None, end: float | None = None, limit: float | None = None
+) -> Recording:
     """Read an audio file, or a segment of it, as mono samples at 16 kHz.
 
     Channels are averaged; other rates are resampled with a polyphase filter. Formats are WAV, FLAC, Ogg, MP3 and all
@@ -121,13 +127,19 @@ def record(source: Source, start: float | None = None, end: float | None = None)
         source: path or binary file of the audio.
         start: of the segment to read, in seconds; None for the file's start.
         end: of the segment, in seconds; None for the file's end.
+        limit: seconds; what lasts longer is refused before it is decoded, for a small file may hold hours. None for no
+            limit.
 
     Raises:
-        AudioError: the audio is missing, damaged, truncated, empty, silent, or shorter than one window of 25 ms.
+        AudioError: the audio is missing, damaged, truncated, empty, silent, too long, or shorter than one window of 25
+            ms.
     """
-    decoded = decode(source, start, end)
+    decoded = decode(source, start, end, limit)
+    name = str(source) if isinstance(source, str | Path) else "the audio"
+    if decoded.rate // gcd(decoded.rate, SAMPLE_RATE) > _LARGEST_FACTOR:
+        raise AudioError("unreadable", f"{name} has {decoded.rate} samples a second, which is no rate of a recording")
     samples = _resample(decoded.samples, decoded.rate)
-    check(samples, str(source) if isinstance(source, str | Path) else "the audio")
+    check(samples, name)
     return Recording(samples, decoded.oddities + ((RESAMPLED,) if decoded.rate != SAMPLE_RATE else ()))
 
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import math
 import pickle
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -100,6 +101,46 @@ def test_what_is_odd_is_told_beside_the_samples(tmp_path: Path) -> None:
     assert audio.record(tmp_path / "a.wav").oddities == ("mixed down to one channel", "resampled from another rate")
     soundfile.write(tmp_path / "b.wav", tone(), SAMPLE_RATE)
     assert audio.record(tmp_path / "b.wav").oddities == ()
+
+
+def test_what_is_longer_than_the_limit_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    """Half an hour of silence and a click has 40 kB as FLAC, and 115 MB decoded."""
+    long = np.zeros(1800 * SAMPLE_RATE, np.int16)
+    long[5] = 9_000
+    soundfile.write(tmp_path / "long.flac", long, SAMPLE_RATE)
+    tracemalloc.start()
+    try:
+        with pytest.raises(AudioError, match=r"long.flac lasts 1800.0 s, and 60 s are allowed") as refused:
+            audio.read(tmp_path / "long.flac", limit=60)
+        assert refused.value.reason == "too_long"
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    # The segment counts, not the file.
+    assert len(audio.read(tmp_path / "long.flac", 0, 2, limit=2)) == 2 * SAMPLE_RATE
+    assert reason(tmp_path / "long.flac", start=0, end=2.5, limit=2) == "too_long"
+
+
+def test_the_limit_holds_memory_where_rates_and_channels_are_extreme(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "fast.wav", tone(384_000, 1.5), 384_000)
+    assert reason(tmp_path / "fast.wav", limit=2) == "too_long"
+    assert len(audio.read(tmp_path / "fast.wav", limit=3)) == 1.5 * SAMPLE_RATE
+    soundfile.write(tmp_path / "wide.wav", np.tile(tone(seconds=3.0)[:, None], 100), SAMPLE_RATE)
+    tracemalloc.start()
+    try:
+        samples = audio.read(tmp_path / "wide.wav")
+        # 100 channels of 3 s are 19 MB.
+        assert tracemalloc.get_traced_memory()[1] < 9_000_000
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_allclose(samples, tone(seconds=3.0), atol=1e-3)
+
+
+def test_a_rate_that_is_none_is_refused(tmp_path: Path) -> None:
+    """The filter from it to 16 kHz would have 40 thousand million values."""
+    soundfile.write(tmp_path / "a.wav", tone(), 2**31 - 1)
+    with pytest.raises(AudioError, match="2147483647 samples a second, which is no rate of a recording"):
+        audio.read(tmp_path / "a.wav")
 
 
 @pytest.mark.parametrize(

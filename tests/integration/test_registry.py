@@ -131,13 +131,18 @@ def test_runs_and_models_on_a_server_are_read_from_other_machines(
 
 def test_a_registered_model_is_served_over_http(tmp_path: Path) -> None:
     tracker = make_tracker(tmp_path)
-    _, folds = record_cross_validation(tracker, tmp_path, [0.4])
-    registered = register(folds[0], "speech", "champion", tracker.uri)
+    tags = {"fgcme.kind": "fold", "fgcme.corpus_hash": "c0ffee"}
+    run = tracker.create_run(tracker.get_or_create_experiment("demo"), "hears or reads", tags=tags)
+    fitted = save_fitted(tmp_path / "fitted", modality_dropout=True)
+    tracker.log_artifact(run, fitted, "model")
+    tracker.end_run(run, "FINISHED")
+    registered = register(run, "speech", "champion", tracker.uri)
     recording = write_audio(tmp_path / "a.wav")
-    expected = Classifier(tmp_path / "fold-0").predict(audio.read(recording), "the dogs")
+    classifier, samples = Classifier(fitted), audio.read(recording)
+    expected, heard = classifier.predict(samples, "the dogs"), classifier.predict(samples, None)
     sound = base64.b64encode(recording.read_bytes()).decode()
 
-    def rows(*data: list[str]) -> dict[str, Any]:
+    def rows(*data: list[str | None]) -> dict[str, Any]:
         return {"dataframe_split": {"columns": ["audio", "text"], "data": list(data)}}
 
     arguments = ["models", "serve", "-m", registered.uri, "--env-manager", "local"]
@@ -149,6 +154,15 @@ def test_a_registered_model_is_served_over_http(tmp_path: Path) -> None:
         assert row["label"] == expected.label
         assert row["probabilities"] == pytest.approx(expected.probabilities, rel=1e-5)
         assert [word["word"] for word in row["words"]] == ["the", "dogs"]
+        # The same question in `inputs`, by rows and by columns.
+        for inputs in ([{"audio": sound, "text": "the dogs"}], {"audio": [sound], "text": ["the dogs"]}):
+            assert _post(f"{address}/invocations", {"inputs": inputs}) == (200, answer)
+        # This model does without a text, which may be left out.
+        alone = {"dataframe_split": {"columns": ["audio"], "data": [[sound]]}}
+        for question in (alone, rows([sound, None]), {"inputs": [{"audio": sound}]}):
+            status, answer = _post(f"{address}/invocations", question)
+            assert status == 200, answer
+            assert answer["predictions"][0]["probabilities"] == pytest.approx(heard.probabilities, rel=1e-5)
         damaged = base64.b64encode(b"no sound").decode()
         status, answer = _post(f"{address}/invocations", rows([sound, "the dogs"], [damaged, "the dogs"]))
         assert status == 400

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import io
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,18 @@ from fgcme.audio import AudioError
 from fgcme.errors import DataError
 from fgcme.serving.classifier import FITTED_ARTIFACT, Classifier, to_record
 
+SECONDS = 60.0
+"""What lasts longer is refused before it is decoded: a row is one utterance, and a small file may hold hours."""
+
+# What MLflow makes of null in `inputs`.
+_NULL = "None"
+
 
 class ServedModel(PythonModel):
-    """Rows of `audio` (bytes of a sound file) and `text` in, rows of `fgcme.serving.classifier.to_record` out."""
+    """Rows of `audio` (bytes of a sound file) and `text` in, rows of `fgcme.serving.classifier.to_record` out.
+
+    Over HTTP `audio` is base64. MLflow decodes it in `dataframe_split` and `dataframe_records`, but not in `inputs`.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the model, its aligner and its features, once for all requests."""
@@ -60,8 +71,18 @@ class ServedModel(PythonModel):
             raise AudioError("missing", "`audio` is missing; send the bytes of a sound file")
         if not (known or either):
             raise AlignmentError("no_words", "`text` is missing; send what is said")
-        samples = audio.read(io.BytesIO(sound)) if heard else None
+        if known and text == _NULL:
+            raise AlignmentError("no_words", "`text` is `None`, as MLflow writes null in `inputs`; leave the text out")
+        samples = audio.read(io.BytesIO(_decoded(sound)), limit=SECONDS) if heard else None
         return to_record(self._classifier.predict(samples, text if known else None))
+
+
+def _decoded(sound: bytes | bytearray) -> bytes:
+    """The bytes of a sound file; they may still be in base64, of whose characters alone no sound file consists."""
+    try:
+        return base64.b64decode(sound, validate=True)
+    except binascii.Error:
+        return bytes(sound)
 
 
 set_model(ServedModel())

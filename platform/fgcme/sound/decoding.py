@@ -26,8 +26,10 @@ MIXED = "mixed down to one channel"
 SCALED = "scaled from the range of integers"
 CLIPPED = "clipped when it was recorded"
 
-# Frames that are read at once.
-_BLOCK = 1 << 20
+# Values of all channels that are read at once, since a file may have hundreds of channels.
+_BLOCK = 1 << 18
+# Up to this rate, as many seconds are decoded as are allowed; above it fewer, so that memory has one bound.
+_FULL_LENGTH_RATE = 192_000
 # Frames that no file has: libsndfile's way to say that it does not know.
 _UNKNOWN = 2**48
 # Channels cancel if their mean has less than this share of the power that it has of unrelated channels.
@@ -56,7 +58,7 @@ class Decoded(NamedTuple):
     oddities: tuple[str, ...]
 
 
-def decode(source: Source, start: float | None, end: float | None) -> Decoded:
+def decode(source: Source, start: float | None, end: float | None, limit: float | None = None) -> Decoded:
     """Decode a sound file, or a segment of it, and make it one channel.
 
     Channels are averaged; of those that cancel, such as a microphone with reversed poles, the loudest is taken. Samples
@@ -66,20 +68,21 @@ def decode(source: Source, start: float | None, end: float | None) -> Decoded:
         source: path or binary file.
         start: of the segment, in seconds; None for the file's start.
         end: of the segment; None for the file's end.
+        limit: seconds that may be decoded; None for all.
 
     Raises:
-        AudioError: the file is missing, damaged, cut short, no sound, or has no such segment.
+        AudioError: the file is missing, damaged, cut short, no sound, too long, or has no such segment.
     """
     import soundfile
 
     name = check_source(source)
     try:
         pieces, oddities = pieces_of(source, name)
-        mean, powers, rate, kind = _read(pieces, start, end, name)
+        mean, powers, rate, kind = _read(pieces, start, end, name, limit)
         if _cancels(mean, powers):
             # The first of those that are equally loud but for rounding.
             loudest = int(np.argmax(powers >= 0.99 * powers.max()))
-            mean, _, rate, kind = _read(pieces, start, end, name, channel=loudest)
+            mean, _, rate, kind = _read(pieces, start, end, name, limit, loudest)
             oddities.append(ONE_CHANNEL)
         elif len(powers) > 1:
             oddities.append(MIXED)
@@ -100,7 +103,12 @@ def decode(source: Source, start: float | None, end: float | None) -> Decoded:
 
 
 def _read(
-    pieces: Sequence[Source], start: float | None, end: float | None, name: str, channel: int | None = None
+    pieces: Sequence[Source],
+    start: float | None,
+    end: float | None,
+    name: str,
+    limit: float | None = None,
+    channel: int | None = None,
 ) -> tuple[Samples, npt.NDArray[np.float64], int, str]:
     """The mean of the channels, or one channel, of the pieces together.
 
@@ -109,6 +117,7 @@ def _read(
         start: of the segment, in seconds.
         end: of the segment.
         name: for messages.
+        limit: seconds that may be decoded; None for all.
         channel: to take; None for the mean.
 
     Returns:
@@ -123,11 +132,16 @@ def _read(
         powers = np.zeros(files[0].channels)
         known = sum(file.frames for file in files)
         first, count = _segment(min(known, _UNKNOWN), rate, start, end, name)
+        allowed = _UNKNOWN if limit is None else int(min(limit * rate, limit * _FULL_LENGTH_RATE))
+        if known < _UNKNOWN:
+            _check_length(count, allowed, rate, name)
+        # Of a length that nobody knows, so much that it is known to be too long.
+        count, size = min(count, allowed + 1), max(1, _BLOCK // len(powers))
         for file in files:
             if first > skipped and file.seekable():
                 skipped += file.seek(min(first - skipped, file.frames))
             while (wanted := first + count - skipped - read) > 0:
-                block = file.read(min(wanted, _BLOCK), dtype="float32", always_2d=True)
+                block = file.read(min(wanted, size), dtype="float32", always_2d=True)
                 if not len(block):
                     break
                 passed = min(first - skipped, len(block))
@@ -136,6 +150,7 @@ def _read(
                 powers += np.square(block, dtype=np.float64).sum(axis=0)
                 blocks.append(block.mean(axis=1, dtype=np.float32) if channel is None else block[:, channel].copy())
     if known >= _UNKNOWN:
+        _check_length(read, allowed, rate, name)
         _segment(skipped + read, rate, start, end, name)
     elif read < count:
         raise AudioError("unreadable", f"{name} is cut short: {read} of {count} samples could be read; copy it again")
@@ -182,6 +197,12 @@ def _segment(frames: int, rate: int, start: float | None, end: float | None, nam
         )
     first = min(round(begin * rate), frames)
     return first, min(round(finish * rate), frames) - first
+
+
+def _check_length(count: int, allowed: int, rate: int, name: str) -> None:
+    """Refuse more frames than are allowed."""
+    if count > allowed:
+        raise AudioError("too_long", f"{name} lasts {count / rate:.1f} s, and {allowed / rate:g} s are allowed")
 
 
 def _cancels(mean: Samples, powers: npt.NDArray[np.float64]) -> bool:

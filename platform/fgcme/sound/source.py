@@ -21,7 +21,7 @@ _BEGINNING = 256
 class AudioError(DataError):
     """Audio that no features can be made from.
 
-    Its reason is `missing`, `unreadable`, `lfs_pointer`, `empty`, `too_short`, `silent` or `bad_segment`.
+    Its reason is `missing`, `unreadable`, `lfs_pointer`, `empty`, `too_short`, `too_long`, `silent` or `bad_segment`.
     """
 
     stage = "read"

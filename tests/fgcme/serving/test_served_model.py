@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModelContext
 
@@ -53,6 +57,15 @@ def test_each_row_is_answered_as_the_classifier_answers(
     assert model.predict(context, as_arrays).to_dict("records") == expected
 
 
+def test_audio_may_be_in_base64_as_mlflow_leaves_it_in_inputs(
+    model: ServedModel, context: PythonModelContext, recordings: list[Path]
+) -> None:
+    sound = recordings[0].read_bytes()
+    rows = pd.DataFrame({"audio": [sound, base64.b64encode(sound)], "text": ["dogs", "dogs"]})
+    plain, decoded = model.predict(context, rows).to_dict("records")
+    assert plain == decoded
+
+
 def test_the_answer_has_a_column_for_each_field(
     model: ServedModel, context: PythonModelContext, recordings: list[Path]
 ) -> None:
@@ -63,7 +76,8 @@ def test_the_answer_has_a_column_for_each_field(
 def test_every_bad_row_is_named_with_its_reason(
     model: ServedModel, context: PythonModelContext, recordings: list[Path]
 ) -> None:
-    sound = recordings[0].read_bytes()
+    sound, long = recordings[0].read_bytes(), io.BytesIO()
+    soundfile.write(long, np.zeros(61 * audio.SAMPLE_RATE), audio.SAMPLE_RATE, format="FLAC")
 
     def refusal(*rows: tuple[Any, Any]) -> str:
         with pytest.raises(MlflowException) as refused:
@@ -77,6 +91,8 @@ def test_every_bad_row_is_named_with_its_reason(
     assert "; row 2: the audio is empty" in damaged
     assert refusal((sound, "dogs"), (sound, "...")).startswith("row 1: ")
     assert refusal((sound, None)) == "row 0: `text` is missing; send what is said"
+    assert refusal((sound, "None")).startswith("row 0: `text` is `None`")
+    assert "lasts 61.0 s, and 60 s are allowed" in refusal((long.getvalue(), "dogs"))
     assert refusal((None, "dogs")) == "row 0: `audio` is missing; send the bytes of a sound file"
 
 
