@@ -120,6 +120,12 @@ def _predict(options: argparse.Namespace) -> int:
     )
 
 
+def _serve(options: argparse.Namespace) -> None:
+    from pipelines import serve
+
+    serve.serve(options.model, options.port)
+
+
 def _sync(options: argparse.Namespace) -> int:
     from pipelines import sync
 
@@ -307,6 +313,19 @@ VERBS = (
             argument("--text", "what is said; once for all, or once a file", action="append", default=[]),
             argument("--format", "what is printed", choices=["table", "json", "csv", "textgrid"], default="table"),
             argument("--output", "folder for TextGrid files", metavar="DIR"),
+        ],
+    ),
+    Verb(
+        name="serve",
+        summary="answer questions over HTTP on this machine, with a page to record or drop a file",
+        example="fgcme serve models:/fgcme-ravdess@champion",
+        run=_serve,
+        details="POST /predict takes JSON: `audio` in base64, and `text`; /openapi.json describes it. Ctrl-C stops it.",
+        arguments=[
+            argument(
+                "model", "models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/model or a folder", metavar="MODEL_URI"
+            ),
+            argument("--port", "on this machine (8080); 0 for one that is free", metavar="N", type=int, default=8080),
         ],
     ),
     Verb(

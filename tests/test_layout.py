@@ -79,6 +79,7 @@ ORDER = [
     "fgcme.tracking",
     "fgcme.serving",
     "fgcme.report",
+    "fgcme.server",
     "pipelines.bundled",
     "pipelines.cluster",
     "pipelines.runs",
@@ -91,6 +92,7 @@ ORDER = [
         f"pipelines.{verb}"
         for verb in ("prepare", "check", "train", "final", "tune", "ablate", "report", "register", "promote", "predict")
     ),
+    "pipelines.serve",
     "pipelines.sync",
     "pipelines.doctor",
     "pipelines.demo",

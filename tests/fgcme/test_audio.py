@@ -137,9 +137,9 @@ def test_the_limit_holds_memory_where_rates_and_channels_are_extreme(tmp_path: P
 
 
 def test_a_rate_that_is_none_is_refused(tmp_path: Path) -> None:
-    """The filter from it to 16 kHz would have 40 thousand million values."""
-    soundfile.write(tmp_path / "a.wav", tone(), 2**31 - 1)
-    with pytest.raises(AudioError, match="2147483647 samples a second, which is no rate of a recording"):
+    """The filter from it to 16 kHz would have millions of values."""
+    soundfile.write(tmp_path / "a.wav", tone(), 383_987)
+    with pytest.raises(AudioError, match="383987 samples a second, which is no rate of a recording"):
         audio.read(tmp_path / "a.wav")
 
 

@@ -171,7 +171,7 @@ def test_requirements_are_pinned_and_follow_what_the_model_uses() -> None:
 
 def test_a_package_contains_weights_and_text_and_nothing_pickled(packaged: Path) -> None:
     files = [path for path in packaged.rglob("*") if path.is_file()]
-    text = {".json", ".yaml", ".txt", ".py", ".typed", ".md", ".j2", ""}
+    text = {".json", ".yaml", ".txt", ".py", ".typed", ".md", ".j2", ".html", ""}
     assert {path.suffix for path in files} <= {".safetensors", *text}
     assert [path for path in files if path.suffix == ""] == [packaged / "MLmodel"]
     for path in files:
