@@ -77,7 +77,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     for verb in VERBS:
         verb.add_to(verbs)
     try:
-        words = [hide_in_override(word) for word in arguments]
+        words = _joined([hide_in_override(word) for word in arguments])
     except UserError as error:
         parser.error(str(error))
     options, rest = parser.parse_known_args(words)
@@ -89,6 +89,17 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if rest:
         options.overrides = [*options.overrides, *rest]
     return options
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """The words of a call, a text joined to its option: it may begin with the sign of one, as `--text "-no"` does."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--text" and not word.startswith("--"):
+            joined[-1] = f"--text={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _version() -> str:

@@ -54,6 +54,9 @@ def describe_participants(
         f"{protocol_label(experiment)}: {int((assignment.folds >= 0).sum())} of {len(corpus)} utterances, {speeds}"
         f"{len(assignment.protocol.classes)} classes; {plan}"
     )
+    if (path := experiment.model.semantic.vectors) is not None:
+        found = len(corpus.word_vectors(Path(path), experiment.model.semantic.embedding))
+        yield f"  words: {found} of {len(corpus.distinct_words)} have a vector in {path}"
     for reason, count in assignment.left_out.items():
         yield f"  left out: {count} x {reason}"
     for mismatch in assignment.mismatches:

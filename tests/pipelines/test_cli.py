@@ -152,3 +152,8 @@ def test_a_refused_command_shows_no_password(arguments: list[str], capsys: pytes
         assert cli.main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.err and "sec" not in captured.err.replace("--section", "") and "ret@" not in captured.err
+
+
+def test_a_text_may_begin_with_the_sign_of_an_option() -> None:
+    options = cli.parse(["predict", "models:/m@a", "a.wav", "--text", "-no", "--text", "yes", "--format", "json"])
+    assert (options.text, options.format) == (["-no", "yes"], "json")

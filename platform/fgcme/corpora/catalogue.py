@@ -56,24 +56,29 @@ def find_corpus(settings: CorpusSettings, storage: Path) -> tuple[Path, Listing]
     given = settings.root or os.environ.get(variable)
     root = Path(given).expanduser().resolve() if given else None
     if settings.kind == "manifest":
-        return _find_manifest_corpus(settings.manifest, root)
+        return _find_manifest_corpus(settings.manifest, root, storage)
     corpus = CORPORA[settings.kind]
     if root is None:
         raise UserError(f"corpus.root is not set: {corpus.obtain}")
     return root, corpus.find(root)
 
 
-def _find_manifest_corpus(manifest: str | None, root: Path | None) -> tuple[Path, Listing]:
+def _find_manifest_corpus(manifest: str | None, root: Path | None, storage: Path) -> tuple[Path, Listing]:
     from fgcme.corpora import manifest as reader
+    from fgcme.corpora.unpacked import holds_sound, unpack
 
     if manifest is None:
         if root is None:
             raise UserError("corpus.manifest is not set: name a CSV, JSONL or Parquet file with corpus.manifest=FILE")
-        return root, reader.find(root)
-    path = Path(manifest).expanduser()
-    if root is not None and not path.exists():
-        path = root / path
+        path = reader.find_manifest(root)
+    else:
+        path = Path(manifest).expanduser()
+        if root is not None and not path.exists():
+            path = root / path
     path = path.resolve()
+    if holds_sound(path):
+        path = unpack(path, storage.absolute() / "corpora")
+        return path.parent, reader.read_manifest(path)
     return root or path.parent, reader.read_manifest(path)
 
 

@@ -11,30 +11,29 @@ Columns, in the words of the contract (`fgcme.corpora.contract.Utterance`):
     end       optional: its last second
     session, dialog, act   optional
 
-Every value but the times is text: a speaker `01` stays `01`.
+Every value but the times is text: a speaker `01` stays `01`. Times are seconds, or a clock's (`00:00:01.5`), as pandas
+and audformat write them too. CSV may be separated by `;`, tab or `|`; a row without any value counts as none.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-import math
 from array import array
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from pyarrow import dataset
 
+from fgcme.corpora.cells import BadCellError, seconds_of, text_of
 from fgcme.corpora.contract import Corpus, Listing, Rejection, Utterance
+from fgcme.corpora.table import SUFFIXES, columns_of, readable, rows_of
 from fgcme.errors import UserError
 
 REQUIRED = ("audio", "text", "label", "speaker")
 OPTIONAL = ("id", "start", "end", "session", "dialog", "act")
-SUFFIXES = (".csv", ".jsonl", ".parquet")
+_COLUMNS = (*REQUIRED, *OPTIONAL)
 
 
 def find(root: Path) -> Listing:
@@ -63,8 +62,9 @@ def find_manifest(root: Path) -> Path:
 def read_manifest(path: Path) -> Listing:
     """List the corpus that a manifest describes; audio paths stay as written, relative to the corpus root or absolute.
 
-    A row that lacks a value or has an impossible time is a rejection with the row's number (the first after the header
-    is 1). The utterances are read from the file whenever they are gone through: a million would fill the memory.
+    A row that cannot be read, lacks a value or has an impossible one is a rejection with the row's number (the first
+    after the header is 1). The utterances are read from the file whenever they are gone through: a million would fill
+    the memory.
 
     Raises:
         UserError: the file cannot be read, lacks a column, has no row, or has two rows with one id.
@@ -114,8 +114,7 @@ class _Utterances(Collection[Utterance]):
 
 
 def _refuse_missing_columns(path: Path) -> None:
-    with _readable(path):
-        columns = _columns(path)
+    columns = columns_of(path, _COLUMNS)
     missing = [column for column in REQUIRED if column not in columns]
     if missing:
         raise UserError(
@@ -139,42 +138,47 @@ def _refuse_duplicates(path: Path, hashes: Collection[int]) -> None:
 
 def _entries(path: Path) -> Iterator[tuple[int, Utterance | Rejection]]:
     """What each row says, with its number from 1."""
-    with _readable(path):
-        for number, values in enumerate(_rows(path), start=1):
-            try:
-                yield number, _utterance(values)
-            except _BadRowError as error:
-                name = _text(values.get("id")) or f"{path.name}:{number}"
-                message = f"{path}: row {number}: {error.message}"
-                yield number, Rejection(name, _text(values.get("audio")) or "", "list", error.reason, message)
+    for row in rows_of(path, _COLUMNS):
+        try:
+            if row.error is not None:
+                raise row.error
+            yield row.number, _utterance(row.values)
+        except BadCellError as error:
+            name, audio = (_told(row.values, column) for column in ("id", "audio"))
+            message = f"{path}: row {row.number}: {error.message}"
+            yield row.number, Rejection(name or f"{path.name}:{row.number}", audio, "list", error.reason, message)
+
+
+def _told(values: Mapping[str, Any], column: str) -> str:
+    """What a bad row says in a column, if anything can be read there."""
+    with suppress(BadCellError):
+        return text_of(values.get(column)) or ""
+    return ""
 
 
 def _version(path: Path) -> tuple[int, int]:
-    with _readable(path):
+    with readable(path):
         status = path.stat()
         return status.st_size, status.st_mtime_ns
-
-
-class _BadRowError(Exception):
-    def __init__(self, reason: str, message: str) -> None:
-        self.reason, self.message = reason, message
 
 
 def _utterance(values: Mapping[str, Any]) -> Utterance:
     audio, text, label, speaker = (_required(values, column) for column in REQUIRED)
     audio = audio.replace("\\", "/")
+    if not PurePosixPath(audio).name or audio.endswith(("/", "/.", "/..")) or audio == "..":
+        raise BadCellError("bad_value", f"column audio: {audio!r} is no file")
     start, end = _seconds(values, "start"), _seconds(values, "end")
     if start is not None and end is not None and end <= start:
-        raise _BadRowError("bad_time", f"column end: {end:g} is not after start {start:g}")
+        raise BadCellError("bad_time", f"column end: {end:g} is not after start {start:g}")
     return Utterance(
-        id=_text(values.get("id")) or _default_id(audio, start),
+        id=_text(values, "id") or _default_id(audio, start),
         audio=audio,
         text=text,
         raw_label=label,
         speaker=speaker,
-        session=_text(values.get("session")),
-        dialog=_text(values.get("dialog")),
-        act=_text(values.get("act")),
+        session=_text(values, "session"),
+        dialog=_text(values, "dialog"),
+        act=_text(values, "act"),
         start=start,
         end=end,
     )
@@ -186,109 +190,28 @@ def _default_id(audio: str, start: float | None) -> str:
 
 
 def _required(values: Mapping[str, Any], column: str) -> str:
-    text = _text(values.get(column))
+    text = _text(values, column)
     if text is None:
-        raise _BadRowError("missing_value", f"column {column} is empty")
+        raise BadCellError("missing_value", f"column {column} is empty")
     return text
 
 
+def _text(values: Mapping[str, Any], column: str) -> str | None:
+    with _named(column):
+        return text_of(values.get(column))
+
+
 def _seconds(values: Mapping[str, Any], column: str) -> float | None:
-    text = _text(values.get(column))
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise _BadRowError("bad_time", f"column {column}: {text!r} is not a time in seconds")
-    return seconds
-
-
-def _text(value: Any) -> str | None:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    return str(value).strip() or None
+    with _named(column):
+        return seconds_of(values.get(column))
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Refuse, in a line, a file that cannot be read."""
-    if path.suffix not in SUFFIXES:
-        raise UserError(f"{path}: not a manifest: its name must end in {', '.join(SUFFIXES)}")
+def _named(column: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such manifest; see corpus.manifest") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as {path.suffix[1:]}: {' '.join(str(error).split())}") from None
-
-
-def _columns(path: Path) -> set[str]:
-    """The columns of a manifest; of JSON lines, those of its first rows, until none is missing."""
-    if path.suffix == ".csv":
-        with _csv_reader(path) as reader:
-            return set(reader.fieldnames or ())
-    if path.suffix == ".parquet":
-        return set(dataset.dataset(path, format="parquet").schema.names)
-    columns: set[str] = set()
-    for row in _rows(path):
-        columns |= row.keys()
-        if columns.issuperset(REQUIRED):
-            break
-    return columns
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    if path.suffix == ".csv":
-        return _csv_rows(path)
-    return _json_rows(path) if path.suffix == ".jsonl" else _parquet_rows(path)
-
-
-def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with _csv_reader(path) as reader:
-        for number, row in enumerate(reader, start=1):
-            if None in row:
-                raise ValueError(
-                    f"row {number} has more values than the header has columns (quote values that contain commas)"
-                )
-            yield row
-
-
-@contextmanager
-def _csv_reader(path: Path) -> Iterator[csv.DictReader[str]]:
-    # Spreadsheets write a byte order mark before the first column's name.
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            yield reader
-        except csv.Error as error:
-            raise ValueError(f"line {reader.line_num}: {error} (check its quotes and commas)") from None
-
-
-def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    # Only this ends a line: JSON may hold other line separators.
-    with path.open(encoding="utf-8-sig", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"line {number} is not JSON ({error.msg} at column {error.colno})") from None
-            except ValueError as error:
-                raise ValueError(f"line {number} is not JSON ({error})") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"line {number} is not an object of column names and values")
-            yield row
-
-
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    table = dataset.dataset(path, format="parquet")
-    wanted = [name for name in (*REQUIRED, *OPTIONAL) if name in table.schema.names]
-    # Without looking ahead, which would read most of a large file at once.
-    for batch in table.to_batches(columns=wanted, batch_size=4096, batch_readahead=1, fragment_readahead=1):
-        yield from batch.to_pylist()
+    except BadCellError as error:
+        raise BadCellError(error.reason, f"column {column}: {error.message}") from None
 
 
 CORPUS = Corpus(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -149,7 +149,7 @@ class Parameter(BaseModel):
                 f"{_rounded(last + self.step):g}"
             )
 
-    def grid(self) -> list[Value] | None:
+    def grid(self) -> Sequence[Value] | None:
         """Every value that it can have, in order; None for a range of numbers without steps.
 
         >>> Parameter.model_validate({"float": [0.0, 0.3], "step": 0.1}).grid()
@@ -159,7 +159,8 @@ class Parameter(BaseModel):
             return list(self.choice)
         if self.integer is not None:
             low, high = self.integer
-            return list(range(low, high + 1, int(self.step or 1)))
+            # Not a list: a wide range would fill the memory.
+            return range(low, high + 1, int(self.step or 1))
         assert self.number is not None
         lowest, highest = self.number
         if lowest == highest:
@@ -170,10 +171,11 @@ class Parameter(BaseModel):
 
     def boundary_values(self) -> list[Value]:
         """The values to check in place of all: every one if they are few, else both ends of the range."""
-        values = self.grid()
-        if values is not None and (self.choice is not None or len(values) <= _FEW):
-            return values
-        return list(self.integer or self.number or [])
+        low, high = self.integer or self.number or (0, 0)
+        step = self.step or (1 if self.integer else None)
+        if self.choice is None and low < high and (step is None or (high - low) / step >= _FEW):
+            return [low, high]
+        return list(self.grid() or [])
 
     def draw(self, name: str, trial: OptunaTrial) -> Value:
         """Draw a value from a trial, which knows the parameter by `name`."""

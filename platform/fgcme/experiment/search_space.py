@@ -128,7 +128,7 @@ class Space(BaseModel):
 
         return count(list(self.parameters), settings)
 
-    def _grids(self) -> dict[str, list[Value]]:
+    def _grids(self) -> dict[str, Sequence[Value]]:
         grids = {}
         for name, parameter in self.parameters.items():
             values = parameter.grid()

@@ -24,6 +24,22 @@ from fgcme.alignment.words import normalise, spell_number
         ("café NAÏVE", "café naïve"),
         ("Привет नमस्ते", "привет नमस्ते"),
         ("٣", "three"),
+        ("I don\x92t \x93know\x94\x97no", "i don't know no"),
+        ("don\u02bct don\u2019t don\uff07t", "don't don't don't"),
+        ("re\u00admem\u00adber zero\u200bwidth", "remember zerowidth"),
+        ("3 < 5 and x > y", "three less than five and x greater than y"),
+        ("a < b, c > d", "a less than b c greater than d"),
+        ("<b>bold</b> <breath noise> <unk> yes", "bold yes"),
+        ("> quoted, and <- so", "quoted and so"),
+        (
+            "\u00bd cup, 1\u00bd cups, 2 \u00be miles, 1/3",
+            "one half cup one and one half cups two and three quarters miles one third",
+        ),
+        ("2/3 of 24/7 on 9/11/2001, and/or", "two thirds of twenty four seven on nine eleven two thousand one and or"),
+        ("10\u00b2 m\u00b3 word\u00b9 said\u00b2", "ten squared m cubed word said"),
+        ("$5, $1, \u20ac3.50 and 20 \u00a3", "five dollars one dollar three point five zero euros and twenty pounds"),
+        ("$1,250 or $2 million", "one thousand two hundred fifty dollars or two million dollars"),
+        ("9" * 5_000, "nine " * 5_000),
     ],
 )
 def test_text_becomes_spoken_words(text: str, words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -26,7 +27,8 @@ def parameter(**content: Any) -> Parameter:
     ],
 )
 def test_a_grid_lists_every_value_in_order(content: dict[str, Any], grid: list[Value] | None) -> None:
-    assert parameter(**content).grid() == grid
+    values = parameter(**content).grid()
+    assert (None if values is None else list(values)) == grid
 
 
 @pytest.mark.parametrize(
@@ -80,3 +82,13 @@ def test_a_parameter_is_active_only_under_all_its_conditions() -> None:
 def test_a_wrong_parameter_is_refused_with_the_way_out(content: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         parameter(**content)
+
+
+@pytest.mark.parametrize("content", [{"int": [1, 10**12]}, {"float": [0, 1e9], "step": 1e-3}])
+def test_of_a_wide_range_only_the_ends_are_looked_at(content: dict[str, Any]) -> None:
+    tracemalloc.start()
+    try:
+        assert parameter(**content).boundary_values() == content.get("int", content.get("float"))
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
