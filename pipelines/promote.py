@@ -8,24 +8,20 @@ logits of the models of each fold, and stands beside each seed of a version that
 from __future__ import annotations
 
 import functools
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from fgcme.data import resolve_protocol
 from fgcme.errors import UserError
 from fgcme.evaluation.comparison import ComparisonTable, Difference, compare_variants
-from fgcme.evaluation.cross_validation import PREDICTIONS, average_seeds
-from fgcme.experiment import parse_stored
+from fgcme.evaluation.cross_validation import PREDICTIONS
 from fgcme.report.formatting import count, p_equation, percent, percent_range, points, points_range
 from fgcme.serving.registry import CHAMPION, PREVIOUS, aliased, moving_aliases, registered_version
 from fgcme.tracking import Tracker, require_store, resolve_uri
+from pipelines.runs.out_of_fold import measuring_run, read_out_of_fold
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -138,24 +134,14 @@ def _candidate(tracker: Tracker, version: ModelVersion) -> Candidate:
     tags, title = version.tags, f"{version.name} version {version.version}"
     if "source_run" not in tags:
         raise UserError(f"{title} was not registered by `fgcme register`: nothing says how good it is")
-    run = tracker.find_run(tags.get("cross_validation", tags["source_run"]))
-    if parent := run.data.tags.get("mlflow.parentRunId"):
-        run = tracker.find_run(parent)
-    path = "predictions.parquet"
-    if "variant" in tags:
-        path = f"predictions/{tags['selection'].split()[0]}/{tags['variant']}.parquet"
-    if not tracker.has_artifact(run.info.run_id, path):
+    found = read_out_of_fold(tracker, tags)
+    if found is None:
+        run = measuring_run(tracker, tags).info
         raise UserError(
-            f"{title}: its cross-validation {run.info.run_id} ({run.info.run_name}) is not complete, so nothing says "
-            f"how good it is; complete it with --resume {run.info.run_id}"
+            f"{title}: its cross-validation {run.run_id} ({run.run_name}) is not complete, so nothing says "
+            f"how good it is; complete it with --resume {run.run_id}"
         )
-    with tempfile.TemporaryDirectory() as scratch:
-        predictions = pq.read_table(tracker.download_artifact(run.info.run_id, path, Path(scratch)))
-    experiment = parse_stored(tracker.load_yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
-    classes = resolve_protocol(experiment.protocol, experiment.corpus.kind).classes
-    if "members" in tags:
-        predictions = average_seeds(predictions, classes)
-    return Candidate(version, predictions, classes)
+    return Candidate(version, found.predictions, found.classes)
 
 
 def _compare(name: str, champion: Candidate, challenger: Candidate) -> ComparisonTable:

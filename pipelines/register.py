@@ -17,11 +17,23 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fgcme.card import (
+    Figures,
+    Subject,
+    card_figures,
+    model_card,
+    summarise_version,
+    version_description,
+    which_training,
+)
+from fgcme.corpora.catalogue import CORPORA
+from fgcme.data import has_words, reads_test_audio
 from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import average_seeds, summarise
 from fgcme.serving import ensemble, fitted
 from fgcme.serving.registry import check_names, create_model_version, log_model
 from fgcme.tracking import Tracker, require_store, resolve_uri
+from pipelines.runs.out_of_fold import read_out_of_fold
 from pipelines.runs.records import metric_prefix
 from pipelines.training.job import CROSS_VALIDATION_TAG, EPOCHS_TAG, FINAL, FINAL_SEED, finished_trainings
 
@@ -103,77 +115,40 @@ def register(
         origin = _origin(spec.origin, fold, parent)
         origin |= _objections(origin, [fold, *([parent] if parent else [])], force)
         metrics = _metrics(fold, parent, folds)
-        model = log_model(tracker, fold.info.run_id, model_folder, name)
-    version = create_model_version(
-        tracker,
-        name,
-        alias,
-        model,
-        origin | {key: f"{value:.4f}" for key, value in metrics.items()},
-        model_description(origin, metrics, spec, len(folds)),
-    )
+        subject, figures = _described(tracker, name, alias, origin, metrics, spec, len(folds))
+        model = log_model(tracker, fold.info.run_id, model_folder, name, model_card(subject, figures))
+    tags = origin | {key: f"{value:.4f}" for key, value in metrics.items()}
+    version = create_model_version(tracker, name, alias, model, tags, version_description(subject, figures))
     registered = Registered(name, version, alias, fold.info.run_id)
     _print_result(registered, origin, metrics, len(folds) if found is not fold else 1)
     return registered
 
 
-def model_description(origin: dict[str, str], metrics: dict[str, float], spec: fitted.ModelSpec, folds: int) -> str:
-    """The text about a version on its page in MLflow, in Markdown.
-
-    Args:
-        origin: protocol, selection, corpus, corpus_hash, commit, fold, seed and source_run; for a training of an
-            ablation also variant and ablation; for one on all speakers also cross_validation and epochs.
-        metrics: between 0 and 1, by names such as `fold.dev_ua`; those of the cross-validation may be missing.
-        spec: of the model, or of an ensemble's first member.
-        folds: number of finished trainings in the cross-validation.
-    """
-    kept = "all of them, by their mean logits" if "members" in origin else f"one of {folds} finished trainings"
-    variant = f"Variant {origin['variant']} of the ablation {origin['ablation']}. " if "variant" in origin else ""
-    alone = ", or one of them" if spec.modality_dropout else ""
-    speeds = ", ".join(f"{speed:g}" for speed in spec.prepare.copies.speed)
-    copies = f" It answers by the mean logits of the recording and of its copies at speeds {speeds}." if speeds else ""
-    lines = [
-        f"Speech emotion recognition from a recording and its transcript{alone}: {', '.join(spec.classes)}.{copies}",
-        "",
-        f"{variant}{_which(origin)} of protocol {origin['protocol']} on corpus "
-        f"{origin['corpus']} (prepared corpus {origin['corpus_hash']}); {kept}; "
-        f"code {origin['commit']}, run {origin['source_run']}.",
-        "",
-    ]
-    if "optimistic" in origin["selection"]:
-        lines += ["**Optimistic: epochs were chosen on the test part, as in the published code.**", ""]
-    lines += ["| % | UA | WA |", "|---|---|---|"]
-    of_all = "all folds" if "cross_validation" not in origin else f"cross-validation {origin['cross_validation']}"
-    for part, title in (
-        ("fold.dev", "this model, dev part"),
-        ("fold.test", "this model, test part"),
-        ("cross_validation.dev", f"{of_all}, dev parts, mean"),
-        ("cross_validation.test", f"{of_all}, test parts, out of fold"),
-        ("cross_validation.untuned", "the same, without the speakers that the configuration was tuned on"),
-        ("ensemble.test", "the models of each fold together, out of fold"),
-    ):
-        values = [metrics.get(f"{part}_{measure}") for measure in _MEASURES]
-        if None not in values:
-            lines.append(
-                f"| {title} | " + " | ".join(f"{100 * value:.1f}" for value in values if value is not None) + " |"
-            )
-    if "cross_validation" in origin:
-        lines += [
-            "",
-            f"Trained on all speakers for {origin['epochs']} epochs, as that cross-validation chose: nobody is left to "
-            "test on. The estimate is that of its models, which heard fewer speakers.",
-        ]
-    elif "members" in origin:
-        lines += [
-            "",
-            "Each speaker was trained on by some of its models: of all together no honest score can be had.",
-        ]
-    if "cross_validation.test_ua" not in metrics:
-        lines += ["", "The cross-validation that this fold belongs to is not complete."]
-    for key in ("tuned_on", "allow_missing", "forced"):
-        if key in origin:
-            lines += ["", f"{key.replace('_', ' ').capitalize()}: {origin[key]}"]
-    return "\n".join(lines)
+def _described(
+    tracker: Tracker,
+    name: str,
+    alias: str | None,
+    origin: dict[str, str],
+    metrics: dict[str, float],
+    spec: fitted.ModelSpec,
+    folds: int,
+) -> tuple[Subject, Figures | None]:
+    """What the model's card says: of the model, and of its cross-validation if that is complete."""
+    corpus = CORPORA.get(origin["corpus"], CORPORA["manifest"])
+    measured = read_out_of_fold(tracker, origin)
+    subject = Subject(
+        name=name,
+        alias=alias,
+        summary=summarise_version(origin, metrics, spec, folds),
+        origin=origin,
+        corpus=corpus,
+        classes=spec.classes,
+        reads_words=has_words(spec.model) and not spec.modality_dropout,
+        reads_test_audio=reads_test_audio(spec.model),
+    )
+    if measured is None:
+        return subject, None
+    return subject, card_figures(measured.predictions, measured.classes, corpus.sex_of)
 
 
 def _objections(origin: dict[str, str], runs: list[Run], force: bool) -> dict[str, str]:
@@ -220,12 +195,12 @@ def _register_ensemble(tracker: Tracker, found: Run, name: str, alias: str | Non
         origin = _origin(members[0].origin, folds[0], found)
         origin |= _objections(origin, [found], force)
         metrics = _metrics_of_ensemble(tracker, found, folds, members[0].classes, folder)
-        model = log_model(tracker, found.info.run_id, folder / "ensemble", name)
-    origin |= {key: ", ".join(sorted({str(spec.origin[key]) for spec in members})) for key in ("fold", "seed")}
-    origin |= {"members": str(len(folds)), "source_run": found.info.run_id}
-    description = model_description(origin, metrics, members[0], len(folds))
+        origin |= {key: ", ".join(sorted({str(spec.origin[key]) for spec in members})) for key in ("fold", "seed")}
+        origin |= {"members": str(len(folds)), "source_run": found.info.run_id}
+        subject, figures = _described(tracker, name, alias, origin, metrics, members[0], len(folds))
+        model = log_model(tracker, found.info.run_id, folder / "ensemble", name, model_card(subject, figures))
     tags = origin | {key: f"{value:.4f}" for key, value in metrics.items()}
-    version = create_model_version(tracker, name, alias, model, tags, description)
+    version = create_model_version(tracker, name, alias, model, tags, version_description(subject, figures))
     registered = Registered(name, version, alias, found.info.run_id)
     _print_result(registered, origin, metrics, 1)
     return registered
@@ -339,20 +314,10 @@ def _metrics(fold: Run, parent: Run | None, folds: list[Run]) -> dict[str, float
     return metrics
 
 
-def _which(origin: dict[str, str]) -> str:
-    """The training that a model comes from, or those of an ensemble."""
-    everybody = "cross_validation" in origin
-    if "members" in origin:
-        heard = "all speakers" if everybody else f"folds {origin['fold']}"
-        return f"{origin['members']} models of {heard}, seeds {origin['seed']}"
-    heard = "All speakers" if everybody else f"Fold {origin['fold']}"
-    return f"{heard}, seed {origin['seed']}"
-
-
 def _print_result(registered: Registered, origin: dict[str, str], metrics: dict[str, float], candidates: int) -> None:
     chosen = "the first of {} seeds" if "cross_validation" in origin else "the highest dev score of {} folds"
     reason = f", {chosen.format(candidates)}" if candidates > 1 else ""
-    which = _which(origin)
+    which = which_training(origin)
     labels = [*([origin["variant"]] if "variant" in origin else []), which[0].lower() + which[1:]]
     print(f"{registered.name} version {registered.version}: {', '.join(labels)}{reason}")
     print(f"  {origin['protocol']} on {origin['corpus']}, selection {origin['selection']}, run {registered.run}")

@@ -79,6 +79,7 @@ ORDER = [
     "fgcme.tracking",
     "fgcme.serving",
     "fgcme.report",
+    "fgcme.card",
     "fgcme.server",
     "pipelines.bundled",
     "pipelines.cluster",

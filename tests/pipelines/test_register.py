@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import ModelCard
 
 from fgcme import audio
+from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import predictions_table
 from fgcme.serving import fitted
@@ -16,8 +19,9 @@ from fgcme.serving.classifier import Classifier
 from fgcme.serving.registry import download_model
 from fgcme.tracking import Tracker
 from pipelines.predict import predict
-from pipelines.register import model_description, register
-from tests.fitted_model import CLASSES, mean_logits, save_fitted, write_audio
+from pipelines.register import register
+from tests import small_corpus
+from tests.fitted_model import CLASSES, mean_logits, write_audio
 from tests.store import crowd, make_tracker, record_cross_validation
 
 
@@ -254,11 +258,25 @@ def test_predicting_by_alias_by_version_and_by_run_agree(
     assert answer(f"runs:/{folds[0]}/model") != first
 
 
-@pytest.mark.parametrize("copies", [[], [0.9, 1.1]])
-def test_a_version_says_whether_it_answers_from_copies(tmp_path: Path, copies: list[float]) -> None:
-    _, spec = fitted.load(save_fitted(tmp_path, copies=copies))
-    keys = ("protocol", "selection", "corpus", "corpus_hash", "commit", "fold", "seed", "source_run")
-    first = model_description(dict.fromkeys(keys, "x"), {}, spec, folds=1).partition("\n")[0]
-    heard = "Speech emotion recognition from a recording and its transcript: angry, calm, happy."
-    answers = " It answers by the mean logits of the recording and of its copies at speeds 0.9, 1.1."
-    assert first == heard + (answers if copies else "")
+def test_a_version_has_a_card_with_the_figures_of_its_cross_validation(tracker: Tracker, tmp_path: Path) -> None:
+    parent, _ = record_cross_validation(tracker, tmp_path, [0.5, 0.7])
+    classes = named_protocols()["demo/4class"].classes
+    tables = []
+    for fold, speaker in enumerate(["female1", "male1", "male2"]):
+        labels = np.arange(8) % 4
+        # One of eight answers of each man is wrong.
+        said = np.where(np.arange(8) < fold, (labels + 1) % 4, labels)
+        ids = [f"{speaker}-{number}" for number in range(8)]
+        tables.append(predictions_table(ids, [speaker] * 8, labels, 4 * np.eye(4)[said], classes, fold, seed=0))
+    pq.write_table(pa.concat_tables(tables), tmp_path / "predictions.parquet")
+    tracker.log_artifact(parent, tmp_path / "predictions.parquet")
+    tracker.log_text(parent, small_corpus.experiment().to_yaml(), "experiment.yaml")
+    version = tracker.client.get_model_version("carded", str(register(parent, "carded", None, tracker.uri).version))
+    card = (Path(version.source.removeprefix("file://")) / "README.md").read_text()
+    result, *_ = ModelCard(card).data.eval_results
+    assert (result.metric_name, result.metric_value) == ("UA", 0.875)
+    for text in (card, version.description):
+        assert "3 speakers, 1 female and 2 male" in text
+        assert "| female speakers | 100.0 |" in text
+    assert "fgcme predict models:/carded/VERSION" in card and "| male2 | 8 | 75.0 |" in card
+    assert "README.md" in version.description and "male2" not in version.description

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from fgcme.errors import Stage
+
+Sex = Literal["female", "male"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,11 @@ class Listing:
     rejections: list[Rejection] = field(default_factory=list)
 
 
+def _not_said(speaker: str) -> Sex | None:
+    """The sex of a speaker of a corpus that says nothing of it."""
+    return None
+
+
 @dataclass(frozen=True)
 class Corpus:
     """A corpus: how to get it, how to cite it, and how to list its utterances.
@@ -80,18 +88,25 @@ class Corpus:
     Attributes:
         name: as in `corpus.kind`.
         title: its full name.
+        language: of what is spoken, in English.
         licence: under which it may be used.
         citation: what to cite.
         size: utterances, speakers, labels, hours.
         obtain: how to get it, as an instruction.
         find: lists the corpus below a root folder, from file names and text files only; it never opens audio. Raises
             `UserError` where the root is missing or holds nothing of the corpus.
+        licence_id: its licence by the identifiers of the Hugging Face hub; `other` where it is none of theirs,
+            `unknown` where only the user knows.
+        sex_of: whether a speaker is `female` or `male`; None where the corpus does not say.
     """
 
     name: str
     title: str
+    language: str
     licence: str
     citation: str
     size: str
     obtain: str
     find: Callable[[Path], Listing]
+    licence_id: str = "other"
+    sex_of: Callable[[str], Sex | None] = _not_said

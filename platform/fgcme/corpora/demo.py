@@ -245,11 +245,13 @@ def synthesise(folder: Path, utterances: int, seed: int) -> Path:
 CORPUS = Corpus(
     name="demo",
     title="Embedded demo corpus: synthetic speech whose emotion lies in which words are said how",
+    language="English",
     licence="none needed: synthesised on your machine by eSpeak NG (GPL-3.0-or-later, package espeakng-loader)",
     citation="none; the design is in fgcme/corpora/demo.py",
     size="480 utterances, 8 synthetic speakers, 4 emotions, about 33 minutes, 64 MB",
     obtain="nothing to download: `fgcme prepare demo` synthesises it in a few seconds",
     find=find,
+    sex_of=lambda speaker: "male" if speaker.startswith("male") else "female",
 )
 
 

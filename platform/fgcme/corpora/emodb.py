@@ -23,6 +23,7 @@ from fgcme.corpora.named_files import list_by_name
 from fgcme.errors import UserError
 
 EMOTIONS = {"W": "anger", "L": "boredom", "E": "disgust", "A": "fear", "F": "happiness", "N": "neutral", "T": "sadness"}
+_MEN = ("03", "10", "11", "12", "15")
 SPEAKERS = ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16")
 SENTENCES = {
     "a01": "Der Lappen liegt auf dem Eisschrank.",
@@ -103,9 +104,11 @@ _WAY_OUT = f"{_OBTAIN}, then pass its folder with --root or in EMODB_ROOT"
 CORPUS = Corpus(
     name="emodb",
     title="Berlin Database of Emotional Speech, in German",
+    language="German",
     licence="free for research",
     citation="F. Burkhardt et al., Interspeech 2005",
     size="535 utterances, 10 speakers, 7 emotions, 25 minutes, 48 MB as 16 kHz WAV",
     obtain=f"{_OBTAIN}; pass its folder with --root or in EMODB_ROOT",
     find=find,
+    sex_of=lambda speaker: "male" if speaker in _MEN else "female",
 )

@@ -242,9 +242,11 @@ _WAY_OUT = f"{_OBTAIN}, then pass its folder IEMOCAP_full_release with --root or
 CORPUS = Corpus(
     name="iemocap",
     title="Interactive Emotional Dyadic Motion Capture database, turns of improvised and scripted dialogs",
+    language="English",
     licence="the database's own, for research; signed with the University of Southern California, not to be passed on",
     citation="C. Busso et al., Language Resources and Evaluation 42: 335-359, 2008",
     size="10,039 turns, 10 speakers in 5 sessions, 10 emotions and ratings of valence, arousal, dominance, 12 hours",
     obtain=f"{_OBTAIN}; pass its folder IEMOCAP_full_release with --root or in IEMOCAP_ROOT",
     find=find,
+    sex_of=lambda speaker: "male" if speaker.endswith("_M") else "female",
 )

@@ -217,9 +217,11 @@ def _named(column: str) -> Iterator[None]:
 CORPUS = Corpus(
     name="manifest",
     title="your own corpus, listed in a CSV, JSONL or Parquet file, one row an utterance",
+    language="any",
     licence="yours",
     citation="yours",
     size="any",
     obtain=f"write a manifest with the columns {', '.join(REQUIRED)} and pass it with corpus.manifest=FILE",
     find=find,
+    licence_id="unknown",
 )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fgcme.corpora.contract import Corpus, Listing, Utterance
+from fgcme.corpora.contract import Corpus, Listing, Sex, Utterance
 from fgcme.corpora.named_files import list_by_name
 from fgcme.errors import UserError
 
@@ -49,11 +49,6 @@ class Recording:
     actor: int
 
     @property
-    def sex(self) -> Literal["male", "female"]:
-        """Of the actor: odd numbers are male, even numbers female."""
-        return "male" if self.actor % 2 else "female"
-
-    @property
     def text(self) -> str:
         """The words of the statement."""
         return STATEMENTS[self.statement - 1]
@@ -67,8 +62,6 @@ def parse_name(stem: str) -> Recording:
 
     >>> parse_name("03-01-06-01-02-01-12")
     Recording(emotion='fearful', intensity='normal', statement=2, repetition=1, actor=12)
-    >>> parse_name("03-01-06-01-02-01-12").sex
-    'female'
     >>> parse_name("03-02-06-01-02-01-12")
     Traceback (most recent call last):
     ValueError: channel 02 (song) is not speech
@@ -104,6 +97,15 @@ def find(root: Path) -> Listing:
     return listing
 
 
+def sex_of(speaker: str) -> Sex:
+    """Of an actor, by number: odd ones are male, even ones female.
+
+    >>> sex_of("01"), sex_of("12")
+    ('male', 'female')
+    """
+    return "male" if int(speaker) % 2 else "female"
+
+
 def _describe(name: str, audio: str) -> Utterance:
     recording = parse_name(name)
     return Utterance(
@@ -123,9 +125,12 @@ _WAY_OUT = f"{_OBTAIN}, then pass its folder with --root or in RAVDESS_ROOT"
 CORPUS = Corpus(
     name="ravdess",
     title="Ryerson Audio-Visual Database of Emotional Speech and Song, audio-only speech",
+    language="English",
     licence="CC BY-NC-SA 4.0",
     citation="S. R. Livingstone and F. A. Russo, PLoS ONE 13(5): e0196391, 2018",
     size="1,440 utterances, 24 speakers, 8 emotions, 1.5 hours, 215 MB as 48 kHz WAV",
     obtain=f"{_OBTAIN}; pass its folder with --root or in RAVDESS_ROOT",
     find=find,
+    licence_id="cc-by-nc-sa-4.0",
+    sex_of=sex_of,
 )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 PREVIOUS = "previous"
+CARD_FILE = "README.md"
+"""Of a package: the model card, by the name that the Hugging Face hub gives it."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,199}")
 _ALIAS = re.compile(r"[A-Za-z0-9][\w-]{0,199}")
@@ -51,7 +53,7 @@ def check_names(name: str, alias: str | None) -> None:
         )
 
 
-def log_model(tracker: Tracker, run_id: str, folder: Path, name: str = "model") -> LoggedModel:
+def log_model(tracker: Tracker, run_id: str, folder: Path, name: str, card: str) -> LoggedModel:
     """Package a fitted model for serving and store it in MLflow, as an output of a run.
 
     Every call creates a new logged model, so a registered one never changes.
@@ -61,6 +63,7 @@ def log_model(tracker: Tracker, run_id: str, folder: Path, name: str = "model") 
         run_id: the run that fitted the model.
         folder: of the fitted model.
         name: of the logged model, as MLflow shows it.
+        card: what the package says about itself, its README.md.
     """
     from mlflow.models import Model
 
@@ -74,6 +77,7 @@ def log_model(tracker: Tracker, run_id: str, folder: Path, name: str = "model") 
                 artifact_path=logged.artifact_location, run_id=run_id, model_uuid=model_id, model_id=model_id
             )
             package_model(folder, destination, description)
+            (destination / CARD_FILE).write_text(card, encoding="utf-8")
             tracker.client.log_model_artifacts(model_id, str(destination))
     except BaseException:
         tracker.client.finalize_logged_model(model_id, "FAILED")

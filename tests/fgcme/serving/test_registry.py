@@ -49,7 +49,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     run = tracker.create_run(tracker.get_or_create_experiment("models"), "fold 2, seed 0")
     model_folder = save_fitted(folder / "fitted", fold=2)
     tracker.log_artifact(run, model_folder, "model")
-    return Registry(tracker, run, log_model(tracker, run, model_folder, "speech"))
+    return Registry(tracker, run, log_model(tracker, run, model_folder, "speech", "a card"))
 
 
 def fold_of(folder: Path) -> int:
@@ -104,7 +104,7 @@ def test_a_model_that_cannot_be_packaged_is_marked_as_failed(registry: Registry,
     experiment = registry.tracker.get_or_create_experiment("broken")
     run = registry.tracker.create_run(experiment, "run")
     with pytest.raises(UserError, match="not a fitted model"):
-        log_model(registry.tracker, run, tmp_path)
+        log_model(registry.tracker, run, tmp_path, "speech", "a card")
     (model,) = registry.tracker.client.search_logged_models([experiment])
     assert model.status == "FAILED"
 
@@ -197,7 +197,7 @@ def test_an_address_that_is_no_model_says_what_is(address: str, tmp_path: Path) 
 
 
 def test_a_version_whose_files_are_gone_is_one_line(registry: Registry, tmp_path: Path) -> None:
-    model = log_model(registry.tracker, registry.run, save_fitted(tmp_path / "fitted"), "gone")
+    model = log_model(registry.tracker, registry.run, save_fitted(tmp_path / "fitted"), "gone", "a card")
     create_model_version(registry.tracker, "gone", None, model, {}, "")
     shutil.rmtree(model.artifact_location.removeprefix("file://"))
     with pytest.raises(UserError, match=r"^models:/gone/1: its files are gone, or .* `fgcme register`") as refusal:

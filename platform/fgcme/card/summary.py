@@ -1,0 +1,76 @@
+"""What a version of a registered model is, and its scores, in a few lines."""
+
+from __future__ import annotations
+
+from fgcme.serving.fitted import ModelSpec
+
+_MEASURES = ("ua", "wa")
+
+
+def summarise_version(origin: dict[str, str], metrics: dict[str, float], spec: ModelSpec, folds: int) -> str:
+    """The text about a version on its page in MLflow, in Markdown.
+
+    Args:
+        origin: protocol, selection, corpus, corpus_hash, commit, fold, seed and source_run; for a training of an
+            ablation also variant and ablation; for one on all speakers also cross_validation and epochs.
+        metrics: between 0 and 1, by names such as `fold.dev_ua`; those of the cross-validation may be missing.
+        spec: of the model, or of an ensemble's first member.
+        folds: number of finished trainings in the cross-validation.
+    """
+    kept = "all of them, by their mean logits" if "members" in origin else f"one of {folds} finished trainings"
+    variant = f"Variant {origin['variant']} of the ablation {origin['ablation']}. " if "variant" in origin else ""
+    alone = ", or one of them" if spec.modality_dropout else ""
+    speeds = ", ".join(f"{speed:g}" for speed in spec.prepare.copies.speed)
+    copies = f" It answers by the mean logits of the recording and of its copies at speeds {speeds}." if speeds else ""
+    lines = [
+        f"Speech emotion recognition from a recording and its transcript{alone}: {', '.join(spec.classes)}.{copies}",
+        "",
+        f"{variant}{which_training(origin)} of protocol {origin['protocol']} on corpus "
+        f"{origin['corpus']} (prepared corpus {origin['corpus_hash']}); {kept}; "
+        f"code {origin['commit']}, run {origin['source_run']}.",
+        "",
+    ]
+    if "optimistic" in origin["selection"]:
+        lines += ["**Optimistic: epochs were chosen on the test part, as in the published code.**", ""]
+    lines += ["| % | UA | WA |", "|---|---|---|"]
+    of_all = "all folds" if "cross_validation" not in origin else f"cross-validation {origin['cross_validation']}"
+    for part, title in (
+        ("fold.dev", "this model, dev part"),
+        ("fold.test", "this model, test part"),
+        ("cross_validation.dev", f"{of_all}, dev parts, mean"),
+        ("cross_validation.test", f"{of_all}, test parts, out of fold"),
+        ("cross_validation.untuned", "the same, without the speakers that the configuration was tuned on"),
+        ("ensemble.test", "the models of each fold together, out of fold"),
+    ):
+        values = [metrics.get(f"{part}_{measure}") for measure in _MEASURES]
+        if None not in values:
+            lines.append(
+                f"| {title} | " + " | ".join(f"{100 * value:.1f}" for value in values if value is not None) + " |"
+            )
+    if "cross_validation" in origin:
+        lines += [
+            "",
+            f"Trained on all speakers for {origin['epochs']} epochs, as that cross-validation chose: nobody is left to "
+            "test on. The estimate is that of its models, which heard fewer speakers.",
+        ]
+    elif "members" in origin:
+        lines += [
+            "",
+            "Each speaker was trained on by some of its models: of all together no honest score can be had.",
+        ]
+    if "cross_validation.test_ua" not in metrics:
+        lines += ["", "The cross-validation that this fold belongs to is not complete."]
+    for key in ("tuned_on", "allow_missing", "forced"):
+        if key in origin:
+            lines += ["", f"{key.replace('_', ' ').capitalize()}: {origin[key]}"]
+    return "\n".join(lines)
+
+
+def which_training(origin: dict[str, str]) -> str:
+    """The training that a model comes from, or those of an ensemble."""
+    everybody = "cross_validation" in origin
+    if "members" in origin:
+        heard = "all speakers" if everybody else f"folds {origin['fold']}"
+        return f"{origin['members']} models of {heard}, seeds {origin['seed']}"
+    heard = "All speakers" if everybody else f"Fold {origin['fold']}"
+    return f"{heard}, seed {origin['seed']}"
