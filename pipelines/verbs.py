@@ -108,6 +108,13 @@ def _demote(options: argparse.Namespace) -> None:
     promote.demote(options.name)
 
 
+def _export(options: argparse.Namespace) -> None:
+    from pipelines import export
+
+    folder, onnx = (None if path is None else Path(path) for path in (options.hub_folder, options.onnx))
+    export.export(options.model, folder, onnx)
+
+
 def _predict(options: argparse.Namespace) -> int:
     from pipelines import predict
 
@@ -313,6 +320,22 @@ VERBS = (
             argument("--text", "what is said; once for all, or once a file", action="append", default=[]),
             argument("--format", "what is printed", choices=["table", "json", "csv", "textgrid"], default="table"),
             argument("--output", "folder for TextGrid files", metavar="DIR"),
+        ],
+    ),
+    Verb(
+        name="export",
+        summary="write a registered model as a folder for the Hugging Face hub, or as an ONNX graph",
+        example="fgcme export models:/fgcme-ravdess@champion --hub-folder fgcme-ravdess --onnx fgcme-ravdess.onnx",
+        run=_export,
+        details=(
+            "The folder holds weights, settings, the model card and the code that loads it; `fgcme predict` answers\n"
+            "from it. The graph takes any number of frames and words; it is compared with the model on random\n"
+            "utterances, and not written where it answers otherwise."
+        ),
+        arguments=[
+            argument("model", "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model", metavar="MODEL_URI"),
+            argument("--hub-folder", "folder to write, new or empty", metavar="DIR"),
+            argument("--onnx", "file to write (needs the extra `onnx`)", metavar="FILE"),
         ],
     ),
     Verb(

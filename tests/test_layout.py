@@ -80,6 +80,7 @@ ORDER = [
     "fgcme.serving",
     "fgcme.report",
     "fgcme.card",
+    "fgcme.export",
     "fgcme.server",
     "pipelines.bundled",
     "pipelines.cluster",
@@ -93,6 +94,7 @@ ORDER = [
         f"pipelines.{verb}"
         for verb in ("prepare", "check", "train", "final", "tune", "ablate", "report", "register", "promote", "predict")
     ),
+    "pipelines.export",
     "pipelines.serve",
     "pipelines.sync",
     "pipelines.doctor",

@@ -147,7 +147,7 @@ class LayerMix(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Mix the layers of each frame, [N, blocks x L x F] -> [N, blocks x F]."""
         weights = self.scale * self.weights.softmax(0)
-        layers = frames.view(len(frames), self.blocks, len(weights), -1)
+        layers = frames.reshape(-1, self.blocks, len(weights), frames.shape[1] // (self.blocks * len(weights)))
         mixed: Tensor = torch.tensordot(layers, weights, ([2], [0]))
         return mixed.flatten(1)
 

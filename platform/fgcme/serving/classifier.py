@@ -27,6 +27,7 @@ from fgcme.features import WordEncoder
 from fgcme.model import why_none
 from fgcme.prepared.utterance import AnalysedSpeech, analyse, word_features
 from fgcme.serving import ensemble
+from fgcme.serving.fitted import ModelSpec
 from fgcme.serving.prediction import Prediction, predict
 
 if TYPE_CHECKING:
@@ -230,6 +231,12 @@ def pip_requirements(prepare: PrepareSettings, lora: bool = False) -> list[str]:
     return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
 
 
+def requirements_of(specs: Sequence[ModelSpec]) -> list[str]:
+    """The packages that serve a model, or several that answer together; see `pip_requirements`."""
+    lora = any(spec.encoder is not None and spec.model.acoustic.lora_rank > 0 for spec in specs)
+    return pip_requirements(specs[0].prepare, lora)
+
+
 def package_model(folder: Path, destination: Path, description: Model | None = None) -> None:
     """Write an MLflow model, of flavour `python_function`, around a fitted model or an ensemble.
 
@@ -247,14 +254,10 @@ def package_model(folder: Path, destination: Path, description: Model | None = N
 
     import fgcme
 
-    members = ensemble.load(folder)
-    _, card = members[0]
-    lora = any(spec.encoder is not None and spec.model.acoustic.lora_rank > 0 for _, spec in members)
+    specs = [spec for _, spec in ensemble.load(folder)]
     with tempfile.TemporaryDirectory() as staging:
         staged = Path(staging) / FITTED_ARTIFACT
-        staged.mkdir()
-        for member in ensemble.member_folders(folder):
-            _stage(folder, member, staged)
+        copy_fitted(folder, staged)
         source = Path(fgcme.__file__).parent
         mlflow.pyfunc.save_model(
             destination,
@@ -262,11 +265,23 @@ def package_model(folder: Path, destination: Path, description: Model | None = N
             python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={FITTED_ARTIFACT: str(staged)},
             code_paths=[str(source)],
-            signature=model_signature(card.modality_dropout),
+            signature=model_signature(specs[0].modality_dropout),
             input_example=input_example(),
-            pip_requirements=pip_requirements(card.prepare, lora),
+            pip_requirements=requirements_of(specs),
         )
     _remove_local_paths(destination)
+
+
+def copy_fitted(folder: Path, destination: Path) -> None:
+    """Copy a fitted model or an ensemble, with the checkpoints that it has in folders of this machine.
+
+    Args:
+        folder: of the fitted model, or of an ensemble's members.
+        destination: folder to write into; created if it is missing.
+    """
+    destination.mkdir(parents=True, exist_ok=True)
+    for member in ensemble.member_folders(folder):
+        _stage(folder, member, destination)
 
 
 def find_fitted_folder(folder: Path) -> Path | None:

@@ -6,7 +6,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -242,7 +242,7 @@ def download_model(model_uri: str, tracking_uri: str | None, destination: Path) 
         UserError: there is no such model; lists the registered ones.
     """
     if model_uri.startswith("models:"):
-        return _download_registered(model_uri, _open_reader(tracking_uri), destination)
+        return _download(model_uri, _open_reader(tracking_uri), f"artifacts/{FITTED_ARTIFACT}", destination)
     if match := _RUN_URI.fullmatch(model_uri):
         reader = _open_reader(tracking_uri)
         run_id = reader.find_run(match["run"]).info.run_id
@@ -263,13 +263,29 @@ def download_model(model_uri: str, tracking_uri: str | None, destination: Path) 
     return found
 
 
+def read_card(model_uri: str, tracking_uri: str | None) -> str | None:
+    """The model card of a registered version, or of a folder; None where there is none.
+
+    Args:
+        model_uri: as `download_model` takes it, which has found the model.
+        tracking_uri: the setting, see `fgcme.tracking.resolve_uri`; not used for a folder.
+    """
+    if not model_uri.startswith("models:"):
+        path = Path(model_uri) / CARD_FILE
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+    with tempfile.TemporaryDirectory() as scratch, suppress(UserError):
+        return _download(model_uri, _open_reader(tracking_uri), CARD_FILE, Path(scratch)).read_text(encoding="utf-8")
+    return None
+
+
 def _open_reader(tracking_uri: str | None) -> RunReader:
     uri = resolve_uri(tracking_uri)
     require_store(uri)
     return RunReader(uri)
 
 
-def _download_registered(model_uri: str, reader: RunReader, destination: Path) -> Path:
+def _download(model_uri: str, reader: RunReader, path: str, destination: Path) -> Path:
+    """Download a file or folder of a registered version's package."""
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
@@ -287,7 +303,7 @@ def _download_registered(model_uri: str, reader: RunReader, destination: Path) -
     try:
         location = reader.client.get_model_version_download_uri(name, version)
         local = download_artifacts(
-            artifact_uri=f"{location}/artifacts/{FITTED_ARTIFACT}",
+            artifact_uri=f"{location}/{path}",
             dst_path=str(destination),
             tracking_uri=reader.client.tracking_uri,
         )
