@@ -120,8 +120,8 @@ class PoolingSettings(Settings):
     normalisation: Literal["none", "train", "speaker"] = Field(
         "none",
         description="mean and variance of each pooled value: of the training part, or of all that its speaker says; "
-        "needs model.acoustic.channels []; attention has those of the mean, where it starts (a linear_probe has "
-        "`train` or `speaker`)",
+        "needs model.acoustic.channels []; where an encoder's layers or an attention are trained below, the moments "
+        "are those before training (a linear_probe has `train` or `speaker`)",
     )
     dropout: Fraction = Field(0.0, description="on the acoustic features of the words")
     temperature: Annotated[float, Field(gt=0)] = Field(
@@ -370,7 +370,6 @@ class Experiment(Settings):
             "prepare.features.padded": features.padded,
             "model.acoustic.normalisation": acoustic.normalisation != "none",
             "model.acoustic.deltas": acoustic.deltas > 0,
-            "model.pooling.normalisation": model.pooling.normalisation != "none",
             "model.kind linear_probe": model.kind == "linear_probe",
         }
         if acoustic.trained_layers and (wrong := [name for name, is_set in refused.items() if is_set]):

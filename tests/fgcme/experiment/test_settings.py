@@ -12,7 +12,6 @@ from fgcme.experiment import Experiment, load_experiment, parse_experiment
 from pipelines.bundled import EXPERIMENTS
 
 TRAINED = ("prepare.features={kind: speech_encoder, checkpoint: x}", "model.acoustic.trained_layers=1")
-AS_THEY_ARE = ("model.acoustic.channels=[]", "model.acoustic.kernels=[]")
 MINIMAL = {"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}}
 
 
@@ -53,7 +52,6 @@ def test_every_bundled_experiment_is_valid_and_named_after_its_file(path: Path) 
         ([*TRAINED, "prepare.features.padded=true"], "and no prepare.features.padded"),
         ([*TRAINED, "model.acoustic.normalisation=speaker"], "and no model.acoustic.normalisation"),
         ([*TRAINED, "model.acoustic.deltas=1"], "and no model.acoustic.deltas"),
-        ([*TRAINED, *AS_THEY_ARE, "model.pooling.normalisation=train"], "and no model.pooling.normalisation"),
         ([*TRAINED, "model.kind=linear_probe", "model.acoustic.layers=concatenate"], "and no model.kind linear_probe"),
         (["model.acoustic.lora_rank=8"], "goes with model.acoustic.trained_layers"),
         (["model.modalities=acoustic", "training.augmentation.modality_dropout=0.3"], "needs model.kind fgcme with"),

@@ -673,6 +673,9 @@ def test_copies_change_no_class_weight(unlike: SpeechCorpus, tmp_path: Path) -> 
     torch.testing.assert_close(three.loss(3 * positions, seed=0), plain.loss(positions, seed=0))
 
 
+AS_THEY_ARE: dict[str, Any] = {"model.acoustic.channels": [], "model.acoustic.kernels": []}
+
+
 class TestTrainedLayers:
     """A model that holds the last layer of an encoder, on what enters it and the hidden state below."""
 
@@ -716,6 +719,7 @@ class TestTrainedLayers:
             {"model.kind": "ctc_alignment", "model.acoustic.layers": "concatenate"},
             {"training.ema_decay": 0.8, "training.augmentation.mixup_alpha": 0.4},
             {"training.augmentation.modality_dropout": 0.5, "training.augmentation.time_masks": 1},
+            {**AS_THEY_ARE, "model.pooling.normalisation": "speaker"},
         ],
         ids=str,
     )
@@ -729,14 +733,38 @@ class TestTrainedLayers:
         assert metrics(fit(encoded, experiment, encoder=top, state=state).epochs()) == whole[1:]
 
     def test_what_the_layers_change_is_pooled_in_every_epoch(self, encoded: SpeechCorpus, top: EncoderTop) -> None:
-        as_they_are = {"model.acoustic.channels": [], "model.acoustic.kernels": []}
-        experiment = self.experiment(**as_they_are, **{"model.acoustic.layers": "concatenate"})
+        experiment = self.experiment(**AS_THEY_ARE, **{"model.acoustic.layers": "concatenate"})
         trainer = fit(encoded, experiment, encoder=top)
         assert trainer.model.fixed_pooling is None
         next(trainer.epochs())
         assert not trainer.loaders.train.batch(np.array([0])).pooled
         frozen = apply_configuration(experiment, {"model.acoustic.trained_layers": 0})
         assert fit(encoded, frozen).model.fixed_pooling is not None
+
+    def test_pooled_values_are_standardised_by_their_moments_before_the_layers_are_trained(
+        self, encoded: SpeechCorpus, top: EncoderTop
+    ) -> None:
+        pooling = {"kind": "mean", "normalisation": "train"}
+        trainer = fit(encoded, self.experiment(**AS_THEY_ARE, **{"model.pooling": pooling}), encoder=top)
+        standardised: list[Tensor] = []
+        module = trainer.model.core.acoustic.standardise
+        module.register_forward_hook(lambda module, values, out: standardised.append(out.detach()))
+        everything = trainer.loaders.train.batch(np.concatenate(trainer.loaders.train.plan(seed=None)))
+
+        def deviations() -> tuple[Tensor, Tensor]:
+            """Of the values of what was prepared, and of the state that the layer gives."""
+            standardised.clear()
+            trainer.model.eval()(everything)
+            prepared, given = standardised[0].std(0, unbiased=False).split([32, 16])
+            return prepared, given
+
+        for untrained in deviations():
+            torch.testing.assert_close(untrained, torch.ones_like(untrained), rtol=0, atol=1e-3)
+        for _ in trainer.epochs():
+            pass
+        prepared, given = deviations()
+        torch.testing.assert_close(prepared, torch.ones(32), rtol=0, atol=1e-3)
+        assert (given - 1).abs().max() > 1e-2
 
     def test_a_model_that_hears_nothing_holds_no_layers(self, encoded: SpeechCorpus, top: EncoderTop) -> None:
         trainer = fit(encoded, self.experiment(**{"model.modalities": "semantic"}), encoder=top)
