@@ -3,8 +3,8 @@
 It sees the mean and the deviation of each value over the frames of a recording, standardised by the training part, or
 by speaker, which uses unlabelled test audio. It is a logistic regression whose C is chosen on the dev part of each
 fold, then trained on train and dev part together. Copies at other speeds are trained on, and an utterance is answered
-by the mean logits of its recordings, as in `fgcme train`, whose variant `linear_probe` is the same by the optimiser,
-the epochs and the augmentation of its experiment. Nothing is chosen on a test part, and nothing is drawn at random. The
+by the mean logits of its recordings, as in `fgcme train`, whose variant `linear_probe` is the same with one penalty for
+all corpora and as many epochs as dev chooses. Nothing is chosen on a test part, and nothing is drawn at random. The
 last line is JSON.
 
     fgcme prepare ravdess_whisper --root RAVDESS
@@ -29,7 +29,7 @@ from fgcme.evaluation.metrics import confusion, measure
 from fgcme.experiment import load_experiment
 from pipelines.bundled import experiment_file
 
-PENALTIES = [3e-5, 3e-4, 3e-3]
+PENALTIES = [3e-5, 3e-4, 3e-3, 3e-2]
 
 
 def main() -> None:

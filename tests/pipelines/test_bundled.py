@@ -37,5 +37,5 @@ def test_a_search_space_is_not_offered_as_an_ablation_or_the_other_way_round() -
     with pytest.raises(UserError) as sweep:
         space_file("nope")
     assert "no such search space" in str(sweep.value) and "ablation" not in str(sweep.value)
-    with pytest.raises(UserError, match=r"nope: no such ablation; name one of paper_ablation, or give"):
+    with pytest.raises(UserError, match=r"no such ablation; name one of encoder_ablation, paper_ablation, or give"):
         space_file("nope", "ablation")

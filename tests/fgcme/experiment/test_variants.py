@@ -162,4 +162,15 @@ def test_the_experiments_on_an_encoder_are_the_recommended_variant(name: str) ->
     normalisation = "speaker" if name.endswith("speaker") else "train"
     pooling = recommended.model.pooling.model_copy(update={"normalisation": normalisation})
     assert plain.model == recommended.model.model_copy(update={"pooling": pooling, "modalities": "acoustic"})
+    assert plain.training.refit != name.endswith("speaker")
     assert plain.training.model_copy(update={"refit": False}) == recommended.training
+
+
+@pytest.mark.parametrize("name", ["ravdess_whisper_speaker", "emodb_whisper"])
+def test_a_linear_probe_is_trained_in_its_own_way_on_what_the_experiment_trains_on(name: str) -> None:
+    plain = load_experiment(EXPERIMENTS / f"{name}.yaml")
+    probe = load_experiment(EXPERIMENTS / f"{name}.yaml", ["model=linear_probe"])
+    assert probe.training.optimiser == "adam" and probe.training.weight_decay > 0
+    assert probe.model.fusion.dropout == probe.training.label_smoothing == probe.training.augmentation.mixup_alpha == 0
+    assert (probe.training.refit, probe.training.seeds) == (plain.training.refit, plain.training.seeds)
+    assert probe.model.pooling.normalisation == plain.model.pooling.normalisation
