@@ -75,6 +75,7 @@ class PrepareTask:
                 "method": "sphinx" if alignment.method == "corpus" else alignment.method,
                 "checkpoint": absolute_path(alignment.checkpoint),
                 "folder": absolute_path(alignment.folder),
+                "tier": alignment.tier,
             },
             features=feature_arguments(experiment.prepare.features),
             speeds=tuple(experiment.prepare.copies.speed),
@@ -180,7 +181,7 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
     # The driver has found the files: to list a large folder in each process would take long.
     files = {row["id"]: Path(row["alignment"]) for row in utterances if row["alignment"]}
     build = functools.partial(alignment.build, **task.aligner)
-    aligner = FileAligner(files, build) if files else build()
+    aligner = FileAligner(files, build, task.aligner.get("tier")) if files else build()
     # Named by what they are made from, so that a task that runs twice writes the same parts.
     name = "part-" + digest([block["id"].to_pylist(), block["source_hash"].to_pylist()])
     accepted: list[str] = []

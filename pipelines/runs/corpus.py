@@ -178,6 +178,9 @@ def feature_settings(experiment: Experiment) -> dict[str, Any]:
         # Log-mel frames have no layers. What older versions stored in their place keeps corpora and their hashes.
         settings = {name: value for name, value in settings.items() if name not in _OF_ENCODERS}
         settings["prepare.features.layer"] = -1
+    # Corpora of versions without this setting keep their name.
+    if settings["prepare.alignment.tier"] is None:
+        del settings["prepare.alignment.tier"]
     for name in _MODELS:
         # The name of a model on the hub stays as it is.
         if settings.get(name) is not None and (folder := Path(settings[name])).is_dir():

@@ -10,13 +10,14 @@ __all__ = ["Aligner", "Alignment", "AlignmentError", "build"]
 
 
 @functools.lru_cache(maxsize=8)
-def build(method: str, checkpoint: str | None = None, folder: str | None = None) -> Aligner:
+def build(method: str, checkpoint: str | None = None, folder: str | None = None, tier: str | None = None) -> Aligner:
     """The aligner of a method, one per process.
 
     Args:
         method: `sphinx`, `ctc`, `imported` or `uniform`.
         checkpoint: CTC model, a folder or a hub name (`ctc` only).
         folder: folder of `.TextGrid` or `.wdseg` files (`imported` only).
+        tier: of a TextGrid, the one with the words; None for the one that is called so.
 
     Raises:
         UserError: the checkpoint or the folder cannot be used.
@@ -38,5 +39,5 @@ def build(method: str, checkpoint: str | None = None, folder: str | None = None)
     if method == "imported" and folder is not None:
         from fgcme.alignment.imported import ImportedAligner
 
-        return ImportedAligner(folder)
+        return ImportedAligner(folder, tier)
     raise ValueError(f"no aligner {method!r} with checkpoint {checkpoint!r} and folder {folder!r}")

@@ -11,12 +11,13 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from fgcme.alignment.contract import Aligner, Alignment, AlignmentError, clip_spans
+from fgcme.alignment.matching import FITTED, OVERLAPPING, UNKNOWN, Interval, cut_overlaps, fit
 from fgcme.alignment.words import normalise
 from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
 from fgcme.errors import UserError
@@ -24,18 +25,13 @@ from fgcme.errors import UserError
 _FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 # Sphinx numbers alternate pronunciations: `the(2)`.
 _ALTERNATE = re.compile(r"\(\d+\)$")
-# Labels for silence and for speech that was not understood.
-_SILENCES = {"sil", "sp", "spn", "silence", "noise", "<eps>"}
+# Labels for silence, and for speech that is not put into words.
+_SILENCES = {"sil", "sp", "silence", "noise", "<eps>", "<s>", "</s>", "<sil>", "<p>", "<p:>"}
+_NOT_IN_WORDS = re.compile(r"spn|unk|<.*>|\[.*\]|\{.*\}", re.IGNORECASE)
+# Names of the tier with the words, in lower case: those of Praat's users, MAUS and the Montreal Forced Aligner.
+_WORD_TIER = re.compile(r"words?|ort-mau|.+ - words")
 # Praat's text formats: only strings and numbers that stand alone count; `!` begins a comment.
 _PRAAT = re.compile(r'"((?:[^"]|"")*)"|(?<!\S)(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(?!\S)|(?<!\S)!.*')
-
-
-class Interval(NamedTuple):
-    """A label and its frames of 10 ms, end exclusive, as written in the file; the end may lie beyond the audio."""
-
-    label: str
-    begin: int
-    end: int
 
 
 class ImportedAligner:
@@ -43,18 +39,19 @@ class ImportedAligner:
 
     Args:
         folder: searched with all folders below it.
+        tier: of a TextGrid, the one with the words; None for the one that is called so.
 
     Raises:
         UserError: there is no such folder, or it holds no alignments.
     """
 
-    def __init__(self, folder: str) -> None:
-        self._folder = Path(folder)
+    def __init__(self, folder: str, tier: str | None = None) -> None:
+        self._folder, self._tier = Path(folder), tier
         # Listed once: a search for each utterance would take longer than everything else. In Arrow, and by the hash of
         # the name, because a million paths would take ten times the memory as Python objects.
         paths, stems = [pa.array([], pa.binary())], array("q")
         for inside, _, names in os.walk(self._folder):
-            found = [Path(name) for name in names if Path(name).suffix in _READERS and not name.startswith(".")]
+            found = [Path(name) for name in names if Path(name).suffix.lower() in _READERS and not name.startswith(".")]
             stems.extend(hash(name.stem) for name in found)
             paths.append(pa.array([os.fsencode(Path(inside, name)) for name in found], pa.binary()))
         if not stems:
@@ -68,12 +65,12 @@ class ImportedAligner:
         Args:
             utterance_id: name of the file, with folders where names are ambiguous.
             samples: [samples] mono at 16 kHz.
-            text: not used: the words are the file's own.
+            text: what is said.
 
         Raises:
             AlignmentError: `missing_alignment`, `bad_alignment` or `no_words`.
         """
-        return read_alignment(self.find_file(utterance_id), samples)
+        return read_alignment(self.find_file(utterance_id), samples, utterance_id, text, self._tier)
 
     def find_file(self, utterance_id: str) -> Path:
         """The file with the alignment of an utterance.
@@ -110,10 +107,13 @@ class FileAligner:
     Args:
         files: the file of each utterance that has one, by utterance id.
         build_fallback: builds what aligns the others, or gives the one that was built before.
+        tier: see `ImportedAligner`.
     """
 
-    def __init__(self, files: Mapping[str, Path], build_fallback: Callable[[], Aligner]) -> None:
-        self._files, self._build_fallback = files, build_fallback
+    def __init__(
+        self, files: Mapping[str, Path], build_fallback: Callable[[], Aligner], tier: str | None = None
+    ) -> None:
+        self._files, self._build_fallback, self._tier = files, build_fallback, tier
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
         """Read the alignment of an utterance, or align it with the fallback; see `Aligner.align`.
@@ -121,7 +121,7 @@ class FileAligner:
         Args:
             utterance_id: by which the file is found.
             samples: [samples] mono at 16 kHz.
-            text: what is said, for the fallback.
+            text: what is said.
 
         Raises:
             AlignmentError: what the fallback raises.
@@ -129,12 +129,14 @@ class FileAligner:
         if (path := self._files.get(utterance_id)) is not None:
             # The alignment names its method, so a damaged file shows in the counts.
             with contextlib.suppress(AlignmentError):
-                return read_alignment(path, samples, utterance_id)
+                return read_alignment(path, samples, utterance_id, text, self._tier)
         return self._build_fallback().align(utterance_id, samples, text)
 
 
-def read_alignment(path: Path, samples: Samples, utterance_id: str = "") -> Alignment:
-    """The alignment in a file; the words are the file's own, without silences and fillers.
+def read_alignment(
+    path: Path, samples: Samples, utterance_id: str = "", text: str = "", tier: str | None = None
+) -> Alignment:
+    """The alignment in a file, its words fitted to those of the text; see `fgcme.alignment.matching.fit`.
 
     The score is the file's mean acoustic score per frame (`.wdseg`), else NaN.
 
@@ -142,54 +144,79 @@ def read_alignment(path: Path, samples: Samples, utterance_id: str = "") -> Alig
         path: of a `.TextGrid` or `.wdseg` file, or of a `.json` file with many utterances.
         samples: [samples] mono at 16 kHz.
         utterance_id: which utterance of a `.json` file.
+        text: what is said; if it has no words, they are the file's own, without silences and fillers.
+        tier: see `ImportedAligner`.
 
     Raises:
-        AlignmentError: `bad_alignment` if the file cannot be read, is damaged or does not go with the samples;
-            `no_words` if it has no words.
+        AlignmentError: `bad_alignment` if the file cannot be read, is damaged or does not go with the samples or the
+            text; `no_words` if it has no words.
     """
     try:
         if path.suffix == ".json":
             intervals, score = read_word_times(path, utterance_id), math.nan
+        elif path.suffix.lower() == ".wdseg":
+            intervals, score = read_wdseg(_text(path))
         else:
-            intervals, score = _READERS[path.suffix](_text(path))
-    except (ValueError, IndexError) as error:
+            intervals, score = read_text_grid(_text(path), tier)
+    except (ValueError, IndexError, OverflowError) as error:
         raise AlignmentError("bad_alignment", f"{path} cannot be read as an alignment: {error}") from None
     except OSError as error:
         raise AlignmentError("bad_alignment", f"{path} cannot be read ({error.strerror or error})") from None
     frames = frame_count(samples.size)
-    spoken = list(_words(intervals))
-    if not spoken:
+    found = list(_words(intervals))
+    spoken = [interval for interval in found if interval.label != UNKNOWN]
+    if not found or not (spoken or normalise(text)):
         raise AlignmentError("no_words", f"{path} has no words")
+    oddities = []
+    if (words := normalise(text)) and words != [interval.label for interval in spoken]:
+        try:
+            spoken = fit(found, words)
+        except ValueError as error:
+            raise AlignmentError("bad_alignment", f"{path}: {error}") from None
+        oddities.append(FITTED)
     for previous, interval in zip([Interval("", 0, 0), *spoken], spoken, strict=False):
-        if interval.begin < previous.begin or interval.end < interval.begin:
+        if interval.begin < previous.begin:
             raise AlignmentError("bad_alignment", f"{path}: the word {interval.label!r} is out of order")
     if spoken[-1].begin >= frames + _FRAMES_PER_SECOND:
         raise AlignmentError("bad_alignment", f"{path} is longer than the audio: is it another utterance's?")
+    spoken, overlap = cut_overlaps(spoken)
+    if overlap:
+        oddities.append(OVERLAPPING)
     begin, end = clip_spans([word.begin for word in spoken], [word.end for word in spoken], frames)
-    return Alignment([word.label for word in spoken], begin, end, method="imported", score=score)
+    return Alignment(
+        [word.label for word in spoken], begin, end, method="imported", score=score, oddities=tuple(oddities)
+    )
 
 
-def read_text_grid(text: str) -> tuple[list[Interval], float]:
-    """The intervals of the tier `words` (or `word`) of a Praat TextGrid in its long or short text format.
+def read_text_grid(text: str, tier: str | None = None) -> tuple[list[Interval], float]:
+    """The intervals of the tier with the words of a Praat TextGrid in its long or short text format.
 
     Format: https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html
+
+    Args:
+        text: of the file.
+        tier: its name, whatever its capitals; None for one called `words`, `word`, `ORT-MAU` or `speaker - words` that
+            has any.
 
     Returns:
         The intervals, and NaN for the score that the format lacks.
 
     Raises:
-        ValueError: it is no TextGrid, or has no such tier.
+        ValueError: it is no TextGrid, or has no such tier, or several.
     """
     tokens = iter(_praat_tokens(text))
-    if (next(tokens, ""), next(tokens, "")) != ("ooTextFile", "TextGrid"):
+    # Old versions of Praat wrote `ooTextFile short`.
+    if next(tokens, "") not in ("ooTextFile", "ooTextFile short") or next(tokens, "") != "TextGrid":
         raise ValueError("it is no TextGrid in a text format")
     _numbers(tokens, 2)
-    names = []
+    names: list[str] = []
+    tiers: dict[str, list[Interval]] = {}
     for _ in range(int(_numbers(tokens, 1)[0])):
         kind, name = next(tokens, ""), next(tokens, "")
         _, _, size = _numbers(tokens, 3)
-        wanted = kind == "IntervalTier" and str(name).strip().lower() in {"word", "words"}
-        names.append(str(name))
+        names.append(str(name).strip())
+        called = names[-1].lower()
+        wanted = kind == "IntervalTier" and (called == tier.strip().lower() if tier else _WORD_TIER.fullmatch(called))
         intervals = []
         for _ in range(int(size)):
             times = _numbers(tokens, 2 if kind == "IntervalTier" else 1)
@@ -198,9 +225,14 @@ def read_text_grid(text: str) -> tuple[list[Interval], float]:
                 raise ValueError(f"the tier {name!r} ends early")
             begin, end = (round(seconds * _FRAMES_PER_SECOND) for seconds in (times[0], times[-1]))
             intervals.append(Interval(label, begin, end))
-        if wanted:
-            return intervals, math.nan
-    raise ValueError(f"no tier is called `words` (there are {', '.join(names) or 'none'})")
+        if wanted and any(interval.label.strip() for interval in intervals):
+            tiers.setdefault(called, intervals)
+    there = f"(there are {', '.join(names) or 'none'}): name one with prepare.alignment.tier"
+    if len(tiers) > 1:
+        raise ValueError(f"several tiers may be that of the words {there}")
+    if not tiers:
+        raise ValueError(f"no tier called `{tier or 'words'}` has words {there}")
+    return next(iter(tiers.values())), math.nan
 
 
 def read_wdseg(text: str) -> tuple[list[Interval], float]:
@@ -261,14 +293,22 @@ def _word_times(path: Path, modified: int) -> dict[str, Any]:
     return times
 
 
-_READERS = {".TextGrid": read_text_grid, ".wdseg": read_wdseg}
+_READERS = (".textgrid", ".wdseg")
 
 
 def _words(intervals: Iterable[Interval]) -> Iterator[Interval]:
-    """The spoken intervals, normalised; the frames of a label of several words are divided evenly."""
+    """The spoken intervals, normalised; the frames of a label of several words are divided evenly.
+
+    Speech that is not put into words is `UNKNOWN`.
+    """
     for interval in intervals:
         label = _ALTERNATE.sub("", interval.label.strip())
-        words = [] if label.lower() in _SILENCES else normalise(label)
+        if label.lower() in _SILENCES:
+            words = []
+        elif _NOT_IN_WORDS.fullmatch(label):
+            words = [UNKNOWN]
+        else:
+            words = normalise(label)
         length = (interval.end - interval.begin) / max(len(words), 1)
         for index, word in enumerate(words):
             yield Interval(word, interval.begin + round(index * length), interval.begin + round((index + 1) * length))
@@ -293,5 +333,10 @@ def _numbers(tokens: Iterator[str | float], count: int) -> list[float]:
 def _text(path: Path) -> str:
     content = path.read_bytes()
     # Praat writes UTF-16 with a byte-order mark where a label needs it.
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    return content.decode(encoding)
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        # Older versions wrote Windows' encoding; words that it makes wrong do not agree with the transcript's.
+        return content.decode("cp1252", errors="replace")

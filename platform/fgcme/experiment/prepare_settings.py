@@ -23,6 +23,9 @@ class AlignmentSettings(Settings):
     folder: str | None = Field(
         None, description="folder of .TextGrid or .wdseg files, by utterance id (method: imported)"
     )
+    tier: str | None = Field(
+        None, description="tier of a TextGrid with the words; by default the one called so (method: imported)"
+    )
 
     @model_validator(mode="after")
     def _check_source(self) -> AlignmentSettings:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import random
 import re
 from pathlib import Path
 
@@ -100,11 +101,19 @@ Total score:\t-19900
 """
 
 
-def imported(folder: Path, name: str, content: str, encoding: str = "utf-8", utterance: str = "a") -> Alignment:
+def imported(
+    folder: Path,
+    name: str,
+    content: str,
+    encoding: str = "utf-8",
+    utterance: str = "a",
+    text: str = "",
+    **settings: str,
+) -> Alignment:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding=encoding)
-    return alignment.build("imported", folder=str(folder)).align(utterance, SAMPLES, "what the corpus says")
+    return alignment.build("imported", folder=str(folder), **settings).align(utterance, SAMPLES, text)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -190,15 +199,15 @@ def test_an_id_may_contain_dots(tmp_path: Path) -> None:
     assert imported(tmp_path, "a.b.TextGrid", SHORT, utterance="a.b").words[0] == "kids"
 
 
-def align_from(file: Path) -> Alignment:
+def align_from(file: Path, text: str = "what the corpus says") -> Alignment:
     aligner = FileAligner({"a": file}, lambda: alignment.build("uniform"))
-    return aligner.align("a", SAMPLES, "what the corpus says")
+    return aligner.align("a", SAMPLES, text)
 
 
 def test_a_given_file_is_read_whatever_its_name(tmp_path: Path) -> None:
     file = tmp_path / "of another name.wdseg"
     file.write_text(WDSEG)
-    result = align_from(file)
+    result = align_from(file, "Kids are, can't")
     assert (result.words, result.method) == (["kids", "are", "can't"], "imported")
     assert (result.begin, result.end) == ([35, 100, 130], [80, 120, 191])
 
@@ -242,7 +251,7 @@ def test_times_of_words_are_read_by_utterance_from_one_file(tmp_path: Path) -> N
     assert read_word_times(path, "two") == [("door", 20, 40)]
     files, fallback = {"two": path, "three": path}, alignment.build("uniform")
     aligner = FileAligner(files, lambda: fallback)
-    assert aligner.align("two", SAMPLES, "another text").words == ["door"]
+    assert aligner.align("two", SAMPLES, "the door").words == ["the", "door"]
     assert aligner.align("three", SAMPLES, "another text").method == "uniform"
     # The file is read anew when it has changed.
     path.write_text(json.dumps({"two": [{"word": "door", "start": 0.3, "end": 0.4}]}))
@@ -259,3 +268,87 @@ def test_what_is_no_file_of_word_times_is_a_bad_alignment(tmp_path: Path, conten
     with pytest.raises(AlignmentError, match="cannot be read as an alignment") as error:
         read_alignment(path, SAMPLES, "one")
     assert error.value.reason == "bad_alignment"
+
+
+def grid(*tiers: tuple[str, list[tuple[float, float, str]]], header: str = "ooTextFile") -> str:
+    lines = [f'File type = "{header}"', '"TextGrid"', "0", "2", "<exists>", f"{len(tiers)}"]
+    for name, intervals in tiers:
+        lines += ['"IntervalTier"', f'"{name}"', "0", "2", f"{len(intervals)}"]
+        lines += [f'{begin}\n{end}\n"{label}"' for begin, end, label in intervals]
+    return "\n".join(lines)
+
+
+KIDS = [(0.1, 0.5, "kids"), (0.5, 0.9, "talk"), (0.9, 1.2, "by"), (1.2, 1.6, "doors")]
+TEXT = "Kids talk by doors."
+
+
+@pytest.mark.parametrize("name", ["a.TextGrid", "a.textgrid", "a.TEXTGRID"])
+@pytest.mark.parametrize("header", ["ooTextFile", "ooTextFile short"])
+@pytest.mark.parametrize("tier", ["words", "Word", "ORT-MAU", "Speaker 1 - words"])
+def test_old_headers_and_the_names_of_other_tools_are_read(tmp_path: Path, name: str, header: str, tier: str) -> None:
+    empty = [(0.0, 2.0, "")]
+    content = grid(("words", empty), ("phones", [(0, 2, "AH")]), (tier, KIDS), header=header)
+    result = imported(tmp_path, name, content, text=TEXT)
+    assert (result.words, result.begin, result.oddities) == (["kids", "talk", "by", "doors"], [10, 50, 90, 120], ())
+
+
+def test_a_setting_names_the_tier_and_of_several_one_has_to_be_named(tmp_path: Path) -> None:
+    content = grid(("A - words", KIDS), ("B - words", [(0, 1, "other")]), ("trans", KIDS[:2]))
+    with pytest.raises(
+        AlignmentError, match=r"several tiers .* \(there are A - words, B - words, trans\): name one with"
+    ):
+        imported(tmp_path, "a.TextGrid", content)
+    assert imported(tmp_path, "a.TextGrid", content, tier="Trans").words == ["kids", "talk"]
+    with pytest.raises(AlignmentError, match="no tier called `none` has words"):
+        imported(tmp_path, "a.TextGrid", content, tier="none")
+
+
+def test_a_file_in_the_encoding_of_windows_is_read(tmp_path: Path) -> None:
+    content = grid(("words", [(0.1, 0.5, "h\u00e9llo"), (0.5, 0.9, "there")]))
+    assert imported(tmp_path, "a.TextGrid", content, "cp1252", text="H\u00e9llo there").words == ["h\u00e9llo", "there"]
+
+
+def test_words_of_another_utterance_are_refused(tmp_path: Path) -> None:
+    content = grid(("words", [(begin, end, "zebra") for begin, end, _ in KIDS]))
+    with pytest.raises(AlignmentError, match="its words are not the transcript's: `zebra zebra zebra zebra` instead"):
+        imported(tmp_path, "a.TextGrid", content, text=TEXT)
+
+
+@pytest.mark.parametrize("unknown", ["<unk>", "[bracketed]", "spn", "{?}"])
+def test_speech_that_is_not_put_into_words_is_the_transcript_s(tmp_path: Path, unknown: str) -> None:
+    intervals = [(begin, end, unknown if label == "talk" else label) for begin, end, label in KIDS]
+    result = imported(tmp_path, "a.TextGrid", grid(("words", intervals)), text=TEXT)
+    assert (result.words, result.begin) == (["kids", "talk", "by", "doors"], [10, 50, 90, 120])
+    assert result.oddities == ("with the words of an imported alignment fitted to the transcript's",)
+
+
+def test_a_noise_between_words_is_none_of_them(tmp_path: Path) -> None:
+    intervals = [KIDS[0], (0.5, 0.6, "[noise]"), (0.6, 0.9, "talk"), *KIDS[2:]]
+    result = imported(tmp_path, "a.TextGrid", grid(("words", intervals)), text=TEXT)
+    assert (result.words, result.begin, result.oddities) == (["kids", "talk", "by", "doors"], [10, 60, 90, 120], ())
+
+
+def test_of_overlapping_words_each_ends_where_the_next_begins(tmp_path: Path) -> None:
+    intervals = [(begin, end + 0.2, label) for begin, end, label in KIDS]
+    result = imported(tmp_path, "a.TextGrid", grid(("words", intervals)), text=TEXT)
+    assert (result.begin, result.end) == ([10, 50, 90, 120], [50, 90, 120, 180])
+    assert result.oddities == ("with imported words that overlap, each cut where the next begins",)
+
+
+def test_whatever_is_damaged_is_an_alignment_or_has_a_reason(tmp_path: Path) -> None:
+    chance = random.Random(0)
+    for name, content in {"a.TextGrid": LONG, "a.textgrid": SHORT, "a.wdseg": WDSEG}.items():
+        for _ in range(80):
+            damaged = bytearray(content.encode())
+            for _ in range(chance.choice([1, 3, 20])):
+                place = chance.randrange(len(damaged))
+                damaged[place : place + chance.choice([0, 1, 9])] = chance.choice(
+                    [b'"', b"\n", b"\xff", b"9", b"-", b"e9"]
+                )
+            (tmp_path / name).write_bytes(damaged)
+            try:
+                result = read_alignment(tmp_path / name, SAMPLES, text=chance.choice(["", "kids say twenty one"]))
+            except AlignmentError as error:
+                assert name in error.message
+            else:
+                assert len(result.words) == len(result.begin) and max(result.end) <= 198
