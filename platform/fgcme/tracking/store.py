@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote
 
 from fgcme.addresses import TRACKING, hide, reveal
 from fgcme.errors import UserError
@@ -42,14 +43,16 @@ def resolve_uri(uri: str | None) -> str:
     if path is None or path.is_absolute():
         return uri
     _, question, options = uri.partition("?")
-    return f"{_SQLITE}{path.absolute()}{question}{options}"
+    # In an address, these signs of a path would stand for others.
+    place = str(path.expanduser().absolute()).replace("%", "%25").replace("?", "%3F")
+    return f"{_SQLITE}{place}{question}{options}"
 
 
 def sqlite_path(uri: str) -> Path | None:
     """The file of a SQLite database; None for other stores, and for a database in memory."""
     if not uri.startswith(_SQLITE):
         return None
-    path = uri.removeprefix(_SQLITE).partition("?")[0]
+    path = unquote(uri.removeprefix(_SQLITE).partition("?")[0])
     return None if path in ("", ":memory:") else Path(path)
 
 

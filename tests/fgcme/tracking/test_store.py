@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
+from sqlalchemy import make_url
 
 from fgcme.errors import UserError
 from fgcme.tracking import prepare_store, require_store, resolve_uri, retrying, sqlite_path
@@ -45,6 +46,26 @@ def test_a_server_has_one_address_with_and_without_a_slash_at_its_end() -> None:
     assert (
         resolve_uri("http://host:5000/mlflow/") == resolve_uri("http://host:5000/mlflow") == "http://host:5000/mlflow"
     )
+
+
+@pytest.mark.parametrize("folder", ["my%20project", "a?b", "100%25", "\u043f\u0440\u043e\u0435\u043a\u0442", "a#b c"])
+def test_a_database_lies_in_its_folder_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    address = resolve_uri(None)
+    assert sqlite_path(address) == tmp_path / folder / "mlflow.db" and resolve_uri(address) == address
+    # What MLflow opens, by SQLAlchemy's reading of addresses.
+    with contextlib.closing(sqlite3.connect(str(make_url(address).database))):
+        pass
+    assert sqlite_path(address) == Path(str(make_url(address).database))
+
+
+def test_the_home_folder_may_stand_in_the_address_of_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert resolve_uri("sqlite:///~/m.db?timeout=3") == "sqlite:////home/me/m.db?timeout=3"
 
 
 def test_passwords_stay_out_of_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
