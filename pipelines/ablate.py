@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from fgcme.data import Assignment, Selection, SpeechCorpus, reads_test_audio
 from fgcme.errors import UserError
 from fgcme.evaluation.comparison import compare_variants
-from fgcme.experiment import Experiment, ablation
+from fgcme.experiment import Experiment, ablation, as_name
 from fgcme.files import digest
 from fgcme.report.comparison import to_metrics, to_text
 from fgcme.report.formatting import count
@@ -65,7 +65,7 @@ def run(
     """
     path = bundled.space_file(space_name, "ablation")
     ablation.load_ablation(path, experiment)
-    title = f"{experiment.name}-{path.stem}"
+    title = f"{experiment.name}-{as_name(path.stem)}"
     with corpus_in_use(experiment):
         corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
         with training_session(experiment) as (storage, tracker):

@@ -11,6 +11,7 @@ from importlib import metadata
 
 from fgcme.addresses import STUDY, TRACKING, hide_in_override, is_hidden, without_passwords
 from fgcme.errors import NotPreparedError, UnfinishedError, UserError
+from pipelines.surroundings import keep_loopback_from_proxies, write_what_can_be_written
 from pipelines.verbs import VERBS
 
 _EPILOG = """\
@@ -29,6 +30,8 @@ Options and an example of each verb: fgcme VERB --help
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
+    write_what_can_be_written((sys.stdout, sys.stderr))
+    keep_loopback_from_proxies()
     options = parse(sys.argv[1:] if arguments is None else arguments)
     # SIGTERM ends open runs as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -101,6 +101,7 @@ ORDER = [
     "pipelines.demo",
     "pipelines.verb",
     "pipelines.verbs",
+    "pipelines.surroundings",
     "pipelines.cli",
 ]
 

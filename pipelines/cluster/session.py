@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -19,8 +20,8 @@ from fgcme.errors import UserError
 from fgcme.files import acquire
 from pipelines.cluster import ray_internals
 
-# A socket's path has at most 107 characters, and Ray adds this to its folder's path.
-_FOLDER_LIMIT = 107 - len("/session_2000-01-01_00-00-00_000000_1234567/sockets/plasma_store")
+# A socket's path has at most 107 bytes, and Ray adds this to its folder's path: the longest of its sockets.
+_FOLDER_LIMIT = 107 - len("/session_2000-01-01_00-00-00_000000_1234567/sockets/dash_MetricsHead")
 
 
 @contextmanager
@@ -161,12 +162,19 @@ def _join(address: str) -> None:
         ) from None
 
 
+def _short_enough(parent: Path) -> Path:
+    """A folder for temporary files, or `/tmp` where the path of Ray's sockets in it would be too long, and says so."""
+    # Bytes, not letters.
+    if len(os.fsencode(parent / "fgcme-ray-12345678")) <= _FOLDER_LIMIT:
+        return parent
+    print(f"TMPDIR={parent}: too long a path for Ray's sockets; its temporary files go to /tmp", file=sys.stderr)
+    return Path("/tmp")
+
+
 @contextmanager
 def _temporary_folder() -> Iterator[Path]:
     """A temporary folder with a path short enough for Ray; deletes those that killed processes left, too."""
-    parent = Path(tempfile.gettempdir())
-    if len(str(parent / "fgcme-ray-12345678")) > _FOLDER_LIMIT:
-        parent = Path("/tmp")
+    parent = _short_enough(Path(tempfile.gettempdir()))
     for lock in parent.glob("fgcme-ray-*/lock"):
         with suppress(OSError), lock.open("a") as file:
             # Not to be had while the folder's process lives.

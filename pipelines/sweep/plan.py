@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage
 from fgcme.addresses import reveal
 from fgcme.data import Assignment, SpeechCorpus, open_fold, split_fold
 from fgcme.errors import UserError
-from fgcme.experiment import Experiment, ScalingSettings, Space, load_space
+from fgcme.experiment import Experiment, ScalingSettings, Space, as_name, load_space
 from fgcme.files import digest
 from fgcme.model import encoder_of
 from fgcme.report.formatting import count
@@ -110,7 +110,7 @@ def plan_sweep(experiment: Experiment, space_name: str) -> SweepPlan:
     return SweepPlan(
         experiment=experiment,
         space=space,
-        title=f"{experiment.name}-{path.stem}",
+        title=f"{experiment.name}-{as_name(path.stem)}",
         corpus=corpus,
         corpus_folder=corpus_folder,
         assignment=assignment,

@@ -5,6 +5,7 @@ from fgcme.experiment.older_settings import renew_model, renew_prepare
 from fgcme.experiment.parameter import Parameter, Value
 from fgcme.experiment.prepare_settings import FeatureSettings, PrepareSettings, TextSettings
 from fgcme.experiment.search_space import Space
+from fgcme.experiment.section import as_name
 from fgcme.experiment.settings import (
     AcousticSettings,
     CorpusSettings,
@@ -38,6 +39,7 @@ __all__ = [
     "TuneSettings",
     "Value",
     "apply_configuration",
+    "as_name",
     "load_experiment",
     "load_space",
     "parse_experiment",

@@ -11,9 +11,19 @@ from fgcme.addresses import hide_in_setting
 
 # It becomes part of file names and of MLflow's metric names.
 Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+_NOT_OF_NAME = re.compile(r"[^\w.-]+")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
+
+
+def as_name(text: str) -> str:
+    """A name that an experiment may have, from any text, such as a file's name.
+
+    >>> as_name("my space (2)")
+    'my-space-2-'
+    """
+    return _NOT_OF_NAME.sub("-", text) or "-"
 
 
 def _check_distinct(numbers: list[int]) -> list[int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
@@ -16,6 +17,7 @@ from fgcme.errors import UserError
 from fgcme.files import locked
 from fgcme.tracking.credentials import without_credentials
 from fgcme.tracking.failures import explain, is_permanent
+from fgcme.tracking.moved import follow_move
 from fgcme.tracking.retrying import retry_briefly, wait_while_alive, with_timeout
 
 if TYPE_CHECKING:
@@ -183,9 +185,17 @@ def prepare_store(uri: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Two drivers may start at once.
         with sqlite_lock(uri):
+            _follow_move(path)
             require_available(uri)
     except OSError as error:
         raise UserError(f"{uri}: the database cannot be made here ({error.strerror}); set tracking.uri") from None
+
+
+def _follow_move(database: Path) -> None:
+    """Let artifacts be found in a folder that was moved, and say so; what else is wrong is MLflow's to say."""
+    with suppress(sqlite3.Error):
+        if (before := follow_move(database)) is not None:
+            print(f"{database}: its folder was {before} before; artifacts are looked for where it is now", flush=True)
 
 
 def require_store(uri: str) -> None:
@@ -200,6 +210,8 @@ def require_store(uri: str) -> None:
     path = sqlite_path(uri)
     if path is not None and not path.is_file():
         raise UserError(f"{path}: no MLflow database here; go to the folder that has it, or set MLFLOW_TRACKING_URI")
+    if path is not None:
+        _follow_move(path)
     require_available(uri)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from fgcme.experiment.section import Distinct, Gpus, Name, Settings
+from fgcme.experiment.section import Distinct, Gpus, Name, Settings, as_name
 
 
 class Section(Settings):
@@ -42,3 +42,10 @@ def test_a_section_takes_truth_for_truth_and_a_share_of_a_gpu_or_whole_ones() ->
 def test_a_section_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Section().name = "y"
+
+
+@pytest.mark.parametrize("text", ["plain-name_1.2", "my space", "a/b:c (2)", "проект 快乐", "", "😀"])
+def test_any_text_becomes_a_name_that_an_experiment_may_have(text: str) -> None:
+    name = as_name(text)
+    assert TypeAdapter(Name).validate_python(name) == as_name(name) == name
+    assert as_name("plain-name_1.2") == "plain-name_1.2"
