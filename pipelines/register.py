@@ -31,8 +31,8 @@ from fgcme.data import has_words, reads_test_audio
 from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import average_seeds, summarise
 from fgcme.serving import ensemble, fitted
-from fgcme.serving.registry import check_names, create_model_version, log_model
-from fgcme.tracking import Tracker, require_store, resolve_uri
+from fgcme.serving.registry import check_names, create_model_version, link_metrics, log_model
+from fgcme.tracking import RunDataset, Tracker, require_store, resolve_uri
 from pipelines.runs.out_of_fold import read_out_of_fold
 from pipelines.runs.records import metric_prefix
 from pipelines.training.job import CROSS_VALIDATION_TAG, EPOCHS_TAG, FINAL, FINAL_SEED, finished_trainings
@@ -119,6 +119,7 @@ def register(
         model = log_model(tracker, fold.info.run_id, model_folder, name, model_card(subject, figures))
     tags = origin | {key: f"{value:.4f}" for key, value in metrics.items()}
     version = create_model_version(tracker, name, alias, model, tags, version_description(subject, figures))
+    link_metrics(tracker, model, metrics, _dataset(origin))
     registered = Registered(name, version, alias, fold.info.run_id)
     _print_result(registered, origin, metrics, len(folds) if found is not fold else 1)
     return registered
@@ -149,6 +150,11 @@ def _described(
     if measured is None:
         return subject, None
     return subject, card_figures(measured.predictions, measured.classes, corpus.sex_of)
+
+
+def _dataset(origin: dict[str, str]) -> RunDataset:
+    """What the metrics of a model are of."""
+    return RunDataset(origin["corpus"], origin["corpus_hash"], folder="", use="evaluation", protocol=origin["protocol"])
 
 
 def _objections(origin: dict[str, str], runs: list[Run], force: bool) -> dict[str, str]:
@@ -201,6 +207,7 @@ def _register_ensemble(tracker: Tracker, found: Run, name: str, alias: str | Non
         model = log_model(tracker, found.info.run_id, folder / "ensemble", name, model_card(subject, figures))
     tags = origin | {key: f"{value:.4f}" for key, value in metrics.items()}
     version = create_model_version(tracker, name, alias, model, tags, version_description(subject, figures))
+    link_metrics(tracker, model, metrics, _dataset(origin))
     registered = Registered(name, version, alias, found.info.run_id)
     _print_result(registered, origin, metrics, 1)
     return registered

@@ -12,7 +12,7 @@ from fgcme.data import Assignment, SpeechCorpus
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.files import locked
-from fgcme.tracking import LOCAL_ID_TAG, Tracker
+from fgcme.tracking import LOCAL_ID_TAG, RunDataset, Tracker
 from pipelines.cluster import LOCK, driver_lock, ray_session, require_slot, writable_folder
 from pipelines.runs import records
 
@@ -89,6 +89,16 @@ def open_run(tracker: Tracker, request: RunRequest, resumed: str | None = None) 
             if request.resumed_tags:
                 tracker.set_tags(run_id, request.resumed_tags)
         with tracker.closing_run(run_id):
+            tracker.log_dataset(
+                run_id,
+                RunDataset(
+                    name=request.corpus.description.corpus,
+                    digest=request.corpus.description.corpus_hash,
+                    folder=str(request.corpus.folder.absolute()),
+                    use="training",
+                    protocol=request.experiment.protocol.name,
+                ),
+            )
             for name, text in request.documents.items():
                 tracker.log_text(run_id, text, name)
             yield OpenRun(run_id, mlflow_experiment, folder, resumed is not None)

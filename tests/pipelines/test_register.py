@@ -107,6 +107,19 @@ def test_an_ensemble_of_all_models_says_its_out_of_fold_estimate(
     assert list(together.values()) == pytest.approx(mean_logits(alone), rel=1e-5)
 
 
+def test_metrics_are_those_of_the_logged_model_on_the_corpus(
+    tracker: Tracker, cross_validation: tuple[str, list[str]]
+) -> None:
+    _, folds = cross_validation
+    register(folds[0], "linked", None, tracker.uri)
+    (model,) = tracker.client.search_logged_models([tracker.get_or_create_experiment("demo")], "name = 'linked'")
+    measured = {metric.key: (metric.value, metric.dataset_name, metric.dataset_digest) for metric in model.metrics}
+    assert measured["fold.test_ua"] == (0.5, "demo", "c0ffee")
+    assert measured["cross_validation.test_ua"] == (0.444, "demo", "c0ffee")
+    (given,) = tracker.client.get_run(folds[0]).inputs.dataset_inputs
+    assert given.dataset.digest == "c0ffee"
+
+
 def test_an_ensemble_takes_a_cross_validation(tracker: Tracker, cross_validation: tuple[str, list[str]]) -> None:
     with pytest.raises(UserError, match="is no cross-validation: --ensemble takes a run of `fgcme train`"):
         register(cross_validation[1][0], "one", None, tracker.uri, together=True)

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError
 from fgcme.serving.classifier import FITTED_ARTIFACT, find_fitted_folder, package_model
-from fgcme.tracking import RunReader, Tracker, mlflow_message, require_store, resolve_uri
+from fgcme.tracking import (
+    RunDataset,
+    RunReader,
+    Tracker,
+    dataset_input,
+    mlflow_message,
+    require_store,
+    resolve_uri,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -83,6 +91,23 @@ def log_model(tracker: Tracker, run_id: str, folder: Path, name: str, card: str)
         tracker.client.finalize_logged_model(model_id, "FAILED")
         raise
     return tracker.client.finalize_logged_model(model_id, "READY")
+
+
+def link_metrics(tracker: Tracker, model: LoggedModel, metrics: Mapping[str, float], dataset: RunDataset) -> None:
+    """Record metrics as those of a logged model on a dataset, in the run that it comes from.
+
+    Args:
+        tracker: of the store.
+        model: as `log_model` returns it.
+        metrics: by name.
+        dataset: that they are of; it becomes an input of the run.
+    """
+    from mlflow.entities import Metric
+
+    now, run = time.time_ns() // 1_000_000, str(model.source_run_id)
+    of_model = {"model_id": model.model_id, "dataset_name": dataset.name, "dataset_digest": dataset.digest}
+    tracker.client.log_inputs(run, [dataset_input(dataset)])
+    tracker.client.log_batch(run, [Metric(name, value, now, 0, **of_model) for name, value in metrics.items()])
 
 
 def create_model_version(

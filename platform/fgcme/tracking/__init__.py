@@ -1,6 +1,7 @@
 """MLflow runs, written at once or once their server is back."""
 
 from fgcme.tracking.code_version import code_version_tags
+from fgcme.tracking.dataset import RunDataset, dataset_input
 from fgcme.tracking.entries import LOCAL_ID_TAG
 from fgcme.tracking.failures import is_permanent, mlflow_message
 from fgcme.tracking.outbox import Outbox, find_outboxes, outbox_for
@@ -13,9 +14,11 @@ __all__ = [
     "LOCAL_ID_TAG",
     "Outbox",
     "OutboxRelay",
+    "RunDataset",
     "RunReader",
     "Tracker",
     "code_version_tags",
+    "dataset_input",
     "find_outboxes",
     "is_permanent",
     "mlflow_message",

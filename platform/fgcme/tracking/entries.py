@@ -1,7 +1,8 @@
 """Entries: writes to a run as JSON values, applied to a store now or after they waited in an outbox.
 
 Every entry may be applied twice without harm: MLflow drops a metric of the same step, time and value; parameters, tags
-and states are overwritten; artifacts are replaced; and a run is created only if none has its local id.
+and states are overwritten; artifacts are replaced; a dataset is an input once; a run is created only if none has its
+local id.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError
+from fgcme.tracking.dataset import RunDataset, dataset_input
 from fgcme.tracking.outbox import Entry, Outbox
 from fgcme.tracking.store import experiment_ids, sqlite_lock
 
@@ -128,6 +130,8 @@ def _update_run(client: MlflowClient, run: str, entry: Entry, outbox: Outbox | N
                 [Param(*pair) for pair in entry.get("parameters", {}).items()],
                 [RunTag(*pair) for pair in entry.get("tags", {}).items()],
             )
+        case "dataset":
+            client.log_inputs(run, [dataset_input(RunDataset(**entry["dataset"]))])
         case "running":
             client.update_run(run, status="RUNNING")
         case "ended":

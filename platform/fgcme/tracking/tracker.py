@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fgcme.errors import UnfinishedError, UserError
+from fgcme.tracking.dataset import RunDataset
 from fgcme.tracking.entries import LOCAL_PREFIX, apply_entry
 from fgcme.tracking.failures import is_deleted, mlflow_message
 from fgcme.tracking.outbox import Entry, outbox_for
@@ -200,6 +201,10 @@ class Tracker(RunReader):
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run; values are cut at MLflow's limit."""
         self._write(run_id, {"kind": "tags", "tags": _tag_texts(tags)})
+
+    def log_dataset(self, run_id: str, dataset: RunDataset) -> None:
+        """Record the data that a run uses as its input."""
+        self._write(run_id, {"kind": "dataset", "dataset": dataset.to_entry()})
 
     def log_artifact(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Store a file, or the content of a folder, as artifacts of a run.

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.tracking import LOCAL_ID_TAG, Outbox, Tracker, outbox_for
+from fgcme.tracking import LOCAL_ID_TAG, Outbox, RunDataset, Tracker, outbox_for
 from fgcme.tracking.entries import apply_entry, find_by_local_id, merge_entries, resolve_run_id
 from fgcme.tracking.outbox import Entry
 from tests.store import make_tracker
 
 LOCAL_ID = "local-1"
+DATASET = RunDataset("demo", "c0ffee", "/prepared/demo", "training", "demo/4class")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,7 @@ def test_applying_an_entry_twice_writes_once(tracker: Tracker, experiment: str, 
         {"kind": "tags", "tags": {"fgcme.note": "later"}},
         {"kind": "artifact", "path": str(tmp_path / "file.txt"), "folder": "notes"},
         {"kind": "artifact", "path": str(tmp_path / "folder"), "folder": None},
+        {"kind": "dataset", "dataset": DATASET.to_entry()},
         {"kind": "ended", "status": "FAILED", "time": 3000},
     ]
     for entry in [*entries, *entries]:
@@ -81,6 +83,7 @@ def test_applying_an_entry_twice_writes_once(tracker: Tracker, experiment: str, 
     assert found.data.tags["fgcme.note"] == "later"
     assert (found.info.status, found.info.end_time) == ("FAILED", 3000)
     assert tracker.has_artifact(run, "notes/file.txt") and tracker.has_artifact(run, "inner.txt")
+    assert [each.dataset.digest for each in found.inputs.dataset_inputs] == ["c0ffee"]
     apply_entry(tracker.client, run, {"kind": "running"})
     assert tracker.client.get_run(run).info.status == "RUNNING"
 
