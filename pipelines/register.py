@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fgcme.card import (
-    Figures,
     Subject,
     card_figures,
     model_card,
@@ -30,9 +29,11 @@ from fgcme.corpora.catalogue import CORPORA
 from fgcme.data import has_words, reads_test_audio
 from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import average_seeds, summarise
+from fgcme.robustness import summarise_conditions
 from fgcme.serving import ensemble, fitted
 from fgcme.serving.registry import check_names, create_model_version, link_metrics, log_model
 from fgcme.tracking import RunDataset, Tracker, require_store, resolve_uri
+from pipelines.robustness import read_robustness
 from pipelines.runs.out_of_fold import read_out_of_fold
 from pipelines.runs.records import metric_prefix
 from pipelines.training.job import CROSS_VALIDATION_TAG, EPOCHS_TAG, FINAL, FINAL_SEED, finished_trainings
@@ -115,10 +116,10 @@ def register(
         origin = _origin(spec.origin, fold, parent)
         origin |= _objections(origin, [fold, *([parent] if parent else [])], force)
         metrics = _metrics(fold, parent, folds)
-        subject, figures = _described(tracker, name, alias, origin, metrics, spec, len(folds))
-        model = log_model(tracker, fold.info.run_id, model_folder, name, model_card(subject, figures))
+        card, description = _described(tracker, name, alias, origin, metrics, spec, len(folds))
+        model = log_model(tracker, fold.info.run_id, model_folder, name, card)
     tags = origin | {key: f"{value:.4f}" for key, value in metrics.items()}
-    version = create_model_version(tracker, name, alias, model, tags, version_description(subject, figures))
+    version = create_model_version(tracker, name, alias, model, tags, description)
     link_metrics(tracker, model, metrics, _dataset(origin))
     registered = Registered(name, version, alias, fold.info.run_id)
     _print_result(registered, origin, metrics, len(folds) if found is not fold else 1)
@@ -133,8 +134,8 @@ def _described(
     metrics: dict[str, float],
     spec: fitted.ModelSpec,
     folds: int,
-) -> tuple[Subject, Figures | None]:
-    """What the model's card says: of the model, and of its cross-validation if that is complete."""
+) -> tuple[str, str]:
+    """The model's card and its version's description, with the figures of its cross-validation if that is complete."""
     corpus = CORPORA.get(origin["corpus"], CORPORA["manifest"])
     measured = read_out_of_fold(tracker, origin)
     subject = Subject(
@@ -148,8 +149,11 @@ def _described(
         reads_test_audio=reads_test_audio(spec.model),
     )
     if measured is None:
-        return subject, None
-    return subject, card_figures(measured.predictions, measured.classes, corpus.sex_of)
+        return model_card(subject, None), version_description(subject, None)
+    figures = card_figures(measured.predictions, measured.classes, corpus.sex_of)
+    table = read_robustness(tracker, measured.run.info.run_id)
+    conditions = summarise_conditions(table, measured.classes) if table is not None else ()
+    return model_card(subject, figures, conditions), version_description(subject, figures)
 
 
 def _dataset(origin: dict[str, str]) -> RunDataset:
@@ -203,10 +207,10 @@ def _register_ensemble(tracker: Tracker, found: Run, name: str, alias: str | Non
         metrics = _metrics_of_ensemble(tracker, found, folds, members[0].classes, folder)
         origin |= {key: ", ".join(sorted({str(spec.origin[key]) for spec in members})) for key in ("fold", "seed")}
         origin |= {"members": str(len(folds)), "source_run": found.info.run_id}
-        subject, figures = _described(tracker, name, alias, origin, metrics, members[0], len(folds))
-        model = log_model(tracker, found.info.run_id, folder / "ensemble", name, model_card(subject, figures))
+        card, description = _described(tracker, name, alias, origin, metrics, members[0], len(folds))
+        model = log_model(tracker, found.info.run_id, folder / "ensemble", name, card)
     tags = origin | {key: f"{value:.4f}" for key, value in metrics.items()}
-    version = create_model_version(tracker, name, alias, model, tags, version_description(subject, figures))
+    version = create_model_version(tracker, name, alias, model, tags, description)
     link_metrics(tracker, model, metrics, _dataset(origin))
     registered = Registered(name, version, alias, found.info.run_id)
     _print_result(registered, origin, metrics, 1)

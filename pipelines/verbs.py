@@ -90,6 +90,12 @@ def _report(options: argparse.Namespace) -> None:
     report.report(options.run_id, None if options.output is None else Path(options.output))
 
 
+def _robustness(options: argparse.Namespace) -> None:
+    from pipelines import robustness
+
+    robustness.robustness(options.run_id, options.utterances, options.root)
+
+
 def _register(options: argparse.Namespace) -> None:
     from pipelines import register
 
@@ -263,6 +269,21 @@ VERBS = (
         arguments=[
             argument("run_id", "a run of `fgcme ablate`, `train` or `tune`: its id, name or `latest`", metavar="RUN"),
             argument("--output", "folder for the page and its files (report-ID)", metavar="DIR"),
+        ],
+    ),
+    Verb(
+        name="robustness",
+        summary="measure how much worse a cross-validation's models answer from worse recordings and transcripts",
+        example="fgcme robustness latest --utterances 200",
+        run=_robustness,
+        details=(
+            "Test utterances with noise, by telephone, as MP3, softer, louder, and with wrong words, by the model of\n"
+            "their fold, which has not heard their speaker. It is recorded with the run, for `fgcme register`'s card."
+        ),
+        arguments=[
+            argument("run_id", "a finished run of `fgcme train`: its id, name or `latest`", metavar="RUN"),
+            argument("--utterances", "how many are asked about (200)", metavar="N", type=int, default=200),
+            argument("--root", "folder of the corpus, if it has moved (corpus.root)", metavar="DIR"),
         ],
     ),
     Verb(

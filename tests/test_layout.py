@@ -79,6 +79,7 @@ ORDER = [
     "fgcme.tracking",
     "fgcme.serving",
     "fgcme.report",
+    "fgcme.robustness",
     "fgcme.card",
     "fgcme.export",
     "fgcme.server",
@@ -90,10 +91,11 @@ ORDER = [
     "pipelines.sweep",
     "pipelines.reporting",
     # The verbs; `demo` runs others.
-    *(
-        f"pipelines.{verb}"
-        for verb in ("prepare", "check", "train", "final", "tune", "ablate", "report", "register", "promote", "predict")
-    ),
+    *(f"pipelines.{verb}" for verb in ("prepare", "check", "train", "final", "tune", "ablate", "report")),
+    "pipelines.robustness",
+    "pipelines.register",
+    "pipelines.promote",
+    "pipelines.predict",
     "pipelines.export",
     "pipelines.serve",
     "pipelines.sync",

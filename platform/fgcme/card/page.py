@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,8 @@ import jinja2
 
 from fgcme.card.figures import METRICS, Figures
 from fgcme.corpora import Corpus
-from fgcme.report.formatting import count, listing, percent, percent_range
+from fgcme.report.formatting import count, listing, percent, percent_range, points, points_range
+from fgcme.robustness import Condition
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -75,12 +76,13 @@ class Subject:
         return reasons
 
 
-def model_card(subject: Subject, figures: Figures | None) -> str:
+def model_card(subject: Subject, figures: Figures | None, conditions: Sequence[Condition] = ()) -> str:
     """The card of a model: what the Hugging Face hub reads, then what people read.
 
     Args:
         subject: the model.
         figures: of its cross-validation; None where that is not complete.
+        conditions: its robustness; none where it was not measured.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
@@ -95,13 +97,13 @@ def model_card(subject: Subject, figures: Figures | None) -> str:
         model_name=subject.name,
         eval_results=list(_results(subject, figures)) if figures else None,
     )
-    body = _render(subject, figures, brief=False)
+    body = _render(subject, figures, conditions, brief=False)
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n# {subject.name}\n\n{body}"))
 
 
 def version_description(subject: Subject, figures: Figures | None) -> str:
     """The card without its longest tables, as a version's description: no longer than MLflow's databases hold."""
-    text = _render(subject, figures, brief=True).rstrip()
+    text = _render(subject, figures, (), brief=True).rstrip()
     if len(text) + len(_MORE) > _LONGEST:
         text = text[: _LONGEST - len(_MORE)].rpartition("\n")[0]
     return text + _MORE
@@ -127,7 +129,7 @@ def _results(subject: Subject, figures: Figures) -> Iterator[EvalResult]:
         )
 
 
-def _render(subject: Subject, figures: Figures | None, brief: bool) -> str:
+def _render(subject: Subject, figures: Figures | None, conditions: Sequence[Condition], brief: bool) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fgcme.card", ""), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
@@ -136,12 +138,15 @@ def _render(subject: Subject, figures: Figures | None, brief: bool) -> str:
         "listing": listing,
         "percent": percent,
         "percent_range": percent_range,
+        "points": points,
+        "points_range": points_range,
         "share": lambda value: "" if math.isnan(value) else percent(value),
     }
     address = f"models:/{subject.name}@{subject.alias}" if subject.alias else f"models:/{subject.name}/VERSION"
     return environment.get_template("card.md.j2").render(
         subject=subject,
         figures=figures,
+        conditions=conditions,
         brief=brief,
         address=address,
     )
