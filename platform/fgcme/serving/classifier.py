@@ -22,6 +22,7 @@ from fgcme.alignment import Alignment, AlignmentError
 from fgcme.alignment.words import normalise
 from fgcme.audio import SAMPLE_RATE, AudioError, Samples
 from fgcme.data import has_acoustics
+from fgcme.errors import UserError
 from fgcme.experiment import PrepareSettings
 from fgcme.features import WordEncoder
 from fgcme.model import why_none
@@ -284,6 +285,33 @@ def copy_fitted(folder: Path, destination: Path) -> None:
         _stage(folder, member, destination)
 
 
+def require_contained(folder: Path) -> None:
+    """Refuse a fitted model out of a package, which anybody may have made, if it refers to what is not in its folder.
+
+    Args:
+        folder: of the fitted model, or of an ensemble's members.
+
+    Raises:
+        UserError: there are links in it, or it names a checkpoint by a path that is not its own.
+    """
+    if link := next((path for path in folder.rglob("*") if path.is_symlink()), None):
+        raise UserError(f"{link}: a link, which no model that `fgcme register` packs has; get the model anew")
+    for member in ensemble.member_folders(folder):
+        for part, settings in _read_prepare(member).items():
+            checkpoint = settings.get("checkpoint") if part in _WITH_CHECKPOINT and isinstance(settings, dict) else None
+            if isinstance(checkpoint, str) and Path(checkpoint).is_absolute():
+                raise UserError(f"{folder}: prepare.{part}.checkpoint {checkpoint} is not in the model's folder")
+
+
+def _read_prepare(member: Path) -> dict[str, Any]:
+    """The section `prepare` of a fitted model; empty where the model is damaged, which is said when it is loaded."""
+    try:
+        prepare = json.loads((member / "model.json").read_text(encoding="utf-8"))["prepare"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return prepare if isinstance(prepare, dict) else {}
+
+
 def find_fitted_folder(folder: Path) -> Path | None:
     """The folder of the fitted model or ensemble: this one, or one inside a package; None if there is neither."""
     for candidate in (folder, folder / "artifacts" / FITTED_ARTIFACT):
@@ -321,7 +349,14 @@ def _remove_local_paths(package_folder: Path) -> None:
 
 
 def _resolve_checkpoint(folder: Path, checkpoint: str | None) -> str | None:
-    """A checkpoint's path inside the fitted model's folder if it is there, else its name as it is."""
-    if checkpoint is not None and (folder / checkpoint).is_dir():
-        return str(folder / checkpoint)
-    return checkpoint
+    """A checkpoint's path inside the fitted model's folder if it is there, else its name as it is.
+
+    Raises:
+        UserError: its name leads from the folder to another one.
+    """
+    if checkpoint is None or Path(checkpoint).is_absolute():
+        return checkpoint
+    inside = folder / checkpoint
+    if ".." in Path(checkpoint).parts or not inside.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{folder}: the checkpoint {checkpoint!r} leads out of the model's folder")
+    return str(inside) if inside.is_dir() else checkpoint

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgcme.errors import UserError
-from fgcme.serving.classifier import FITTED_ARTIFACT, find_fitted_folder, package_model
+from fgcme.serving.classifier import FITTED_ARTIFACT, find_fitted_folder, package_model, require_contained
 from fgcme.tracking import (
     RunDataset,
     RunReader,
@@ -285,6 +285,8 @@ def download_model(model_uri: str, tracking_uri: str | None, destination: Path) 
         found = find_fitted_folder(Path(model_uri))
     if found is None:
         raise UserError(f"{model_uri}: holds no fitted model; give {_ADDRESSES}")
+    if found.name == FITTED_ARTIFACT and (found.parents[1] / "MLmodel").exists():
+        require_contained(found)
     return found
 
 
