@@ -59,7 +59,7 @@ def served(classifier: Classifier, limits: Limits | None = None) -> Iterator[int
 def question(recording: Path | bytes | None, text: str | None) -> bytes:
     """The body of a question."""
     sound = recording.read_bytes() if isinstance(recording, Path) else recording
-    asked = {"audio": sound and base64.b64encode(sound).decode(), "text": text}
+    asked = {"audio": None if sound is None else base64.b64encode(sound).decode(), "text": text}
     return json.dumps({name: value for name, value in asked.items() if value is not None}).encode()
 
 

@@ -52,7 +52,7 @@ class Tab:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._call(f"{domain}.enable")
 
-    def open(self, page: Path, width: int, dark: bool = False) -> None:
+    def open(self, page: Path | str, width: int, dark: bool = False) -> None:
         """Load a page in a window of a width, and wait for all that belongs to it."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
@@ -60,7 +60,7 @@ class Tab:
             "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600
         )
         self._loaded = False
-        self._call("Page.navigate", url=page.absolute().as_uri())
+        self._call("Page.navigate", url=page if isinstance(page, str) else page.absolute().as_uri())
         while not self._loaded:
             self._hear(self._next())
         self.evaluate("Promise.all([...document.images].map(image => image.decode()))")
@@ -109,8 +109,8 @@ class Tab:
 
 
 @contextmanager
-def tab(browser: str) -> Iterator[Tab]:
-    """A tab of a browser that is started for it and ended behind it."""
+def tab(browser: str, *options: str) -> Iterator[Tab]:
+    """A tab of a browser that is started for it, with options of its own, and ended behind it."""
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
 
@@ -130,6 +130,7 @@ def tab(browser: str) -> Iterator[Tab]:
                 "--disable-dev-shm-usage",
                 "--remote-debugging-pipe",
                 f"--user-data-dir={profile}",
+                *options,
                 "about:blank",
             ],
             pass_fds=(_READS, _WRITES),

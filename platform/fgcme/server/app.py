@@ -158,16 +158,19 @@ async def _read(request: Request, limit: int, keep: Callable[[int], None]) -> by
         raise RefusalError(415, "type", "send JSON in UTF-8: Content-Type: application/json")
     if request.headers.get("content-encoding", "identity") != "identity":
         raise RefusalError(415, "compressed", "send the body without Content-Encoding")
-    too_large = RefusalError(413, "too_large", f"the body has over {limit} bytes; send FLAC, or a shorter utterance")
     if int(request.headers.get("content-length", "0")) > limit:
-        raise too_large
+        raise _too_large(limit)
     body = bytearray()
     async for chunk in request.stream():
         if len(body) + len(chunk) > limit:
-            raise too_large
+            raise _too_large(limit)
         keep(len(chunk))
         body += chunk
     return body
+
+
+def _too_large(limit: int) -> RefusalError:
+    return RefusalError(413, "too_large", f"the body has over {limit} bytes; send FLAC, or a shorter utterance")
 
 
 def _refuse_address(request: Request, error: Exception) -> Response:

@@ -17,6 +17,9 @@ from fgcme.serving.classifier import Classifier, to_record
 
 Format = Literal["json", "textgrid"]
 
+# Signs of JSON besides those in a text, which a question that is slightly wrong may have.
+_PARTS = 1_000
+
 
 class Question(BaseModel):
     """One utterance to classify."""
@@ -65,6 +68,9 @@ def parse(body: bytes | bytearray, limits: Limits) -> Question:
     Raises:
         RefusalError: it is no JSON, or no question, or its text is too long.
     """
+    # A list of millions would take seconds and hundreds of megabytes to read. Base64 has none of these, a text a few.
+    if sum(body.count(sign) for sign in b",:[{") > limits.text + _PARTS:
+        raise RefusalError(422, "no_question", "the body has more parts than a question: it has `audio` and `text`")
     try:
         question = Question.model_validate_json(body)
     except ValidationError as error:

@@ -40,16 +40,19 @@ class Workers:
         if self.inside >= self._limits.workers + self._limits.waiting:
             raise busy(f"{self.inside} questions are being answered or wait")
         self.inside += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        future = asyncio.get_running_loop().run_in_executor(self._pool, _attempt, work)
         future.add_done_callback(self._leave)
         try:
-            return await asyncio.wait_for(asyncio.shield(future), self._limits.computing)
+            result = await asyncio.wait_for(asyncio.shield(future), self._limits.computing)
         except TimeoutError:
             raise RefusalError(
                 504, "slow", f"there is no answer after {self._limits.computing:g} s; ask for a shorter utterance"
             ) from None
+        if isinstance(result, RefusalError):
+            raise result
+        return result
 
-    def _leave(self, future: asyncio.Future[Result]) -> None:
+    def _leave(self, future: asyncio.Future[Result | RefusalError]) -> None:
         self.inside -= 1
         if not future.cancelled():
             # Marks the error as seen: whoever asked may have gone.
@@ -58,6 +61,18 @@ class Workers:
     def close(self) -> None:
         """Start nothing that still waits."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _attempt(work: Callable[[], Result]) -> Result | RefusalError:
+    """What `work` returns, or why it refuses.
+
+    An error that a future carries keeps all that was in hand where it arose, and so the sound, until garbage is
+    collected.
+    """
+    try:
+        return work()
+    except RefusalError as error:
+        return RefusalError(error.status, error.reason, error.detail, error.headers)
 
 
 class Held:

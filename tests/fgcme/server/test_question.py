@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -52,11 +53,20 @@ def test_a_model_that_does_without_is_asked_with_sound_or_text_alone(classifier:
         answer(classifier, Question(text="dogs"), "textgrid", Limits())
 
 
+@pytest.mark.parametrize("part", [b"[],", b'{"a":1},', b"0,", b"["])
+def test_a_body_of_millions_of_parts_is_refused_before_it_is_read(part: bytes) -> None:
+    body = b'{"audio": [' + part * (4 << 20)
+    began = time.process_time()
+    assert refusal(body).detail == "the body has more parts than a question: it has `audio` and `text`"
+    # To read it would take seconds.
+    assert time.process_time() - began < 1
+
+
 @pytest.mark.parametrize(
     "body, status, says",
     [
         (b"{", 400, "the body is no JSON: EOF"),
-        (b"[" * 100_000, 400, "the body is no JSON: recursion limit"),
+        (b"[" * 500, 400, "the body is no JSON: recursion limit"),
         (b"[]", 422, "the body is no question: "),
         (b"{}", 422, "neither `audio` nor `text` is given"),
         (b'{"audio": null}', 422, "neither `audio` nor `text` is given"),
