@@ -76,6 +76,7 @@ class PrepareTask:
                 "checkpoint": absolute_path(alignment.checkpoint),
                 "folder": absolute_path(alignment.folder),
                 "tier": alignment.tier,
+                "language": alignment.language,
             },
             features=feature_arguments(experiment.prepare.features),
             speeds=tuple(experiment.prepare.copies.speed),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fgcme import prepared
+from fgcme.alignment.sphinx import ENGLISH
 from fgcme.data import Assignment, MismatchError, SpeechCorpus, apply_protocol
 from fgcme.errors import NotPreparedError, UserError
 from fgcme.experiment import Experiment
@@ -174,6 +175,9 @@ def feature_settings(experiment: Experiment) -> dict[str, Any]:
     settings = {name: value for name, value in experiment.flat().items() if name in names or name.startswith(sections)}
     if experiment.prepare.copies.speed:
         settings[_COPIES] = experiment.prepare.copies.speed
+    if experiment.prepare.alignment.language == ENGLISH:
+        # As in versions that knew no other.
+        del settings["prepare.alignment.language"]
     if experiment.prepare.features.kind == "log_mel":
         # Log-mel frames have no layers. What older versions stored in their place keeps corpora and their hashes.
         settings = {name: value for name, value in settings.items() if name not in _OF_ENCODERS}

@@ -10,7 +10,13 @@ __all__ = ["Aligner", "Alignment", "AlignmentError", "build"]
 
 
 @functools.lru_cache(maxsize=8)
-def build(method: str, checkpoint: str | None = None, folder: str | None = None, tier: str | None = None) -> Aligner:
+def build(
+    method: str,
+    checkpoint: str | None = None,
+    folder: str | None = None,
+    tier: str | None = None,
+    language: str = "en",
+) -> Aligner:
     """The aligner of a method, one per process.
 
     Args:
@@ -18,16 +24,17 @@ def build(method: str, checkpoint: str | None = None, folder: str | None = None,
         checkpoint: CTC model, a folder or a hub name (`ctc` only).
         folder: folder of `.TextGrid` or `.wdseg` files (`imported` only).
         tier: of a TextGrid, the one with the words; None for the one that is called so.
+        language: of the words, see `SphinxAligner` (`sphinx` only).
 
     Raises:
-        UserError: the checkpoint or the folder cannot be used.
+        UserError: the checkpoint, the folder or the language cannot be used.
         ValueError: there is no such method, or it lacks its checkpoint or folder.
     """
     # Each method's libraries are imported only when that method is asked for.
     if method == "sphinx":
         from fgcme.alignment.sphinx import SphinxAligner
 
-        return SphinxAligner()
+        return SphinxAligner(language)
     if method == "uniform":
         from fgcme.alignment.uniform import UniformAligner
 

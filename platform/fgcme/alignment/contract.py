@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fgcme.audio import Samples
+from fgcme.audio import HOP, SAMPLE_RATE, WINDOW, Samples
 from fgcme.errors import DataError
 
 
@@ -59,6 +59,18 @@ class Aligner(Protocol):
             AlignmentError: there are no words, or they cannot be aligned.
         """
         ...
+
+
+def edge_seconds(edge: int) -> float:
+    """The time of an edge between two frames of 10 ms: half way between the centres of what they hear.
+
+    Args:
+        edge: the frame after it, such as a word's `begin`, or its `end`.
+
+    >>> edge_seconds(100)
+    1.0075
+    """
+    return (edge * HOP + (WINDOW - HOP) / 2) / SAMPLE_RATE
 
 
 def clip_spans(begin: Sequence[int], end: Sequence[int], frames: int) -> tuple[list[int], list[int]]:

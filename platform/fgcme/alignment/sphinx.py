@@ -1,4 +1,7 @@
-"""Forced alignment with PocketSphinx and the US English model that comes with it: nothing to download."""
+"""Forced alignment with PocketSphinx and the US English model that comes with it: nothing to download.
+
+Words of other languages are pronounced by eSpeak NG, in the English phones nearest to theirs (`pronounce_in`).
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,17 @@ import numpy as np
 
 from fgcme.alignment.contract import Alignment, AlignmentError, clip_spans
 from fgcme.alignment.endpoints import detect_endpoints
+from fgcme.alignment.phonemes import check_language, pronounce_in
 from fgcme.alignment.pronunciation import pronounce
 from fgcme.alignment.uniform import spoken_words, spread_words
 from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
 
+ENGLISH = "en"
+"""The language of the dictionary that comes with PocketSphinx."""
+
+# No language model decides here, so probabilities count as they are: weighted as beside one, silence would be so
+# unlikely that the first word takes the one before it.
+_SILENCE: dict[str, float] = {"lw": 1.0, "silprob": 0.1}
 # Paths this much less likely than the best are dropped; `wide` keeps nearly all, and is a third slower.
 _BEAMS: dict[str, dict[str, float]] = {"normal": {}, "wide": {"beam": 1e-150, "pbeam": 1e-150, "wbeam": 1e-150}}
 # PocketSphinx shifts the logarithm of path scores right by ten bits.
@@ -38,7 +48,18 @@ class SphinxAligner:
     The score is the mean over the words' frames of the acoustic log-likelihood, in nats, of the states on the path,
     relative to the likeliest state of each frame: 0 is perfect, clear speech has -1 to -2, shouts, whispers and
     synthetic voices -3 to -6.
+
+    Args:
+        language: of the texts: `en` for the dictionary of US English, or one that eSpeak NG speaks, such as `de`.
+
+    Raises:
+        UserError: eSpeak NG speaks no such language.
     """
+
+    def __init__(self, language: str = ENGLISH) -> None:
+        if language != ENGLISH:
+            check_language(language)
+        self._language = language
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
         """Align a text with PocketSphinx; see `Aligner.align`.
@@ -46,17 +67,17 @@ class SphinxAligner:
         Args:
             utterance_id: not used.
             samples: [samples] mono at 16 kHz.
-            text: what is said, in English.
+            text: what is said.
 
         Raises:
-            AlignmentError: `no_words`, or `oov` for a word without a letter of English.
+            AlignmentError: `no_words`, or `oov` for a word that the language has no sounds for.
         """
         words = spoken_words(text)
         frames = frame_count(samples.size)
         # A decoder holds one utterance, and a served model is called from several threads.
         with _lock:
             for beam, variant, first_frame in search_attempts(samples):
-                segments = _decode(_decoder(beam), words, variant)
+                segments = _decode(_decoder(beam, self._language), self._language, words, variant)
                 if segments is not None:
                     begin, end = clip_spans(
                         [first_frame + segment.start_frame for segment in segments],
@@ -91,16 +112,19 @@ def _normalise_level(samples: Samples) -> Samples:
 
 
 @functools.cache
-def _decoder(beam: str) -> Any:
+def _decoder(beam: str, language: str) -> Any:
     import pocketsphinx
 
+    # English words are no words of other languages: those start without a dictionary.
+    dictionary = {} if language == ENGLISH else {"dict": None}
+    options = {**_BEAMS[beam], **_SILENCE, **dictionary}
     # The lattice's best path (`bestpath`) may end before the last word.
-    return pocketsphinx.Decoder(lm=None, loglevel="FATAL", samprate=SAMPLE_RATE, bestpath=False, **_BEAMS[beam])
+    return pocketsphinx.Decoder(lm=None, loglevel="FATAL", samprate=SAMPLE_RATE, bestpath=False, **options)
 
 
-def _decode(decoder: Any, words: list[str], samples: Samples) -> list[Any] | None:
+def _decode(decoder: Any, language: str, words: list[str], samples: Samples) -> list[Any] | None:
     """One segment for each word, or None where the search did not reach the last word."""
-    _add_missing_words(decoder, words)
+    _add_missing_words(decoder, language, words)
     # Forget the noise estimate of the previous utterance: it would move the spans of this one.
     decoder.reinit_feat()
     decoder.set_align_text(" ".join(words))
@@ -113,7 +137,7 @@ def _decode(decoder: Any, words: list[str], samples: Samples) -> list[Any] | Non
     return segments if [_ALTERNATE.sub("", segment.word) for segment in segments] == words else None
 
 
-def _add_missing_words(decoder: Any, words: list[str]) -> None:
+def _add_missing_words(decoder: Any, language: str, words: list[str]) -> None:
     """Add the words that the dictionary lacks, each pronounced as if no other had been added."""
     added = _added_words(decoder)
 
@@ -123,9 +147,13 @@ def _add_missing_words(decoder: Any, words: list[str]) -> None:
 
     for word in words:
         if decoder.lookup_word(word) is None:
-            phones = pronounce(word, lookup)
+            phones = pronounce(word, lookup) if language == ENGLISH else pronounce_in(language, word)
             if phones is None:
-                raise AlignmentError("oov", f"the word {word!r} has no letter that the English aligner can pronounce")
+                raise AlignmentError(
+                    "oov",
+                    f"the word {word!r} has no letter that the aligner can pronounce in the language {language!r} "
+                    "(prepare.alignment.language)",
+                )
             decoder.add_word(word, phones, True)
             added.add(word)
 

@@ -109,6 +109,21 @@ def _serve() -> None:
     sys.stdout.buffer.write(pickle.dumps(speeches))
 
 
+def load_library() -> ctypes.CDLL:
+    """This process's libespeak-ng, started.
+
+    Raises:
+        UserError: its voices cannot be read.
+    """
+    import espeakng_loader
+
+    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    data = Path(espeakng_loader.get_data_path())
+    if library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data.parent), _DO_NOT_EXIT) != SAMPLE_RATE:
+        raise UserError(f"{data}: the voices cannot be read; install the package espeakng-loader again")
+    return library
+
+
 class _Identity(ctypes.Union):
     _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
 
@@ -133,13 +148,7 @@ class _Engine:
     """The process's one libespeak-ng."""
 
     def __init__(self) -> None:
-        import espeakng_loader
-
-        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        data = Path(espeakng_loader.get_data_path())
-        started = self._library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data.parent), _DO_NOT_EXIT)
-        if started != SAMPLE_RATE:
-            raise UserError(f"{data}: the voices cannot be read; install the package espeakng-loader again")
+        self._library = load_library()
         # espeak_Initialize seeds the noise of breath by the clock.
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         self._blocks: list[npt.NDArray[np.int16]] = []

@@ -20,6 +20,11 @@ class AlignmentSettings(Settings):
         "sphinx", description="`corpus` takes the alignments that come with the corpus, and Sphinx where there is none"
     )
     checkpoint: str | None = Field(None, description="CTC model, a folder or a hub name (method: ctc)")
+    language: str = Field(
+        "en",
+        description="of the words, as eSpeak NG names it, such as de, fr or cmn; Sphinx speaks any in English sounds "
+        "(method: sphinx, or where it stands in)",
+    )
     folder: str | None = Field(
         None, description="folder of .TextGrid or .wdseg files, by utterance id (method: imported)"
     )

@@ -19,6 +19,7 @@ import numpy as np
 
 from fgcme import alignment, features
 from fgcme.alignment import Alignment, AlignmentError
+from fgcme.alignment.sphinx import ENGLISH
 from fgcme.alignment.words import normalise
 from fgcme.audio import SAMPLE_RATE, AudioError, Samples
 from fgcme.data import has_acoustics
@@ -71,11 +72,12 @@ class Classifier:
         self.spec = self._members[0][1]
         self.without_contributions = why_none([network for network, _ in self._members])
         prepare = self.spec.prepare
-        if prepare.alignment.method in ("imported", "corpus"):
-            self._aligner = alignment.build("sphinx")
-        else:
-            checkpoint = _resolve_checkpoint(folder, prepare.alignment.checkpoint)
-            self._aligner = alignment.build(prepare.alignment.method, checkpoint)
+        aligned = prepare.alignment
+        self._aligner = alignment.build(
+            "sphinx" if aligned.method in ("imported", "corpus") else aligned.method,
+            _resolve_checkpoint(folder, aligned.checkpoint),
+            language=aligned.language,
+        )
         layers = prepare.features.layers
         self._extractor = features.build_extractor(
             prepare.features.kind,
@@ -223,6 +225,8 @@ def pip_requirements(prepare: PrepareSettings, lora: bool = False) -> list[str]:
     names = [*_REQUIREMENTS, *_TORCH]
     if prepare.alignment.method in ("sphinx", "imported", "corpus"):
         names.append("pocketsphinx")
+        if prepare.alignment.language != ENGLISH:
+            names.append("espeakng-loader")
     encoded = prepare.features.kind == "speech_encoder" or prepare.text.checkpoint is not None
     if encoded or prepare.alignment.method == "ctc":
         names.append("transformers")

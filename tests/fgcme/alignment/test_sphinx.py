@@ -12,10 +12,12 @@ import pytest
 
 from fgcme import alignment, audio
 from fgcme.alignment import AlignmentError
+from fgcme.alignment.contract import edge_seconds
 from fgcme.alignment.sphinx import search_attempts
 from fgcme.audio import frame_count
 from tests.speech import say
 
+EMODB = Path(__file__).parents[4] / "shared" / "emodb"
 SENTENCES = [
     "open the window before dinner please",
     "we walked slowly along the river and talked about music",
@@ -107,6 +109,33 @@ def test_words_outside_the_dictionary_are_aligned_by_their_spelling() -> None:
     assert result.method == "sphinx" and result.words == text.split()
     errors = np.abs(np.array(result.begin) / 100 - [second for _, second in onsets])
     assert np.median(errors) <= 0.05
+
+
+def test_words_of_another_language_are_followed_by_its_sounds() -> None:
+    text = "gehen wir heute in den garten oder bleiben sie hier"
+    samples, onsets = say(text, voice="de")
+    result = alignment.build("sphinx", language="de").align("a", samples, text)
+    assert result.method == "sphinx" and result.words == text.split() == [word for word, _ in onsets]
+    assert np.median(np.abs(np.array(result.begin) / 100 - [second for _, second in onsets])) <= 0.03
+    # `die` and `wir` are other words in English.
+    assert result.score > alignment.build("sphinx").align("a", samples, text).score
+
+
+@pytest.mark.skipif(not (EMODB / "words.json").exists(), reason=f"no EMO-DB with words.json in {EMODB}")
+def test_german_words_lie_where_they_were_labelled_by_hand() -> None:
+    labelled = json.loads((EMODB / "words.json").read_text(encoding="utf-8"))
+    aligner = alignment.build("sphinx", language="de")
+    errors, firsts = [], []
+    for name in sorted(labelled)[::25]:
+        words = labelled[name]
+        found = aligner.align(name, audio.read(EMODB / f"{name}.flac"), " ".join(word["word"] for word in words))
+        begins = np.array([edge_seconds(edge) for edge in found.begin]) - [word["start"] for word in words]
+        ends = np.array([edge_seconds(edge) for edge in found.end]) - [word["end"] for word in words]
+        errors += [*np.abs(begins), *np.abs(ends)]
+        firsts.append(abs(begins[0]))
+    assert np.median(errors) <= 0.013 and np.mean(np.array(errors) <= 0.05) >= 0.9
+    # The first word does not take the silence before it.
+    assert np.median(firsts) <= 0.02
 
 
 def test_a_word_of_another_script_is_named() -> None:
