@@ -87,7 +87,7 @@ class PrepareTask:
     def uses_neural_network(self) -> bool:
         """Whether a neural network aligns or extracts features, which a GPU would speed up."""
         encodes = self.features["kind"] == "speech_encoder" or self.text.get("checkpoint") is not None
-        return bool(encodes or self.aligner["method"] == "ctc")
+        return bool(encodes or self.aligner["method"] in ("ctc", "whisper"))
 
 
 def feature_arguments(features: FeatureSettings) -> dict[str, Any]:

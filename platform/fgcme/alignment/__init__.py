@@ -20,11 +20,11 @@ def build(
     """The aligner of a method, one per process.
 
     Args:
-        method: `sphinx`, `ctc`, `imported` or `uniform`.
-        checkpoint: CTC model, a folder or a hub name (`ctc` only).
+        method: `sphinx`, `ctc`, `whisper`, `imported` or `uniform`.
+        checkpoint: CTC model or Whisper, a folder or a hub name (`ctc` and `whisper` only).
         folder: folder of `.TextGrid` or `.wdseg` files (`imported` only).
         tier: of a TextGrid, the one with the words; None for the one that is called so.
-        language: of the words, see `SphinxAligner` (`sphinx` only).
+        language: of the words, see `SphinxAligner` and `WhisperAligner` (`sphinx` and `whisper` only).
 
     Raises:
         UserError: the checkpoint, the folder or the language cannot be used.
@@ -43,6 +43,10 @@ def build(
         from fgcme.alignment.ctc import CtcAligner
 
         return CtcAligner(checkpoint)
+    if method == "whisper" and checkpoint is not None:
+        from fgcme.alignment.whisper import WhisperAligner
+
+        return WhisperAligner(checkpoint, language)
     if method == "imported" and folder is not None:
         from fgcme.alignment.imported import ImportedAligner
 

@@ -30,7 +30,7 @@ class Alignment:
         words: normalised words, in order.
         begin: [W] first frame of each word.
         end: [W] the frame after the last one of each word.
-        method: `sphinx`, `ctc`, `imported` or `uniform`: the one that really made these spans.
+        method: `sphinx`, `ctc`, `whisper`, `imported` or `uniform`: the one that really made these spans.
         score: how well the words fit the audio, larger is better; comparable within one method only, NaN where the
             method gives no score.
         oddities: what is odd about it and was taken all the same.

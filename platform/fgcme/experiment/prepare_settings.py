@@ -16,14 +16,16 @@ _SPEED_DIGITS = 3
 class AlignmentSettings(Settings):
     """How words find their frames."""
 
-    method: Literal["sphinx", "ctc", "imported", "corpus", "uniform"] = Field(
+    method: Literal["sphinx", "ctc", "whisper", "imported", "corpus", "uniform"] = Field(
         "sphinx", description="`corpus` takes the alignments that come with the corpus, and Sphinx where there is none"
     )
-    checkpoint: str | None = Field(None, description="CTC model, a folder or a hub name (method: ctc)")
+    checkpoint: str | None = Field(
+        None, description="CTC model or Whisper, a folder or a hub name (method: ctc, whisper)"
+    )
     language: str = Field(
         "en",
-        description="of the words, as eSpeak NG names it, such as de, fr or cmn; Sphinx speaks any in English sounds "
-        "(method: sphinx, or where it stands in)",
+        description="of the words: as Whisper names it (method: whisper), or as eSpeak NG does, such as de, fr or cmn, "
+        "whose words Sphinx takes in English sounds (method: sphinx, or where it stands in)",
     )
     folder: str | None = Field(
         None, description="folder of .TextGrid or .wdseg files, by utterance id (method: imported)"
@@ -34,8 +36,8 @@ class AlignmentSettings(Settings):
 
     @model_validator(mode="after")
     def _check_source(self) -> AlignmentSettings:
-        if self.method == "ctc" and self.checkpoint is None:
-            raise ValueError("method ctc needs `checkpoint`, a folder or a hub name")
+        if self.method in ("ctc", "whisper") and self.checkpoint is None:
+            raise ValueError(f"method {self.method} needs `checkpoint`, a folder or a hub name")
         if self.method == "imported" and self.folder is None:
             raise ValueError("method imported needs `folder`")
         return self

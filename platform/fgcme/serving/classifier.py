@@ -228,7 +228,7 @@ def pip_requirements(prepare: PrepareSettings, lora: bool = False) -> list[str]:
         if prepare.alignment.language != ENGLISH:
             names.append("espeakng-loader")
     encoded = prepare.features.kind == "speech_encoder" or prepare.text.checkpoint is not None
-    if encoded or prepare.alignment.method == "ctc":
+    if encoded or prepare.alignment.method in ("ctc", "whisper"):
         names.append("transformers")
     if lora:
         names.append("peft")
