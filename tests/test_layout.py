@@ -99,6 +99,7 @@ ORDER = [
     "pipelines.export",
     "pipelines.serve",
     "pipelines.sync",
+    "pipelines.compare_alignments",
     "pipelines.doctor",
     "pipelines.demo",
     "pipelines.verb",

@@ -26,7 +26,7 @@ def test_every_verb_has_help_with_an_example_that_parses(verb: Verb, capsys: pyt
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--help"])
-    listed = re.findall(r"^    (\w+)  +\S", capsys.readouterr().out, re.MULTILINE)
+    listed = re.findall(r"^    ([\w-]+)(?:  +|\n +)\S", capsys.readouterr().out, re.MULTILINE)
     assert listed == [verb.name for verb in VERBS]
 
 
