@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from fgcme.alignment.contract import Alignment, AlignmentError, clip_spans
-from fgcme.alignment.uniform import spoken_words, spread_words
+from fgcme.alignment.uniform import TOO_MUCH_TEXT, spoken_words, spread_words
 from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
 from fgcme.errors import UserError
 
@@ -67,7 +67,7 @@ class CtcAligner:
             emissions = self._model(**inputs).logits.float().log_softmax(-1).cpu()
         repeats = sum(first == second for first, second in pairwise(targets))
         if emissions.shape[1] < len(targets) + repeats:
-            return spread_words(words, samples)
+            return spread_words(words, samples, TOO_MUCH_TEXT)
         path, scores = forced_align(emissions, torch.tensor([targets], dtype=torch.int32), blank=self._blank)
         spans = merge_tokens(path[0], scores[0], blank=self._blank)
         # Frames of 10 ms per emission.

@@ -18,7 +18,7 @@ from fgcme.alignment.contract import Alignment, AlignmentError, clip_spans
 from fgcme.alignment.endpoints import detect_endpoints
 from fgcme.alignment.phonemes import check_language, pronounce_in
 from fgcme.alignment.pronunciation import pronounce
-from fgcme.alignment.uniform import spoken_words, spread_words
+from fgcme.alignment.uniform import NOT_FOLLOWED, spoken_words, spread_words
 from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
 
 ENGLISH = "en"
@@ -85,7 +85,7 @@ class SphinxAligner:
                         frames,
                     )
                     return Alignment(words, begin, end, method="sphinx", score=_score(segments))
-        return spread_words(words, samples)
+        return spread_words(words, samples, NOT_FOLLOWED)
 
 
 def search_attempts(samples: Samples) -> Iterator[tuple[str, Samples, int]]:

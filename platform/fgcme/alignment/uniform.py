@@ -11,13 +11,18 @@ from fgcme.alignment.endpoints import detect_endpoints
 from fgcme.alignment.words import normalise
 from fgcme.audio import Samples, frame_count
 
+TOO_MUCH_TEXT = "with more words than the aligner finds room for in the sound, spread evenly"
+NOT_FOLLOWED = "whose words the aligner could not follow to the end, spread evenly"
+TOO_LONG = "longer than the aligner can hear, its words spread evenly"
 
-def spread_words(words: list[str], samples: Samples) -> Alignment:
+
+def spread_words(words: list[str], samples: Samples, why: str | None = None) -> Alignment:
     """Spans of equal length over the speech, or over the whole utterance where that has fewer frames than words.
 
     Args:
         words: normalised words, at least one.
         samples: [samples] mono at 16 kHz, at least one window long.
+        why: they are spread though another aligner was asked, as an oddity; None where none was.
     """
     frames = frame_count(samples.size)
     first, last = detect_endpoints(samples)
@@ -25,7 +30,7 @@ def spread_words(words: list[str], samples: Samples) -> Alignment:
         first, last = 0, frames
     edges = np.linspace(first, last, len(words) + 1).round().astype(int).tolist()
     begin, end = clip_spans(edges[:-1], edges[1:], frames)
-    return Alignment(words, begin, end, method="uniform", score=math.nan)
+    return Alignment(words, begin, end, method="uniform", score=math.nan, oddities=(why,) if why else ())
 
 
 class UniformAligner:

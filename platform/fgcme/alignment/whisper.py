@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from fgcme.alignment.contract import Alignment, AlignmentError, clip_spans
 from fgcme.alignment.endpoints import detect_endpoints
-from fgcme.alignment.uniform import spoken_words, spread_words
+from fgcme.alignment.uniform import TOO_LONG, TOO_MUCH_TEXT, spoken_words, spread_words
 from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
 from fgcme.errors import UserError
 
@@ -89,15 +89,17 @@ class WhisperAligner:
         counts = [len(own) for own in tokens]
         # The start of the prompt, the tokens, and the end of the text.
         length = len(self._prompt) + sum(counts) + 1
-        if samples.size > self._extract.n_samples or length > self._model.config.max_target_positions:
-            return spread_words(words, samples)
+        if samples.size > self._extract.n_samples:
+            return spread_words(words, samples, TOO_LONG)
+        if length > self._model.config.max_target_positions:
+            return spread_words(words, samples, TOO_MUCH_TEXT)
         first, last = detect_endpoints(samples)
         first, last = max(0, first - _MARGIN), min(frame_count(samples.size), last + _MARGIN)
         attention, score = self._attend(samples, [token for own in tokens for token in own])
         ratio = self._step // HOP
         spoken = attention[:, first // ratio : -(-last // ratio)]
         if spoken.shape[1] < len(spoken):
-            return spread_words(words, samples)
+            return spread_words(words, samples, TOO_MUCH_TEXT)
         starts = first // ratio + first_frames(spoken)
         of_words = [int(starts[token]) * ratio + _LEAD for token in accumulate(counts[:-1], initial=0)]
         edges = [first, *(min(max(edge, first), last) for edge in of_words[1:]), last]

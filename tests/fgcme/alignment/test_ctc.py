@@ -12,6 +12,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureEx
 
 from fgcme import alignment
 from fgcme.alignment import AlignmentError
+from fgcme.alignment.uniform import TOO_MUCH_TEXT
 from fgcme.audio import frame_count
 from fgcme.errors import UserError
 from tests.speech import say
@@ -101,7 +102,7 @@ def test_a_character_that_the_model_does_not_know_is_refused(checkpoint: str) ->
 
 def test_a_text_longer_than_the_emissions_is_spread_and_flagged(checkpoint: str) -> None:
     result = alignment.build("ctc", checkpoint).align("a", say("yes")[0], "open the door and see the rain again " * 9)
-    assert result.method == "uniform"
+    assert (result.method, result.oddities) == ("uniform", (TOO_MUCH_TEXT,))
 
 
 def test_a_text_without_words_is_refused(checkpoint: str) -> None:

@@ -14,6 +14,7 @@ from fgcme import alignment, audio
 from fgcme.alignment import AlignmentError
 from fgcme.alignment.contract import edge_seconds
 from fgcme.alignment.sphinx import search_attempts
+from fgcme.alignment.uniform import NOT_FOLLOWED
 from fgcme.audio import frame_count
 from tests.speech import say
 
@@ -176,7 +177,7 @@ def test_a_text_too_long_for_the_audio_is_spread_and_flagged() -> None:
     samples = say("yes")[0]
     text = " ".join(SENTENCES)
     result = alignment.build("sphinx").align("a", samples, text)
-    assert result.method == "uniform"
+    assert (result.method, result.oddities) == ("uniform", (NOT_FOLLOWED,))
     assert result.words == text.split() and max(result.end) <= frame_count(samples.size)
 
 

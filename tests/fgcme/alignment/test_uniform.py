@@ -16,6 +16,8 @@ def test_words_are_spread_evenly_over_the_speech() -> None:
     result = alignment.build("uniform").align("a", np.concatenate([silence, tone, silence]), "one two three four")
     assert result.words == ["one", "two", "three", "four"]
     assert result.method == "uniform" and math.isnan(result.score)
+    # It is what was asked for.
+    assert result.oddities == ()
     assert abs(result.begin[0] - 99) <= 2 and abs(result.end[-1] - 300) <= 2
     assert result.begin[1:] == result.end[:-1]
     lengths = np.subtract(result.end, result.begin)

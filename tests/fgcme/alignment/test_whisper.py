@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from fgcme import alignment, audio
 from fgcme.alignment import AlignmentError
 from fgcme.alignment.contract import edge_seconds
+from fgcme.alignment.uniform import TOO_LONG, TOO_MUCH_TEXT
 from fgcme.alignment.whisper import alignment_heads, first_frames
 from fgcme.audio import frame_count
 from fgcme.errors import UserError
@@ -126,8 +127,15 @@ def test_without_named_heads_all_of_the_upper_half_of_the_decoder_count() -> Non
 @pytest.mark.parametrize("text", ["open the window before dinner please " * 30, "a" * 500])
 def test_more_text_than_speech_or_than_the_decoder_holds_is_spread_and_flagged(checkpoint: str, text: str) -> None:
     result = alignment.build("whisper", checkpoint).align("a", say("yes")[0], text)
-    assert result.method == "uniform" and len(result.words) == len(text.split())
+    assert (result.method, result.oddities) == ("uniform", (TOO_MUCH_TEXT,))
+    assert len(result.words) == len(text.split())
     assert max(result.end) <= frame_count(say("yes")[0].size)
+
+
+def test_a_recording_longer_than_whisper_hears_is_spread_and_flagged(checkpoint: str) -> None:
+    samples, _ = say(TEXT)
+    result = alignment.build("whisper", checkpoint).align("a", np.tile(samples, 20), TEXT)
+    assert (result.method, result.oddities) == ("uniform", (TOO_LONG,))
 
 
 def test_a_text_without_words_is_refused(checkpoint: str) -> None:
