@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.alignment_verb import COMPARE_ALIGNMENTS
 from pipelines.verb import Verb, argument
 
 if TYPE_CHECKING:
@@ -139,12 +140,6 @@ def _serve(options: argparse.Namespace) -> None:
     serve.serve(options.model, options.port)
 
 
-def _compare_alignments(options: argparse.Namespace) -> int:
-    from pipelines import compare_alignments
-
-    return compare_alignments.run(Path(options.first), Path(options.second), options.worst)
-
-
 def _sync(options: argparse.Namespace) -> int:
     from pipelines import sync
 
@@ -200,23 +195,7 @@ VERBS = (
         details="Shows the counts, what train, dev and test parts share, and how many words the aligner found.",
         arguments=[_EXPERIMENT, _OVERRIDES],
     ),
-    Verb(
-        name="compare-alignments",
-        summary="show how far apart two alignments put the edges of words",
-        example="fgcme compare-alignments storage/prepared/emodb-1a2b3c4d labels/textgrids",
-        run=_compare_alignments,
-        details=(
-            "Each is a prepared corpus, or a folder with .TextGrid or .wdseg files by utterance id. Utterances whose\n"
-            "words differ are counted and not compared. Exit status 1 if none could be compared."
-        ),
-        arguments=[
-            argument("first", "prepared corpus or folder of alignments", metavar="A"),
-            argument("second", "the same, to compare with", metavar="B"),
-            argument(
-                "--worst", "name so many of the utterances that differ most (10)", metavar="N", type=int, default=10
-            ),
-        ],
-    ),
+    COMPARE_ALIGNMENTS,
     Verb(
         name="train",
         summary="cross-validate over folds and seeds",

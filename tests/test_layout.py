@@ -103,6 +103,7 @@ ORDER = [
     "pipelines.doctor",
     "pipelines.demo",
     "pipelines.verb",
+    "pipelines.alignment_verb",
     "pipelines.verbs",
     "pipelines.surroundings",
     "pipelines.cli",
