@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -261,8 +262,14 @@ def count_alignments(folder: Path) -> dict[str, int]:
 def count_oddities(folder: Path) -> dict[str, int]:
     """How many utterances have something odd that was taken all the same, by what it is, most frequent first."""
     counts: Counter[str] = Counter()
-    for _, table in read_parts(folder, ["oddities"]):
+    # 8 bytes an utterance. Segments of one file differ in their length or their words' places.
+    recordings = array("q")
+    for _, table in read_parts(folder, ["oddities", "audio_sha256", "duration", "begin"]):
         counts.update(pc.list_flatten(table["oddities"]).to_pylist())
+        told = zip(*(table[name].to_pylist() for name in ("audio_sha256", "duration", "begin")), strict=True)
+        recordings.extend(hash((sound, duration, tuple(begin or ()))) for sound, duration, begin in told)
+    if repeated := len(recordings) - len(np.unique(np.frombuffer(recordings, np.int64) if recordings else [])):
+        counts["with the same recording as another"] = repeated
     return dict(counts.most_common())
 
 

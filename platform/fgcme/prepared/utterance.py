@@ -19,6 +19,8 @@ from fgcme.features.contract import FrameArray, FrameExtractor, Frames, WordEnco
 
 Features = TypeVar("Features", Frames, WordFeatures)
 
+TOO_MANY_WORDS = "with more words than frames, so that some words have none"
+
 # Samples of the recordings whose features are extracted together, about two minutes.
 _AT_ONCE = 120 * audio.SAMPLE_RATE
 
@@ -166,13 +168,16 @@ def _align(
     try:
         samples, oddities = audio.record(path, utterance.start, utterance.end)
         digest = audio.sha256(path)
+        alignment = aligner.align(utterance.id, samples, utterance.text)
+        if len(alignment.words) > audio.frame_count(samples.size):
+            oddities = (*oddities, TOO_MANY_WORDS)
         return _Aligned(
             utterance,
             source_hash,
             digest,
             _recordings(samples, speeds),
             oddities,
-            aligner.align(utterance.id, samples, utterance.text),
+            alignment,
             detect_endpoints(samples),
         )
     except DataError as error:

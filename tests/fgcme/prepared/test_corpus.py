@@ -159,7 +159,16 @@ def test_what_is_odd_is_counted_and_changes_no_hash(tmp_path: Path) -> None:
     base = hash_of(tmp_path / "base", row("one"), row("two"))
     odd = {"oddities": ["resampled", "clipped"]}
     assert hash_of(tmp_path / "odd", {**row("one"), **odd}, {**row("two"), "oddities": ["clipped"]}) == base
-    assert prepared.count_oddities(tmp_path / "odd") == {"clipped": 2, "resampled": 1}
+    counts = {"clipped": 2, "resampled": 1, "with the same recording as another": 1}
+    assert prepared.count_oddities(tmp_path / "odd") == counts
+
+
+def test_a_recording_under_two_ids_is_counted_and_another_segment_of_its_file_is_not(tmp_path: Path) -> None:
+    others = [{**row("two"), "duration": 0.9}, {**row("three"), "begin": [1, 2]}, {**row("four"), "audio_sha256": "x"}]
+    write(tmp_path / "corpus", "a", row("one"), *others)
+    assert prepared.count_oddities(tmp_path / "corpus") == {}
+    write(tmp_path / "corpus", "b", row("five"), row("six"))
+    assert prepared.count_oddities(tmp_path / "corpus") == {"with the same recording as another": 2}
 
 
 def test_the_corpus_hash_follows_the_settings_and_the_number_of_utterances(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from fgcme.audio import AudioError, Samples
 from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.features import FrameExtractor, FrameFormat, Frames, WordFeatures
 from fgcme.features.contract import to_half
-from fgcme.prepared.utterance import FeatureError, analyse, prepare_utterances
+from fgcme.prepared.utterance import TOO_MANY_WORDS, FeatureError, analyse, prepare_utterances
 from tests.speech import say
 
 TEXT = "Kids are talking, by the door!"
@@ -293,3 +293,13 @@ def test_values_of_a_text_encoder_that_are_not_numbers_reject_the_utterance_alon
     results = list(prepare_utterances(listed, root, alignment.build("uniform"), LOG_MEL, (), Spelling(spoilt="dogs")))
     assert [getattr(result, "reason", None) for result in results] == [None, "not_finite", None]
     assert isinstance(results[2], dict) and results[2]["word_features"].tolist() == [5, 100]
+
+
+def test_a_row_tells_what_was_odd_about_its_audio_and_its_words(root: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (4_000, 2))
+    soundfile.write(tmp_path / "odd.wav", noise, 8_000)
+    spoken = utterance(audio=str(tmp_path / "odd.wav"), text="word " * 1_000)
+    plain, odd = prepare_utterances([(utterance(), "a"), (spoken, "b")], root, alignment.build("uniform"), LOG_MEL)
+    assert not isinstance(plain, Rejection) and not isinstance(odd, Rejection)
+    assert plain["oddities"] == []
+    assert odd["oddities"] == ["mixed down to one channel", "resampled from another rate", TOO_MANY_WORDS]
