@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import sys
 import textwrap
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +28,23 @@ _TEXT = 9.0
 _SMALL = 7.5
 # Mean width of a letter, in inches per point of its size.
 _LETTER = 0.55 / 72
+
+# Fonts with the letters of many scripts, where they are installed.
+_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Source Han Sans",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "Arial Unicode MS",
+    "Noto Sans Arabic",
+    "Noto Sans Devanagari",
+)
 
 
 @dataclass(frozen=True)
@@ -143,13 +164,38 @@ class Picture:
     caption: str = ""
 
 
+@contextmanager
+def _fonts_of_all_scripts() -> Iterator[None]:
+    """Letters that the usual font lacks, as a class's name may have, from others; says once where none has them."""
+    import matplotlib
+    from matplotlib import font_manager
+
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    families = [matplotlib.rcParamsDefault["font.sans-serif"][0], *(name for name in _FONTS if name in installed)]
+    # It would warn of each letter each time that it is measured or drawn.
+    with matplotlib.rc_context({"font.family": families}), warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", "Glyph ")
+        yield
+    for warning in caught:
+        if str(warning.message).startswith("Glyph "):
+            _say_what_is_missing()
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+@functools.cache
+def _say_what_is_missing() -> None:
+    print(f"some letters of the pictures have no font here: install {_FONTS[0]}", file=sys.stderr, flush=True)
+
+
 def to_png(picture: Picture, theme: Theme) -> bytes:
     """A picture as a PNG on the theme's background; a palette of few colours cuts the file to a third."""
     from matplotlib.colors import to_rgb
     from PIL import Image
 
     drawn, written = io.BytesIO(), io.BytesIO()
-    picture.draw(theme).savefig(drawn, format="png", dpi=RESOLUTION, facecolor=theme.ground)
+    with _fonts_of_all_scripts():
+        picture.draw(theme).savefig(drawn, format="png", dpi=RESOLUTION, facecolor=theme.ground)
     with Image.open(drawn) as image:
         few = image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
     # The ground must equal the page's exactly, or the picture's edge shows.

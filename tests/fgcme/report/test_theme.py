@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fgcme.report.theme import DARK, LIGHT, RESOLUTION, Picture, Theme, to_png
+from fgcme.report.theme import DARK, LIGHT, RESOLUTION, Picture, Theme, _say_what_is_missing, to_png
 
 
 def contrast(first: tuple[float, ...], second: tuple[float, ...]) -> float:
@@ -58,3 +59,20 @@ def test_a_long_heading_is_wrapped() -> None:
     suptitle = figure.get_suptitle()
     assert "\n" in suptitle
     assert max(map(len, suptitle.splitlines())) <= 53
+
+
+def test_letters_that_no_font_has_are_told_once_and_warned_of_never(capsys: pytest.CaptureFixture[str]) -> None:
+    def draw(theme: Theme) -> Figure:
+        figure = theme.canvas(2, 1)
+        axes = figure.add_subplot()
+        # Letters of nobody's script.
+        axes.set_title("\U000f0000\U000f0001\U000f0002")
+        axes.set_xlabel("\U000f0003")
+        return figure
+
+    _say_what_is_missing.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            to_png(Picture("a", draw, "a"), LIGHT)
+    assert capsys.readouterr().err.count("have no font here") == 1
