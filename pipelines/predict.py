@@ -78,13 +78,15 @@ def _predict_file(classifier: Classifier, path: Path, text: str | None) -> Answe
     from fgcme.report.predictions import Answer
 
     try:
-        samples = audio.read(path)
+        samples, oddities = audio.record(path)
         prediction = classifier.predict(samples, text)
     except DataError as error:
         # The message of an AudioError has the path.
         name = "" if isinstance(error, audio.AudioError) else f"{path}: "
         print(f"{name}{error.message}", file=sys.stderr, flush=True)
     else:
+        if said := [oddity for oddity in oddities if oddity not in audio.ORDINARY]:
+            print(f"{path}: {'; '.join(said)}", file=sys.stderr, flush=True)
         return Answer(str(path), text or "", len(samples) / audio.SAMPLE_RATE, prediction)
     return None
 

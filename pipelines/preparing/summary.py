@@ -89,7 +89,7 @@ class PreparedSummary:
             )
         yield f"aligned: {', '.join(f'{count} {method}' for method, count in self.aligned.items()) or 'none'}"
         if self.oddities:
-            yield f"taken all the same: {', '.join(f'{count} {oddity}' for oddity, count in self.oddities.items())}"
+            yield f"taken all the same: {'; '.join(f'{count} {oddity}' for oddity, count in self.oddities.items())}"
         if self.rejected:
             share, folder = f"{self.rejected_share:.1%}", self.folder / "rejected"
             yield f"rejected: {len(self.rejected)} ({share}), listed in {folder} (Parquet)"

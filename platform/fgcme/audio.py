@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fgcme.sound import MIXED, Source, check_source, decode
 from fgcme.sound import AudioError as AudioError
 from fgcme.sound import Samples as Samples
-from fgcme.sound import Source, check_source, decode
 
 SAMPLE_RATE = 16_000
 WINDOW = 400
@@ -22,6 +22,8 @@ HOP = 160
 """Samples from one frame to the next: 10 ms. Frame i looks at samples [HOP * i, HOP * i + WINDOW)."""
 
 RESAMPLED = "resampled from another rate"
+ORDINARY = frozenset({RESAMPLED, MIXED})
+"""What happens to many recordings, and is no reason to doubt them."""
 
 # Two steps of 16-bit audio: the dither or rounding error of digital silence.
 _SILENCE = 2 / 32_768

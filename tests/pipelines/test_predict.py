@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from fgcme.errors import UserError
 from pipelines.predict import predict
@@ -73,6 +75,16 @@ def test_bad_files_are_one_line_each_and_the_others_are_predicted(
     assert [row["unit"] for row in rows] == ["utterance", "word", "word"]
     assert all(row["audio"].endswith("whole.wav") for row in rows)
     assert list(rows[0])[-3:] == CLASSES
+
+
+def test_what_is_odd_about_a_recording_is_said_beside_its_answer(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
+    soundfile.write(tmp_path / "odd.wav", 32_768 * noise, 16_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "ordinary.wav", np.stack([noise, noise], axis=1), 48_000)
+    assert predict(model, [tmp_path / "odd.wav", tmp_path / "ordinary.wav"], ["the dogs"], "csv") == 0
+    assert capsys.readouterr().err == f"{tmp_path / 'odd.wav'}: scaled from the range of integers\n"
 
 
 def test_a_text_without_words_fails_its_own_file_only(

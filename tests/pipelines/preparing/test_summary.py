@@ -25,7 +25,7 @@ def test_what_is_odd_and_was_taken_is_counted() -> None:
     oddities = {"resampled from another rate": 6, "clipped when it was recorded": 2}
     summary = PreparedSummary(Path("prepared/x"), 6, 6, {"sphinx": 6}, [], seconds=1.25, oddities=oddities)
     assert list(summary.lines())[3] == (
-        "taken all the same: 6 resampled from another rate, 2 clipped when it was recorded"
+        "taken all the same: 6 resampled from another rate; 2 clipped when it was recorded"
     )
 
 
