@@ -33,8 +33,8 @@ def _corpora(options: argparse.Namespace) -> None:
     from fgcme.corpora.catalogue import CORPORA
 
     for corpus in CORPORA.values():
-        print(f"{corpus.name}: {corpus.title}\n  size     {corpus.size}\n  licence  {corpus.licence}")
-        print(f"  citation {corpus.citation}\n  get it   {corpus.obtain}\n")
+        print(f"{corpus.name}: {corpus.title}\n  language {corpus.language}\n  size     {corpus.size}")
+        print(f"  licence  {corpus.licence}\n  citation {corpus.citation}\n  get it   {corpus.obtain}\n")
 
 
 def _prepare(options: argparse.Namespace) -> None:

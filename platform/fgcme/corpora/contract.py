@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -82,8 +82,35 @@ def _not_said(speaker: str) -> Sex | None:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """How much a whole copy of a corpus lists, without its known-bad recordings."""
+
+    utterances: int
+    speakers: int
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file that the makers of a corpus offer to everybody, at their own address.
+
+    Attributes:
+        url: where it is.
+        name: of the file, once it is here.
+        size: in bytes.
+        md5: of its bytes, in hexadecimal digits, as its makers give it.
+    """
+
+    url: str
+    name: str
+    size: int
+    md5: str
+
+
+@dataclass(frozen=True)
 class Corpus:
     """A corpus: how to get it, how to cite it, and how to list its utterances.
+
+    What its makers have not published, and nobody has counted, is left out: `None` or empty, never a guess.
 
     Attributes:
         name: as in `corpus.kind`.
@@ -98,6 +125,10 @@ class Corpus:
         licence_id: its licence by the identifiers of the Hugging Face hub; `other` where it is none of theirs,
             `unknown` where only the user knows.
         sex_of: whether a speaker is `female` or `male`; None where the corpus does not say.
+        expected: what a whole copy lists; None where that is not known.
+        known_bad: id of a recording that is known to be unusable -> why; it is listed as a rejection.
+        official_protocol: name of the protocol that is the makers' own partition; None where they made none.
+        downloads: its files, where the licence lets everybody fetch them.
     """
 
     name: str
@@ -110,3 +141,25 @@ class Corpus:
     find: Callable[[Path], Listing]
     licence_id: str = "other"
     sex_of: Callable[[str], Sex | None] = _not_said
+    expected: Counts | None = None
+    known_bad: Mapping[str, str] = field(default_factory=dict)
+    official_protocol: str | None = None
+    downloads: Sequence[Download] = ()
+
+
+def set_aside_known_bad(listing: Listing, known_bad: Mapping[str, str]) -> Listing:
+    """Take a corpus's known-bad recordings out of its utterances: they become rejections.
+
+    So its counts are the same wherever a copy still has such a file and wherever somebody has deleted it.
+
+    >>> silent = Utterance("a", "a.wav", "hello", "sad", "01")
+    >>> set_aside_known_bad(Listing([silent]), {"a": "silent"}).rejections[0].reason
+    'known_bad'
+    """
+    good = [each for each in listing.utterances if each.id not in known_bad]
+    bad = [
+        Rejection(each.id, each.audio, "list", "known_bad", known_bad[each.id])
+        for each in listing.utterances
+        if each.id in known_bad
+    ]
+    return Listing(good, [*bad, *listing.rejections])

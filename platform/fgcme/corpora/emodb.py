@@ -18,7 +18,7 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from fgcme.corpora.contract import Corpus, Listing, Utterance
+from fgcme.corpora.contract import Corpus, Counts, Listing, Utterance
 from fgcme.corpora.named_files import list_by_name
 from fgcme.errors import UserError
 
@@ -111,4 +111,5 @@ CORPUS = Corpus(
     obtain=f"{_OBTAIN}; pass its folder with --root or in EMODB_ROOT",
     find=find,
     sex_of=lambda speaker: "male" if speaker in _MEN else "female",
+    expected=Counts(utterances=535, speakers=10),
 )

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fgcme.corpora.contract import Corpus, Listing, Rejection, Utterance
+from fgcme.corpora.contract import Corpus, Counts, Listing, Rejection, Utterance
 from fgcme.errors import UserError
 
 SESSIONS = range(1, 6)
@@ -249,4 +249,5 @@ CORPUS = Corpus(
     obtain=f"{_OBTAIN}; pass its folder IEMOCAP_full_release with --root or in IEMOCAP_ROOT",
     find=find,
     sex_of=lambda speaker: "male" if speaker.endswith("_M") else "female",
+    expected=Counts(utterances=10_039, speakers=10),
 )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fgcme.corpora.contract import Corpus, Listing, Sex, Utterance
+from fgcme.corpora.contract import Corpus, Counts, Listing, Sex, Utterance
 from fgcme.corpora.named_files import list_by_name
 from fgcme.errors import UserError
 
@@ -133,4 +133,5 @@ CORPUS = Corpus(
     find=find,
     licence_id="cc-by-nc-sa-4.0",
     sex_of=sex_of,
+    expected=Counts(utterances=1440, speakers=24),
 )

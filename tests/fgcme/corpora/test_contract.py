@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fgcme.corpora import Listing
+from fgcme.corpora import Listing, Rejection, Utterance
 from fgcme.corpora.catalogue import CORPORA
+from fgcme.corpora.contract import set_aside_known_bad
 from fgcme.corpora.demo import synthesise
 from fgcme.errors import UserError
 from tests import small_iemocap
@@ -85,7 +86,10 @@ def listing(name: str, root: Path) -> Listing:
 def test_says_how_to_get_it_how_to_cite_it_and_what_its_licence_is(name: str) -> None:
     corpus = CORPORA[name]
     assert corpus.name == name
-    assert all(text.strip() for text in (corpus.title, corpus.licence, corpus.citation, corpus.size, corpus.obtain))
+    assert all(
+        text.strip()
+        for text in (corpus.title, corpus.language, corpus.licence, corpus.citation, corpus.size, corpus.obtain)
+    )
 
 
 def test_finds_every_recording_of_a_complete_copy(root: Path, listing: Listing) -> None:
@@ -121,3 +125,12 @@ def test_refuses_a_folder_without_the_corpus_by_its_name(name: str, exists: bool
     with pytest.raises(UserError, match="nowhere") as refused:
         CORPORA[name].find(nowhere)
     assert "\n" not in str(refused.value)
+
+
+def test_a_known_bad_recording_is_set_aside_with_its_reason_and_the_others_stay_in_order() -> None:
+    good = [Utterance(name, f"{name}.wav", "hello", "sad", "01") for name in ("a", "c")]
+    bad = Utterance("b", "b.wav", "hello", "sad", "02")
+    stranger = Rejection("x", "x.txt", "list", "not_of_corpus", "no recording")
+    listing = set_aside_known_bad(Listing([good[0], bad, good[1]], [stranger]), {"b": "holds silence", "d": "cut"})
+    assert [*listing.utterances] == good
+    assert listing.rejections == [Rejection("b", "b.wav", "list", "known_bad", "holds silence"), stranger]
