@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+import pkgutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,22 +15,28 @@ from fgcme.experiment import CorpusSettings
 class _Catalogue(Mapping[str, Corpus]):
     """Corpora by name, each imported when it is first asked for."""
 
-    def __init__(self, modules: Mapping[str, str]) -> None:
-        self._modules = modules
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = places
 
     def __getitem__(self, name: str) -> Corpus:
-        corpus: Corpus = importlib.import_module(self._modules[name]).CORPUS
+        corpus: Corpus = pkgutil.resolve_name(f"fgcme.corpora.{self._places[name]}")
         return corpus
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._modules)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._modules)
+        return len(self._places)
 
 
+_NAMES = ("demo", "ravdess", "emodb", "iemocap", "cremad", "meld", "msp_podcast", "savee", "tess", "emovo", "nemo")
+# A module that holds one part of its corpus for each language.
+_PARTS = {
+    f"{module}_{part}": f"{module}:{part.upper()}"
+    for module, part in (("esd", "english"), ("esd", "mandarin"), ("emotale", "danish"), ("emotale", "english"))
+}
 CORPORA: Mapping[str, Corpus] = _Catalogue(
-    {name: f"fgcme.corpora.{name}" for name in ("demo", "ravdess", "emodb", "iemocap", "manifest")}
+    {name: f"{name}:CORPUS" for name in _NAMES} | _PARTS | {"manifest": "manifest:CORPUS"}
 )
 
 

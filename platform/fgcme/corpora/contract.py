@@ -66,14 +66,28 @@ class Rejection:
 
 
 @dataclass(frozen=True)
+class Odd:
+    """Something about a listed utterance that makes it doubtful; it is taken all the same, and counted.
+
+    Attributes:
+        id: of the utterance.
+        reason: why, as a phrase about it, the same for all of its kind.
+    """
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Listing:
-    """The utterances of a corpus, in a stable order, and what was found and cannot be listed as one.
+    """The utterances of a corpus, in a stable order, what was found and cannot be listed as one, and what is odd.
 
     A large corpus reads its utterances anew from its list whenever they are gone through, and keeps none.
     """
 
     utterances: Collection[Utterance]
     rejections: list[Rejection] = field(default_factory=list)
+    odd: list[Odd] = field(default_factory=list)
 
 
 def _not_said(speaker: str) -> Sex | None:
@@ -86,7 +100,7 @@ class Counts:
     """How much a whole copy of a corpus lists, without its known-bad recordings."""
 
     utterances: int
-    speakers: int
+    speakers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -162,4 +176,4 @@ def set_aside_known_bad(listing: Listing, known_bad: Mapping[str, str]) -> Listi
         for each in listing.utterances
         if each.id in known_bad
     ]
-    return Listing(good, [*bad, *listing.rejections])
+    return Listing(good, [*bad, *listing.rejections], [each for each in listing.odd if each.id not in known_bad])

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Literal
 
 from fgcme.corpora.contract import Corpus, Counts, Listing, Rejection, Utterance
+from fgcme.corpora.text_files import read_text
 from fgcme.errors import UserError
 
 SESSIONS = range(1, 6)
@@ -222,16 +223,9 @@ def _damaged(file: str, number: int, line: str) -> Rejection:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a text file with their numbers from 1; none where the file is missing."""
     try:
-        content = path.read_bytes()
+        text = read_text(path, _WAY_OUT)
     except FileNotFoundError:
         return
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {_WAY_OUT}") from None
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        # Windows-1252: its apostrophes are parts of words.
-        text = content.decode("cp1252", errors="replace")
     for number, line in enumerate(text.splitlines(), start=1):
         yield number, line.strip()
 

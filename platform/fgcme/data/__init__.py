@@ -1,5 +1,6 @@
 """From a prepared corpus to batches: protocol, folds, what a model hears, augmentation."""
 
+from fgcme.data.assignment import Assignment, Selection, apply_protocol, assign_folds, split_fold
 from fgcme.data.batch import (
     Batch,
     Mixture,
@@ -15,15 +16,7 @@ from fgcme.data.dataset import UNKNOWN, SpeechCorpus, Vocabulary
 from fgcme.data.fold import FoldLoaders, make_fold_loaders, open_fold
 from fgcme.data.hearing import has_acoustics, has_words, reads_test_audio, scheme_of
 from fgcme.data.loader import RaggedLoader
-from fgcme.data.protocol import (
-    Assignment,
-    MismatchError,
-    Selection,
-    apply_protocol,
-    assign_folds,
-    resolve_protocol,
-    split_fold,
-)
+from fgcme.data.protocol import MismatchError, resolve_protocol
 
 __all__ = [
     "UNKNOWN",

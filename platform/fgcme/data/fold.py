@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from fgcme.audio import frames_within
+from fgcme.data.assignment import Assignment, Selection, apply_protocol, split_fold
 from fgcme.data.columns import encode
 from fgcme.data.dataset import SpeechCorpus, Vocabulary
 from fgcme.data.front_end import FrontEnd, Moments, moments_of_all
 from fgcme.data.hearing import front_end_of, has_words, reads_encoder_of_words, scheme_of
 from fgcme.data.inputs import ModelInput, PartInputs
 from fgcme.data.loader import RaggedLoader
-from fgcme.data.protocol import Assignment, Selection, apply_protocol, split_fold
 from fgcme.errors import UserError
 from fgcme.experiment import AugmentationSettings, Experiment, ModelSettings, TrainingSettings
 

@@ -1,5 +1,6 @@
 """What an experiment is: its settings, read from YAML and overrides; search spaces, ablations, named variants."""
 
+from fgcme.experiment.corpus_settings import CorpusSettings, PartsSettings, ProtocolSettings
 from fgcme.experiment.loading import apply_configuration, load_experiment, parse_experiment, parse_stored
 from fgcme.experiment.older_settings import renew_model, renew_prepare
 from fgcme.experiment.parameter import Parameter, Value
@@ -8,12 +9,10 @@ from fgcme.experiment.search_space import Space
 from fgcme.experiment.section import as_name
 from fgcme.experiment.settings import (
     AcousticSettings,
-    CorpusSettings,
     ExcitementForm,
     Experiment,
     ModelKind,
     ModelSettings,
-    ProtocolSettings,
     ScalingSettings,
     TuneSettings,
 )
@@ -30,6 +29,7 @@ __all__ = [
     "ModelKind",
     "ModelSettings",
     "Parameter",
+    "PartsSettings",
     "PrepareSettings",
     "ProtocolSettings",
     "ScalingSettings",

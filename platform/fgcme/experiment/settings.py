@@ -11,41 +11,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from fgcme.experiment.corpus_settings import CorpusSettings, ProtocolSettings
 from fgcme.experiment.dotted import flatten
 from fgcme.experiment.older_settings import RENAMED_POOLING
 from fgcme.experiment.prepare_settings import PrepareSettings
 from fgcme.experiment.section import Address, Distinct, Fraction, Gpus, Name, Natural, Positive, Settings
 from fgcme.experiment.training_settings import TrainingSettings
-
-
-class CorpusSettings(Settings):
-    """Where the speech comes from."""
-
-    kind: Literal["demo", "ravdess", "emodb", "iemocap", "manifest"]
-    root: str | None = Field(None, description="folder of the corpus; audio paths are relative to it")
-    manifest: str | None = Field(None, description="CSV, JSONL or Parquet file that lists the corpus (kind: manifest)")
-    utterances: Positive = Field(480, description="how many utterances to synthesise (kind: demo)")
-    seed: Natural = Field(0, description="random seed of the synthesised corpus (kind: demo)")
-
-
-class ProtocolSettings(Settings):
-    """Classes, folds and selection: a named protocol, or one declared here (`labels` and `folds`)."""
-
-    name: str
-    selection: Literal["dev", "test"] = Field(
-        "dev", description="`test` chooses the epoch on the test part: optimistic"
-    )
-    allow_missing: bool = Field(False, description="proceed even if the counts differ from the protocol's")
-    labels: dict[str, str] | None = Field(None, description="raw label -> class, for a protocol declared here")
-    folds: int | list[list[str]] | None = Field(None, description="number of folds, or the groups of each fold")
-    dev_groups: Positive | list[list[str]] | None = Field(
-        None,
-        description="groups of each fold's dev part, or how many of the next fold; by default the protocol's, or all",
-    )
-    group: Literal["speaker", "session"] = Field(
-        "speaker", description="what no fold of a protocol declared here splits"
-    )
-    tuned_on: list[str] = Field([], description="speakers whose dev scores chose this configuration (written by tune)")
 
 
 class AcousticSettings(Settings):

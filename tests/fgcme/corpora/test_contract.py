@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fgcme.corpora import Listing, Rejection, Utterance
 from fgcme.corpora.catalogue import CORPORA
 from fgcme.corpora.contract import set_aside_known_bad
 from fgcme.corpora.demo import synthesise
+from fgcme.data import assign_folds, split_fold
+from fgcme.data.protocol import UtteranceTable, named_protocols
 from fgcme.errors import UserError
 from tests import small_iemocap
+from tests.small_corpora import TREES
 
 
 def write_demo(root: Path) -> None:
@@ -52,6 +56,7 @@ WRITE: dict[str, Callable[[Path], None]] = {
     "emodb": write_emodb,
     "iemocap": write_iemocap,
     "manifest": write_manifest,
+    **{name: tree.write for name, tree in TREES.items()},
 }
 
 
@@ -134,3 +139,65 @@ def test_a_known_bad_recording_is_set_aside_with_its_reason_and_the_others_stay_
     listing = set_aside_known_bad(Listing([good[0], bad, good[1]], [stranger]), {"b": "holds silence", "d": "cut"})
     assert [*listing.utterances] == good
     assert listing.rejections == [Rejection("b", "b.wav", "list", "known_bad", "holds silence"), stranger]
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_lists_labels_speakers_and_texts_as_its_files_say(listing: Listing, name: str) -> None:
+    found = {each.id: (each.raw_label, each.speaker, each.text) for each in listing.utterances}
+    assert found | TREES[name].listed == found
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_rejects_what_spoils_a_copy_with_its_reason_and_lists_the_rest_unchanged(
+    name: str, tmp_path: Path, listing: Listing
+) -> None:
+    TREES[name].write(tmp_path / "spoilt", spoilt=True)
+    spoilt = CORPORA[name].find(tmp_path / "spoilt")
+    assert {each.id: each.reason for each in spoilt.rejections} == TREES[name].rejected
+    assert all(each.message for each in spoilt.rejections)
+    assert [each.id for each in spoilt.utterances] == [each.id for each in listing.utterances]
+
+
+def test_knows_nothing_bad_that_a_listing_would_not_set_aside(name: str, listing: Listing) -> None:
+    assert not set(CORPORA[name].known_bad) & {each.id for each in listing.utterances}
+
+
+def test_its_protocols_are_for_labels_and_speakers_that_it_has(name: str, listing: Listing) -> None:
+    labels = {each.raw_label for each in listing.utterances}
+    for protocol in (each for each in named_protocols().values() if each.corpus == name and name in TREES):
+        assert set(protocol.labels) <= labels
+        assigned = assign_folds(protocol, table_of(listing), allow_missing=True)
+        assert not [each for each in assigned.mismatches if "no utterance" in each]
+        speakers = np.array([each.speaker for each in listing.utterances])
+        for fold in range(assigned.fold_count):
+            split = split_fold(assigned, fold)
+            train, dev, test = (set(speakers[part].tolist()) for part in (split.train, split.dev, split.test))
+            assert train and dev and test
+            assert protocol.shared_speakers or not (train & dev or train & test or dev & test)
+
+
+def test_its_official_protocol_is_one_of_its_own_with_three_parts(name: str) -> None:
+    official = CORPORA[name].official_protocol
+    if official is not None:
+        assert named_protocols()[official].corpus == name
+        assert named_protocols()[official].parts is not None
+
+
+def test_no_protocol_expects_more_than_the_corpus_has(name: str) -> None:
+    expected = CORPORA[name].expected
+    for protocol in named_protocols().values():
+        if protocol.corpus == name and protocol.expected is not None:
+            assert expected is not None
+            assert sum(protocol.expected.values()) - sum(protocol.may_lack.values()) <= expected.utterances
+
+
+def table_of(listing: Listing) -> UtteranceTable:
+    """What a protocol needs to know of a listing."""
+    utterances = [*listing.utterances]
+    return UtteranceTable(
+        ids=[each.id for each in utterances],
+        raw_labels=[each.raw_label for each in utterances],
+        speakers=[each.speaker for each in utterances],
+        sessions=[each.session for each in utterances],
+        acts=[each.act for each in utterances],
+    )

@@ -47,7 +47,7 @@ def table_for(protocol: Protocol, without: Collection[str] = ()) -> UtteranceTab
         if group not in without
     ]
     return UtteranceTable(
-        ids=[str(number) for number in range(len(rows))],
+        ids=[f"{number}_script{number % 3:02d}" for number in range(len(rows))],
         raw_labels=[label for label, _, _ in rows],
         speakers=[speaker for _, speaker, _ in rows],
         sessions=[group if protocol.group == "session" else None for _, _, group in rows],
@@ -72,17 +72,19 @@ def small(folds: int | list[list[str]] = 3, **columns: list[str | None]) -> tupl
 def test_parts_never_share_a_speaker_and_every_utterance_is_tested_once(name: str, selection: Selection) -> None:
     table = table_for(named_protocols()[name])
     assignment = assign_folds(named_protocols()[name], table)
-    speakers = np.array(table.speakers)
+    # Somebody else's parts may share speakers, and are one fold.
+    groups = np.array(table.sessions if assignment.protocol.shared_speakers else table.speakers)
     tested = []
     for fold in range(assignment.fold_count):
         split = split_fold(assignment, fold, selection)
-        train, dev, test = (set(speakers[part]) for part in (split.train, split.dev, split.test))
+        train, dev, test = (set(groups[part]) for part in (split.train, split.dev, split.test))
         assert train and dev and test
         assert not train & test
         assert not train & dev
         assert (dev == test) if selection == "test" else not dev & test
         tested.append(split.test)
-    assert sorted(np.concatenate(tested)) == list(range(len(table.ids)))
+    everybody = np.flatnonzero(assignment.folds == 0) if assignment.protocol.parts else range(len(table.ids))
+    assert sorted(np.concatenate(tested)) == list(everybody)
 
 
 @pytest.mark.parametrize("name", named_protocols())
@@ -377,7 +379,7 @@ def test_a_fold_that_does_not_exist_is_refused() -> None:
     [
         ({"name": "ravdess/9class"}, "ravdess", "not known"),
         ({"name": "ravdess/8class-6fold"}, "demo", "for the corpus ravdess"),
-        ({"name": "mine", "labels": {"a": "A", "b": "B"}}, "manifest", "both `labels` and `folds`"),
+        ({"name": "mine", "labels": {"a": "A", "b": "B"}}, "manifest", "either `folds` or `parts`"),
         ({"name": "mine", "labels": {"a": "A", "b": "B"}, "folds": 2}, "manifest", "at least 3"),
         ({"name": "mine", "labels": {"a": "A", "b": "A"}, "folds": 3}, "manifest", "two classes"),
         ({"name": "demo/4class", "labels": {"a": "A", "b": "B"}, "folds": 3}, "manifest", "another name"),

@@ -1,0 +1,68 @@
+"""Settings of what is learnt from: the corpus and the protocol."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fgcme.experiment.section import Natural, Positive, Settings
+
+
+class CorpusSettings(Settings):
+    """Where the speech comes from."""
+
+    kind: Literal[
+        "demo",
+        "ravdess",
+        "emodb",
+        "iemocap",
+        "cremad",
+        "meld",
+        "msp_podcast",
+        "savee",
+        "tess",
+        "emovo",
+        "nemo",
+        "esd_english",
+        "esd_mandarin",
+        "emotale_danish",
+        "emotale_english",
+        "manifest",
+    ]
+    root: str | None = Field(None, description="folder of the corpus; audio paths are relative to it")
+    manifest: str | None = Field(None, description="CSV, JSONL or Parquet file that lists the corpus (kind: manifest)")
+    utterances: Positive = Field(480, description="how many utterances to synthesise (kind: demo)")
+    seed: Natural = Field(0, description="random seed of the synthesised corpus (kind: demo)")
+
+
+class PartsSettings(Settings):
+    """The groups of one train, one dev and one test part."""
+
+    train: Annotated[list[str], Field(min_length=1)]
+    dev: Annotated[list[str], Field(min_length=1)]
+    test: Annotated[list[str], Field(min_length=1)]
+
+
+class ProtocolSettings(Settings):
+    """Classes, folds and selection: a named protocol, or one declared here (`labels` and `folds`)."""
+
+    name: str
+    selection: Literal["dev", "test"] = Field(
+        "dev", description="`test` chooses the epoch on the test part: optimistic"
+    )
+    allow_missing: bool = Field(False, description="proceed even if the counts differ from the protocol's")
+    labels: dict[str, str] | None = Field(None, description="raw label -> class, for a protocol declared here")
+    folds: int | list[list[str]] | None = Field(None, description="number of folds, or the groups of each fold")
+    parts: PartsSettings | None = Field(
+        None, description="instead of folds, the groups of one train, one dev and one test part"
+    )
+    shared_speakers: bool = Field(False, description="the parts share speakers, as somebody else made them")
+    dev_groups: Positive | list[list[str]] | None = Field(
+        None,
+        description="groups of each fold's dev part, or how many of the next fold; by default the protocol's, or all",
+    )
+    group: Literal["speaker", "session"] = Field(
+        "speaker", description="what no fold of a protocol declared here splits"
+    )
+    tuned_on: list[str] = Field([], description="speakers whose dev scores chose this configuration (written by tune)")
