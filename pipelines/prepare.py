@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
@@ -140,7 +141,7 @@ def _update(
         utterances=int(present.sum()),
         newly_prepared=int((present & ~up_to_date & ~kept).sum()),
         aligned=prepared.count_alignments(folder),
-        oddities=prepared.count_oddities(folder),
+        oddities=prepared.count_oddities(folder) | Counter(each.reason for each in listing.odd),
         rejections=rejections,
         seconds=time.monotonic() - began,
         kept=int(kept.sum()),

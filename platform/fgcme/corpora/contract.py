@@ -71,7 +71,7 @@ class Odd:
 
     Attributes:
         id: of the utterance.
-        reason: why, as a phrase about it, the same for all of its kind.
+        reason: why, as in `3 with times that overlap`: the same words for all of its kind.
     """
 
     id: str

@@ -14,7 +14,7 @@ In the contract's fields: an utterance's id is `train_dia0_utt0`, `session` the 
 
 The clips were cut at the times of subtitles, which are not always those of the utterance. A clip is taken all the same,
 and counted as odd, where its times in the table end before they begin, hold more words than anybody can say, or overlap
-with those of the utterance before it, whose words the clip then holds too. Two utterances have no usable clip.
+those of the utterance before it, whose words the clip then holds too. Two utterances have no usable clip.
 """
 
 from __future__ import annotations
@@ -142,14 +142,14 @@ def _oddities(
         before: the dialog of the row before it, and the end of its time.
     """
     if start is None or end is None:
-        yield "its times in the table cannot be read"
+        yield "with times in the table that cannot be read"
     elif end <= start:
-        yield "its times in the table end before they begin"
+        yield "with times in the table that end before they begin"
     else:
         if len(utterance.text.split()) > FASTEST * (end - start):
-            yield "its times in the table are too short for its words"
+            yield "with times in the table too short for their words"
         if before is not None and before[0] == utterance.dialog and start < before[1]:
-            yield "its times in the table overlap with those of the utterance before it"
+            yield "with times in the table that overlap those of the utterance before"
 
 
 def _seconds(text: str) -> float | None:

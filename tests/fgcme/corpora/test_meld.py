@@ -45,10 +45,10 @@ def test_clips_whose_times_cannot_be_right_are_taken_and_called_odd(tmp_path: Pa
         (tmp_path / "dev/dev_splits_complete" / f"dia1_utt{number}.wav").touch()
     listing = CORPUS.find(tmp_path)
     assert listing.odd == [
-        Odd("dev_dia0_utt1", "its times in the table overlap with those of the utterance before it"),
-        Odd("dev_dia0_utt2", "its times in the table are too short for its words"),
-        Odd("dev_dia0_utt3", "its times in the table end before they begin"),
-        Odd("dev_dia0_utt4", "its times in the table cannot be read"),
+        Odd("dev_dia0_utt1", "with times in the table that overlap those of the utterance before"),
+        Odd("dev_dia0_utt2", "with times in the table too short for their words"),
+        Odd("dev_dia0_utt3", "with times in the table that end before they begin"),
+        Odd("dev_dia0_utt4", "with times in the table that cannot be read"),
     ]
     assert {each.id for each in listing.odd} < {each.id for each in listing.utterances}
 
