@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fgcme.errors import UserError
 from pipelines.alignment_verb import COMPARE_ALIGNMENTS
 from pipelines.verb import Verb, argument
 
@@ -30,11 +31,14 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _corpora(options: argparse.Namespace) -> None:
-    from fgcme.corpora.catalogue import CORPORA
+    from pipelines import corpora
 
-    for corpus in CORPORA.values():
-        print(f"{corpus.name}: {corpus.title}\n  language {corpus.language}\n  size     {corpus.size}")
-        print(f"  licence  {corpus.licence}\n  citation {corpus.citation}\n  get it   {corpus.obtain}\n")
+    if options.action is None:
+        corpora.show()
+    elif options.name is None:
+        raise UserError("fgcme corpora get: name a corpus, as in `fgcme corpora get ravdess`")
+    else:
+        corpora.get(options.name, None if options.output is None else Path(options.output))
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -175,9 +179,18 @@ VERBS = (
     ),
     Verb(
         name="corpora",
-        summary="list the corpora that are supported, and how to get them",
-        example="fgcme corpora",
+        summary="list the corpora that are supported, and fetch those that everybody may fetch",
+        example="fgcme corpora get ravdess",
         run=_corpora,
+        details=(
+            "Without arguments it lists them. `get` fetches one from its makers, goes on where it broke off, keeps\n"
+            "only bytes that are theirs, and unpacks them."
+        ),
+        arguments=[
+            argument("action", "fetch the corpus that is named", metavar="get", nargs="?", choices=["get"]),
+            argument("name", "of the corpus", metavar="NAME", nargs="?"),
+            argument("--output", "folder for the corpus (corpora/NAME)", metavar="DIR"),
+        ],
     ),
     Verb(
         name="prepare",

@@ -97,6 +97,7 @@ ORDER = [
     "pipelines.promote",
     "pipelines.predict",
     "pipelines.export",
+    "pipelines.corpora",
     "pipelines.serve",
     "pipelines.sync",
     "pipelines.compare_alignments",

@@ -42,10 +42,3 @@ def test_a_final_training_names_a_cross_validation_or_takes_the_latest(capsys: p
         with pytest.raises(SystemExit):
             cli.parse(["train", "ravdess", *words])
         assert sentence in capsys.readouterr().err
-
-
-def test_corpora_says_how_to_get_and_how_to_cite_each(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["corpora"]) == 0
-    text = capsys.readouterr().out
-    for word in ("ravdess", "manifest", "demo", "licence", "citation", "get it"):
-        assert word in text

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fgcme.corpora.contract import Corpus, Counts, Listing, Sex, Utterance
+from fgcme.corpora.contract import Corpus, Counts, Download, Listing, Sex, Utterance
 from fgcme.corpora.named_files import list_by_name
 from fgcme.errors import UserError
 
@@ -134,4 +134,12 @@ CORPUS = Corpus(
     licence_id="cc-by-nc-sa-4.0",
     sex_of=sex_of,
     expected=Counts(utterances=1440, speakers=24),
+    downloads=(
+        Download(
+            url="https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1",
+            name="Audio_Speech_Actors_01-24.zip",
+            size=208_468_073,
+            md5="bc696df654c87fed845eb13823edef8a",
+        ),
+    ),
 )
