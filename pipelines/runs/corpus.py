@@ -167,7 +167,8 @@ def feature_settings(experiment: Experiment) -> dict[str, Any]:
     counts by its content. Copies count where there are any: corpora of versions without them keep their name.
     """
     # Two manifests must never share a prepared corpus: their kind says nothing of what they list.
-    deciding = {"demo": ("utterances", "seed"), "manifest": ("manifest", "root")}.get(experiment.corpus.kind, ())
+    of_kind = {"demo": ("utterances", "seed"), "manifest": ("manifest", "root"), "several": ("corpora",)}
+    deciding = of_kind.get(experiment.corpus.kind, ())
     names = {"corpus.kind", *(f"corpus.{name}" for name in deciding)}
     # Without a text encoder, corpora and their hashes are those of versions that had none.
     with_text = ("prepare.text.",) if experiment.prepare.text.checkpoint is not None else ()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import pkgutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from fgcme.corpora.contract import Corpus, Listing
+from fgcme.corpora.contract import Corpus, Listing, Odd, Rejection, Utterance
 from fgcme.errors import UserError
 from fgcme.experiment import CorpusSettings
 
@@ -56,6 +57,8 @@ def find_corpus(settings: CorpusSettings, storage: Path) -> tuple[Path, Listing]
     Raises:
         UserError: no root is given, or it does not hold the corpus.
     """
+    if settings.kind == "several":
+        return _find_several(settings, storage)
     if settings.kind == "demo":
         return _find_demo_corpus(settings, storage)
     variable = f"{settings.kind.upper()}_ROOT"
@@ -67,6 +70,58 @@ def find_corpus(settings: CorpusSettings, storage: Path) -> tuple[Path, Listing]
     if root is None:
         raise UserError(f"corpus.root is not set: {corpus.obtain}")
     return root, corpus.find(root)
+
+
+def _find_several(settings: CorpusSettings, storage: Path) -> tuple[Path, Listing]:
+    """Several corpora as one: their names stand before ids, labels, speakers, sessions and dialogs.
+
+    Raises:
+        UserError: fewer than two are named, one that cannot be among them, or one is not found.
+    """
+    names = settings.corpora
+    possible = [name for name in CORPORA if name not in ("demo", "manifest")]
+    if strangers := [name for name in names if name not in possible]:
+        raise UserError(f"corpus.corpora: {strangers[0]} cannot be among several; name some of {', '.join(possible)}")
+    if len({*names}) < 2 or len({*names}) < len(names):
+        raise UserError("corpus.corpora: name at least two corpora, and each once, as in [ravdess, emodb]")
+    together = None if settings.root is None else Path(settings.root).expanduser().resolve()
+    utterances: list[Utterance] = []
+    rejections: list[Rejection] = []
+    odd: list[Odd] = []
+    for name in names:
+        own = None if together is None else str(together / name)
+        root, listing = find_corpus(CorpusSettings.model_validate({"kind": name, "root": own}), storage)
+        place = str(root) if together is None else name
+        utterances += [_with_corpus(each, name, place) for each in listing.utterances]
+        rejections += [
+            replace(each, id=f"{name}/{each.id}", audio=f"{place}/{each.audio}") for each in listing.rejections
+        ]
+        odd += [replace(each, id=f"{name}/{each.id}") for each in listing.odd]
+    return together or Path("/"), Listing(utterances, rejections, odd)
+
+
+def _with_corpus(utterance: Utterance, name: str, place: str) -> Utterance:
+    """An utterance as one of several corpora.
+
+    Args:
+        utterance: of its own corpus.
+        name: of the corpus.
+        place: its folder, which stands before files.
+    """
+
+    def named(value: str | None, before: str = name) -> str | None:
+        return None if value is None else f"{before}/{value}"
+
+    return replace(
+        utterance,
+        id=f"{name}/{utterance.id}",
+        audio=f"{place}/{utterance.audio}",
+        raw_label=f"{name}/{utterance.raw_label}",
+        speaker=f"{name}/{utterance.speaker}",
+        session=named(utterance.session),
+        dialog=named(utterance.dialog),
+        alignment=named(utterance.alignment, place),
+    )
 
 
 def _find_manifest_corpus(manifest: str | None, root: Path | None, storage: Path) -> tuple[Path, Listing]:

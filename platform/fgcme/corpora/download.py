@@ -81,7 +81,11 @@ def _complete(file: IO[bytes], download: Download, tell: Callable[[int], None], 
                 file.write(chunk)
                 tell(file.tell())
         except (requests.RequestException, _TransientError) as error:
-            said = f"{type(error).__name__}: {error}" if isinstance(error, requests.RequestException) else str(error)
+            said = (
+                f"the connection failed, {type(error).__name__}"
+                if isinstance(error, requests.RequestException)
+                else str(error)
+            )
         else:
             said = f"it ended after {file.tell():,} of {download.size:,} bytes"
         failures = 0 if file.tell() > have else failures + 1

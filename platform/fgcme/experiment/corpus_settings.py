@@ -10,7 +10,7 @@ from fgcme.experiment.section import Natural, Positive, Settings
 
 
 class CorpusSettings(Settings):
-    """Where the speech comes from."""
+    """Where the speech comes from; `several` corpora are one, with their names before ids, labels and speakers."""
 
     kind: Literal[
         "demo",
@@ -29,8 +29,10 @@ class CorpusSettings(Settings):
         "emotale_danish",
         "emotale_english",
         "manifest",
+        "several",
     ]
-    root: str | None = Field(None, description="folder of the corpus; audio paths are relative to it")
+    corpora: list[str] = Field([], description="which corpora (kind: several)")
+    root: str | None = Field(None, description="folder of the corpus, or of several, each by its name")
     manifest: str | None = Field(None, description="CSV, JSONL or Parquet file that lists the corpus (kind: manifest)")
     utterances: Positive = Field(480, description="how many utterances to synthesise (kind: demo)")
     seed: Natural = Field(0, description="random seed of the synthesised corpus (kind: demo)")

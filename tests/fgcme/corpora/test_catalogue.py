@@ -18,7 +18,7 @@ NAME = "03-01-06-01-02-01-12.wav"
 
 
 def test_the_catalogue_lists_the_supported_corpora() -> None:
-    assert list(CORPORA) == list(get_args(CorpusSettings.model_fields["kind"].annotation))
+    assert [*CORPORA, "several"] == list(get_args(CorpusSettings.model_fields["kind"].annotation))
     assert {name: corpus.name for name, corpus in CORPORA.items()} == {name: name for name in CORPORA}
     assert "unheard of" not in CORPORA
 
@@ -80,3 +80,51 @@ def test_the_demo_corpus_is_synthesised_below_the_storage(tmp_path: Path) -> Non
     assert len(listing.utterances) == 4
     assert all((root / utterance.audio).is_file() for utterance in listing.utterances)
     assert find_corpus(settings, tmp_path) == (root, listing)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """A folder with a RAVDESS and an EMO-DB of few recordings, the latter with times of words."""
+    for name in ("ravdess/Actor_12/03-01-06-01-02-01-12.wav", "ravdess/notes.txt", "emodb/wav/03a01Fa.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "emodb" / "words.json").write_text('{"03a01Fa": []}')
+    return tmp_path
+
+
+def test_several_corpora_are_one_whose_names_keep_all_apart(two: Path, tmp_path: Path) -> None:
+    root, listing = find_corpus(
+        CorpusSettings(kind="several", corpora=["ravdess", "emodb"], root=str(two)), tmp_path / "storage"
+    )
+    one, other = listing.utterances
+    assert root == two
+    assert (one.id, one.raw_label, one.speaker) == ("ravdess/03-01-06-01-02-01-12", "ravdess/fearful", "ravdess/12")
+    assert (other.id, other.raw_label, other.speaker) == ("emodb/03a01Fa", "emodb/F", "emodb/03")
+    assert (one.dialog, other.dialog, one.session) == ("ravdess/statement-02", "emodb/a01", None)
+    assert all((root / each.audio).is_file() for each in listing.utterances)
+    assert (one.alignment, other.alignment) == (None, "emodb/words.json")
+    assert "ravdess/notes.txt" in {each.id for each in listing.rejections}
+
+
+def test_several_corpora_may_lie_in_several_places(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ravdess", "emodb"):
+        monkeypatch.setenv(f"{name.upper()}_ROOT", str(two / name))
+    root, listing = find_corpus(CorpusSettings(kind="several", corpora=["emodb", "ravdess"]), two / "storage")
+    assert [root / each.audio for each in listing.utterances] == [
+        two / "emodb/wav/03a01Fa.wav",
+        two / "ravdess/Actor_12/03-01-06-01-02-01-12.wav",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["ravdess"], "at least two corpora, and each once"),
+        (["ravdess", "ravdess"], "at least two corpora, and each once"),
+        (["ravdess", "manifest"], "manifest cannot be among several; name some of ravdess"),
+        (["ravdess", "savee"], r"savee: no such folder"),
+    ],
+)
+def test_several_that_cannot_be_one_are_refused(two: Path, names: list[str], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        find_corpus(CorpusSettings(kind="several", corpora=names, root=str(two)), two / "storage")
