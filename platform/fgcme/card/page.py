@@ -28,6 +28,7 @@ _LANGUAGES = {
     "French": "fr",
     "German": "de",
     "Italian": "it",
+    "Mandarin": "zh",
     "Persian": "fa",
     "Polish": "pl",
     "Spanish": "es",

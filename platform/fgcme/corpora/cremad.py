@@ -83,6 +83,7 @@ CORPUS = Corpus(
     size="7,442 utterances, 91 speakers, 6 emotions, 5.3 hours, 600 MB as 16 kHz WAV",
     obtain=_OBTAIN,
     find=find,
+    licence_id="odbl",
     expected=Counts(utterances=7441, speakers=91),
     known_bad=SCHEME.known_bad,
 )

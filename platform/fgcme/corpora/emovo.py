@@ -72,5 +72,6 @@ CORPUS = Corpus(
     size="588 utterances, 6 speakers, 7 emotions, 30 minutes, as 48 kHz WAV",
     obtain=_OBTAIN,
     find=find,
+    sex_of=lambda actor: "female" if actor.startswith("f") else "male",
     expected=Counts(utterances=588, speakers=6),
 )

@@ -174,6 +174,7 @@ CORPUS = Corpus(
     size="13,708 utterances in 3 parts, about 300 speakers, 7 emotions, 12 hours",
     obtain=_OBTAIN,
     find=find,
+    licence_id="gpl-3.0",
     expected=Counts(utterances=13_706),
     known_bad=KNOWN_BAD,
     official_protocol="meld/7class-official",

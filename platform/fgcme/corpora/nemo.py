@@ -21,6 +21,7 @@ from fgcme.errors import UserError
 TABLE = "data.tsv"
 """In the corpus's folder: the text of each file."""
 
+_WOMEN = ("EB0", "IC0", "KD0", "MK0")
 _OBTAIN = "clone https://github.com/amu-cai/nEMO; pass its folder with --root or in NEMO_ROOT"
 
 SCHEME = NameScheme(
@@ -65,5 +66,7 @@ CORPUS = Corpus(
     size="4,481 utterances, 9 speakers, 6 emotions, 3 hours",
     obtain=_OBTAIN,
     find=find,
+    licence_id="cc-by-nc-sa-4.0",
+    sex_of=lambda speaker: "female" if speaker in _WOMEN else "male",
     expected=Counts(utterances=4481, speakers=9),
 )

@@ -63,5 +63,6 @@ CORPUS = Corpus(
     size="480 utterances, 4 speakers (men), 7 emotions, 30 minutes, as 44.1 kHz WAV",
     obtain=_OBTAIN,
     find=find,
+    sex_of=lambda speaker: "male",
     expected=Counts(utterances=480, speakers=4),
 )

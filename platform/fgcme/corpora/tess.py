@@ -50,5 +50,7 @@ CORPUS = Corpus(
     size="2,800 utterances, 2 speakers (women), 7 emotions, 1.6 hours, as 24.4 kHz WAV",
     obtain=_OBTAIN,
     find=find,
+    licence_id="cc-by-nc-nd-4.0",
+    sex_of=lambda speaker: "female",
     expected=Counts(utterances=2800, speakers=2),
 )
