@@ -15,6 +15,25 @@ from fgcme.corpora.download import fetch
 from fgcme.errors import UserError
 
 
+def run(fetches: bool, name: str | None, folder: str | None) -> None:
+    """List the corpora, or fetch one.
+
+    Args:
+        fetches: fetch one.
+        name: which.
+        folder: see `get`.
+
+    Raises:
+        UserError: none is named; and see `get`.
+    """
+    if not fetches:
+        show()
+    elif name is None:
+        raise UserError("fgcme corpora get: name a corpus, as in `fgcme corpora get ravdess`")
+    else:
+        get(name, None if folder is None else Path(folder))
+
+
 def show() -> None:
     """Print what each corpus is, under which licence, and how to get it."""
     for corpus in CORPORA.values():

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fgcme.errors import UserError
 from pipelines.alignment_verb import COMPARE_ALIGNMENTS
 from pipelines.verb import Verb, argument
 
@@ -33,12 +32,7 @@ def _demo(options: argparse.Namespace) -> None:
 def _corpora(options: argparse.Namespace) -> None:
     from pipelines import corpora
 
-    if options.action is None:
-        corpora.show()
-    elif options.name is None:
-        raise UserError("fgcme corpora get: name a corpus, as in `fgcme corpora get ravdess`")
-    else:
-        corpora.get(options.name, None if options.output is None else Path(options.output))
+    corpora.run(fetches=options.action == "get", name=options.name, folder=options.output)
 
 
 def _prepare(options: argparse.Namespace) -> None:
