@@ -120,6 +120,14 @@ def list_by_name(root: Path, describe: Callable[[str, str], Utterance], beside: 
     return Listing([utterances[name] for name in sorted(utterances)], rejections)
 
 
+def _leads_back(folder: Path) -> bool:
+    """Whether a link leads to a folder that it lies in: to follow it would never end."""
+    if not folder.is_symlink():
+        return False
+    here = folder.parent.resolve()
+    return folder.resolve() in (here, *here.parents)
+
+
 def _files(root: Path) -> list[Path]:
     def refuse(error: OSError) -> None:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror}); mount its disk or mend its permissions")
@@ -127,7 +135,7 @@ def _files(root: Path) -> list[Path]:
     found: list[Path] = []
     # A folder that is passed over would look like recordings that the corpus no longer has.
     for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_back(Path(folder, name))]
         found += [Path(folder, name) for name in names if not name.startswith(".")]
     for path in found:
         if not path.suffix and path.is_symlink() and not path.exists():

@@ -35,3 +35,16 @@ def test_a_folder_that_is_not_mounted_is_refused(tmp_path: Path) -> None:
     (tmp_path / "more").symlink_to(tmp_path / "not mounted")
     with pytest.raises(UserError, match="more: leads nowhere"):
         list_by_name(tmp_path, describe)
+
+
+def test_a_link_to_a_folder_is_followed_unless_it_lies_in_that_folder(tmp_path: Path) -> None:
+    corpus, disk = tmp_path / "corpus", tmp_path / "disk"
+    for path in (corpus / "a" / "u1.wav", disk / "u2.wav"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    (corpus / "a" / "all").symlink_to(corpus)
+    (corpus / "a" / "itself").symlink_to(corpus / "a")
+    (corpus / "disk").symlink_to(disk)
+    listing = list_by_name(corpus, describe)
+    assert [each.audio for each in listing.utterances] == ["a/u1.wav", "disk/u2.wav"]
+    assert listing.rejections == []
