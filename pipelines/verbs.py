@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.alignment_verb import COMPARE_ALIGNMENTS
+from pipelines.predict_verb import PREDICT
 from pipelines.verb import Verb, argument
 
 if TYPE_CHECKING:
@@ -118,18 +119,6 @@ def _export(options: argparse.Namespace) -> None:
 
     folder, onnx = (None if path is None else Path(path) for path in (options.hub_folder, options.onnx))
     export.export(options.model, folder, onnx)
-
-
-def _predict(options: argparse.Namespace) -> int:
-    from pipelines import predict
-
-    return predict.predict(
-        options.model,
-        [Path(path) for path in options.audio],
-        options.text,
-        options.format,
-        None if options.output is None else Path(options.output),
-    )
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -339,19 +328,7 @@ VERBS = (
         run=_demote,
         arguments=[argument("name", "name in the registry", metavar="NAME")],
     ),
-    Verb(
-        name="predict",
-        summary="predict the emotions of recordings, word by word",
-        example='fgcme predict models:/fgcme-ravdess@champion some.wav --text "Kids are talking by the door"',
-        run=_predict,
-        arguments=[
-            argument("model", "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model", metavar="MODEL_URI"),
-            argument("audio", "sound files", metavar="AUDIO", nargs="+"),
-            argument("--text", "what is said; once for all, or once a file", action="append", default=[]),
-            argument("--format", "what is printed", choices=["table", "json", "csv", "textgrid"], default="table"),
-            argument("--output", "folder for TextGrid files", metavar="DIR"),
-        ],
-    ),
+    PREDICT,
     Verb(
         name="export",
         summary="write a registered model as a folder for the Hugging Face hub, or as an ONNX graph",

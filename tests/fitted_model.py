@@ -28,6 +28,8 @@ def save_fitted(
     copies: Sequence[float] = (),
     text_encoder: Path | None = None,
     average_word: bool = True,
+    kind: str = "fgcme",
+    frame_limit: int = 3000,
 ) -> Path:
     """Write a small model with random weights into a folder; where one is given, it reads a text encoder's layers.
 
@@ -35,6 +37,7 @@ def save_fitted(
     """
     settings = ModelSettings.model_validate(
         {
+            "kind": kind,
             "acoustic": {"channels": [8, 8], "kernels": [3, 2]},
             "semantic": {"embedding": 6},
             "fusion": {"hidden": 5},
@@ -52,7 +55,7 @@ def save_fitted(
     # Two layers of the tiny encoders of `tests.text_encoder`.
     words = {} if text_encoder is None else {"word_feature_size": 32, "word_layers": 2}
     model = build_model(settings, frame_size=20, vocabulary_size=len(WORDS) + 2, classes=len(CLASSES), **words)
-    if average_word:
+    if average_word and kind == "fgcme":
         model.average_word = 0.1 * torch.randn(model.core.sequence.lstm.input_size)
     spec = fitted.ModelSpec(
         model=settings,
@@ -60,7 +63,7 @@ def save_fitted(
         classes=CLASSES,
         words=WORDS,
         frame_size=20,
-        frame_limit=3000,
+        frame_limit=frame_limit,
         origin={"corpus": "demo", "protocol": "demo/4class", "selection": selection, "fold": fold, "seed": 0},
         modality_dropout=modality_dropout,
         **words,

@@ -71,6 +71,7 @@ ORDER = [
     "fgcme.corpora",
     "fgcme.alignment",
     "fgcme.features",
+    "fgcme.recognition",
     "fgcme.prepared",
     "fgcme.data",
     "fgcme.model",
@@ -90,6 +91,7 @@ ORDER = [
     "pipelines.training",
     "pipelines.sweep",
     "pipelines.reporting",
+    "pipelines.predicting",
     # The verbs; `demo` runs others.
     *(f"pipelines.{verb}" for verb in ("prepare", "check", "train", "final", "tune", "ablate", "report")),
     "pipelines.robustness",
@@ -105,6 +107,7 @@ ORDER = [
     "pipelines.demo",
     "pipelines.verb",
     "pipelines.alignment_verb",
+    "pipelines.predict_verb",
     "pipelines.verbs",
     "pipelines.surroundings",
     "pipelines.cli",

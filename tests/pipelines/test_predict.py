@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
 from fgcme.errors import UserError
 from pipelines.predict import predict
 from tests.fitted_model import CLASSES, save_fitted, write_audio
+from tests.speech import say
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def test_only_a_model_with_modality_dropout_answers_without_a_text(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write_audio(tmp_path / "a.wav")
-    with pytest.raises(UserError, match="the model reads words as well as sound: say what is said with --text"):
+    with pytest.raises(UserError, match=r"reads words as well as sound: say what is said with --text .*--transcribe"):
         predict(model, [file], [])
     either = str(save_fitted(tmp_path / "either", modality_dropout=True))
     assert predict(either, [file], [], "json") == 0
@@ -49,6 +51,21 @@ def test_only_a_model_with_modality_dropout_answers_without_a_text(
     assert answer["text"] == "" and answer["words"] == [] and set(answer["probabilities"]) == set(CLASSES)
     for output in ("table", "csv", "textgrid"):
         assert predict(either, [file], [], output) == 0  # type: ignore[arg-type]
+
+
+def test_what_nobody_has_written_down_is_recognised(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples, _ = say("we are going home", voice="en-us+f3")
+    file = tmp_path / "a.wav"
+    soundfile.write(file, samples, 16_000)
+    assert predict(model, [file], [], "json", transcribe="sphinx") == 0
+    recognised = json.loads(capsys.readouterr().out)
+    assert recognised["words_from"] == "recognised by sphinx" and recognised["text"] == "we are going home"
+    assert predict(model, [file], ["the dogs"], "json", transcribe="sphinx") == 0
+    assert json.loads(capsys.readouterr().out)["words_from"] == "given"
+    with pytest.raises(UserError, match="--transcribe nowhere: no speech recogniser"):
+        predict(model, [file], [], transcribe="nowhere")
 
 
 def test_bad_files_are_one_line_each_and_the_others_are_predicted(
@@ -83,8 +100,9 @@ def test_what_is_odd_about_a_recording_is_said_beside_its_answer(
     noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
     soundfile.write(tmp_path / "odd.wav", 32_768 * noise, 16_000, subtype="FLOAT")
     soundfile.write(tmp_path / "ordinary.wav", np.stack([noise, noise], axis=1), 48_000)
-    assert predict(model, [tmp_path / "odd.wav", tmp_path / "ordinary.wav"], ["the dogs"], "csv") == 0
-    assert capsys.readouterr().err == f"{tmp_path / 'odd.wav'}: scaled from the range of integers\n"
+    assert predict(model, [tmp_path / "odd.wav", tmp_path / "ordinary.wav"], ["the dogs"], "json") == 0
+    odd, ordinary = (json.loads(line)["notes"] for line in capsys.readouterr().out.splitlines())
+    assert (odd, ordinary) == (["scaled from the range of integers"], [])
 
 
 def test_a_text_without_words_fails_its_own_file_only(
@@ -143,8 +161,9 @@ def test_that_words_have_no_contributions_is_reported_once_with_the_reason(
         (["a.wav", "b.wav", "c.wav"], ["a", "b"], "table", None, "2 texts for 3 files"),
         (["a.wav"], [" "], "table", None, "a.wav: its text is empty"),
         (["a.wav", "b.wav"], ["a"], "textgrid", None, "--output FOLDER"),
-        (["x/a.wav", "y/a.wav"], ["a"], "textgrid", "grids", "2 files would be written to grids/a.TextGrid"),
-        (["a.wav"], ["a"], "json", "grids", "--output is for --format textgrid only"),
+        (["x/a.wav", "y/a.wav"], ["a"], "textgrid", "grids", "2 recordings would be written to grids/a.TextGrid"),
+        (["a.wav"], ["a"], "json", "grids", "--output takes a folder or FILE.parquet, and no --format but textgrid"),
+        (["a.wav"], ["a"], "textgrid", "a.parquet", "--output takes a folder or FILE.parquet"),
     ],
 )
 def test_wrong_arguments_are_refused_before_the_model_is_loaded(
@@ -171,3 +190,27 @@ def test_predicting_imports_neither_ray_nor_for_a_folder_mlflow(model: str, tmp_
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
     assert done.returncode == 0
+
+
+def test_a_parquet_file_gets_all_answers_and_lines_say_what_was_passed_over(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        write_audio(tmp_path / "in" / f"{number}.wav", seed=number)
+    (tmp_path / "in" / "0.lab").write_text("the dogs")
+    (tmp_path / "in" / "notes.md").write_text("")
+    # Of one of them nobody knows what is said.
+    assert predict(model, [tmp_path / "in"], destination=tmp_path / "new" / "a.parquet") == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[0] == "passed over in folders, as no recordings: 1 .md"
+    assert errors[1].startswith(str(tmp_path / "in" / "1.wav")) and "there is no text" in errors[1]
+    (row,) = pq.read_table(tmp_path / "new" / "a.parquet").to_pylist()
+    assert (row["text"], row["words_from"]) == ("the dogs", "given in 0.lab")
+
+
+def test_a_length_or_a_number_of_workers_that_means_nothing_is_refused(model: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--longest 0\.5: an utterance has at least 1 s"):
+        predict(model, [tmp_path / "a.wav"], longest=0.5)
+    with pytest.raises(UserError, match="--workers is for --output FOLDER"):
+        predict(model, [tmp_path / "a.wav"], workers=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from fgcme.audio import HOP, WINDOW, Samples, frame_count
 
@@ -26,14 +27,22 @@ def detect_endpoints(samples: Samples) -> tuple[int, int]:
     >>> detect_endpoints(np.concatenate([np.zeros(16_000, np.float32), tone, np.zeros(16_000, np.float32)]))
     (98, 200)
     """
-    frames = frame_count(samples.size)
-    # Sums of squares up to each sample: a frame's energy is the difference of two of them.
-    sums = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
-    starts = np.arange(frames) * HOP
-    energy = np.maximum(sums[starts + WINDOW] - sums[starts], 0) / WINDOW
-    decibels = 10 * np.log10(energy + 1e-10)
+    decibels = frame_decibels(samples)
     padded = np.pad(decibels, _CLICK // 2, mode="edge")
     smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, _CLICK), axis=1)
     background, loudest = np.percentile(smooth, 10), smooth.max()
     loud = np.flatnonzero(smooth >= background + _RISE * (loudest - background) - _ROUNDING)
     return int(loud[0]), int(loud[-1]) + 1
+
+
+def frame_decibels(samples: Samples) -> npt.NDArray[np.float64]:
+    """Energy of each frame of 10 ms, in decibels; full scale is 0, and nothing is below -100.
+
+    Args:
+        samples: [samples] mono at 16 kHz.
+    """
+    # Sums of squares up to each sample: a frame's energy is the difference of two of them.
+    sums = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    starts = np.arange(frame_count(samples.size)) * HOP
+    energy = np.maximum(sums[starts + WINDOW] - sums[starts], 0) / WINDOW
+    return np.asarray(10 * np.log10(energy + 1e-10))

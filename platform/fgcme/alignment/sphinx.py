@@ -94,21 +94,26 @@ def search_attempts(samples: Samples) -> Iterator[tuple[str, Samples, int]]:
     Yields:
         Beam, samples to align, and the frame of the utterance that these start at.
     """
-    levelled = _normalise_level(samples)
+    levelled = normalise_level(samples)
     yield "normal", levelled, 0
     yield "wide", levelled, 0
     first, last = detect_endpoints(samples)
     first, last = max(0, first - _MARGIN), last + _MARGIN
-    trimmed = _normalise_level(samples[first * HOP : last * HOP])
+    trimmed = normalise_level(samples[first * HOP : last * HOP])
     yield "wide", trimmed, first
     # Always the same noise, so that an utterance always aligns the same way.
     noise = np.random.default_rng(0).normal(0, _DITHER, trimmed.size).astype(np.float32)
     yield "wide", trimmed + noise, first
 
 
-def _normalise_level(samples: Samples) -> Samples:
+def normalise_level(samples: Samples) -> Samples:
     """The samples scaled to one peak, so that rounding to 16 bits does not drown quiet speech."""
     return samples * np.float32(_PEAK / max(float(np.abs(samples).max()), 1e-9))
+
+
+def to_pcm(samples: Samples) -> bytes:
+    """Samples as PocketSphinx takes them: 16 bits each."""
+    return (np.clip(samples, -1, 1) * 32_767).astype("<i2").tobytes()
 
 
 @functools.cache
@@ -129,7 +134,7 @@ def _decode(decoder: Any, language: str, words: list[str], samples: Samples) -> 
     decoder.reinit_feat()
     decoder.set_align_text(" ".join(words))
     decoder.start_utt()
-    decoder.process_raw((np.clip(samples, -1, 1) * 32_767).astype("<i2").tobytes(), full_utt=True)
+    decoder.process_raw(to_pcm(samples), full_utt=True)
     decoder.end_utt()
     if decoder.hyp() is None:
         return None

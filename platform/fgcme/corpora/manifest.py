@@ -1,4 +1,4 @@
-"""Your own corpus, listed in a manifest: a table with one row an utterance, as CSV, JSON lines or Parquet.
+"""Your own corpus, listed in a manifest: a table with one row an utterance, as CSV, TSV, JSON lines or Parquet.
 
 Columns, in the words of the contract (`fgcme.corpora.contract.Utterance`):
 
@@ -18,7 +18,7 @@ and audformat write them too. CSV may be separated by `;`, tab or `|`; a row wit
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -34,6 +34,7 @@ from fgcme.errors import UserError
 REQUIRED = ("audio", "text", "label", "speaker")
 OPTIONAL = ("id", "start", "end", "session", "dialog", "act")
 _COLUMNS = (*REQUIRED, *OPTIONAL)
+_AUDIO = ("audio",)
 
 
 def find(root: Path) -> Listing:
@@ -87,6 +88,22 @@ def read_manifest(path: Path) -> Listing:
     return Listing(_Utterances(path, len(ids), version), rejections)
 
 
+def read_recordings(path: Path) -> Iterator[Utterance | Rejection]:
+    """The rows of a manifest whose recordings are only to be answered: `audio` is needed, and nothing else.
+
+    Utterances have what their rows say; a text that is not known is empty, as is a label or a speaker.
+
+    Raises:
+        UserError: the file cannot be read, lacks the column `audio`, or has no row.
+    """
+    _refuse_missing_columns(path, _AUDIO)
+    found = None
+    for _, found in _entries(path, _AUDIO):
+        yield found
+    if found is None:
+        raise UserError(f"{path}: has no rows; write one row for each recording")
+
+
 @dataclass(frozen=True)
 class _Utterances(Collection[Utterance]):
     """The utterances of a manifest that has been read once.
@@ -113,9 +130,9 @@ class _Utterances(Collection[Utterance]):
         return (found for _, found in _entries(self.path) if isinstance(found, Utterance))
 
 
-def _refuse_missing_columns(path: Path) -> None:
+def _refuse_missing_columns(path: Path, required: Sequence[str] = REQUIRED) -> None:
     columns = columns_of(path, _COLUMNS)
-    missing = [column for column in REQUIRED if column not in columns]
+    missing = [column for column in required if column not in columns]
     if missing:
         raise UserError(
             f"{path}: column {', '.join(missing)} is missing (found: {', '.join(sorted(columns)) or 'none'}); a "
@@ -136,13 +153,13 @@ def _refuse_duplicates(path: Path, hashes: Collection[int]) -> None:
             row_of[found.id] = number
 
 
-def _entries(path: Path) -> Iterator[tuple[int, Utterance | Rejection]]:
+def _entries(path: Path, required: Sequence[str] = REQUIRED) -> Iterator[tuple[int, Utterance | Rejection]]:
     """What each row says, with its number from 1."""
     for row in rows_of(path, _COLUMNS):
         try:
             if row.error is not None:
                 raise row.error
-            yield row.number, _utterance(row.values)
+            yield row.number, _utterance(row.values, required)
         except BadCellError as error:
             name, audio = (_told(row.values, column) for column in ("id", "audio"))
             message = f"{path}: row {row.number}: {error.message}"
@@ -162,8 +179,10 @@ def _version(path: Path) -> tuple[int, int]:
         return status.st_size, status.st_mtime_ns
 
 
-def _utterance(values: Mapping[str, Any]) -> Utterance:
-    audio, text, label, speaker = (_required(values, column) for column in REQUIRED)
+def _utterance(values: Mapping[str, Any], required: Sequence[str]) -> Utterance:
+    audio, text, label, speaker = (
+        _required(values, column) if column in required else _text(values, column) or "" for column in REQUIRED
+    )
     audio = audio.replace("\\", "/")
     if not PurePosixPath(audio).name or audio.endswith(("/", "/.", "/..")) or audio == "..":
         raise BadCellError("bad_value", f"column audio: {audio!r} is no file")
@@ -216,7 +235,7 @@ def _named(column: str) -> Iterator[None]:
 
 CORPUS = Corpus(
     name="manifest",
-    title="your own corpus, listed in a CSV, JSONL or Parquet file, one row an utterance",
+    title="your own corpus, listed in a CSV, TSV, JSONL or Parquet file, one row an utterance",
     language="any",
     licence="yours",
     citation="yours",

@@ -17,7 +17,8 @@ from pyarrow import dataset
 from fgcme.corpora.cells import BadCellError
 from fgcme.errors import UserError
 
-SUFFIXES = (".csv", ".jsonl", ".parquet")
+_SEPARATED = (".csv", ".tsv")
+SUFFIXES = (*_SEPARATED, ".jsonl", ".parquet")
 
 _SEPARATORS = ",;\t|"
 # Lines that one row may have: a quote that never closes would take all that follow.
@@ -52,7 +53,7 @@ def columns_of(path: Path, wanted: Collection[str]) -> list[str]:
     with readable(path):
         if path.suffix == ".parquet":
             names = list(dataset.dataset(path, format="parquet").schema.names)
-        elif path.suffix == ".csv":
+        elif path.suffix in _SEPARATED:
             with _opened(path) as file:
                 names, _ = _header(file, wanted)
         else:
@@ -79,7 +80,7 @@ def rows_of(path: Path, wanted: Collection[str]) -> Iterator[Row]:
         UserError: the table cannot be read.
     """
     with readable(path):
-        read = {".csv": _csv_rows, ".parquet": _parquet_rows}.get(path.suffix)
+        read = {".csv": _csv_rows, ".tsv": _csv_rows, ".parquet": _parquet_rows}.get(path.suffix)
         for row in read(path, wanted) if read is not None else _json_rows(path):
             if row.error is not None or any(value not in (None, "") for value in row.values.values()):
                 yield row

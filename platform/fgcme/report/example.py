@@ -94,7 +94,10 @@ def describe_example(example: UtteranceExample) -> str:
     told = [f"{word} ({begin:.2f} to {end:.2f} s" for word, begin, end in times]
     if prediction.base is None:
         return f"{text} Words: {listing([f'{word})' for word in told])}."
-    told = [f"{word}, {signed(number)})" for word, number in zip(told, prediction.contributions, strict=True)]
+    told = [
+        f"{word}, {'not heard' if number is None else signed(number)})"
+        for word, number in zip(told, prediction.contributions, strict=True)
+    ]
     return (
         f"{text} Words, with what each contributes to the log-odds of {prediction.label}: {listing(told)}; "
         f"{summarise_log_odds(prediction)}."
@@ -124,8 +127,13 @@ def _frames(axes: Axes, example: UtteranceExample, theme: Theme) -> None:
 
 
 def _contributions(axes: Axes, prediction: Prediction, theme: Theme) -> None:
-    reach = 1.35 * max(_LEAST, *map(abs, prediction.contributions))
-    for begin, end, number in zip(prediction.begin, prediction.end, prediction.contributions, strict=True):
+    known = [
+        (begin, end, number)
+        for begin, end, number in zip(prediction.begin, prediction.end, prediction.contributions, strict=True)
+        if number is not None
+    ]
+    reach = 1.35 * max([_LEAST, *(abs(number) for _, _, number in known)])
+    for begin, end, number in known:
         colour = theme.cool if number > 0 else theme.warm
         axes.bar(begin, number, max(end - begin, 0.0), align="edge", color=colour, edgecolor=theme.ground)
         axes.annotate(

@@ -7,82 +7,124 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fgcme.report.formatting import signed
-from fgcme.serving.classifier import to_record
 from fgcme.serving.prediction import Prediction
+from fgcme.serving.record import to_record
+
+_COLUMNS = [
+    "audio",
+    "unit",
+    "text",
+    "begin",
+    "end",
+    "label",
+    "words_from",
+    "alignment",
+    "notes",
+    "base",
+    "contribution",
+]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of one file.
+    """What a model says of one utterance.
 
     Attributes:
         audio: the file, as the user named it.
-        text: what is said in it; empty if that is not known.
-        duration: in seconds.
-        prediction: the model's.
+        begin, end: of the utterance in the file, in seconds.
+        prediction: the model's; its times are from the utterance's begin.
     """
 
     audio: str
-    text: str
-    duration: float
+    begin: float
+    end: float
     prediction: Prediction
 
 
+def to_record_of_file(answer: Answer) -> dict[str, Any]:
+    """The file, the utterance's times, and the columns of `fgcme.serving.record.to_record`.
+
+    All times, those of words too, are seconds from the beginning of the file.
+    """
+    record = to_record(answer.prediction)
+    for word in record["words"]:
+        word["begin"], word["end"] = answer.begin + word["begin"], answer.begin + word["end"]
+    return {"audio": answer.audio, "begin": answer.begin, "end": answer.end, **record}
+
+
 def to_json(answer: Answer) -> str:
-    """One line of JSON: audio, text and duration, and the columns of `fgcme.serving.classifier.to_record`."""
-    named = {"audio": answer.audio, "text": answer.text, "duration": answer.duration}
-    return json.dumps(named | to_record(answer.prediction), ensure_ascii=False)
+    """One line of JSON, see `to_record_of_file`."""
+    return json.dumps(to_record_of_file(answer), ensure_ascii=False)
 
 
 def csv_header(classes: Sequence[str]) -> str:
     """The first line of the CSV that `to_csv` continues.
 
     >>> csv_header(["calm", "happy"])
-    'audio,unit,text,begin,end,label,alignment,base,contribution,calm,happy'
+    'audio,unit,text,begin,end,label,words_from,alignment,notes,base,contribution,calm,happy'
     """
-    columns = ["audio", "unit", "text", "begin", "end", "label", "alignment", "base", "contribution"]
-    return ",".join([*columns, *map(_quoted, classes)])
+    return ",".join([*_COLUMNS, *map(_quoted, classes)])
 
 
 def to_csv(answer: Answer) -> str:
     """Lines of CSV: one with `unit` = `utterance`, then one with `unit` = `word` for each word; times in seconds.
 
-    An utterance has its label, its probabilities and its base, a word its contribution.
+    An utterance has its label, its probabilities and its base, and where its words come from; a word its contribution.
     """
     prediction = answer.prediction
-    base = "" if prediction.base is None else f"{prediction.base:.4f}"
-    probabilities = [f"{probability:.6f}" for probability in prediction.probabilities.values()]
-    rows = [("utterance", answer.text, 0.0, answer.duration, prediction.label, base, "", probabilities)]
-    nothing = [""] * len(probabilities)
-    for word, begin, end, contribution in _words(prediction):
+    utterance = {
+        "text": prediction.text,
+        "begin": f"{answer.begin:.2f}",
+        "end": f"{answer.end:.2f}",
+        "label": prediction.label,
+        "words_from": prediction.words_from,
+        "notes": "; ".join(prediction.unheard.notes),
+        "base": "" if prediction.base is None else f"{prediction.base:.4f}",
+    }
+    rows = [{"unit": "utterance", **utterance}]
+    for word, begin, end, contribution in _words(answer):
         number = "" if contribution is None else f"{contribution:.4f}"
-        rows.append(("word", word, begin, end, "", "", number, nothing))
+        times = {"begin": f"{begin:.2f}", "end": f"{end:.2f}"}
+        rows.append({"unit": "word", "text": word, **times, "contribution": number})
+    probabilities = [f"{probability:.6f}" for probability in prediction.probabilities.values()]
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    for unit, text, begin, end, label, own_base, number, of_classes in rows:
-        times = f"{begin:.2f}", f"{end:.2f}"
-        writer.writerow([answer.audio, unit, text, *times, label, prediction.alignment, own_base, number, *of_classes])
+    for row in rows:
+        own = {"audio": answer.audio, "alignment": prediction.alignment} | row
+        of_classes = probabilities if row["unit"] == "utterance" else [""] * len(probabilities)
+        # Not as columns of a dictionary: a class may be called `text`.
+        writer.writerow([*(own.get(column, "") for column in _COLUMNS), *of_classes])
     return lines.getvalue().rstrip("\n")
 
 
-def to_textgrid(answer: Answer) -> str:
-    """A TextGrid with tiers of intervals: words, what each contributes if that is known, the utterance's emotion."""
-    prediction = answer.prediction
-    spans = list(zip(prediction.begin, prediction.end, strict=True))
-    tiers = [("words", _tier(spans, prediction.words, answer.duration))]
-    if prediction.base is not None:
+def to_textgrid(answers: Sequence[Answer], duration: float) -> str:
+    """A TextGrid of one recording: tiers of words, what each contributes if that is known, emotions, notes if any.
+
+    Args:
+        answers: for its utterances, in order.
+        duration: of the recording, in seconds.
+    """
+    spans = [(begin, end) for answer in answers for _, begin, end, _ in _words(answer)]
+    words = [word for answer in answers for word in answer.prediction.words]
+    tiers = [("words", _tier(spans, words, duration))]
+    if any(answer.prediction.base is not None for answer in answers):
         # With a plain minus, for programs that read the numbers.
-        numbers = [f"{contribution:+.2f}" for contribution in prediction.contributions]
-        tiers.append(("contribution", _tier(spans, numbers, answer.duration)))
-    tiers.append(("emotion", [(0.0, answer.duration, prediction.label)]))
+        numbers = [f"{number:+.2f}" if number is not None else "" for each in answers for *_, number in _words(each)]
+        tiers.append(("contribution", _tier(spans, numbers, duration)))
+    utterances = [(answer.begin, answer.end) for answer in answers]
+    tiers.append(("emotion", _tier(utterances, [answer.prediction.label for answer in answers], duration)))
+    notes = ["; ".join(answer.prediction.unheard.notes) for answer in answers]
+    if any(notes):
+        tiers.append(("notes", _tier(utterances, notes, duration)))
     lines = [
         'File type = "ooTextFile"',
         'Object class = "TextGrid"',
         "",
         "xmin = 0",
-        f"xmax = {answer.duration:.6f}",
+        f"xmax = {duration:.6f}",
         "tiers? <exists>",
         f"size = {len(tiers)}",
         "item []:",
@@ -93,7 +135,7 @@ def to_textgrid(answer: Answer) -> str:
             '        class = "IntervalTier"',
             f'        name = "{name}"',
             "        xmin = 0",
-            f"        xmax = {answer.duration:.6f}",
+            f"        xmax = {duration:.6f}",
             f"        intervals: size = {len(intervals)}",
         ]
         for position, (begin, end, text) in enumerate(intervals, start=1):
@@ -110,19 +152,20 @@ def to_textgrid(answer: Answer) -> str:
 def to_table(answer: Answer) -> str:
     """Lines to read: the emotions of the utterance, likeliest first; each word, its time and what it contributes."""
     prediction = answer.prediction
+    where = f"  {answer.begin:.2f} - {answer.end:.2f} s" if answer.begin else ""
     ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
     lines = [
-        f"{answer.audio}  {prediction.label}",
+        f"{answer.audio}{where}  {prediction.label}",
         "  " + "  ".join(f"{name} {100 * probability:.0f}%" for name, probability in ranked),
-        f"  words aligned by {prediction.alignment}:",
+        f"  words {prediction.words_from}, aligned by {prediction.alignment}:" if prediction.words else "  no words",
     ]
     width = max((len(word) for word in prediction.words), default=0)
-    for word, begin, end, contribution in _words(prediction):
+    for word, begin, end, contribution in _words(answer):
         said = "" if contribution is None else f"{signed(contribution):>5}"
         lines.append(f"    {begin:6.2f} - {end:5.2f} s  {word:<{width}}  {said}".rstrip())
     if summary := summarise_log_odds(prediction):
         lines.append(f"  {summary}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  note: {note}" for note in prediction.unheard.notes)])
 
 
 def summarise_log_odds(prediction: Prediction) -> str:
@@ -133,10 +176,12 @@ def summarise_log_odds(prediction: Prediction) -> str:
     return f"from {signed(prediction.base)} to {signed(prediction.log_odds)} = {prediction.label} {percentage}"
 
 
-def _words(prediction: Prediction) -> Iterator[tuple[str, float, float, float | None]]:
-    """Each word, its begin and end, and what it contributes if that is known."""
+def _words(answer: Answer) -> Iterator[tuple[str, float, float, float | None]]:
+    """Each word, its begin and end in the file, and what it contributes if that is known."""
+    prediction = answer.prediction
     contributions: Sequence[float | None] = prediction.contributions or [None] * len(prediction.words)
-    return zip(prediction.words, prediction.begin, prediction.end, contributions, strict=True)
+    times = ([answer.begin + time for time in edge] for edge in (prediction.begin, prediction.end))
+    return zip(prediction.words, *times, contributions, strict=True)
 
 
 def _tier(

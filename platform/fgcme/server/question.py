@@ -13,7 +13,8 @@ from fgcme.audio import SAMPLE_RATE, AudioError
 from fgcme.errors import DataError
 from fgcme.report.predictions import Answer, to_textgrid
 from fgcme.server.limits import Limits, RefusalError
-from fgcme.serving.classifier import Classifier, to_record
+from fgcme.serving.classifier import Classifier
+from fgcme.serving.record import to_record
 
 Format = Literal["json", "textgrid"]
 
@@ -41,6 +42,14 @@ class Word(BaseModel):
     contribution: float | None = Field(description="in log-odds of the label; null where the model has none")
 
 
+class Missed(BaseModel):
+    """What the model did not hear, or does not know."""
+
+    seconds: float = Field(description="of sound beyond what it hears")
+    words: list[str] = Field(description="in that")
+    unknown_words: list[str] = Field(description="that are not in its vocabulary")
+
+
 class Answered(BaseModel):
     """The emotion of an utterance, and where it comes from."""
 
@@ -52,6 +61,9 @@ class Answered(BaseModel):
         description="log-odds of the label without what the words add; the contributions and it add up to the answer's"
     )
     alignment: str = Field(description="how the words were found in the sound")
+    words_from: str = Field(description="`given`, `recognised by` a recogniser, or `none`")
+    unheard: Missed
+    notes: list[str] = Field(description="what was not heard or is not known, in sentences")
     words: list[Word]
 
 
@@ -116,11 +128,11 @@ def answer(classifier: Classifier, question: Question, form: Format, limits: Lim
     duration = None if samples is None else len(samples) / SAMPLE_RATE
     if form == "json":
         return Answered.model_validate(
-            {"text": question.text, "duration": duration, **to_record(prediction)}
+            {**to_record(prediction), "text": question.text, "duration": duration}
         ).model_dump_json()
     if duration is None:
         raise RefusalError(422, "missing", "a TextGrid is of sound, and there is no `audio`")
-    return to_textgrid(Answer("", question.text or "", duration, prediction)) + "\n"
+    return to_textgrid([Answer("", 0.0, duration, prediction)], duration) + "\n"
 
 
 def _decode(encoded: str, limits: Limits) -> audio.Samples:

@@ -11,6 +11,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,20 +22,22 @@ from fgcme import alignment, features
 from fgcme.alignment import Alignment, AlignmentError
 from fgcme.alignment.sphinx import ENGLISH
 from fgcme.alignment.words import normalise
-from fgcme.audio import SAMPLE_RATE, AudioError, Samples
-from fgcme.data import has_acoustics
+from fgcme.audio import HOP, SAMPLE_RATE, AudioError, Samples, check
+from fgcme.data import has_acoustics, has_words
 from fgcme.errors import UserError
 from fgcme.experiment import PrepareSettings
 from fgcme.features import WordEncoder
 from fgcme.model import why_none
 from fgcme.prepared.utterance import AnalysedSpeech, analyse, word_features
+from fgcme.recognition import Recogniser
 from fgcme.serving import ensemble
 from fgcme.serving.fitted import ModelSpec
-from fgcme.serving.prediction import Prediction, predict
+from fgcme.serving.prediction import GIVEN, NO_WORDS, Prediction, predict
+from fgcme.serving.record import model_signature
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow.models import Model, ModelSignature
+    from mlflow.models import Model
 
 FITTED_ARTIFACT = "fitted"
 """Name of the fitted model's folder among the artifacts of a packaged model."""
@@ -45,6 +48,8 @@ _TORCH = ("torch", "torchaudio")
 
 # Sections of `prepare` that may name a pretrained model.
 _WITH_CHECKPOINT = ("alignment", "features", "text")
+# Kinds of models that read an utterance word by word, or as many parts of it as it has words.
+_BY_WORDS = ("fgcme", "can", "framewise_text")
 _MISSING = "the model was not trained to do without (training.augmentation.modality_dropout)"
 
 
@@ -93,21 +98,58 @@ class Classifier:
         hears = any(has_acoustics(spec.model) for _, spec in self._members)
         self._speeds = prepare.copies.speed if hears else []
 
-    def predict(self, samples: Samples | None, text: str | None) -> Prediction:
-        """Classify one utterance, by its sound and its words; by one of them if the model has modality dropout.
+    @property
+    def needs_text(self) -> bool:
+        """Whether it answers only where it is known what is said: it reads words, or parts the sound by them."""
+        return any(has_words(spec.model) or spec.model.kind in _BY_WORDS for spec in self._without_choice())
+
+    @property
+    def needs_sound(self) -> bool:
+        """Whether it answers only where there is sound."""
+        return any(has_acoustics(spec.model) for spec in self._without_choice())
+
+    @property
+    def seconds(self) -> float:
+        """How much of an utterance every member hears."""
+        return min(spec.frame_limit for _, spec in self._members) * HOP / SAMPLE_RATE
+
+    def align(self, samples: Samples, text: str) -> Alignment:
+        """Align a text with its speech, see `fgcme.alignment.Aligner.align`."""
+        return self._aligner.align("", samples, text)
+
+    def predict(self, samples: Samples | None, text: str | None, recogniser: Recogniser | None = None) -> Prediction:
+        """Classify one utterance, by its sound and its words; by one of them if the model does without the other.
 
         Args:
             samples: mono at 16 kHz, as `fgcme.audio.read` returns them; None if there are none.
             text: the transcript; None if it is not known.
+            recogniser: writes down what is said where `text` is None.
 
         Raises:
             AudioError, AlignmentError, FeatureError: see `fgcme.prepared.utterance.analyse`; or sound or text is
-                missing, and this model needs it.
+                missing, or no word is recognised, and this model needs it.
         """
-        if samples is None and (text is None or not self.spec.modality_dropout):
+        if samples is None and (text is None or self.needs_sound):
             raise AudioError("missing", f"there is no sound, and {_MISSING}")
-        if text is None and not self.spec.modality_dropout:
-            raise AlignmentError("no_words", f"there is no text, and {_MISSING}")
+        if text is not None:
+            return self._predict(samples, text, GIVEN)
+        if recogniser is not None and samples is not None:
+            check(samples)
+            text = recogniser.recognise(samples)
+            if normalise(text):
+                return self._predict(samples, text, f"recognised by {recogniser.name}")
+            missing = f"{recogniser.name} recognises no word"
+        else:
+            missing = "there is no text"
+        if self.needs_text:
+            raise AlignmentError("no_words", f"{missing}, and {_MISSING}")
+        prediction = self._predict(samples, None, NO_WORDS)
+        if recogniser is None:
+            return prediction
+        remarks = (*prediction.unheard.remarks, f"{missing}: the answer is by sound alone")
+        return replace(prediction, unheard=replace(prediction.unheard, remarks=remarks))
+
+    def _predict(self, samples: Samples | None, text: str | None, words_from: str) -> Prediction:
         if samples is None:
             speech = _unheard(text or "", self._word_encoder)
         elif text is None:
@@ -115,7 +157,11 @@ class Classifier:
             speech = analyse(samples, "", _NoAligner(), self._extractor, self._speeds)
         else:
             speech = analyse(samples, text, self._aligner, self._extractor, self._speeds, self._word_encoder)
-        return predict(self._members, speech)
+        return replace(predict(self._members, speech), text=text or "", words_from=words_from)
+
+    def _without_choice(self) -> list[ModelSpec]:
+        """Of the members that learnt on utterances that had their words and their sound."""
+        return [spec for _, spec in self._members if not spec.modality_dropout]
 
 
 class _NoAligner:
@@ -138,66 +184,6 @@ def _unheard(text: str, word_encoder: WordEncoder | None) -> AnalysedSpeech:
     nowhere = np.zeros(len(words), np.int32)
     nothing, encoded = np.zeros((0, 0), np.float32), word_features(words, word_encoder)
     return AnalysedSpeech(words, nowhere, nowhere, nothing, "none", float("nan"), None, word_features=encoded)
-
-
-def to_record(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as nested values, ready for JSON; the columns that `model_signature` declares.
-
-    Without contributions those of the words are None, and so is the base.
-    """
-    contributions: Sequence[float | None] = prediction.contributions or [None] * len(prediction.words)
-    return {
-        "label": prediction.label,
-        "probabilities": prediction.probabilities,
-        "base": prediction.base,
-        "alignment": prediction.alignment,
-        "words": [
-            {"word": word, "begin": begin, "end": end, "contribution": contribution}
-            for word, begin, end, contribution in zip(
-                prediction.words, prediction.begin, prediction.end, contributions, strict=True
-            )
-        ],
-    }
-
-
-def model_signature(either: bool = False) -> ModelSignature:
-    """The input and output columns of a served model, one row an utterance.
-
-    Inputs are `audio`, the bytes of a sound file, and `text`, the transcript; outputs are those of `to_record`.
-
-    Args:
-        either: whether the model does with one of the two.
-    """
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Array, Map, Object, Property
-
-    by_name = Map(DataType.double)
-    word = Object(
-        [
-            Property("word", DataType.string),
-            Property("begin", DataType.double),
-            Property("end", DataType.double),
-            Property("contribution", DataType.double, required=False),
-        ]
-    )
-    return ModelSignature(
-        inputs=Schema(
-            [
-                ColSpec(DataType.binary, "audio", required=not either),
-                ColSpec(DataType.string, "text", required=not either),
-            ]
-        ),
-        outputs=Schema(
-            [
-                ColSpec(DataType.string, "label"),
-                ColSpec(by_name, "probabilities"),
-                ColSpec(DataType.double, "base", required=False),
-                ColSpec(DataType.string, "alignment"),
-                ColSpec(Array(word), "words"),
-            ]
-        ),
-    )
 
 
 def input_example() -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -12,6 +12,10 @@ from fgcme.audio import HOP, SAMPLE_RATE
 from fgcme.model import FusedWords, Network, contributions, why_none
 from fgcme.prepared.utterance import AnalysedSpeech
 from fgcme.serving.fitted import ModelSpec, batch_of
+from fgcme.serving.unheard import Unheard, find_unheard
+
+GIVEN, NO_WORDS = "given", "none"
+"""Where an answer's words come from; or `recognised by` and the recogniser's name."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,14 @@ class Prediction:
         label: the most probable class.
         probabilities: class -> probability.
         words, begin, end: [W] the words and their spans in seconds; none if the words are not known.
-        contributions: [W] what each word adds to the log-odds of `label`, see `fgcme.model.contribution`; none where
-            the model does not go by words, or the words are not known.
+        contributions: [W] what each word adds to the log-odds of `label`, see `fgcme.model.contribution`; None for a
+            word that was not heard; none at all where the model does not go by words, or the words are not known.
         base: the log-odds of `label` without what the words add, so that the sum is that of the answer; None with no
-            contributions. It holds what belongs to no word, such as the recording as a whole.
+            contributions. It holds what belongs to no word that was heard, such as the recording as a whole.
         alignment: the method that found the words' frames.
+        text: what is said; empty if that is not known.
+        words_from: `given`, `recognised by` and the recogniser's name, or `none`.
+        unheard: what the model did not hear, or does not know.
     """
 
     label: str
@@ -34,14 +41,17 @@ class Prediction:
     words: list[str]
     begin: list[float]
     end: list[float]
-    contributions: list[float]
+    contributions: list[float | None]
     base: float | None
     alignment: str
+    text: str = ""
+    words_from: str = NO_WORDS
+    unheard: Unheard = field(default_factory=Unheard)
 
     @property
     def log_odds(self) -> float | None:
         """Log-odds of `label` against all other classes: the base and what the words add."""
-        return None if self.base is None else self.base + math.fsum(self.contributions)
+        return None if self.base is None else self.base + math.fsum(filter(None, self.contributions))
 
 
 @torch.no_grad()
@@ -69,14 +79,27 @@ def predict(members: Sequence[tuple[Network, ModelSpec]], speech: AnalysedSpeech
     classes = specs[0].classes
     probabilities = dict(zip(classes, torch.stack(logits).mean(0).softmax(0).tolist(), strict=True))
     label = max(probabilities, key=lambda name: probabilities[name])
-    base, of_words = contributions(readings, classes.index(label)) if explains else (None, torch.zeros(0))
+    unheard = find_unheard(specs, speech)
+    base, of_words = _explain(readings, classes.index(label), unheard) if explains else (None, [])
     return Prediction(
         label=label,
         probabilities=probabilities,
         words=list(speech.words),
         begin=[frame * HOP / SAMPLE_RATE for frame in speech.begin.tolist()],
         end=[frame * HOP / SAMPLE_RATE for frame in speech.end.tolist()],
-        contributions=of_words.tolist(),
+        contributions=of_words,
         base=base,
         alignment=speech.alignment,
+        text=" ".join(speech.words),
+        words_from=GIVEN if speech.words else NO_WORDS,
+        unheard=unheard,
     )
+
+
+def _explain(
+    readings: Sequence[tuple[Network, FusedWords]], label: int, unheard: Unheard
+) -> tuple[float, list[float | None]]:
+    """The base and the words' contributions, what words add that were not heard counted to the base."""
+    base, of_words = contributions(readings, label)
+    heard = len(of_words) - len(unheard.words)
+    return base + of_words[heard:].sum().item(), [*of_words[:heard].tolist(), *[None] * len(unheard.words)]

@@ -18,7 +18,8 @@ from fgcme import audio
 from fgcme.alignment import AlignmentError
 from fgcme.audio import AudioError
 from fgcme.errors import DataError
-from fgcme.serving.classifier import FITTED_ARTIFACT, Classifier, to_record
+from fgcme.serving.classifier import FITTED_ARTIFACT, Classifier
+from fgcme.serving.record import to_record
 
 SECONDS = 60.0
 """What lasts longer is refused before it is decoded: a row is one utterance, and a small file may hold hours."""
@@ -28,7 +29,7 @@ _NULL = "None"
 
 
 class ServedModel(PythonModel):
-    """Rows of `audio` (bytes of a sound file) and `text` in, rows of `fgcme.serving.classifier.to_record` out.
+    """Rows of `audio` (bytes of a sound file) and `text` in, rows of `fgcme.serving.record.to_record` out.
 
     Over HTTP `audio` is base64. MLflow decodes it in `dataframe_split` and `dataframe_records`, but not in `inputs`.
     """

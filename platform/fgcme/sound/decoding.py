@@ -87,11 +87,7 @@ def decode(source: Source, start: float | None, end: float | None, limit: float 
         elif len(powers) > 1:
             oddities.append(MIXED)
     except (soundfile.SoundFileError, TypeError) as error:
-        # soundfile raises a TypeError for a `.raw` file, which has no sample rate.
-        raise AudioError(
-            "unreadable",
-            f"{name} is damaged, or not audio that is known here ({_cause(error)}); write it as WAV or FLAC",
-        ) from None
+        raise _not_audio(name, error) from None
     except OSError as error:
         raise AudioError("unreadable", f"{name} cannot be read ({error.strerror or error})") from None
     if kind in _FLOATS and (scale := _scale(mean if start is end is None else _whole(pieces, name), name)) != 1:
@@ -100,6 +96,25 @@ def decode(source: Source, start: float | None, end: float | None, limit: float 
     if mean.size and (np.abs(mean) >= _FULL_SCALE).mean() >= _CLIPPED_SHARE:
         oddities.append(CLIPPED)
     return Decoded(mean, rate, tuple(oddities))
+
+
+def duration_of(source: Source) -> float | None:
+    """How many seconds a sound file lasts, without decoding it; None where nobody knows before it is decoded.
+
+    Raises:
+        AudioError: the file is missing, damaged, cut short or no sound.
+    """
+    import soundfile
+
+    name = check_source(source)
+    try:
+        with _opened(pieces_of(source, name)[0]) as files:
+            frames = sum(file.frames for file in files)
+            return None if frames >= _UNKNOWN else float(frames / files[0].samplerate)
+    except (soundfile.SoundFileError, TypeError) as error:
+        raise _not_audio(name, error) from None
+    except OSError as error:
+        raise AudioError("unreadable", f"{name} cannot be read ({error.strerror or error})") from None
 
 
 def _read(
@@ -232,6 +247,13 @@ def _scale(samples: Samples, name: str) -> int:
             f"{name} holds floating point up to {largest:.4g}, where full scale is 1: divide it by its own full scale",
         )
     return scale
+
+
+def _not_audio(name: str, error: Exception) -> AudioError:
+    # soundfile raises a TypeError for a `.raw` file, which has no sample rate.
+    return AudioError(
+        "unreadable", f"{name} is damaged, or not audio that is known here ({_cause(error)}); write it as WAV or FLAC"
+    )
 
 
 def _cause(error: Exception) -> str:

@@ -1,6 +1,5 @@
 """Alignment with a CTC model, compared with a search of all paths; the model is small and untrained."""
 
-import json
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -8,40 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
 from fgcme import alignment
 from fgcme.alignment import AlignmentError
 from fgcme.alignment.uniform import TOO_MUCH_TEXT
 from fgcme.audio import frame_count
 from fgcme.errors import UserError
+from tests.ctc_model import VOCABULARY, save_ctc
 from tests.speech import say
-
-VOCABULARY = {
-    token: index for index, token in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIKLNOPRSTUVWY"])
-}
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("ctc")
-    torch.manual_seed(0)
-    config = Wav2Vec2Config(
-        vocab_size=len(VOCABULARY),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_dim=(16,) * 7,
-        num_conv_pos_embeddings=4,
-        num_conv_pos_embedding_groups=2,
-        pad_token_id=0,
-    )
-    Wav2Vec2ForCTC(config).save_pretrained(folder)
-    (folder / "vocab.json").write_text(json.dumps(VOCABULARY))
-    Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), word_delimiter_token="|").save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
-    return str(folder)
+    return save_ctc(tmp_path_factory.mktemp("ctc"))
 
 
 def likeliest_path(emissions: np.ndarray, targets: list[int]) -> list[int]:

@@ -13,16 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fgcme.corpora.manifest import find, read_manifest
+from fgcme.corpora.contract import Rejection, Utterance
+from fgcme.corpora.manifest import find, read_manifest, read_recordings
 from fgcme.errors import UserError
 
 ROW = {"audio": "wav/one.wav", "text": "hello there", "label": "1", "speaker": "01"}
 
 
 def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    if path.suffix == ".csv":
+    if path.suffix in (".csv", ".tsv"):
         with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
+            writer = csv.DictWriter(file, list(rows[0]), delimiter="," if path.suffix == ".csv" else "\t")
             writer.writeheader()
             writer.writerows(rows)
     elif path.suffix == ".jsonl":
@@ -32,7 +33,7 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
-@pytest.fixture(params=["csv", "jsonl", "parquet"])
+@pytest.fixture(params=["csv", "tsv", "jsonl", "parquet"])
 def manifest(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / f"corpus.{request.param}"
 
@@ -203,3 +204,13 @@ def test_durations_are_read_and_those_that_are_not_a_time_are_nothing(tmp_path: 
     rows = [{**GOOD, "start": timedelta(0), "end": timedelta(seconds=1.5)}, {**GOOD, "id": "b", "end": None}]
     first, second = read_manifest(write(tmp_path / "a.parquet", rows)).utterances
     assert (first.start, first.end, second.start, second.end) == (0, 1.5, None, None)
+
+
+def test_recordings_that_are_only_to_be_answered_need_no_more_than_their_audio(manifest: Path) -> None:
+    write(manifest, [{"audio": "a.wav", "start": "0.5"}, {"audio": "", "start": "1"}])
+    first, second = read_recordings(manifest)
+    assert isinstance(first, Utterance) and (first.audio, first.text, first.start) == ("a.wav", "", 0.5)
+    assert isinstance(second, Rejection) and second.reason == "missing_value"
+    write(manifest, [{"text": "hello"}])
+    with pytest.raises(UserError, match="column audio is missing"):
+        list(read_recordings(manifest))

@@ -12,7 +12,8 @@ from fgcme import audio
 from fgcme.report.predictions import Answer, to_textgrid
 from fgcme.server.limits import Limits, RefusalError
 from fgcme.server.question import Answered, Question, answer, parse
-from fgcme.serving.classifier import Classifier, to_record
+from fgcme.serving.classifier import Classifier
+from fgcme.serving.record import to_record
 from tests.fitted_model import save_fitted, write_audio
 from tests.served import question
 
@@ -38,10 +39,10 @@ def test_an_answer_is_the_classifier_s_to_the_last_bit(classifier: Classifier, r
     samples = audio.read(recording)
     expected = classifier.predict(samples, "dogs are")
     told = json.loads(answer(classifier, asked, "json", Limits()))
-    assert told == {"text": "dogs are", "duration": 1.0, **to_record(expected)}
+    assert told == {"duration": 1.0, **to_record(expected)}
     Answered.model_validate(told, strict=True)
     grid = answer(classifier, asked, "textgrid", Limits())
-    assert grid == to_textgrid(Answer("", "dogs are", 1.0, expected)) + "\n"
+    assert grid == to_textgrid([Answer("", 0.0, 1.0, expected)], 1.0) + "\n"
 
 
 def test_a_model_that_does_without_is_asked_with_sound_or_text_alone(classifier: Classifier, recording: Path) -> None:

@@ -31,9 +31,9 @@ from fgcme.serving.classifier import (
     input_example,
     package_model,
     pip_requirements,
-    to_record,
 )
-from fgcme.serving.prediction import Prediction, predict
+from fgcme.serving.prediction import predict
+from fgcme.serving.record import to_record
 from tests.fitted_model import CLASSES, mean_logits, save_fitted, write_audio
 from tests.speech import say
 from tests.speech_encoder import save_encoder
@@ -92,6 +92,7 @@ def test_a_model_with_modality_dropout_answers_with_sound_or_text_alone(tmp_path
     assert np.ptp(answers, axis=0).max() > 1e-3
     # Text alone is no recording of silence, and sound alone no text of one unknown word.
     assert said.probabilities != classifier.predict(samples * 1e-3, "Dogs are sitting!").probabilities
+    assert [answer.words_from for answer in (both, heard, said)] == ["given", "none", "given"]
     with pytest.raises(AlignmentError, match="the text has no words"):
         classifier.predict(None, "...")
     with pytest.raises(audio.AudioError, match="there is no sound"):
@@ -104,6 +105,56 @@ def test_a_model_without_modality_dropout_needs_sound_and_text(tmp_path: Path, r
         classifier.predict(audio.read(recording), None)
     with pytest.raises(audio.AudioError, match=r"there is no sound, .*trained to do without .*modality_dropout"):
         classifier.predict(None, "dogs")
+
+
+class _Recogniser:
+    """Hears the same words in everything."""
+
+    name = "ears"
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def recognise(self, samples: audio.Samples) -> str:
+        return self.text
+
+
+def test_words_that_nobody_gives_are_recognised_and_the_answer_says_by_whom(tmp_path: Path, recording: Path) -> None:
+    classifier, samples = Classifier(save_fitted(tmp_path)), audio.read(recording)
+    recognised = classifier.predict(samples, None, _Recogniser("Dogs are sitting!"))
+    assert (recognised.text, recognised.words_from) == ("Dogs are sitting!", "recognised by ears")
+    given = classifier.predict(samples, "Dogs are sitting!", _Recogniser("kids"))
+    assert (given.text, given.words_from) == ("Dogs are sitting!", "given")
+    assert recognised == replace(given, words_from="recognised by ears")
+
+
+def test_where_no_word_is_recognised_a_model_that_can_answers_by_sound_alone_and_says_so(
+    tmp_path: Path, recording: Path
+) -> None:
+    samples, deaf = audio.read(recording), _Recogniser("[NOISE] ...")
+    either = Classifier(save_fitted(tmp_path / "either", modality_dropout=True))
+    answer, alone = either.predict(samples, None, deaf), either.predict(samples, None)
+    assert answer.unheard.notes == ["ears recognises no word: the answer is by sound alone"]
+    assert (answer.probabilities, answer.words_from, answer.text) == (alone.probabilities, "none", "")
+    assert alone.unheard.notes == []
+    with pytest.raises(AlignmentError, match="ears recognises no word, and the model was not trained to do without"):
+        Classifier(save_fitted(tmp_path / "both")).predict(samples, None, deaf)
+    with pytest.raises(audio.AudioError, match="silence"):
+        either.predict(np.zeros(16_000, np.float32), None, deaf)
+
+
+@pytest.mark.parametrize(
+    ("kind", "needs_text", "needs_sound"),
+    [("acoustic_lstm", False, True), ("linear_probe", False, True), ("semantic_lstm", True, False)],
+)
+def test_a_model_of_one_modality_needs_no_other(
+    tmp_path: Path, recording: Path, kind: str, needs_text: bool, needs_sound: bool
+) -> None:
+    classifier, samples = Classifier(save_fitted(tmp_path, kind=kind)), audio.read(recording)
+    assert (classifier.needs_text, classifier.needs_sound) == (needs_text, needs_sound)
+    both = classifier.predict(samples, "dogs are sitting")
+    alone = classifier.predict(samples, None) if needs_sound else classifier.predict(None, "dogs are sitting")
+    assert alone.probabilities == both.probabilities
 
 
 def test_speech_that_cannot_be_classified_is_refused_with_a_reason(tmp_path: Path, recording: Path) -> None:
@@ -123,24 +174,6 @@ def test_a_model_of_imported_alignments_aligns_new_speech_by_sphinx_and_says_so(
     prediction = Classifier(folder).predict(samples, "Dogs are sitting by the door")
     assert prediction.alignment == "sphinx"
     assert prediction.words[-1] == "door"
-
-
-def test_a_record_has_the_utterance_s_values_and_each_word_s_own() -> None:
-    prediction = Prediction(
-        "happy", {"calm": 0.2, "happy": 0.8}, ["the", "door"], [0.1, 0.5], [0.4, 0.9], [-0.25, 1.5], 0.125, "sphinx"
-    )
-    assert to_record(prediction) == {
-        "label": "happy",
-        "probabilities": {"calm": 0.2, "happy": 0.8},
-        "base": 0.125,
-        "alignment": "sphinx",
-        "words": [
-            {"word": "the", "begin": 0.1, "end": 0.4, "contribution": -0.25},
-            {"word": "door", "begin": 0.5, "end": 0.9, "contribution": 1.5},
-        ],
-    }
-    without = to_record(replace(prediction, contributions=[], base=None))
-    assert without["base"] is None and [word["contribution"] for word in without["words"]] == [None, None]
 
 
 def test_a_model_without_contributions_answers_all_the_same_and_says_why(tmp_path: Path, recording: Path) -> None:

@@ -15,7 +15,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModelContext
 
 from fgcme import audio
-from fgcme.serving.classifier import FITTED_ARTIFACT, Classifier, to_record
+from fgcme.serving.classifier import FITTED_ARTIFACT, Classifier
+from fgcme.serving.record import to_record
 from fgcme.serving.served_model import ServedModel
 from tests.fitted_model import save_fitted, write_audio
 
@@ -70,7 +71,8 @@ def test_the_answer_has_a_column_for_each_field(
     model: ServedModel, context: PythonModelContext, recordings: list[Path]
 ) -> None:
     rows = pd.DataFrame({"audio": [recordings[0].read_bytes()], "text": ["dogs"]})
-    assert list(model.predict(context, rows)) == ["label", "probabilities", "base", "alignment", "words"]
+    columns = ["label", "probabilities", "base", "alignment", "text", "words_from", "unheard", "notes", "words"]
+    assert list(model.predict(context, rows)) == columns
 
 
 def test_every_bad_row_is_named_with_its_reason(

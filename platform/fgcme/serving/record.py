@@ -1,0 +1,90 @@
+"""An answer as nested values, and the columns that a served model says it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fgcme.serving.prediction import Prediction
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+
+def to_record(prediction: Prediction) -> dict[str, Any]:
+    """A prediction as nested values, ready for JSON; the columns that `model_signature` declares.
+
+    Without contributions those of the words are None, and so is the base; of a word that was not heard it is None.
+    """
+    contributions: Sequence[float | None] = prediction.contributions or [None] * len(prediction.words)
+    return {
+        "label": prediction.label,
+        "probabilities": prediction.probabilities,
+        "base": prediction.base,
+        "alignment": prediction.alignment,
+        "text": prediction.text,
+        "words_from": prediction.words_from,
+        "unheard": {
+            "seconds": prediction.unheard.seconds,
+            "words": list(prediction.unheard.words),
+            "unknown_words": list(prediction.unheard.unknown_words),
+        },
+        "notes": prediction.unheard.notes,
+        "words": [
+            {"word": word, "begin": begin, "end": end, "contribution": contribution}
+            for word, begin, end, contribution in zip(
+                prediction.words, prediction.begin, prediction.end, contributions, strict=True
+            )
+        ],
+    }
+
+
+def model_signature(either: bool = False) -> ModelSignature:
+    """The input and output columns of a served model, one row an utterance.
+
+    Inputs are `audio`, the bytes of a sound file, and `text`, the transcript; outputs are those of `to_record`.
+
+    Args:
+        either: whether the model does with one of the two.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array, Map, Object, Property
+
+    by_name = Map(DataType.double)
+    word = Object(
+        [
+            Property("word", DataType.string),
+            Property("begin", DataType.double),
+            Property("end", DataType.double),
+            Property("contribution", DataType.double, required=False),
+        ]
+    )
+    unheard = Object(
+        [
+            Property("seconds", DataType.double),
+            Property("words", Array(DataType.string)),
+            Property("unknown_words", Array(DataType.string)),
+        ]
+    )
+    return ModelSignature(
+        inputs=Schema(
+            [
+                ColSpec(DataType.binary, "audio", required=not either),
+                ColSpec(DataType.string, "text", required=not either),
+            ]
+        ),
+        outputs=Schema(
+            [
+                ColSpec(DataType.string, "label"),
+                ColSpec(by_name, "probabilities"),
+                ColSpec(DataType.double, "base", required=False),
+                ColSpec(DataType.string, "alignment"),
+                ColSpec(DataType.string, "text"),
+                ColSpec(DataType.string, "words_from"),
+                ColSpec(unheard, "unheard"),
+                ColSpec(Array(DataType.string), "notes"),
+                ColSpec(Array(word), "words"),
+            ]
+        ),
+    )
