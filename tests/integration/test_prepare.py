@@ -75,8 +75,11 @@ def corpus(tmp_path: Path) -> Corpus:
 
 
 def wdseg(edge: int) -> str:
-    """An alignment of two words that meet at a frame."""
-    return f"SFrm EFrm SegAScr Word\n0 {edge - 1} -100 DOGS\n{edge} 59 -100 DOOR\nTotal score: -200\n"
+    """An alignment of the words, the first two of which meet at a frame."""
+    edges = (0, edge, 36, 42, 48, 54, 60)
+    spans = zip(edges[:-1], edges[1:], TEXT.upper().split(), strict=True)
+    lines = [f"{begin} {end - 1} -100 {word}" for begin, end, word in spans]
+    return "\n".join(["SFrm EFrm SegAScr Word", *lines, "Total score: -600", ""])
 
 
 def rows(folder: Path, kind: str = "utterances") -> list[dict[str, Any]]:
@@ -212,7 +215,7 @@ def test_a_corrected_alignment_makes_its_row_anew_and_no_other(corpus: Corpus) -
     assert prepare.run(experiment, verbose=False).newly_prepared == 1
     after = SpeechCorpus(prepared_now)
     assert after.description.corpus_hash != before.description.corpus_hash
-    assert [after.spans(index)[1].tolist() for index in range(6)] == [[20, 60]] * 3 + [[30, 60]] + [[20, 60]] * 2
+    assert [after.spans(index)[1][:2].tolist() for index in range(6)] == [[20, 36]] * 3 + [[30, 36]] + [[20, 36]] * 2
     assert prepare.run(experiment, verbose=False).newly_prepared == 0
 
 
