@@ -23,6 +23,6 @@ def test_the_demo_runs_from_synthesis_to_a_registered_model_and_a_prediction(
     assert int(champion.version) == 1
     printed = capsys.readouterr().out
     assert "aligned: 32 sphinx" in printed
-    assert "words aligned by sphinx" in printed
+    assert "words given, aligned by sphinx" in printed
     assert f"--backend-store-uri {tracker.uri}" in printed
     assert {path.name for path in tmp_path.iterdir()} <= {"storage", "mlflow.db", "artifacts", "mlflow.db.lock"}
