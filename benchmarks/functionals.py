@@ -27,7 +27,8 @@ from sklearn.svm import SVC
 
 from fgcme import audio
 from fgcme.corpora import catalogue
-from fgcme.data.protocol import Assignment, UtteranceTable, apply_protocol, split_fold
+from fgcme.data.assignment import Assignment, apply_protocol, split_fold
+from fgcme.data.protocol import UtteranceTable
 from fgcme.evaluation.metrics import confusion, measure
 from fgcme.experiment import load_experiment
 from pipelines.bundled import experiment_file

@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 
+from fgcme.data.assignment import Assignment, apply_protocol, split_fold
 from fgcme.data.dataset import SpeechCorpus
-from fgcme.data.protocol import Assignment, apply_protocol, split_fold
 from fgcme.evaluation.metrics import confusion, measure
 from fgcme.experiment import load_experiment
 from pipelines.bundled import experiment_file
