@@ -54,7 +54,9 @@ def describe_participants(
         f"{protocol_label(experiment)}: {int((assignment.folds >= 0).sum())} of {len(corpus)} utterances, {speeds}"
         f"{len(assignment.protocol.classes)} classes; {plan}"
     )
-    if (path := experiment.model.semantic.vectors) is not None:
+    path = experiment.model.semantic.vectors
+    # What comes through a pipe can be read once, by the training.
+    if path is not None and not Path(path).is_fifo():
         found = len(corpus.word_vectors(Path(path), experiment.model.semantic.embedding))
         yield f"  words: {found} of {len(corpus.distinct_words)} have a vector in {path}"
     for reason, count in assignment.left_out.items():
