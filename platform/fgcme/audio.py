@@ -123,7 +123,7 @@ def record(
     """Read an audio file, or a segment of it, as mono samples at 16 kHz.
 
     Channels are averaged; other rates are resampled with a polyphase filter. Formats are WAV, FLAC, Ogg, MP3 and all
-    others of libsndfile; see `fgcme.decoding`.
+    others of libsndfile; see `fgcme.sound`.
 
     Args:
         source: path or binary file of the audio.

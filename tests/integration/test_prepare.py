@@ -215,7 +215,8 @@ def test_a_corrected_alignment_makes_its_row_anew_and_no_other(corpus: Corpus) -
     assert prepare.run(experiment, verbose=False).newly_prepared == 1
     after = SpeechCorpus(prepared_now)
     assert after.description.corpus_hash != before.description.corpus_hash
-    assert [after.spans(index)[1][:2].tolist() for index in range(6)] == [[20, 36]] * 3 + [[30, 36]] + [[20, 36]] * 2
+    ends = [after.spans(index)[1].tolist() for index in range(6)]
+    assert ends == [[edge, 36, 42, 48, 54, 60] for edge in (20, 20, 20, 30, 20, 20)]
     assert prepare.run(experiment, verbose=False).newly_prepared == 0
 
 

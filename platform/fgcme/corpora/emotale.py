@@ -14,6 +14,7 @@ are no sessions and no acts. Which speakers there are and how many files of each
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -96,26 +97,23 @@ def _read_ratings(path: Path, way_out: str) -> dict[str, dict[str, float]]:
 
 _DANISH = _scheme("Danish", "DK", "EMOTALE_DANISH_ROOT")
 _ENGLISH = _scheme("English", "EN", "EMOTALE_ENGLISH_ROOT")
-_CITATION = "M. J. Hjuler et al., EmoTale: An Enacted Speech-emotion Dataset in Danish, ASRU 2025, arXiv:2508.14548"
-_LICENCE = "see EmoTale_datasheet.pdf beside it"
 
 DANISH = Corpus(
     name="emotale_danish",
     title="EmoTale, its Danish part",
     language="Danish",
-    licence=_LICENCE,
-    citation=_CITATION,
+    licence="see EmoTale_datasheet.pdf beside it",
+    citation="M. J. Hjuler et al., EmoTale: An Enacted Speech-emotion Dataset in Danish, ASRU 2025, arXiv:2508.14548",
     size="450 utterances, 5 emotions and ratings of valence, arousal, dominance, as 48 kHz WAV",
     obtain=_DANISH.way_out,
     find=partial(_find, scheme=_DANISH),
     expected=Counts(utterances=450),
 )
-ENGLISH = Corpus(
+ENGLISH = replace(
+    DANISH,
     name="emotale_english",
     title="EmoTale, its English part",
     language="English",
-    licence=_LICENCE,
-    citation=_CITATION,
     size="350 utterances, 5 emotions and ratings of valence, arousal, dominance, as 48 kHz WAV",
     obtain=_ENGLISH.way_out,
     find=partial(_find, scheme=_ENGLISH),

@@ -14,6 +14,7 @@ The makers' parts share speakers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -83,31 +84,25 @@ def _read_texts(path: Path, way_out: str) -> dict[str, str]:
 
 _ENGLISH = _scheme("English", 11, "ESD_ENGLISH_ROOT")
 _MANDARIN = _scheme("Mandarin", 1, "ESD_MANDARIN_ROOT")
-_CITATION = "K. Zhou et al., Speech Communication 137: 1-18, 2022"
-_LICENCE = "its makers' own, for research; asked for with their form"
-_SIZE = "17,500 utterances, 10 speakers, 5 emotions, 14 hours, as 16 kHz WAV"
 
 ENGLISH = Corpus(
     name="esd_english",
     title="Emotional Speech Dataset, its English part",
     language="English",
-    licence=_LICENCE,
-    citation=_CITATION,
-    size=_SIZE,
+    licence="its makers' own, for research; asked for with their form",
+    citation="K. Zhou et al., Speech Communication 137: 1-18, 2022",
+    size="17,500 utterances, 10 speakers, 5 emotions, 14 hours, as 16 kHz WAV",
     obtain=_ENGLISH.way_out,
     find=partial(_find, scheme=_ENGLISH),
     expected=Counts(utterances=17_500, speakers=10),
     official_protocol="esd_english/5class-official",
 )
-MANDARIN = Corpus(
+MANDARIN = replace(
+    ENGLISH,
     name="esd_mandarin",
     title="Emotional Speech Dataset, its Mandarin part",
     language="Mandarin",
-    licence=_LICENCE,
-    citation=_CITATION,
-    size=_SIZE,
     obtain=_MANDARIN.way_out,
     find=partial(_find, scheme=_MANDARIN),
-    expected=Counts(utterances=17_500, speakers=10),
     official_protocol="esd_mandarin/5class-official",
 )
