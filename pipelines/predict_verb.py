@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipelines.verb import Verb, argument
+from pipelines.verb import MODEL, Verb, argument
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -36,7 +36,7 @@ PREDICT = Verb(
         "recordings are cut at pauses. A folder of answers is filled by several processes; run again, it goes on."
     ),
     arguments=[
-        argument("model", "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model", metavar="MODEL_URI"),
+        MODEL,
         argument("inputs", "sound files, folders, patterns such as '*.wav', manifests", metavar="AUDIO", nargs="+"),
         argument("--text", "what is said; once for all, or once a file", action="append", default=[]),
         argument(

@@ -62,3 +62,7 @@ def argument(name: str, text: str, **options: Any) -> Argument:
         options: of `ArgumentParser.add_argument`.
     """
     return name, {"help": text, **options}
+
+
+MODEL = argument("model", "models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/model or a folder", metavar="MODEL_URI")
+"""The model that a verb asks."""

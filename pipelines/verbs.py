@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.alignment_verb import COMPARE_ALIGNMENTS
 from pipelines.predict_verb import PREDICT
-from pipelines.verb import Verb, argument
+from pipelines.verb import MODEL, Verb, argument
 
 if TYPE_CHECKING:
     from fgcme.experiment import Experiment
@@ -340,7 +340,7 @@ VERBS = (
             "utterances, and not written where it answers otherwise."
         ),
         arguments=[
-            argument("model", "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/model", metavar="MODEL_URI"),
+            MODEL,
             argument("--hub-folder", "folder to write, new or empty", metavar="DIR"),
             argument("--onnx", "file to write (needs the extra `onnx`)", metavar="FILE"),
         ],
@@ -352,9 +352,7 @@ VERBS = (
         run=_serve,
         details="POST /predict takes JSON: `audio` in base64, and `text`; /openapi.json describes it. Ctrl-C stops it.",
         arguments=[
-            argument(
-                "model", "models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/model or a folder", metavar="MODEL_URI"
-            ),
+            MODEL,
             argument("--port", "on this machine (8080); 0 for one that is free", metavar="N", type=int, default=8080),
         ],
     ),

@@ -1,5 +1,6 @@
-"""The machines: Ray, its capacity, the shared folder, one driver at a time, progress in a terminal."""
+"""The machines: Ray, its capacity, the shared folder, one driver at a time, blocks of rows, progress in a terminal."""
 
+from pipelines.cluster.blocks import map_blocks
 from pipelines.cluster.capacity import cluster_resources, require_capacity
 from pipelines.cluster.growing import cluster_grows
 from pipelines.cluster.lock import LOCK, changing, driver_lock, reading
@@ -19,6 +20,7 @@ __all__ = [
     "concurrent_slots",
     "driver_lock",
     "free_slots",
+    "map_blocks",
     "ray_session",
     "reading",
     "require_capacity",

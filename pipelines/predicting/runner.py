@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,11 +21,10 @@ from fgcme.recognition import Recogniser
 from fgcme.report.answer_table import answer_table
 from fgcme.report.predictions import Answer
 from fgcme.serving.classifier import Classifier
-from pipelines.cluster import Progress, concurrent_slots, driver_lock, ray_session, require_slot
+from pipelines.cluster import Progress, concurrent_slots, driver_lock, map_blocks, ray_session, require_slot
 from pipelines.predicting import folder as answers
 from pipelines.predicting.answering import answer_recording
 from pipelines.predicting.sources import Source, Sources
-from pipelines.preparing.runner import find_user_error
 
 # Recordings of a block, and of their answers those that wait in memory.
 _BLOCK, _WAITING = 16, 256
@@ -105,37 +103,15 @@ def _answer(
     left: Sequence[Source], task: AnswerTask, destination: Path, workers: int | None, progress: Progress
 ) -> None:
     with ray_session():
-        import ray.data
-        from ray.exceptions import RayError
-
-        # Silence Ray's plans and stack traces: `progress` shows how far it is, the exception what went wrong.
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-        ray.data.DataContext.get_current().raise_original_map_exception = True
         rows = [left[first : first + _BLOCK] for first in range(0, len(left), _BLOCK)]
         needs = ScalingSettings()
         require_slot(needs, "answering recordings")
         concurrent_slots(needs, "one block of recordings", len(rows), progress.say)
         tables = (pa.Table.from_pylist([vars(source) for source in some], schema=_SOURCE) for some in rows)
-        blocks: Any = [ray.put(table) for table in tables]
-        # Typed as Any: Ray's own annotations admit no function of Arrow tables.
-        function: Any = answer_block
-        dataset = ray.data.from_arrow_refs(blocks).map_batches(
-            function,
-            fn_kwargs={"task": task, "destination": destination},
-            concurrency=workers,
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=needs.cpus_per_worker,
-        )
-        try:
-            outcomes: Any
-            for outcomes in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-                answered = outcomes["answered"].to_pylist()
-                progress.advance("recording", len(answered), answered.count(False))
-        except RayError as error:
-            if (user_error := find_user_error(error)) is not None:
-                raise user_error from None
-            raise
+        arguments = {"task": task, "destination": destination}
+        for outcomes in map_blocks(answer_block, tables, needs, arguments, workers):
+            answered = outcomes["answered"].to_pylist()
+            progress.advance("recording", len(answered), answered.count(False))
 
 
 def answer_block(block: pa.Table, task: AnswerTask, destination: Path) -> pa.Table:
