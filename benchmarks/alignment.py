@@ -3,20 +3,27 @@
 An error is the distance of a word's edge, as `fgcme.alignment.contract.edge_seconds` gives its time, to the true one:
 of begins and ends on EMO-DB, of begins on the demo corpus, whose onsets alone are known. Sphinx aligns EMO-DB by German
 pronunciations. What was tuned on EMO-DB (Sphinx's weight of silence, Whisper's lead and margins) was chosen on speakers
-03 and 08 to 11; `held_out` counts the others, who say the same ten sentences. The last line is JSON.
+03 and 08 to 11; `held_out` counts the others, who say the same ten sentences. With `--minutes`, the utterances are
+put together to one recording, with pauses of 0.1 to 0.8 s between them. Each aligner works in a process of its own,
+whose peak of memory is told. The last line is JSON.
 
-    python benchmarks/alignment.py [--emodb EMODB] [--whisper openai/whisper-base] [--limit 48]
+    python benchmarks/alignment.py [--emodb EMODB] [--whisper openai/whisper-base] [--limit 48] [--minutes 60]
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import json
+import multiprocessing
 import os
+import resource
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,9 +42,12 @@ TOLERANCE = 0.05
 
 
 class Spoken(NamedTuple):
-    """An utterance whose words have known times: seconds of their begins, and of their ends where those are known."""
+    """A recording whose words have known times: seconds of their begins, and of their ends where those are known.
 
-    speaker: str
+    Of one that was put together, `speakers` has the speaker of each edge.
+    """
+
+    speakers: list[str]
     samples: audio.Samples
     text: str
     begins: list[float]
@@ -45,12 +55,13 @@ class Spoken(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Errors in seconds, whether each is of a held-out speaker, CPU seconds for a second of speech, and fallbacks."""
+    """Errors in seconds, whether each is of a held-out speaker, CPU seconds for a second of speech, fallbacks, MiB."""
 
     errors: np.ndarray
     held_out: np.ndarray
     cost: float
     spread: int
+    peak: float
 
 
 def main() -> None:
@@ -59,29 +70,34 @@ def main() -> None:
     parser.add_argument("--whisper", help="folder or hub name of a Whisper")
     parser.add_argument("--ctc", help="folder or hub name of a CTC model of English characters, for the demo corpus")
     parser.add_argument("--limit", type=int, help="only about this many utterances of each corpus")
+    parser.add_argument("--minutes", type=float, help="put the utterances together to a recording that lasts so long")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         corpora = {"demo": list(demo_speech(Path(folder), arguments.limit or 96))}
         if arguments.emodb is not None:
             corpora["emodb"] = list(emodb_speech(arguments.emodb, arguments.limit))
-    results = {
-        f"{corpus}_{method}": measure(aligner, speech)
-        for corpus, speech in corpora.items()
-        for method, aligner in aligners("de" if corpus == "emodb" else "en", arguments.whisper, arguments.ctc)
-    }
+    if arguments.minutes is not None:
+        corpora = {name: [join(speech, arguments.minutes)] for name, speech in corpora.items()}
+    results = {}
+    for corpus, speech in corpora.items():
+        for method, build in aligners("de" if corpus == "emodb" else "en", arguments.whisper, arguments.ctc):
+            # A peak of memory is a process's own.
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+                results[f"{corpus}_{method}"] = process.submit(measure, build, speech).result()
     report(results)
 
 
-def aligners(language: str, whisper: str | None, ctc: str | None) -> Iterator[tuple[str, Aligner]]:
+def aligners(language: str, whisper: str | None, ctc: str | None) -> Iterator[tuple[str, Callable[[], Aligner]]]:
     """The aligners to measure on speech of a language, and their names."""
-    yield "uniform", alignment.build("uniform")
-    yield "sphinx", alignment.build("sphinx", language=language)
+    build = functools.partial(functools.partial, alignment.build)
+    yield "uniform", build("uniform")
+    yield "sphinx", build("sphinx", language=language)
     if language != "en":
-        yield "sphinx_english", alignment.build("sphinx")
+        yield "sphinx_english", build("sphinx")
     if whisper is not None:
-        yield "whisper", alignment.build("whisper", whisper, language=language)
+        yield "whisper", build("whisper", whisper, language=language)
     if ctc is not None and language == "en":
-        yield "ctc", alignment.build("ctc", ctc)
+        yield "ctc", build("ctc", ctc)
 
 
 def emodb_speech(root: Path, limit: int | None) -> Iterator[Spoken]:
@@ -93,7 +109,7 @@ def emodb_speech(root: Path, limit: int | None) -> Iterator[Spoken]:
         words = times[name]
         text = " ".join(word["word"] for word in words)
         begins, ends = ([word[edge] for word in words] for edge in ("start", "end"))
-        yield Spoken(name[:2], audio.read(path), text, begins, ends)
+        yield Spoken([name[:2]] * 2 * len(words), audio.read(path), text, begins, ends)
 
 
 def demo_speech(folder: Path, utterances: int) -> Iterator[Spoken]:
@@ -102,21 +118,48 @@ def demo_speech(folder: Path, utterances: int) -> Iterator[Spoken]:
     onsets = {row["id"]: row["onset"] for row in pq.read_table(folder / "words.parquet").to_pylist()}
     with manifest.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            yield Spoken(row["speaker"], audio.read(folder / row["audio"]), row["text"], list(onsets[row["id"]]), [])
+            begins = list(onsets[row["id"]])
+            yield Spoken([row["speaker"]] * len(begins), audio.read(folder / row["audio"]), row["text"], begins, [])
 
 
-def measure(aligner: Aligner, speech: list[Spoken]) -> Measured:
+def join(speech: list[Spoken], minutes: float) -> Spoken:
+    """The utterances in a random order, again and again, as one recording that lasts so long."""
+    generator = np.random.default_rng(0)
+    samples: list[audio.Samples] = []
+    begins: list[float] = []
+    ends: list[float] = []
+    of_begins: list[str] = []
+    of_ends: list[str] = []
+    texts, length = [], 0
+    for number in cycle(generator.permutation(len(speech)).tolist()):
+        each = speech[number]
+        begins += [length / audio.SAMPLE_RATE + begin for begin in each.begins]
+        ends += [length / audio.SAMPLE_RATE + end for end in each.ends]
+        of_begins += each.speakers[: len(each.begins)]
+        of_ends += each.speakers[len(each.begins) :]
+        texts.append(each.text)
+        pause = generator.normal(0, 1e-4, int(generator.uniform(0.1, 0.8) * audio.SAMPLE_RATE)).astype(np.float32)
+        samples += [each.samples, pause]
+        length += each.samples.size + pause.size
+        if length >= 60 * minutes * audio.SAMPLE_RATE:
+            break
+    return Spoken(of_begins + of_ends, np.concatenate(samples), " ".join(texts), begins, ends)
+
+
+def measure(build: Callable[[], Aligner], speech: list[Spoken]) -> Measured:
     """Align speech whose times are known."""
+    aligner = build()
     errors, held_out, spread, began = [], [], 0, time.process_time()
     for spoken in speech:
         found = aligner.align("", spoken.samples, spoken.text)
         times = [edge_seconds(edge) for edge in found.begin] + [edge_seconds(edge) for edge in found.end]
         known = [*spoken.begins, *spoken.ends]
         errors += [abs(found - true) for found, true in zip(times, known, strict=bool(spoken.ends))]
-        held_out += [spoken.speaker not in TUNED_ON] * len(known)
+        held_out += [speaker not in TUNED_ON for speaker in spoken.speakers]
         spread += found.method == "uniform"
     seconds = sum(spoken.samples.size for spoken in speech) / audio.SAMPLE_RATE
-    return Measured(np.array(errors), np.array(held_out), (time.process_time() - began) / seconds, spread)
+    cost, peak = (time.process_time() - began) / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Measured(np.array(errors), np.array(held_out), cost, spread, peak)
 
 
 def report(results: dict[str, Measured]) -> None:
@@ -131,6 +174,7 @@ def report(results: dict[str, Measured]) -> None:
         "held out",
         "CPU s/s",
         "spread",
+        "peak MiB",
     ):
         table.add_column(heading, justify="right")
     figures: dict[str, float] = {}
@@ -140,7 +184,7 @@ def report(results: dict[str, Measured]) -> None:
         held = within[found.held_out].mean()
         table.add_row(
             *(name, str(found.errors.size), f"{median:.1f}", f"{most:.0f}", f"{within.mean():.1%}", f"{held:.1%}"),
-            *(f"{found.cost:.3f}", str(found.spread)),
+            *(f"{found.cost:.3f}", str(found.spread), f"{found.peak:.0f}"),
         )
         figures |= {
             f"{name}_median_ms": round(float(median), 1),
@@ -148,8 +192,9 @@ def report(results: dict[str, Measured]) -> None:
             f"{name}_within_50_ms": round(float(within.mean()), 4),
             f"{name}_held_out_median_ms": round(float(np.median(found.errors[found.held_out])) * 1000, 1),
             f"{name}_held_out_within_50_ms": round(float(held), 4),
+            f"{name}_peak_mib": round(found.peak),
         }
-    Console().print(table)
+    Console(width=110).print(table)
     print(json.dumps(figures))
 
 

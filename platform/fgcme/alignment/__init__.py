@@ -5,8 +5,14 @@ from __future__ import annotations
 import functools
 
 from fgcme.alignment.contract import Aligner, Alignment, AlignmentError
+from fgcme.alignment.partwise import PartwiseAligner
+from fgcme.alignment.uniform import UniformAligner
+from fgcme.errors import UserError
 
 __all__ = ["Aligner", "Alignment", "AlignmentError", "build"]
+
+# Whisper hears 30 s, and a part gets up to 0.2 s of the pause at either side of it.
+_PART_SECONDS = 29.0
 
 
 @functools.lru_cache(maxsize=8)
@@ -24,31 +30,40 @@ def build(
         checkpoint: CTC model or Whisper, a folder or a hub name (`ctc` and `whisper` only).
         folder: folder of `.TextGrid` or `.wdseg` files (`imported` only).
         tier: of a TextGrid, the one with the words; None for the one that is called so.
-        language: of the words, see `SphinxAligner` and `WhisperAligner` (`sphinx` and `whisper` only).
+        language: of the words, see `SphinxAligner` and `WhisperAligner`; with `ctc`, of those that are cut into parts.
 
     Raises:
         UserError: the checkpoint, the folder or the language cannot be used.
         ValueError: there is no such method, or it lacks its checkpoint or folder.
     """
+    cutter = functools.partial(_cutter, language)
     # Each method's libraries are imported only when that method is asked for.
     if method == "sphinx":
         from fgcme.alignment.sphinx import SphinxAligner
 
         return SphinxAligner(language)
     if method == "uniform":
-        from fgcme.alignment.uniform import UniformAligner
-
         return UniformAligner()
     if method == "ctc" and checkpoint is not None:
         from fgcme.alignment.ctc import CtcAligner
 
-        return CtcAligner(checkpoint)
+        return PartwiseAligner(CtcAligner(checkpoint), cutter, _PART_SECONDS)
     if method == "whisper" and checkpoint is not None:
         from fgcme.alignment.whisper import WhisperAligner
 
-        return WhisperAligner(checkpoint, language)
+        return PartwiseAligner(WhisperAligner(checkpoint, language), cutter, _PART_SECONDS)
     if method == "imported" and folder is not None:
         from fgcme.alignment.imported import ImportedAligner
 
         return ImportedAligner(folder, tier)
     raise ValueError(f"no aligner {method!r} with checkpoint {checkpoint!r} and folder {folder!r}")
+
+
+def _cutter(language: str) -> Aligner:
+    """Finds roughly where the words of a long recording are; not at all if eSpeak NG does not speak the language."""
+    from fgcme.alignment.sphinx import SphinxAligner
+
+    try:
+        return SphinxAligner(language)
+    except UserError:
+        return UniformAligner()

@@ -34,6 +34,8 @@ _SCORE_SCALE = 1 << 10
 # Peak that samples are scaled to, and standard deviation of the added noise; full scale is 1.
 _PEAK = 0.5
 _DITHER = 4 / 32_768
+# Samples that are converted at once.
+_AT_ONCE = 60 * SAMPLE_RATE
 # Frames of silence left at each end by trimming.
 _MARGIN = 20
 # The decoder numbers alternate pronunciations: `the(2)`.
@@ -113,7 +115,12 @@ def normalise_level(samples: Samples) -> Samples:
 
 def to_pcm(samples: Samples) -> bytes:
     """Samples as PocketSphinx takes them: 16 bits each."""
-    return (np.clip(samples, -1, 1) * 32_767).astype("<i2").tobytes()
+    pcm = np.empty(samples.size, "<i2")
+    # A minute at a time: of an hour, each copy takes 0.2 GB.
+    for first in range(0, samples.size, _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        pcm[part] = np.clip(samples[part], -1, 1) * 32_767
+    return pcm.tobytes()
 
 
 @functools.cache
