@@ -20,8 +20,8 @@ COMPARE_ALIGNMENTS = Verb(
     example="fgcme compare-alignments storage/prepared/emodb-1a2b3c4d labels/textgrids",
     run=_compare_alignments,
     details=(
-        "Each is a prepared corpus, or a folder with .TextGrid or .wdseg files by utterance id. Utterances whose\n"
-        "words differ are counted and not compared. Exit status 1 if none could be compared."
+        "Each is a prepared corpus, or a folder with .TextGrid, .wdseg, .ctm or .json files by utterance id.\n"
+        "Utterances whose words differ are counted and not compared. Exit status 1 if none could be compared."
     ),
     arguments=[
         argument("first", "prepared corpus or folder of alignments", metavar="A"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,10 @@ import numpy as np
 from fgcme import prepared
 from fgcme.alignment import AlignmentError
 from fgcme.alignment.comparison import Spans, compare
-from fgcme.alignment.imported import read_alignment
+from fgcme.alignment.imported import SUFFIXES, read_alignment, utterances_in
 from fgcme.audio import SAMPLE_RATE
 from fgcme.errors import UserError
 
-_SUFFIXES = (".textgrid", ".wdseg")
 # Files of alignments do not say how long the audio is, and nothing of them is to be cut: a day, which takes no memory.
 _ANY_LENGTH = np.broadcast_to(np.float32(0), 24 * 3600 * SAMPLE_RATE)
 
@@ -22,7 +22,7 @@ def run(first: Path, second: Path, worst: int = 10) -> int:
     """Print how two alignments of the same utterances differ.
 
     Args:
-        first: a prepared corpus, or a folder of `.TextGrid` or `.wdseg` files by utterance id.
+        first: a prepared corpus, or a folder of `.TextGrid`, `.wdseg`, `.ctm` or `.json` files by utterance id.
         second: the same.
         worst: how many of the utterances that differ most are named.
 
@@ -52,20 +52,31 @@ def read_spans(folder: Path) -> dict[str, Spans]:
         }
     found: dict[str, Spans] = {}
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-        if path.suffix.lower() not in _SUFFIXES or path.name.startswith("."):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
             continue
-        if path.stem in found:
-            raise UserError(
-                f"{path}: another file below {folder} has the same name; compare folders that lack one of them"
-            )
-        try:
-            aligned = read_alignment(path, _ANY_LENGTH)
-        except AlignmentError as error:
-            raise UserError(f"{error.message}; mend it, or move it away") from None
-        found[path.stem] = Spans(aligned.words, aligned.begin, aligned.end)
+        for name, spans in _spans_in(path):
+            if name in found:
+                raise UserError(
+                    f"{path}: another file below {folder} has {name}, too; compare folders that lack one of them"
+                )
+            found[name] = spans
     if not found:
         raise UserError(
-            f"{folder}: neither a prepared corpus nor a folder with .TextGrid or .wdseg files; `fgcme prepare` says "
-            "where it puts a prepared corpus"
+            f"{folder}: neither a prepared corpus nor a folder with .TextGrid, .wdseg, .ctm or .json files; `fgcme "
+            "prepare` says where it puts a prepared corpus"
         )
     return found
+
+
+def _spans_in(path: Path) -> Iterator[tuple[str, Spans]]:
+    """The utterances of a file, each with its words and spans.
+
+    Raises:
+        UserError: it cannot be read as an alignment.
+    """
+    try:
+        for name in utterances_in(path):
+            aligned = read_alignment(path, _ANY_LENGTH, name)
+            yield name, Spans(aligned.words, aligned.begin, aligned.end)
+    except AlignmentError as error:
+        raise UserError(f"{error.message}; mend it, or move it away") from None

@@ -40,6 +40,17 @@ def test_a_prepared_corpus_is_the_same_as_itself(tmp_path: Path, capsys: pytest.
     assert "100.0% within 50 ms" in capsys.readouterr().out
 
 
+def test_a_file_of_many_utterances_is_compared_with_those_of_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_grid(tmp_path / "one" / "a.TextGrid", 0.2)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "all.ctm").write_text("a 1 0 0.3 open\na 1 0.3 0.2 it\nb 1 0 1 else\n")
+    assert cli.main(["compare-alignments", str(tmp_path / "one"), str(tmp_path / "other")]) == 0
+    text = capsys.readouterr().out
+    assert "compared: 2 words of 1 utterances" in text and "only in the second: 1, such as b" in text
+
+
 def test_nothing_in_common_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_grid(tmp_path / "one" / "a.TextGrid", 0.2)
     write_grid(tmp_path / "other" / "b.TextGrid", 0.2)

@@ -28,7 +28,7 @@ def build(
     Args:
         method: `sphinx`, `ctc`, `whisper`, `imported` or `uniform`.
         checkpoint: CTC model or Whisper, a folder or a hub name (`ctc` and `whisper` only).
-        folder: folder of `.TextGrid` or `.wdseg` files (`imported` only).
+        folder: folder of alignments, see `ImportedAligner` (`imported` only).
         tier: of a TextGrid, the one with the words; None for the one that is called so.
         language: of the words, see `SphinxAligner` and `WhisperAligner`; with `ctc`, of those that are cut into parts.
 

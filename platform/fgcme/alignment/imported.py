@@ -1,63 +1,72 @@
-"""Alignments made elsewhere: by utterance id as Praat's `.TextGrid` or IEMOCAP's `.wdseg`, or times in one `.json`."""
+"""Alignments made elsewhere: Praat's `.TextGrid`, IEMOCAP's `.wdseg`, NIST's `.ctm`, and `.json` as of WhisperX."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import json
-import math
 import os
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
 
 from fgcme.alignment.contract import Aligner, Alignment, AlignmentError, clip_spans
-from fgcme.alignment.matching import FITTED, OVERLAPPING, UNKNOWN, Interval, cut_overlaps, fit
+from fgcme.alignment.ctm import name_keys, open_ctm
+from fgcme.alignment.matching import FITTED, FRAMES_PER_SECOND, OVERLAPPING, UNKNOWN, Interval, cut_overlaps, fit
+from fgcme.alignment.text_grid import read_text_grid
+from fgcme.alignment.word_times import read_word_times, word_time_ids
 from fgcme.alignment.words import normalise
-from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
+from fgcme.audio import Samples, frame_count
 from fgcme.errors import UserError
 
-_FRAMES_PER_SECOND = SAMPLE_RATE / HOP
+SUFFIXES = (".textgrid", ".wdseg", ".ctm", ".json")
+"""Of files with alignments, in lower case."""
+
+WORDS = "words.json"
+"""Name of a JSON file with the times of the words of many utterances."""
+
+_KINDS = ".TextGrid, .wdseg, .ctm or .json"
 # Sphinx numbers alternate pronunciations: `the(2)`.
 _ALTERNATE = re.compile(r"\(\d+\)$")
 # Labels for silence, and for speech that is not put into words.
 _SILENCES = {"sil", "sp", "silence", "noise", "<eps>", "<s>", "</s>", "<sil>", "<p>", "<p:>"}
 _NOT_IN_WORDS = re.compile(r"spn|unk|<.*>|\[.*\]|\{.*\}", re.IGNORECASE)
-# Names of the tier with the words, in lower case: those of Praat's users, MAUS and the Montreal Forced Aligner.
-_WORD_TIER = re.compile(r"words?|ort-mau|.+ - words")
-# Praat's text formats: only strings and numbers that stand alone count; `!` begins a comment.
-_PRAAT = re.compile(r'"((?:[^"]|"")*)"|(?<!\S)(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(?!\S)|(?<!\S)!.*')
 
 
 class ImportedAligner:
-    """Reads `<folder>/**/<utterance id>.TextGrid` or `.wdseg`.
+    """Reads the files of a folder: of one utterance, with its id as name, or a CTM or `words.json` with those of many.
 
     Args:
         folder: searched with all folders below it.
         tier: of a TextGrid, the one with the words; None for the one that is called so.
 
     Raises:
-        UserError: there is no such folder, or it holds no alignments.
+        UserError: there is no such folder, it holds no alignments, or one with those of many utterances is damaged.
     """
 
     def __init__(self, folder: str, tier: str | None = None) -> None:
         self._folder, self._tier = Path(folder), tier
         # Listed once: a search for each utterance would take longer than everything else. In Arrow, and by the hash of
         # the name, because a million paths would take ten times the memory as Python objects.
-        paths, stems = [pa.array([], pa.binary())], array("q")
+        chunks, keys, places = [pa.array([], pa.binary())], array("q"), array("q")
+        count = 0
         for inside, _, names in os.walk(self._folder):
-            found = [Path(name) for name in names if Path(name).suffix.lower() in _READERS and not name.startswith(".")]
-            stems.extend(hash(name.stem) for name in found)
-            paths.append(pa.array([os.fsencode(Path(inside, name)) for name in found], pa.binary()))
-        if not stems:
-            raise UserError(f"prepare.alignment.folder {folder}: no .TextGrid or .wdseg file in this folder or below")
-        order = np.argsort(np.frombuffer(stems, np.int64), kind="stable")
-        self._stems, self._paths = np.frombuffer(stems, np.int64)[order], pa.concat_arrays(paths).take(pa.array(order))
+            found = [Path(inside, name) for name in sorted(names) if not name.startswith(".")]
+            found = [path for path in found if path.suffix.lower() in SUFFIXES]
+            for path in found:
+                of_file = _keys(path)
+                keys.extend(of_file)
+                places.extend([count] * len(of_file))
+                count += 1
+            chunks.append(pa.array([os.fsencode(path) for path in found], pa.binary()))
+        if not count:
+            raise UserError(f"prepare.alignment.folder {folder}: no {_KINDS} file in this folder or below")
+        hashes = np.frombuffer(keys, np.int64) if keys else np.empty(0, np.int64)
+        order = np.argsort(hashes, kind="stable")
+        self._keys, self._paths = hashes[order], pa.concat_arrays(chunks)
+        self._places = np.array(places, np.int64)[order]
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
         """Read the alignment of an utterance; see `Aligner.align`.
@@ -80,25 +89,87 @@ class ImportedAligner:
         """
         # Folders in an id, as in audio paths, tell files of the same name apart.
         *folders, name = utterance_id.split("/")
-        first, last = (
-            np.searchsorted(self._stems, hash(name), "left"),
-            np.searchsorted(self._stems, hash(name), "right"),
-        )
-        found = sorted(
-            path for path in map(Path, map(os.fsdecode, self._paths[first:last].to_pylist())) if path.stem == name
-        )
+        *escaped, _ = alignment_path(utterance_id).parts
+        names = {name, alignment_path(utterance_id).name}
+        found = [path for path in self._with_keys(map(_key, names)) if path.stem in names]
         if len(found) > 1:
-            found = [
-                path for path in found if path.parent.parts[len(path.parent.parts) - len(folders) :] == (*folders,)
-            ]
+            tails = (*folders,), (*escaped,)
+            found = [path for path in found if not folders or path.parent.parts[-len(folders) :] in tails]
+        if len(found) > 1:
+            # A file that is exactly where the id says, and times of all sorts before JSON of whatever kind.
+            exact = [path for path in found if path.parent == self._folder.joinpath(*escaped)]
+            plain = [path for path in exact or found if path.suffix.lower() != ".json"]
+            found = plain if len(plain) == 1 else exact or found
+        of_many = [path for path in self._with_keys(name_keys(utterance_id)) if _is_of_many(path)]
+        found += [path for path in of_many if path not in found]
         if not found:
-            message = f"no {name}.TextGrid or {name}.wdseg below {self._folder}"
+            message = f"no {_KINDS} file below {self._folder} is called {name}, nor has a .ctm or {WORDS} its id"
             raise AlignmentError("missing_alignment", message)
         if len(found) > 1:
             raise AlignmentError(
                 "bad_alignment", f"{found[0]} and {found[1]} both have the name of the utterance {utterance_id}"
             )
         return found[0]
+
+    def _with_keys(self, keys: Iterable[int]) -> list[Path]:
+        """The files that may be of utterances with these keys."""
+        places: set[int] = set()
+        for key in keys:
+            first, last = np.searchsorted(self._keys, key, "left"), np.searchsorted(self._keys, key, "right")
+            places.update(self._places[first:last].tolist())
+        return sorted(Path(os.fsdecode(self._paths[place].as_py())) for place in places)
+
+
+def alignment_path(utterance_id: str) -> PurePosixPath:
+    """Where the file of an utterance's alignment lies below a folder, without its suffix.
+
+    >>> str(alignment_path("take 1/../.a"))
+    'take 1/%2E./%2Ea'
+    """
+    # No file is called so, or it would be hidden.
+    parts = [f"%2E{part[1:]}" if part.startswith(".") else part or "%2F" for part in utterance_id.split("/")]
+    return PurePosixPath(*parts)
+
+
+def utterances_in(path: Path) -> list[str]:
+    """The utterances that a file with alignments is of: its name, or the names in one of many.
+
+    Raises:
+        AlignmentError: `bad_alignment` where it cannot be read.
+    """
+    with _refused(path):
+        if path.suffix.lower() == ".ctm":
+            names = open_ctm(path).names()
+            return [path.stem] if len(names) == 1 else names
+        if path.name == WORDS and (ids := word_time_ids(path)) is not None:
+            return ids
+    return [path.stem]
+
+
+def _key(name: str) -> int:
+    return hash(os.fsencode(name))
+
+
+def _keys(path: Path) -> list[int]:
+    """What a file is found by: the hash of its name, or those of the utterances in one of many.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with _refused(path):
+            if path.suffix.lower() == ".ctm":
+                inside = open_ctm(path).keys.tolist()
+                return list({_key(path.stem), *inside}) if len(inside) < 2 else inside
+            if path.name == WORDS and (ids := word_time_ids(path)) is not None:
+                return [_key(each) for each in ids]
+    except AlignmentError as error:
+        raise UserError(f"{error.message}; mend it, or move it away") from None
+    return [_key(path.stem)]
+
+
+def _is_of_many(path: Path) -> bool:
+    return path.suffix.lower() == ".ctm" or path.name == WORDS
 
 
 class FileAligner:
@@ -138,12 +209,12 @@ def read_alignment(
 ) -> Alignment:
     """The alignment in a file, its words fitted to those of the text; see `fgcme.alignment.matching.fit`.
 
-    The score is the file's mean acoustic score per frame (`.wdseg`), else NaN.
+    The score is the file's mean acoustic score per frame (`.wdseg`), or its words' mean (`.ctm`, `.json`), else NaN.
 
     Args:
-        path: of a `.TextGrid` or `.wdseg` file, or of a `.json` file with many utterances.
+        path: of a file with one of `SUFFIXES`.
         samples: [samples] mono at 16 kHz.
-        utterance_id: which utterance of a `.json` file.
+        utterance_id: which utterance of a file with many.
         text: what is said; if it has no words, they are the file's own, without silences and fillers.
         tier: see `ImportedAligner`.
 
@@ -151,34 +222,43 @@ def read_alignment(
         AlignmentError: `bad_alignment` if the file cannot be read, is damaged or does not go with the samples or the
             text; `no_words` if it has no words.
     """
-    try:
-        if path.suffix == ".json":
-            intervals, score = read_word_times(path, utterance_id), math.nan
-        elif path.suffix.lower() == ".wdseg":
-            intervals, score = read_wdseg(_text(path))
-        else:
-            intervals, score = read_text_grid(_text(path), tier)
-    except (ValueError, IndexError, OverflowError) as error:
-        raise AlignmentError("bad_alignment", f"{path} cannot be read as an alignment: {error}") from None
-    except OSError as error:
-        raise AlignmentError("bad_alignment", f"{path} cannot be read ({error.strerror or error})") from None
+    with _refused(path):
+        intervals, score = _read(path, utterance_id, tier)
+    return fit_alignment(str(path), intervals, score, samples, text)
+
+
+def fit_alignment(
+    source: str, intervals: Sequence[Interval], score: float, samples: Samples, text: str = ""
+) -> Alignment:
+    """The alignment that some intervals are, their words fitted to those of the text; see `read_alignment`.
+
+    Args:
+        source: where they come from, for messages.
+        intervals: in order.
+        score: of the alignment.
+        samples: [samples] mono at 16 kHz.
+        text: what is said.
+
+    Raises:
+        AlignmentError: `bad_alignment` if they do not go with the samples or the text; `no_words` if they are none.
+    """
     frames = frame_count(samples.size)
     found = list(_words(intervals))
     spoken = [interval for interval in found if interval.label != UNKNOWN]
     if not found or not (spoken or normalise(text)):
-        raise AlignmentError("no_words", f"{path} has no words")
+        raise AlignmentError("no_words", f"{source} has no words")
     oddities = []
     if (words := normalise(text)) and words != [interval.label for interval in spoken]:
         try:
             spoken = fit(found, words)
         except ValueError as error:
-            raise AlignmentError("bad_alignment", f"{path}: {error}") from None
+            raise AlignmentError("bad_alignment", f"{source}: {error}") from None
         oddities.append(FITTED)
     for previous, interval in zip([Interval("", 0, 0), *spoken], spoken, strict=False):
         if interval.begin < previous.begin:
-            raise AlignmentError("bad_alignment", f"{path}: the word {interval.label!r} is out of order")
-    if spoken[-1].begin >= frames + _FRAMES_PER_SECOND:
-        raise AlignmentError("bad_alignment", f"{path} is longer than the audio: is it another utterance's?")
+            raise AlignmentError("bad_alignment", f"{source}: the word {interval.label!r} is out of order")
+    if spoken[-1].begin >= frames + FRAMES_PER_SECOND:
+        raise AlignmentError("bad_alignment", f"{source} is longer than the audio: is it another utterance's?")
     spoken, overlap = cut_overlaps(spoken)
     if overlap:
         oddities.append(OVERLAPPING)
@@ -188,51 +268,28 @@ def read_alignment(
     )
 
 
-def read_text_grid(text: str, tier: str | None = None) -> tuple[list[Interval], float]:
-    """The intervals of the tier with the words of a Praat TextGrid in its long or short text format.
+def _read(path: Path, utterance_id: str, tier: str | None) -> tuple[list[Interval], float]:
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return read_word_times(path, utterance_id)
+    if suffix == ".ctm":
+        return open_ctm(path).read(utterance_id)
+    return read_wdseg(_text(path)) if suffix == ".wdseg" else read_text_grid(_text(path), tier)
 
-    Format: https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html
 
-    Args:
-        text: of the file.
-        tier: its name, whatever its capitals; None for one called `words`, `word`, `ORT-MAU` or `speaker - words` that
-            has any.
-
-    Returns:
-        The intervals, and NaN for the score that the format lacks.
+@contextlib.contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Refuse a file that cannot be read or is damaged.
 
     Raises:
-        ValueError: it is no TextGrid, or has no such tier, or several.
+        AlignmentError: `bad_alignment`, for every error in the block that says so.
     """
-    tokens = iter(_praat_tokens(text))
-    # Old versions of Praat wrote `ooTextFile short`.
-    if next(tokens, "") not in ("ooTextFile", "ooTextFile short") or next(tokens, "") != "TextGrid":
-        raise ValueError("it is no TextGrid in a text format")
-    _numbers(tokens, 2)
-    names: list[str] = []
-    tiers: dict[str, list[Interval]] = {}
-    for _ in range(int(_numbers(tokens, 1)[0])):
-        kind, name = next(tokens, ""), next(tokens, "")
-        _, _, size = _numbers(tokens, 3)
-        names.append(str(name).strip())
-        called = names[-1].lower()
-        wanted = kind == "IntervalTier" and (called == tier.strip().lower() if tier else _WORD_TIER.fullmatch(called))
-        intervals = []
-        for _ in range(int(size)):
-            times = _numbers(tokens, 2 if kind == "IntervalTier" else 1)
-            label = next(tokens, None)
-            if not isinstance(label, str):
-                raise ValueError(f"the tier {name!r} ends early")
-            begin, end = (round(seconds * _FRAMES_PER_SECOND) for seconds in (times[0], times[-1]))
-            intervals.append(Interval(label, begin, end))
-        if wanted and any(interval.label.strip() for interval in intervals):
-            tiers.setdefault(called, intervals)
-    there = f"(there are {', '.join(names) or 'none'}): name one with prepare.alignment.tier"
-    if len(tiers) > 1:
-        raise ValueError(f"several tiers may be that of the words {there}")
-    if not tiers:
-        raise ValueError(f"no tier called `{tier or 'words'}` has words {there}")
-    return next(iter(tiers.values())), math.nan
+    try:
+        yield
+    except (ValueError, IndexError, OverflowError, RecursionError) as error:
+        raise AlignmentError("bad_alignment", f"{path} cannot be read as an alignment: {error}") from None
+    except OSError as error:
+        raise AlignmentError("bad_alignment", f"{path} cannot be read ({error.strerror or error})") from None
 
 
 def read_wdseg(text: str) -> tuple[list[Interval], float]:
@@ -266,36 +323,6 @@ def read_wdseg(text: str) -> tuple[list[Interval], float]:
     return intervals, score / max(frames, 1)
 
 
-def read_word_times(path: Path, utterance_id: str) -> list[Interval]:
-    """The words of one utterance in a file `{id: [{"word": "door", "start": 1.2, "end": 1.5}, ...]}`, times in seconds.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is not such a file, or lacks the utterance.
-    """
-    times = _word_times(path, path.stat().st_mtime_ns)
-    if utterance_id not in times:
-        raise ValueError(f"it has no utterance {utterance_id}")
-    try:
-        return [
-            Interval(str(word["word"]), *(round(float(word[edge]) * _FRAMES_PER_SECOND) for edge in ("start", "end")))
-            for word in times[utterance_id]
-        ]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"utterance {utterance_id} is no list of words with `start` and `end` ({error!r})") from None
-
-
-@functools.lru_cache(maxsize=2)
-def _word_times(path: Path, modified: int) -> dict[str, Any]:
-    times = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(times, dict):
-        raise ValueError("it is no object of utterances")
-    return times
-
-
-_READERS = (".textgrid", ".wdseg")
-
-
 def _words(intervals: Iterable[Interval]) -> Iterator[Interval]:
     """The spoken intervals, normalised; the frames of a label of several words are divided evenly.
 
@@ -312,22 +339,6 @@ def _words(intervals: Iterable[Interval]) -> Iterator[Interval]:
         length = (interval.end - interval.begin) / max(len(words), 1)
         for index, word in enumerate(words):
             yield Interval(word, interval.begin + round(index * length), interval.begin + round((index + 1) * length))
-
-
-def _praat_tokens(text: str) -> Iterator[str | float]:
-    for match in _PRAAT.finditer(text):
-        string, number = match.groups()
-        if string is not None:
-            yield string.replace('""', '"')
-        elif number is not None:
-            yield float(number)
-
-
-def _numbers(tokens: Iterator[str | float], count: int) -> list[float]:
-    numbers = [next(tokens, None) for _ in range(count)]
-    if not all(isinstance(number, float) for number in numbers):
-        raise ValueError("a number is missing")
-    return [float(number) for number in numbers if number is not None]
 
 
 def _text(path: Path) -> str:

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
+from fgcme.audio import HOP, SAMPLE_RATE
+
+FRAMES_PER_SECOND = SAMPLE_RATE / HOP
 FITTED = "with the words of an imported alignment fitted to the transcript's"
 OVERLAPPING = "with imported words that overlap, each cut where the next begins"
 
@@ -21,6 +24,24 @@ class Interval(NamedTuple):
     label: str
     begin: int
     end: int
+
+
+def timed(label: str, start: float, end: float) -> Interval:
+    """An interval whose edges are given in seconds.
+
+    Args:
+        label: of the interval.
+        start: its first second.
+        end: its last.
+
+    Raises:
+        ValueError: one of them is no time.
+        OverflowError: the same.
+
+    >>> timed("door", 1.2, 1.504)
+    Interval(label='door', begin=120, end=150)
+    """
+    return Interval(label, round(start * FRAMES_PER_SECOND), round(end * FRAMES_PER_SECOND))
 
 
 UNKNOWN = ""

@@ -8,7 +8,7 @@ in German, and a letter for the version.
 
 In the contract's fields: `raw_label` is the letter of the emotion, `dialog` the sentence (`a01`); there are no sessions
 and no acts. Where a file `words.json` lies in the corpus's folder, times of words by utterance, these are the corpus's
-own alignments (`fgcme.alignment.imported.read_word_times`).
+own alignments (`fgcme.alignment.word_times.read_word_times`).
 """
 
 from __future__ import annotations

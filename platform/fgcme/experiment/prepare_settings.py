@@ -28,7 +28,9 @@ class AlignmentSettings(Settings):
         "whose words Sphinx takes in English sounds (method: sphinx, or where it stands in)",
     )
     folder: str | None = Field(
-        None, description="folder of .TextGrid or .wdseg files, by utterance id (method: imported)"
+        None,
+        description="folder of .TextGrid, .wdseg or .json files (WhisperX) by utterance id, or of a .ctm or words.json "
+        "with all of them (method: imported)",
     )
     tier: str | None = Field(
         None, description="tier of a TextGrid with the words; by default the one called so (method: imported)"

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fgcme.alignment.text_grid import Tier, to_text_grid
 from fgcme.report.formatting import signed
 from fgcme.serving.prediction import Prediction
 from fgcme.serving.record import to_record
@@ -107,46 +108,18 @@ def to_textgrid(answers: Sequence[Answer], duration: float) -> str:
         answers: for its utterances, in order.
         duration: of the recording, in seconds.
     """
-    spans = [(begin, end) for answer in answers for _, begin, end, _ in _words(answer)]
-    words = [word for answer in answers for word in answer.prediction.words]
-    tiers = [("words", _tier(spans, words, duration))]
+    words = [each for answer in answers for each in _words(answer)]
+    tiers = [Tier("words", [(begin, end, word) for word, begin, end, _ in words])]
     if any(answer.prediction.base is not None for answer in answers):
         # With a plain minus, for programs that read the numbers.
-        numbers = [f"{number:+.2f}" if number is not None else "" for each in answers for *_, number in _words(each)]
-        tiers.append(("contribution", _tier(spans, numbers, duration)))
-    utterances = [(answer.begin, answer.end) for answer in answers]
-    tiers.append(("emotion", _tier(utterances, [answer.prediction.label for answer in answers], duration)))
+        numbers = [(begin, end, "" if number is None else f"{number:+.2f}") for _, begin, end, number in words]
+        tiers.append(Tier("contribution", numbers))
+    tiers.append(Tier("emotion", [(answer.begin, answer.end, answer.prediction.label) for answer in answers]))
     notes = ["; ".join(answer.prediction.unheard.notes) for answer in answers]
     if any(notes):
-        tiers.append(("notes", _tier(utterances, notes, duration)))
-    lines = [
-        'File type = "ooTextFile"',
-        'Object class = "TextGrid"',
-        "",
-        "xmin = 0",
-        f"xmax = {duration:.6f}",
-        "tiers? <exists>",
-        f"size = {len(tiers)}",
-        "item []:",
-    ]
-    for number, (name, intervals) in enumerate(tiers, start=1):
-        lines += [
-            f"    item [{number}]:",
-            '        class = "IntervalTier"',
-            f'        name = "{name}"',
-            "        xmin = 0",
-            f"        xmax = {duration:.6f}",
-            f"        intervals: size = {len(intervals)}",
-        ]
-        for position, (begin, end, text) in enumerate(intervals, start=1):
-            escaped = text.replace('"', '""')
-            lines += [
-                f"        intervals [{position}]:",
-                f"            xmin = {begin:.6f}",
-                f"            xmax = {end:.6f}",
-                f'            text = "{escaped}"',
-            ]
-    return "\n".join(lines)
+        told = [(answer.begin, answer.end, note) for answer, note in zip(answers, notes, strict=True)]
+        tiers.append(Tier("notes", told))
+    return to_text_grid(tiers, duration)
 
 
 def to_table(answer: Answer) -> str:
@@ -182,24 +155,6 @@ def _words(answer: Answer) -> Iterator[tuple[str, float, float, float | None]]:
     contributions: Sequence[float | None] = prediction.contributions or [None] * len(prediction.words)
     times = ([answer.begin + time for time in edge] for edge in (prediction.begin, prediction.end))
     return zip(prediction.words, *times, contributions, strict=True)
-
-
-def _tier(
-    spans: Sequence[tuple[float, float]], texts: Sequence[str], duration: float
-) -> list[tuple[float, float, str]]:
-    """Intervals that cover the whole duration, as Praat wants it: silence between the words has no text."""
-    intervals = []
-    previous = 0.0
-    for (begin, end), text in zip(spans, texts, strict=True):
-        if end <= begin:  # a word that got no frame
-            continue
-        if begin > previous:
-            intervals.append((previous, begin, ""))
-        intervals.append((begin, end, text))
-        previous = end
-    if previous < duration:
-        intervals.append((previous, duration, ""))
-    return intervals
 
 
 def _quoted(text: str) -> str:

@@ -12,7 +12,9 @@ import pytest
 
 from fgcme import alignment
 from fgcme.alignment import Alignment, AlignmentError
-from fgcme.alignment.imported import FileAligner, read_alignment, read_text_grid, read_wdseg, read_word_times
+from fgcme.alignment.imported import FileAligner, alignment_path, read_alignment, read_wdseg, utterances_in
+from fgcme.alignment.text_grid import read_text_grid
+from fgcme.alignment.word_times import read_word_times
 from fgcme.errors import UserError
 
 SAMPLES = np.zeros(32_000, np.float32)
@@ -175,7 +177,7 @@ def test_a_binary_text_grid_counts_as_damaged(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(AlignmentError, match=r"other\.TextGrid") as caught:
+    with pytest.raises(AlignmentError, match=r"\.TextGrid.*is called other, nor has a \.ctm") as caught:
         imported(tmp_path, "a.wdseg", WDSEG, utterance="other")
     assert caught.value.reason == "missing_alignment"
 
@@ -248,7 +250,7 @@ def test_times_of_words_are_read_by_utterance_from_one_file(tmp_path: Path) -> N
     path.write_text(json.dumps({"one": kids, "two": [{"word": "door", "start": 0.2, "end": 0.4}]}))
     found = read_alignment(path, SAMPLES, "one")
     assert (found.words, found.begin, found.end, found.method) == (["kids", "talk"], [10, 50], [30, 198], "imported")
-    assert read_word_times(path, "two") == [("door", 20, 40)]
+    assert read_word_times(path, "two")[0] == [("door", 20, 40)]
     files, fallback = {"two": path, "three": path}, alignment.build("uniform")
     aligner = FileAligner(files, lambda: fallback)
     assert aligner.align("two", SAMPLES, "the door").words == ["the", "door"]
@@ -256,7 +258,7 @@ def test_times_of_words_are_read_by_utterance_from_one_file(tmp_path: Path) -> N
     # The file is read anew when it has changed.
     path.write_text(json.dumps({"two": [{"word": "door", "start": 0.3, "end": 0.4}]}))
     os.utime(path, ns=(0, 12_345))
-    assert read_word_times(path, "two")[0].begin == 30
+    assert read_word_times(path, "two")[0][0].begin == 30
 
 
 @pytest.mark.parametrize(
@@ -268,6 +270,69 @@ def test_what_is_no_file_of_word_times_is_a_bad_alignment(tmp_path: Path, conten
     with pytest.raises(AlignmentError, match="cannot be read as an alignment") as error:
         read_alignment(path, SAMPLES, "one")
     assert error.value.reason == "bad_alignment"
+
+
+CTM = "a 1 0.10 0.30 Kids\na 1 0.50 0.20 talk\nx/b%201 1 0.2 0.2 door\n"
+
+
+def test_one_file_of_many_utterances_is_found_by_the_ids_in_it(tmp_path: Path) -> None:
+    (tmp_path / "all of them.ctm").write_text(CTM)
+    aligner = alignment.build("imported", folder=str(tmp_path))
+    found = aligner.align("a", SAMPLES, "Kids, talk!")
+    assert (found.words, found.begin, found.end, found.oddities) == (["kids", "talk"], [10, 50], [40, 70], ())
+    assert aligner.align("x/b 1", SAMPLES, "door").begin == [20]
+    for missing in ("b 1", "all of them"):
+        with pytest.raises(AlignmentError) as caught:
+            aligner.align(missing, SAMPLES, "door")
+        assert caught.value.reason == "missing_alignment"
+    assert utterances_in(tmp_path / "all of them.ctm") == ["a", "x/b%201"]
+
+
+def test_word_times_of_many_utterances_are_found_the_same_way(tmp_path: Path) -> None:
+    door = [{"word": "door", "start": 0.2, "end": 0.4}]
+    (tmp_path / "words.json").write_text(json.dumps({"one": door, "two": door}))
+    assert alignment.build("imported", folder=str(tmp_path)).align("two", SAMPLES, "door").begin == [20]
+    assert utterances_in(tmp_path / "words.json") == ["one", "two"]
+
+
+def test_a_file_of_one_utterance_counts_by_its_name_whatever_stands_in_it(tmp_path: Path) -> None:
+    (tmp_path / "take 2.ctm").write_text("recording.wav 1 0.2 0.2 door\n")
+    words = [{"word": "Room", "start": 0.1, "end": 0.2}, {"word": "7"}, {"word": "door", "start": 0.4, "end": 0.5}]
+    segments = [{"words": words}]
+    (tmp_path / "take 3.json").write_text(json.dumps({"segments": segments}))
+    aligner = alignment.build("imported", folder=str(tmp_path))
+    assert aligner.align("take 2", SAMPLES, "door").begin == [20]
+    found = aligner.align("take 3", SAMPLES, "room 7, door")
+    # What has no time lies between its neighbours, and that is told.
+    assert (found.words, found.begin, found.end) == (["room", "seven", "door"], [10, 20, 40], [20, 40, 50])
+    assert found.oddities == ("with the words of an imported alignment fitted to the transcript's",)
+    assert utterances_in(tmp_path / "take 2.ctm") == ["take 2"]
+
+
+def test_two_files_for_one_utterance_are_ambiguous_but_json_gives_way(tmp_path: Path) -> None:
+    imported(tmp_path, "a.TextGrid", SHORT)
+    (tmp_path / "a.json").write_text('{"about": "whatever lies beside it"}')
+    assert alignment.build("imported", folder=str(tmp_path)).align("a", SAMPLES, "").begin[0] == 35
+    (tmp_path / "all.ctm").write_text(CTM)
+    with pytest.raises(AlignmentError, match="both have the name"):
+        alignment.build("imported", folder=str(tmp_path), tier="words").align("a", SAMPLES, "")
+
+
+def test_a_damaged_file_of_many_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "words.json").write_text("{")
+    with pytest.raises(UserError, match=r"words\.json cannot be read .*; mend it, or move it away"):
+        alignment.build("imported", folder=str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "../up", "/whole/path", ".hidden/.x", "a//b", "Straße 1; 東京"])
+def test_any_id_has_a_place_in_a_folder_and_is_found_there(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{alignment_path(name)}.TextGrid"
+    assert path.resolve().is_relative_to(tmp_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(SHORT)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / path.name).write_text(SHORT.replace("Kids", "Dogs"))
+    assert alignment.build("imported", folder=str(tmp_path)).align(name, SAMPLES, "").words[0] == "kids"
 
 
 def grid(*tiers: tuple[str, list[tuple[float, float, str]]], header: str = "ooTextFile") -> str:
