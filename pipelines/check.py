@@ -24,7 +24,7 @@ def run(experiment: Experiment) -> int:
     """Print how an experiment's prepared corpus fits its protocol.
 
     That is: counts against the protocol's, what is left out and why, speakers and texts that the parts of a fold share,
-    and how many utterances each method aligned.
+    how many utterances each method aligned, and how well.
 
     Returns:
         The exit status: 1 on a mismatch that is not allowed, else 0.
@@ -60,6 +60,8 @@ def run(experiment: Experiment) -> int:
     methods = Counter(corpus.alignments[index] for index in taking_part).most_common()
     shares = [f"{count} {method} ({_percent(count / len(taking_part))})" for method, count in methods]
     say(f"alignment: {', '.join(shares)}")
+    for line in prepared.quality_lines(folder):
+        say(f"  {line}")
     for mismatch in assignment.mismatches:
         say(f"mismatch: {mismatch}")
     allowed = experiment.protocol.allow_missing

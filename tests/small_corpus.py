@@ -79,6 +79,8 @@ def write(
                     "speech_end": min(edges[-1] + 2, 100),
                     "alignment": "imported",
                     "alignment_score": 0.0,
+                    "duration_deviation": 0.4,
+                    "signal_to_noise": 20.0,
                     "frames": frames.ravel(),
                     "frame_count": frames.shape[0],
                     "frame_size": frames.shape[1],

@@ -45,7 +45,7 @@ def test_a_corpus_that_fits_its_protocol_passes_and_shows_its_folds(
 ) -> None:
     text = printed(small_corpus.experiment(prepare={"folder": str(folder)}), capsys)
     assert "demo/4class" in text
-    assert "alignment: 64 imported (100.0 %)" in text
+    assert "alignment: 64 imported (100.0 %)\n  imported: score 0, lowest " in text
     assert cells(text, "happy") == ["happy", "16"]
     assert text.splitlines()[-1] == "demo/4class: the corpus fits; the protocol expects no counts"
     assert "mismatch" not in text

@@ -23,6 +23,7 @@ from fgcme.prepared.corpus import (
     utterance_table,
     write_part,
 )
+from fgcme.prepared.quality import quality_lines
 from fgcme.prepared.rows import Mask, Sources, compare_rows, copy_rows, has_parts_to_merge, merge_parts, prune
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "has_parts_to_merge",
     "merge_parts",
     "prune",
+    "quality_lines",
     "read_description",
     "read_parts",
     "read_row_groups",

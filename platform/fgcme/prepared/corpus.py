@@ -57,6 +57,9 @@ UTTERANCES = pa.schema(
         ("speech_end", pa.int32()),
         ("alignment", pa.string()),
         ("alignment_score", pa.float32()),
+        # See `fgcme.alignment.quality`; null in rows of older versions.
+        ("duration_deviation", pa.float32()),
+        ("signal_to_noise", pa.float32()),
         # In half precision where a speech encoder made them: see `utterance_table`.
         ("frames", pa.list_(pa.float32())),
         ("frame_count", pa.int32()),
@@ -86,10 +89,10 @@ WORD_FEATURES = pa.schema(
 )
 """Further columns of the rows of a corpus that was prepared with a text encoder."""
 
-# Older versions did not store them.
-_ADDED = ("valence", "arousal", "dominance", "speech_begin", "speech_end", "clipped", "oddities")
-TOLD = ("oddities",)
+TOLD = ("oddities", "duration_deviation", "signal_to_noise")
 """Columns that say something about a row and change nothing in it: a row without them is not prepared again."""
+# Older versions did not store them.
+_ADDED = ("valence", "arousal", "dominance", "speech_begin", "speech_end", "clipped", *TOLD)
 
 # Where a row's audio lay and what it was made from do not change what it holds; frames hold what was clipped.
 _NOT_CONTENT = frozenset({"audio", "source_hash", "content_hash", "clipped", "empty_words", "cut_words", *TOLD})

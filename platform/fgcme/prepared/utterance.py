@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fgcme import audio
 from fgcme.alignment.contract import Aligner, Alignment
 from fgcme.alignment.endpoints import detect_endpoints
+from fgcme.alignment.quality import duration_deviation, signal_to_noise
 from fgcme.audio import HOP, Samples
 from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.errors import DataError
@@ -245,6 +246,8 @@ def _row(aligned: _Aligned, extracted: Sequence[Frames]) -> dict[str, Any]:
         **dict(zip(("speech_begin", "speech_end"), aligned.speech or (None, None), strict=True)),
         "alignment": alignment.method,
         "alignment_score": alignment.score,
+        "duration_deviation": duration_deviation(alignment.words, alignment.begin, alignment.end),
+        "signal_to_noise": signal_to_noise(aligned.recordings[0], alignment.begin, alignment.end),
         "frames": frames.ravel(),
         "frame_count": frames.shape[0],
         "frame_size": frames.shape[1],
