@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import torch
 
 from fgcme import alignment, audio, features
-from fgcme.prepared.utterance import analyse
+from fgcme.prepared.utterance import hear, place_words
 from fgcme.serving import ensemble
 from fgcme.serving.classifier import Classifier
 from fgcme.serving.prediction import predict
@@ -117,7 +117,7 @@ def alone(model_uri: str, recordings: Sequence[tuple[Path, str]]) -> dict[str, A
     parts: dict[str, list[float]] = {"features": [], "alignment": [], "model": [], "answer": []}
     for number, (path, text) in enumerate([recordings[0], *recordings]):
         samples = audio.read(path)
-        speech = analyse(samples, text, aligner, extractor)
+        speech = place_words(hear(samples, extractor), samples, text, aligner)
         work: dict[str, Callable[[], object]] = {
             "features": lambda samples=samples: extractor([samples]),
             "alignment": lambda samples=samples, text=text: aligner.align("", samples, text),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -37,10 +38,10 @@ class AnalysedSpeech(NamedTuple):
     """The words of an utterance, their spans, and the features of its frames.
 
     Attributes:
-        words: [W] normalised words.
+        words: [W] normalised words; none while it is not known what is said.
         begin, end: [W] int32, frames of 10 ms of each word, end exclusive.
         frames: [A, F] features as they are stored, float32 or float16.
-        alignment: the method that really made the spans.
+        alignment: the method that really made the spans; `none` without words.
         alignment_score: see `fgcme.alignment.Alignment`.
         speech: first frame of 10 ms of the speech and the frame after its last, by its energy and not by the alignment;
             None where an older version prepared it.
@@ -79,42 +80,57 @@ class _Aligned(NamedTuple):
     speech: tuple[int, int] | None
 
 
-def analyse(
-    samples: Samples,
-    text: str,
-    aligner: Aligner,
-    extractor: FrameExtractor,
-    speeds: Sequence[float] = (),
-    word_encoder: WordEncoder | None = None,
-) -> AnalysedSpeech:
-    """Align a text with its speech and extract the features of its frames and words.
+def hear(samples: Samples, extractor: FrameExtractor, speeds: Sequence[float] = ()) -> AnalysedSpeech:
+    """Extract the features of a recording's frames, and find its speech; what is said in it is not known yet.
 
     Args:
         samples: [samples] mono at 16 kHz.
-        text: what is said.
-        aligner: see `fgcme.alignment.build`.
         extractor: see `fgcme.features.build_extractor`.
         speeds: of the copies.
-        word_encoder: see `fgcme.features.build_word_encoder`.
 
     Raises:
         AudioError: the samples, or those of a copy, are empty, silent or too short.
-        AlignmentError: the text has no words, or they cannot be aligned.
         FeatureError: some features are not finite.
     """
     audio.check(samples)
-    alignment = aligner.align("", samples, text)
     frames, *others = map(_require_finite, extractor(_recordings(samples, speeds)))
+    nowhere = np.zeros(0, np.int32)
     return AnalysedSpeech(
-        words=alignment.words,
-        begin=np.asarray(alignment.begin, dtype=np.int32),
-        end=np.asarray(alignment.end, dtype=np.int32),
+        words=[],
+        begin=nowhere,
+        end=nowhere,
         frames=frames.values,
-        alignment=alignment.method,
-        alignment_score=alignment.score,
+        alignment="none",
+        alignment_score=math.nan,
         speech=detect_endpoints(samples),
         frame_step=extractor.format.frame_step,
         copies=tuple(Copy(speed, other.values) for speed, other in zip(speeds, others, strict=True)),
+    )
+
+
+def place_words(
+    heard: AnalysedSpeech, samples: Samples, text: str, aligner: Aligner, word_encoder: WordEncoder | None = None
+) -> AnalysedSpeech:
+    """Align a text with its speech, and extract the features of its words.
+
+    Args:
+        heard: what `hear` makes of the samples; one may ask of several texts what they would be in the same recording.
+        samples: [samples] mono at 16 kHz.
+        text: what is said.
+        aligner: see `fgcme.alignment.build`.
+        word_encoder: see `fgcme.features.build_word_encoder`.
+
+    Raises:
+        AlignmentError: the text has no words, or they cannot be aligned.
+        FeatureError: some features are not finite.
+    """
+    alignment = aligner.align("", samples, text)
+    return heard._replace(
+        words=alignment.words,
+        begin=np.asarray(alignment.begin, dtype=np.int32),
+        end=np.asarray(alignment.end, dtype=np.int32),
+        alignment=alignment.method,
+        alignment_score=alignment.score,
         word_features=word_features(alignment.words, word_encoder),
     )
 

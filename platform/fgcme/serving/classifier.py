@@ -28,7 +28,7 @@ from fgcme.errors import UserError
 from fgcme.experiment import PrepareSettings
 from fgcme.features import WordEncoder
 from fgcme.model import why_none
-from fgcme.prepared.utterance import AnalysedSpeech, analyse, word_features
+from fgcme.prepared.utterance import AnalysedSpeech, hear, place_words, word_features
 from fgcme.recognition import Recogniser
 from fgcme.serving import ensemble
 from fgcme.serving.fitted import ModelSpec
@@ -126,8 +126,8 @@ class Classifier:
             recogniser: writes down what is said where `text` is None.
 
         Raises:
-            AudioError, AlignmentError, FeatureError: see `fgcme.prepared.utterance.analyse`; or sound or text is
-                missing, or no word is recognised, and this model needs it.
+            AudioError, AlignmentError, FeatureError: see `fgcme.prepared.utterance`; or sound or text is missing, or
+                no word is recognised, and this model needs it.
         """
         if samples is None and (text is None or self.needs_sound):
             raise AudioError("missing", f"there is no sound, and {_MISSING}")
@@ -149,27 +149,40 @@ class Classifier:
         remarks = (*prediction.unheard.remarks, f"{missing}: the answer is by sound alone")
         return replace(prediction, unheard=replace(prediction.unheard, remarks=remarks))
 
+    def hear(self, samples: Samples) -> AnalysedSpeech:
+        """The features of a recording and its copies: all but the words, for `predict_heard`.
+
+        Raises:
+            AudioError, FeatureError: see `fgcme.prepared.utterance.hear`.
+        """
+        return hear(samples, self._extractor, self._speeds)
+
+    def predict_heard(self, heard: AnalysedSpeech, samples: Samples, text: str | None) -> Prediction:
+        """Classify an utterance that has been heard: several texts of one recording cost its features once.
+
+        Args:
+            heard: what `hear` makes of the samples, of this classifier or of one with the same features.
+            samples: mono at 16 kHz.
+            text: what is said; None to answer by sound alone.
+
+        Raises:
+            AlignmentError, FeatureError: see `fgcme.prepared.utterance.place_words`.
+        """
+        if text is None:
+            return predict(self._members, heard)
+        speech = place_words(heard, samples, text, self._aligner, self._word_encoder)
+        return replace(predict(self._members, speech), text=text)
+
     def _predict(self, samples: Samples | None, text: str | None, words_from: str) -> Prediction:
-        if samples is None:
-            speech = _unheard(text or "", self._word_encoder)
-        elif text is None:
-            # Nothing is said of words that nobody knows.
-            speech = analyse(samples, "", _NoAligner(), self._extractor, self._speeds)
+        if samples is not None:
+            prediction = self.predict_heard(self.hear(samples), samples, text)
         else:
-            speech = analyse(samples, text, self._aligner, self._extractor, self._speeds, self._word_encoder)
-        return replace(predict(self._members, speech), text=text or "", words_from=words_from)
+            prediction = replace(predict(self._members, _unheard(text or "", self._word_encoder)), text=text or "")
+        return replace(prediction, words_from=words_from)
 
     def _without_choice(self) -> list[ModelSpec]:
         """Of the members that learnt on utterances that had their words and their sound."""
         return [spec for _, spec in self._members if not spec.modality_dropout]
-
-
-class _NoAligner:
-    """Aligns nothing, where the words are not known."""
-
-    def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
-        """No words."""
-        return Alignment([], [], [], method="none", score=float("nan"))
 
 
 def _unheard(text: str, word_encoder: WordEncoder | None) -> AnalysedSpeech:

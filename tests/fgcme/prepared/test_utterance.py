@@ -15,7 +15,7 @@ from fgcme.audio import AudioError, Samples
 from fgcme.corpora.contract import Rejection, Utterance
 from fgcme.features import FrameExtractor, FrameFormat, Frames, WordFeatures
 from fgcme.features.contract import to_half
-from fgcme.prepared.utterance import TOO_MANY_WORDS, FeatureError, analyse, prepare_utterances
+from fgcme.prepared.utterance import TOO_MANY_WORDS, FeatureError, hear, place_words, prepare_utterances
 from tests.speech import say
 
 TEXT = "Kids are talking, by the door!"
@@ -152,7 +152,7 @@ def test_a_bug_is_not_reported_as_bad_data(root: Path) -> None:
 
 def test_analysis_is_the_same_for_training_and_for_serving(root: Path) -> None:
     samples = audio.read(root / "Actor_01/a.flac")
-    speech = analyse(samples, TEXT, SPHINX, LOG_MEL)
+    speech = place_words(hear(samples, LOG_MEL), samples, TEXT, SPHINX)
     row = prepare(root)
     assert isinstance(row, dict)
     np.testing.assert_array_equal(speech.frames.ravel(), row["frames"])
@@ -162,16 +162,30 @@ def test_analysis_is_the_same_for_training_and_for_serving(root: Path) -> None:
     assert (speech.words, speech.alignment) == (row["words"], "sphinx")
 
 
+def test_several_texts_of_one_recording_are_each_as_if_they_were_the_only_one(root: Path) -> None:
+    samples = audio.read(root / "Actor_01/a.flac")
+    heard = hear(samples, LOG_MEL)
+    assert (heard.words, len(heard.begin), heard.alignment) == ([], 0, "none")
+    other = place_words(heard, samples, "by the door", SPHINX)
+    again, fresh = place_words(heard, samples, TEXT, SPHINX), place_words(hear(samples, LOG_MEL), samples, TEXT, SPHINX)
+    assert other.words == ["by", "the", "door"] and heard.words == []
+    assert (again.words, again.begin.tolist(), again.end.tolist()) == (
+        fresh.words,
+        *map(list, (fresh.begin, fresh.end)),
+    )
+    assert again.frames is other.frames
+
+
 def test_analysis_raises_the_error_of_its_stage() -> None:
     samples = say(TEXT)[0]
     with pytest.raises(AudioError, match="silence"):
-        analyse(np.zeros(16_000, np.float32), TEXT, SPHINX, LOG_MEL)
+        hear(np.zeros(16_000, np.float32), LOG_MEL)
     with pytest.raises(AudioError, match="25 ms"):
-        analyse(samples[:300], TEXT, SPHINX, LOG_MEL)
+        hear(samples[:300], LOG_MEL)
     with pytest.raises(AlignmentError, match="no words"):
-        analyse(samples, "", SPHINX, LOG_MEL)
+        place_words(hear(samples, LOG_MEL), samples, "", SPHINX)
     with pytest.raises(FeatureError, match="not numbers"):
-        analyse(samples, TEXT, SPHINX, Changed(lambda frames: frames + np.float32("inf")))
+        hear(samples, Changed(lambda frames: frames + np.float32("inf")))
 
 
 def test_utterances_keep_their_order_and_the_rejected_among_them_spoil_no_other(root: Path) -> None:
@@ -231,7 +245,7 @@ def test_analysed_speech_has_the_same_copies_as_a_row(root: Path) -> None:
     samples = audio.read(root / "Actor_01/a.flac")
     (row,) = prepare_utterances([(utterance(), "source")], root, SPHINX, LOG_MEL, [0.9, 1.1])
     assert isinstance(row, dict)
-    speech = analyse(samples, TEXT, SPHINX, LOG_MEL, [0.9, 1.1])
+    speech = place_words(hear(samples, LOG_MEL, [0.9, 1.1]), samples, TEXT, SPHINX)
     assert [copy.speed for copy in speech.copies] == [0.9, 1.1]
     np.testing.assert_array_equal(np.concatenate([copy.frames.ravel() for copy in speech.copies]), row["copy_frames"])
     assert speech.begin.tolist() == row["begin"].tolist()
@@ -284,7 +298,8 @@ def test_what_a_text_encoder_says_of_words_is_stored_beside_the_frames(root: Pat
     plain = prepared.utterance_table(prepare_utterances([listed[0]], root, uniform, LOG_MEL))
     assert plain.column_names == prepared.UTTERANCES.names
     assert plain["content_hash"][0] != table["content_hash"][0]
-    speech = analyse(audio.read(root / "Actor_01/a.flac"), texts[0], uniform, LOG_MEL, (), Spelling())
+    samples = audio.read(root / "Actor_01/a.flac")
+    speech = place_words(hear(samples, LOG_MEL), samples, texts[0], uniform, Spelling())
     assert speech.word_features is not None and speech.word_features.ravel().tolist() == first["word_features"].tolist()
 
 

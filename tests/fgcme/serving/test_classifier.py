@@ -22,7 +22,7 @@ from fgcme.alignment import AlignmentError
 from fgcme.errors import UserError
 from fgcme.experiment import ModelSettings, PrepareSettings
 from fgcme.model import build_model, encoder_of
-from fgcme.prepared.utterance import Copy, analyse
+from fgcme.prepared.utterance import Copy, hear, place_words
 from fgcme.serving import fitted
 from fgcme.serving.classifier import (
     FITTED_ARTIFACT,
@@ -316,7 +316,7 @@ def test_a_model_with_copies_answers_from_those_of_the_recording_here_and_packag
     folder = save_fitted(tmp_path / "copied", copies=[0.9, 1.1], modality_dropout=True)
     classifier, plain = Classifier(folder), Classifier(save_fitted(tmp_path / "plain", modality_dropout=True))
     extractor, aligner = features.build_extractor("log_mel", 20), alignment.build("uniform")
-    speech = analyse(samples, text, aligner, extractor)
+    speech = place_words(hear(samples, extractor), samples, text, aligner)
     copies = [Copy(speed, extractor([audio.at_speed(samples, speed)])[0].values) for speed in (0.9, 1.1)]
     expected = predict([fitted.load(folder)], speech._replace(copies=tuple(copies)))
     answer = classifier.predict(samples, text)

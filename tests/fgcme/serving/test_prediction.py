@@ -12,7 +12,7 @@ import torch
 from fgcme import alignment, audio, features
 from fgcme.model import build_model
 from fgcme.model.contribution import log_odds
-from fgcme.prepared.utterance import AnalysedSpeech, Copy, analyse
+from fgcme.prepared.utterance import AnalysedSpeech, Copy, hear, place_words
 from fgcme.serving import ensemble, fitted
 from fgcme.serving.prediction import Prediction, predict
 from tests.fitted_model import save_fitted, write_audio
@@ -22,7 +22,7 @@ from tests.fitted_model import save_fitted, write_audio
 def speech(tmp_path_factory: pytest.TempPathFactory) -> AnalysedSpeech:
     samples = audio.read(write_audio(tmp_path_factory.mktemp("speech") / "a.wav"))
     aligner, extractor = alignment.build("uniform"), features.build_extractor("log_mel", 20)
-    analysed = analyse(samples, "dogs are sitting by the door", aligner, extractor)
+    analysed = place_words(hear(samples, extractor), samples, "dogs are sitting by the door", aligner)
     copies = tuple(Copy(speed, extractor([audio.at_speed(samples, speed)])[0].values) for speed in (0.9, 1.1))
     return analysed._replace(copies=copies)
 

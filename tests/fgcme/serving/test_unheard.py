@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fgcme import alignment, audio, features
-from fgcme.prepared.utterance import AnalysedSpeech, analyse
+from fgcme.prepared.utterance import AnalysedSpeech, hear, place_words
 from fgcme.serving import fitted
 from fgcme.serving.classifier import Classifier
 from fgcme.serving.prediction import predict
@@ -24,7 +24,9 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> audio.Samples:
 
 
 def speech_of(samples: audio.Samples, text: str) -> AnalysedSpeech:
-    return analyse(samples, text, alignment.build("uniform"), features.build_extractor("log_mel", 20))
+    return place_words(
+        hear(samples, features.build_extractor("log_mel", 20)), samples, text, alignment.build("uniform")
+    )
 
 
 def test_sound_beyond_the_limit_and_the_words_in_it_are_said(tmp_path: Path, samples: audio.Samples) -> None:
