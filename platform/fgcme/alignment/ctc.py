@@ -28,7 +28,10 @@ class CtcAligner:
     def __init__(self, checkpoint: str) -> None:
         import torch
         from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
+        from transformers.utils import logging
 
+        # A bar for each of Ray's processes would say nothing of the preparation.
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         # Transformers leaves this class without types.
         extractors: Any = AutoFeatureExtractor
         try:

@@ -14,7 +14,7 @@ from fgcme.alignment import AlignmentError
 from fgcme.alignment.uniform import TOO_MUCH_TEXT
 from fgcme.audio import frame_count
 from fgcme.errors import UserError
-from tests.ctc_model import VOCABULARY, save_ctc
+from tests.ctc_model import FAMILIES, VOCABULARY, save_ctc
 from tests.speech import say
 
 
@@ -71,6 +71,23 @@ def test_spans_follow_each_other_within_the_utterance(checkpoint: str) -> None:
     assert all(first < last for first, last in zip(result.begin, result.end, strict=True))
     assert all(end <= begin for (_, end), (begin, _) in pairwise(zip(result.begin, result.end, strict=True)))
     assert result.end[-1] <= frame_count(samples.size)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_aligns_in_half_precision_too_and_the_last_word_ends_with_the_emissions(
+    family: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = "open the door"
+    samples, _ = say(text)
+    folder = save_ctc(tmp_path / "model", family, half=True)
+    capfd.readouterr()
+    result = alignment.build("ctc", folder).align("a", samples, text)
+    assert (result.method, result.oddities) == ("ctc", ()) and result.score < 0
+    edges = [edge for span in zip(result.begin, result.end, strict=True) for edge in span]
+    assert edges == sorted(edges) and edges[-1] <= frame_count(samples.size)
+    # With untrained weights the letters lie anywhere, but their emissions are those of the whole recording.
+    assert edges[-1] > frame_count(samples.size) - 20
+    assert "Loading weights" not in capfd.readouterr().err
 
 
 def test_a_character_that_the_model_does_not_know_is_refused(checkpoint: str) -> None:
