@@ -165,6 +165,7 @@ def rows_of(utterances: Iterable[Utterance], hashed: Iterable[tuple[str, str | N
             "alignment_score": 0.0,
             "duration_deviation": 0.4,
             "signal_to_noise": 20.0,
+            "start": 0.0,
             "frames": generator.standard_normal(FRAMES * BINS, np.float32),
             "frame_count": FRAMES,
             "frame_size": BINS,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fgcme.experiment import Experiment
 
 # Name and options of `ArgumentParser.add_argument`.
 Argument = tuple[str, dict[str, Any]]
@@ -64,5 +68,29 @@ def argument(name: str, text: str, **options: Any) -> Argument:
     return name, {"help": text, **options}
 
 
+def load(options: argparse.Namespace, extra: Sequence[str] = ()) -> Experiment:
+    """The experiment that a verb is asked for, with its overrides.
+
+    Args:
+        options: of the verb, with `EXPERIMENT` and `OVERRIDES`.
+        extra: further overrides.
+    """
+    from fgcme.experiment import load_experiment
+    from pipelines.bundled import experiment_file
+
+    return load_experiment(experiment_file(options.experiment), [*options.overrides, *extra])
+
+
+def root_override(options: argparse.Namespace) -> list[str]:
+    """The option `ROOT` as an override, if it is given."""
+    return [f"corpus.root={json.dumps(options.root)}"] if options.root else []
+
+
+EXPERIMENT = argument(
+    "experiment", "name of an experiment, such as `demo` or `ravdess`, or path of its file", metavar="EXPERIMENT"
+)
+# With a default, argparse does not count them among the arguments that are required.
+OVERRIDES = argument("overrides", "settings, e.g. training.epochs=5", metavar="key=value", nargs="*", default=())
+ROOT = argument("--root", "folder of the corpus (corpus.root)", metavar="DIR")
 MODEL = argument("model", "models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/model or a folder", metavar="MODEL_URI")
 """The model that a verb asks."""

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipelines.alignment_verb import COMPARE_ALIGNMENTS
+from pipelines.export_corpus_verb import EXPORT_CORPUS
 from pipelines.predict_verb import PREDICT
-from pipelines.verb import MODEL, Verb, argument
-
-if TYPE_CHECKING:
-    from fgcme.experiment import Experiment
-
-
-def _load(options: argparse.Namespace, extra: Sequence[str] = ()) -> Experiment:
-    from fgcme.experiment import load_experiment
-    from pipelines.bundled import experiment_file
-
-    return load_experiment(experiment_file(options.experiment), [*options.overrides, *extra])
+from pipelines.verb import EXPERIMENT, MODEL, OVERRIDES, ROOT, Verb, argument, load, root_override
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -37,8 +25,8 @@ def _corpora(options: argparse.Namespace) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    root = [f"corpus.root={json.dumps(options.root)}"] if options.root else []
-    experiment = _load(options, root)
+    root = root_override(options)
+    experiment = load(options, root)
     from pipelines import prepare
     from pipelines.runs.corpus import feature_settings
 
@@ -51,11 +39,11 @@ def _prepare(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> int:
     from pipelines import check
 
-    return check.run(_load(options))
+    return check.run(load(options))
 
 
 def _train(options: argparse.Namespace) -> None:
-    experiment = _load(options)
+    experiment = load(options)
     from pipelines import final, train
 
     if options.final:
@@ -65,7 +53,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _tune(options: argparse.Namespace) -> None:
-    experiment = _load(options, [f"tune.trials={options.trials}"] if options.trials is not None else [])
+    experiment = load(options, [f"tune.trials={options.trials}"] if options.trials is not None else [])
     from pipelines import tune
     from pipelines.sweep.plan import preview
 
@@ -76,7 +64,7 @@ def _tune(options: argparse.Namespace) -> None:
 
 
 def _ablate(options: argparse.Namespace) -> None:
-    experiment = _load(options)
+    experiment = load(options)
     from pipelines import ablate
 
     asked = options.selection
@@ -145,12 +133,6 @@ def _run(word: str) -> str:
     return word
 
 
-_EXPERIMENT = argument(
-    "experiment", "name of an experiment, such as `demo` or `ravdess`, or path of its file", metavar="EXPERIMENT"
-)
-# With a default, argparse does not count them among the arguments that are required.
-_OVERRIDES = argument("overrides", "settings, e.g. training.epochs=5", metavar="key=value", nargs="*", default=())
-
 VERBS = (
     Verb(
         name="demo",
@@ -158,7 +140,7 @@ VERBS = (
         example="fgcme demo",
         run=_demo,
         details="Prepares, trains, tunes, registers and predicts: about 2 minutes on 2 cores.",
-        arguments=[_OVERRIDES],
+        arguments=[OVERRIDES],
     ),
     Verb(
         name="corpora",
@@ -181,7 +163,7 @@ VERBS = (
         example="fgcme prepare ravdess --root path/to/RAVDESS",
         run=_prepare,
         details="Run again, it prepares only what is missing or has changed.",
-        arguments=[_EXPERIMENT, _OVERRIDES, argument("--root", "folder of the corpus (corpus.root)", metavar="DIR")],
+        arguments=[EXPERIMENT, OVERRIDES, ROOT],
     ),
     Verb(
         name="check",
@@ -189,9 +171,10 @@ VERBS = (
         example="fgcme check ravdess",
         run=_check,
         details="Shows the counts, what train, dev and test parts share, and how many words the aligner found.",
-        arguments=[_EXPERIMENT, _OVERRIDES],
+        arguments=[EXPERIMENT, OVERRIDES],
     ),
     COMPARE_ALIGNMENTS,
+    EXPORT_CORPUS,
     Verb(
         name="train",
         summary="cross-validate over folds and seeds",
@@ -204,8 +187,8 @@ VERBS = (
             "epochs: the median of its best ones, which folds that peak early or late by chance do not move."
         ),
         arguments=[
-            _EXPERIMENT,
-            _OVERRIDES,
+            EXPERIMENT,
+            OVERRIDES,
             argument("--resume", "complete a run that was interrupted: its id, name or `latest`", metavar="RUN"),
         ],
         one_of=[
@@ -228,8 +211,8 @@ VERBS = (
         run=_tune,
         details="Writes the best one as an experiment file that `fgcme train` takes.",
         arguments=[
-            _EXPERIMENT,
-            _OVERRIDES,
+            EXPERIMENT,
+            OVERRIDES,
             argument("--space", "name or path of a search space", metavar="NAME", required=True),
             argument("--trials", "configurations to try (tune.trials)", metavar="N", type=int),
         ],
@@ -246,8 +229,8 @@ VERBS = (
         run=_ablate,
         details="Each variant is compared with the ablation's reference, paired by fold and seed.",
         arguments=[
-            _EXPERIMENT,
-            _OVERRIDES,
+            EXPERIMENT,
+            OVERRIDES,
             argument("--space", "name or path of an ablation", metavar="NAME", required=True),
             argument(
                 "--selection",

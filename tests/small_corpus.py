@@ -69,6 +69,7 @@ def write(
                     "audio": f"s{speaker}-{take:02}.wav",
                     "audio_sha256": "0" * 64,
                     "duration": 1.0,
+                    "start": 0.0,
                     "speaker": f"s{speaker}",
                     "raw_label": EMOTIONS[emotion],
                     "text": " ".join(WORDS[:word_count]),

@@ -39,6 +39,8 @@ UTTERANCES = pa.schema(
         ("audio", pa.string()),
         ("audio_sha256", pa.string()),
         ("duration", pa.float64()),
+        # Second of the audio file at which the utterance begins; null in rows of older versions.
+        ("start", pa.float64()),
         ("speaker", pa.string()),
         ("session", pa.string()),
         ("dialog", pa.string()),
@@ -89,7 +91,7 @@ WORD_FEATURES = pa.schema(
 )
 """Further columns of the rows of a corpus that was prepared with a text encoder."""
 
-TOLD = ("oddities", "duration_deviation", "signal_to_noise")
+TOLD = ("oddities", "duration_deviation", "signal_to_noise", "start")
 """Columns that say something about a row and change nothing in it: a row without them is not prepared again."""
 # Older versions did not store them.
 _ADDED = ("valence", "arousal", "dominance", "speech_begin", "speech_end", "clipped", *TOLD)
@@ -343,11 +345,11 @@ def read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
     """
     # `read_table` would read a folder called `a=b` as a column.
     with _refuse_damaged(path), pq.ParquetFile(path) as file:
-        stored = columns is not None and set(columns) <= set(file.schema_arrow.names)
-        table = file.read(columns if stored else None)
-    if stored:
-        return table
-    table = _completed(table)
+        stored = file.schema_arrow.names
+        # Whatever else is missing is computed from the whole row.
+        some = columns is not None and {*columns} <= {*stored, *_ADDED}
+        table = file.read([name for name in columns or () if name in stored] if some else None)
+    table = _with_added(table) if some else _completed(table)
     return table if columns is None else table.select(columns)
 
 
@@ -372,10 +374,16 @@ def _refuse_damaged(path: Path) -> Iterator[None]:
 
 def _completed(table: pa.Table) -> pa.Table:
     """The rows with all columns: nulls and content hashes for those that an older version did not store."""
+    table = _with_added(table)
+    if "content_hash" not in table.column_names:
+        table = table.append_column(UTTERANCES.field("content_hash"), content_hashes(table))
+    return table.select(columns_of(table.schema).names)
+
+
+def _with_added(table: pa.Table) -> pa.Table:
+    """The rows with nulls for columns that an older version did not store."""
     for name in _ADDED:
         if name not in table.column_names:
             column = UTTERANCES.field(name)
             table = table.append_column(column, pa.nulls(table.num_rows, column.type))
-    if "content_hash" not in table.column_names:
-        table = table.append_column(UTTERANCES.field("content_hash"), content_hashes(table))
-    return table.select(columns_of(table.schema).names)
+    return table

@@ -247,6 +247,7 @@ def _row(aligned: _Aligned, extracted: Sequence[Frames]) -> dict[str, Any]:
         "audio": utterance.audio,
         "audio_sha256": aligned.digest,
         "duration": aligned.recordings[0].size / audio.SAMPLE_RATE,
+        "start": utterance.start or 0.0,
         "speaker": utterance.speaker,
         "session": utterance.session,
         "dialog": utterance.dialog,

@@ -21,6 +21,7 @@ def row(name: str, source: str = "old", method: str = "sphinx") -> dict[str, obj
         "audio": f"{name}.wav",
         "audio_sha256": "0" * 64,
         "duration": 0.055,
+        "start": 0.0,
         "speaker": "01",
         "session": None,
         "dialog": None,
@@ -154,8 +155,13 @@ def test_the_corpus_hash_follows_all_that_a_row_holds(tmp_path: Path, change: di
 
 def test_every_column_but_those_of_places_sources_and_counts_is_content() -> None:
     changed = {column for change in CHANGES for column in change}
-    unhashed = {"audio", "source_hash", "content_hash", "clipped", "oddities", "duration_deviation", "signal_to_noise"}
-    assert changed == set(prepared.UTTERANCES.names) - unhashed
+    assert changed == set(prepared.UTTERANCES.names) - {
+        "audio",
+        "source_hash",
+        "content_hash",
+        "clipped",
+        *prepared.TOLD,
+    }
 
 
 def test_what_is_odd_is_counted_and_changes_no_hash(tmp_path: Path) -> None:
@@ -164,6 +170,14 @@ def test_what_is_odd_is_counted_and_changes_no_hash(tmp_path: Path) -> None:
     assert hash_of(tmp_path / "odd", {**row("one"), **odd}, {**row("two"), "oddities": ["clipped"]}) == base
     counts = {"clipped": 2, "resampled": 1, "with the same recording as another": 1}
     assert prepared.count_oddities(tmp_path / "odd") == counts
+
+
+def test_rows_of_an_older_version_have_nulls_in_newer_columns(tmp_path: Path) -> None:
+    table = prepared.utterance_table([row("one")]).drop_columns(["start", "oddities"])
+    prepared.write_part(tmp_path, "utterances", "a", table)
+    for columns in (["start", "id"], None):
+        ((_, found),) = prepared.read_parts(tmp_path, columns)
+        assert found.select(["id", "start"]).to_pylist() == [{"id": "one", "start": None}]
 
 
 def test_a_recording_under_two_ids_is_counted_and_another_segment_of_its_file_is_not(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ ROW = {
     "audio": "a.wav",
     "audio_sha256": "h",
     "duration": 1.0,
+    "start": 0.0,
     "raw_label": "happy",
     "text": "yes",
     "words": ["yes"],
