@@ -1,4 +1,7 @@
-"""What grows with a corpus: preparing it again when nothing has changed, and opening it for a training.
+"""What grows with a corpus: preparing it, preparing it again when nothing has changed, and opening it for a training.
+
+Hours: one and a hundred hours of noise in recordings of 10 s are prepared, words spread evenly: what the job takes at
+its peak, all its processes together, each page that several share counted once.
 
 Preparing: a synthetic corpus (a manifest and as many small WAV files) and its prepared corpus are written as a
 preparation would have left them, with random frames. Then `fgcme prepare` runs in processes of its own, with 1,000 and
@@ -8,15 +11,17 @@ Training: a prepared corpus of a million utterances with few frames is mapped, t
 makes the first batch: its seconds, and how much memory of its own it has added at the peak. Pages of mapped files,
 which all processes share, do not count. The last line is JSON.
 
-    python benchmarks/scale.py [--only prepare] [--share 0.1]
+    python benchmarks/scale.py [--only hours] [--share 0.1]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +32,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -45,6 +51,7 @@ MILLION = 1_000_000
 SPEAKERS, VOCABULARY, WORDS = 2_000, 20_000, 8
 LABELS = ("angry", "happy", "neutral", "sad")
 FRAMES, SHORT, BINS = 20, 10, 40
+HOURS, RECORDING_SECONDS, RECORDINGS = 100, 10, 100
 PART, ROWS = 2_000, 50_000
 # Files count as unchanged when their times are older than this.
 SETTLED_SECONDS = 2.5
@@ -63,6 +70,7 @@ print(status, time.time() - float(sys.argv[2]), peak)
 
 def main() -> None:
     measurements: dict[str, Callable[[float, Path], dict[str, float]]] = {
+        "hours": measure_hours,
         "prepare": measure_prepare,
         "training": measure_training,
     }
@@ -80,6 +88,76 @@ def main() -> None:
             with tempfile.TemporaryDirectory(prefix="fgcme-benchmark-") as work:
                 result |= measure(arguments.share, Path(work))
     print(json.dumps(result))
+
+
+def measure_hours(share: float, work: Path) -> dict[str, float]:
+    """Seconds and peak of `fgcme prepare` for one hour of sound, and for many."""
+    many = round(share * HOURS)
+    table = Table(title="fgcme prepare")
+    for heading in ("hours", "seconds", "peak MiB"):
+        table.add_column(heading, justify="right")
+    seconds, peak = {}, {}
+    for hours in (1, many):
+        folder = work / str(hours)
+        write_recordings(folder, hours * 3600 // RECORDING_SECONDS)
+        began = time.monotonic()
+        command = [sys.executable, "-m", "pipelines.cli", "prepare", str(folder / "experiment.yaml")]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            peak[hours] = 0.0
+            while process.poll() is None:
+                peak[hours] = max(peak[hours], memory_of_tree(process.pid) / 2**20)
+                time.sleep(0.5)
+        if process.returncode:
+            raise SystemExit(f"fgcme prepare of {hours} hours ended with status {process.returncode}")
+        seconds[hours] = time.monotonic() - began
+        table.add_row(str(hours), f"{seconds[hours]:.0f}", f"{peak[hours]:.0f}")
+        shutil.rmtree(folder)
+    Console().print(table)
+    return {
+        "hours": many,
+        "hours_s": round(seconds[many], 1),
+        "hours_peak_mib": round(peak[many]),
+        "hours_peak_ratio": round(peak[many] / peak[1], 3),
+    }
+
+
+def write_recordings(folder: Path, count: int) -> None:
+    """A manifest of so many recordings, which are links to a hundred, and its experiment."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for number in range(RECORDINGS):
+        # Loud and quiet by turns, as speech is.
+        envelope = 0.05 + 0.1 * (np.sin(np.arange(RECORDING_SECONDS * 16_000) / 4_000) > 0)
+        noise = (32_767 * envelope * generator.normal(0, 0.3, envelope.size)).clip(-32_768, 32_767).astype("<i2")
+        with wave.open(str(folder / f"sound-{number}.wav"), "wb") as file:
+            file.setparams((1, 2, 16_000, 0, "NONE", ""))
+            file.writeframes(noise.tobytes())
+    with (folder / "list.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "audio", "text", "label", "speaker"])
+        for number in range(count):
+            name = f"{number:06d}.wav"
+            (folder / name).hardlink_to(folder / f"sound-{number % RECORDINGS}.wav")
+            writer.writerow([name, name, "dogs are sitting by the door", "sad", f"{number % 100:02d}"])
+    content = {
+        "name": "hours",
+        "corpus": {"kind": "manifest", "manifest": str(folder / "list.csv")},
+        "protocol": {"name": "none"},
+        "prepare": {"alignment": {"method": "uniform"}},
+        "storage": {"path": str(folder)},
+    }
+    (folder / "experiment.yaml").write_text(parse_experiment(content).to_yaml())
+
+
+def memory_of_tree(pid: int) -> int:
+    """Bytes of a process and of all that it has started, shared pages divided among those that share them."""
+    total = 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for each in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                total += each.memory_full_info().pss
+    return total
 
 
 def measure_prepare(share: float, work: Path) -> dict[str, float]:
@@ -170,6 +248,7 @@ def rows_of(utterances: Iterable[Utterance], hashed: Iterable[tuple[str, str | N
             "frame_count": FRAMES,
             "frame_size": BINS,
             "clipped": 0,
+            "oddities": [],
             "source_hash": source,
         }
 

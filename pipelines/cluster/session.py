@@ -89,7 +89,7 @@ def _start(folder: Path) -> None:
         # Otherwise Ray writes a token into the home folder. Never unset: Ray reads it only once.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     try:
-        with _environment_of_child_processes(), ray_internals.agent_on_any_port():
+        with _environment_of_child_processes(folder.parent), ray_internals.agent_on_any_port():
             ray.init(
                 address="local",
                 # Ray Train asks the dashboard which stopped trials have left resources behind.
@@ -112,15 +112,23 @@ def _start(folder: Path) -> None:
 
 
 @contextmanager
-def _environment_of_child_processes() -> Iterator[None]:
+def _environment_of_child_processes(temporary: Path) -> Iterator[None]:
     """Set what the processes of a Ray that is started in this block need to know.
 
     They need its address: with two Rays on one machine they could not find their own, and Ray Train would never release
     the resources of stopped trials. And they must not import from the working directory: with a folder `platform` of
-    the user's, Ray's dashboard would not start.
+    the user's, Ray's dashboard would not start; nor would it with a `TMPDIR` too long for the sockets of its own.
+
+    Args:
+        temporary: folder for temporary files whose path is short enough for sockets.
     """
     port = free_port()
-    variables = {"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"127.0.0.1:{port}", "PYTHONSAFEPATH": "1"}
+    variables = {
+        "RAY_GCS_SERVER_PORT": str(port),
+        "RAY_ADDRESS": f"127.0.0.1:{port}",
+        "PYTHONSAFEPATH": "1",
+        "TMPDIR": str(temporary),
+    }
     given = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -56,6 +56,32 @@ def test_a_cluster_that_does_not_answer_and_ray_client_are_refused_at_once_in_on
     assert line.startswith(f"RAY_ADDRESS={address}: {sentence}")
 
 
+_STARTING = """\
+import ray
+from pipelines.cluster.session import ray_session
+with ray_session():
+    print(ray.get(ray.remote(lambda: 2).remote()))
+"""
+
+
+@pytest.mark.slow
+def test_ray_starts_whatever_the_length_and_letters_of_tmpdir(tmp_path: Path) -> None:
+    # Beyond what any socket's path may have, as `multiprocessing` makes one in it in Ray's dashboard.
+    temporary = tmp_path / "häuser 🙂 100%20" / ("long" * 30)
+    temporary.mkdir(parents=True)
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-c", _STARTING],
+        env={**environment, "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    assert done.stdout.split() == ["2"]
+    assert f"TMPDIR={temporary}: too long a path for Ray's sockets" in done.stderr
+
+
 def test_more_than_the_cluster_has_is_refused_in_one_line(ray_session: None) -> None:
     cluster.require_capacity(cluster.cluster_resources()["CPU"], 0, "training")
     with pytest.raises(
