@@ -65,6 +65,7 @@ ORDER = [
     "fgcme.addresses",
     "fgcme.files",
     "fgcme.seeds",
+    "fgcme.threads",
     "fgcme.sound",
     "fgcme.audio",
     "fgcme.experiment",

@@ -135,7 +135,7 @@ def train_worker(config: dict[str, Any]) -> None:
         best_epoch, dev = trainer.restore_best(), trainer.evaluate(loaders.dev).metrics()
         if experiment.training.refit:
             trainer = _refit(job, corpus, assignment, workers, best_epoch, encoder)
-        test = trainer.evaluate(trainer.loaders.test)
+        test = trainer.answer(trainer.loaders.test)
         epochs = experiment.training.epochs
         result = Result(job.fold, job.seed, best_epoch, epochs, dev, test.metrics(), elapsed())
     if workers.rank == 0:

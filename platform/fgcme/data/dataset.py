@@ -119,12 +119,12 @@ class SpeechCorpus:
             self.words[utterance],
             begin,
             end,
-            self.frames(utterance),
+            self.prepared.stored(utterance),
             self.alignments[utterance],
             math.nan,
             self._speech_of(utterance),
             self.frame_step,
-            tuple(Copy(speed, self.frames(copy)) for speed, copy in zip(self.speeds[1:], copies, strict=True)),
+            tuple(Copy(speed, self.prepared.stored(copy)) for speed, copy in zip(self.speeds[1:], copies, strict=True)),
             self.encoded_words(utterance) if self.word_layers else None,
         )
 

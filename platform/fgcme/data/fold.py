@@ -244,5 +244,5 @@ def feature_blocks(
         yield from features.blocks(recordings)
     else:
         for index in recordings:
-            frames = front_end.without_speaker(corpus.frames(index)[:limit])
+            frames = front_end.without_speaker(corpus.prepared.stored(index)[:limit])
             yield frames, np.array([len(frames)])

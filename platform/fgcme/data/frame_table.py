@@ -31,8 +31,12 @@ class FrameTable:
 
     def __getitem__(self, recording: int) -> npt.NDArray[np.float32]:
         """Frames of one recording, [A, F]; a view, but a copy of what is in half precision."""
+        return self.stored(recording).astype(np.float32, copy=False)
+
+    def stored(self, recording: int) -> FrameArray:
+        """Frames of one recording in the precision in which they are stored, [A, F]; a view."""
         first = int(self.first[recording])
-        return self.values[first : first + int(self.counts[recording])].astype(np.float32, copy=False)
+        return self.values[first : first + int(self.counts[recording])]
 
     def cut(self, limit: int) -> FrameTable:
         """The same without each recording's frames from `limit` on."""

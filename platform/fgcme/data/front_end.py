@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from fgcme.features.contract import FrameArray
 from fgcme.features.log_mel import LOG_ENERGY_FLOOR
 
 Frames = npt.NDArray[np.float32]
@@ -79,22 +80,30 @@ class FrontEnd:
             frames = published_scale(frames)
         return with_deltas(frames, self.deltas)
 
-    def without_speaker(self, frames: Frames) -> Frames:
-        """Everything that needs the utterance alone, [A, prepared] -> [A, self.size(prepared)]."""
-        features = self.features(frames)
-        return standardise(features, moments(features)) if self.normalisation == "utterance" else features
+    def without_speaker(self, frames: FrameArray) -> FrameArray:
+        """Everything that needs the utterance alone, [A, prepared] -> [A, self.size(prepared)], in the same precision.
 
-    def with_speaker(self, features: Frames, speaker: Moments | None) -> Frames:
+        What all trainings share is kept in the precision of the prepared frames, so an answer reads it in no other.
+        """
+        if self.keeps_prepared_frames:
+            return frames
+        features = self.features(frames.astype(np.float32, copy=False))
+        if self.normalisation == "utterance":
+            features = standardise(features, moments(features))
+        return features.astype(np.float16) if frames.dtype == np.float16 else features
+
+    def with_speaker(self, features: FrameArray, speaker: Moments | None) -> Frames:
         """The rest: normalisation by speaker, of what `without_speaker` gave; see `__call__`."""
+        values = features.astype(np.float32, copy=False)
         if self.normalisation != "speaker":
-            return features
-        return standardise(features, moments(features) if speaker is None else speaker)
+            return values
+        return standardise(values, moments(values) if speaker is None else speaker)
 
-    def __call__(self, frames: Frames, speaker: Moments | None = None) -> Frames:
-        """Prepared frames as the model reads them, [A, prepared] -> [A, self.size(prepared)].
+    def __call__(self, frames: FrameArray, speaker: Moments | None = None) -> Frames:
+        """Prepared frames as the model reads them, [A, prepared] -> [A, self.size(prepared)] float32.
 
         Args:
-            frames: [A, prepared] of one utterance, at least one frame.
+            frames: [A, prepared] of one utterance, at least one frame, in the precision in which they are prepared.
             speaker: moments of the speaker's `features` (normalisation: speaker). For an unknown speaker, the
                 utterance's own moments are used.
         """

@@ -130,7 +130,7 @@ class PartInputs:
         if not self.model_input.reads_frames:
             return np.zeros((0, self.frame_size), np.float32)
         if self._features is None:
-            return self.through_front_end(self.prepared_frames(position), position)
+            return self.through_front_end(self._corpus.prepared.stored(self.recordings[position]), position)
         features = self._features[self.recordings[position]]
         return self.model_input.front_end.with_speaker(features, self._speaker_moments(position))
 

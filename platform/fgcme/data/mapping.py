@@ -137,8 +137,7 @@ def map_features(
     path = folder / f"mapped-{corpus_hash}-{digest(features_key(cut, front_end))}.frames"
 
     def write() -> None:
-        features = (front_end.without_speaker(cut[index]) for index in range(len(cut.counts)))
-        _write_frames(path, (each.astype(frames.values.dtype, copy=False) for each in features))
+        _write_frames(path, (front_end.without_speaker(cut.stored(index)) for index in range(len(cut.counts))))
 
     if not _are_written(folder, [path], write):
         return None

@@ -46,6 +46,12 @@ class CrossValidationSummary:
     utterances: int
 
 
+def probabilities_of(logits: np.ndarray) -> np.ndarray:
+    """The softmax of each row, [B, K] -> [B, K] float32; all answers have theirs from here, to the last bit."""
+    shifted = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(1, keepdims=True), np.float32)
+
+
 def predictions_table(
     ids: Sequence[str],
     speakers: Sequence[str],
@@ -66,14 +72,12 @@ def predictions_table(
         fold: of the training.
         seed: of the training.
     """
-    shifted = np.exp(logits - logits.max(1, keepdims=True))
-    probabilities = (shifted / shifted.sum(1, keepdims=True)).astype(np.float32)
     columns = [
         list(ids),
         list(speakers),
         [classes[label] for label in labels],
         [classes[label] for label in logits.argmax(1)],
-        list(probabilities),
+        list(probabilities_of(logits)),
         [fold] * len(ids),
         [seed] * len(ids),
     ]

@@ -50,7 +50,7 @@ class FrameExtractor(Protocol):
     def __call__(self, recordings: Sequence[Samples]) -> list[Frames]:
         """The frames of each recording ([samples] mono at 16 kHz, at least one window of 25 ms).
 
-        The frames of a recording do not depend on the others, but for rounding.
+        The frames of a recording do not depend on the others; on a GPU but for rounding.
         """
         ...
 
@@ -75,7 +75,7 @@ class WordEncoder(Protocol):
     """Turns words into vectors."""
 
     def __call__(self, utterances: Sequence[Sequence[str]]) -> list[WordFeatures]:
-        """Vectors of the words of each utterance, which depend on the utterance's other words alone."""
+        """Vectors of the words of each utterance, which depend on its other words alone; on a GPU but for rounding."""
         ...
 
 

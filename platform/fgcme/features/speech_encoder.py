@@ -1,7 +1,7 @@
 """Hidden layers of a pretrained speech encoder: wav2vec 2.0, HuBERT, WavLM, data2vec, or the encoder of Whisper.
 
-Frames come at the encoder's own rate, and recordings of like length go through it together. What a recording's frames
-are does not depend on the others: whatever sees beyond a recording's end runs on each alone, and the rest is masked.
+Frames come at the encoder's own rate. On a GPU recordings of like length go through it together. What a recording's
+frames are does not depend on the others: whatever sees beyond a recording's end runs on each alone, the rest is masked.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ _UNMASKABLE = frozenset({"data2vec-audio"})
 _KNOWN = "speech encoder that is known here: take a wav2vec 2.0, HuBERT, WavLM, data2vec-audio or Whisper"
 _SETTING = "prepare.features.checkpoint"
 _WHISPER_SECONDS = 30
-# Frames of one pass, on a CPU and on a GPU: more would take memory and no less time.
-_PASS_FRAMES = {"cpu": 1_500, "cuda": 30_000}
+# Frames of one pass on a GPU: more would take memory and no less time. On a CPU each piece goes through alone, which
+# takes no longer and rounds its frames in one way, whatever it is prepared with.
+_PASS_FRAMES = {"cpu": 1, "cuda": 30_000}
 
 
 def describe_frames(checkpoint: str, layers: Layers) -> tuple[Any, FrameFormat, list[int]]:
@@ -108,7 +109,7 @@ class SpeechEncoder:
         return [samples[first : first + size] for first in range(0, samples.size, size)]
 
     def _encode(self, pieces: Sequence[Samples]) -> list[Frames]:
-        """Encode pieces, those of like length together."""
+        """Encode pieces, those that one pass takes together."""
         encoded: dict[int, Frames] = {}
         budget = _PASS_FRAMES[self._device.type]
         for numbers in of_like_length([piece.size for piece in pieces], budget * self.format.frame_step):

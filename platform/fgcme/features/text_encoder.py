@@ -28,8 +28,8 @@ _NUMBERED_FROM_PADDING = frozenset({"roberta"})
 _FAMILIES = frozenset({"bert", "distilbert", "electra"}) | _NUMBERED_FROM_PADDING
 _KNOWN = "text encoder that is known here: take a BERT, DistilBERT, ELECTRA or RoBERTa"
 _SETTING = "prepare.text.checkpoint"
-# Pieces of one pass, on a CPU and on a GPU.
-_PASS_PIECES = {"cpu": 2_048, "cuda": 32_768}
+# Pieces of one pass on a GPU. On a CPU each utterance goes through alone, and so is rounded in one way.
+_PASS_PIECES = {"cpu": 1, "cuda": 32_768}
 
 
 def describe_words(checkpoint: str, layers: Layers) -> tuple[Any, list[int]]:
@@ -67,7 +67,7 @@ class TextEncoder:
         self._width = configuration.hidden_size * len(self._layers)
 
     def __call__(self, utterances: Sequence[Sequence[str]]) -> list[WordFeatures]:
-        """What the encoder says of the words of each utterance; it does not depend on the others, but for rounding."""
+        """What the encoder says of the words of each utterance, whatever the others; on a GPU but for rounding."""
         pieces = self._tokenizer.encode_batch([" ".join(words) for words in utterances])
         encoded: dict[int, WordFeatures] = {}
         for numbers in of_like_length([len(each.ids) for each in pieces], _PASS_PIECES[self._device.type]):

@@ -41,6 +41,11 @@ class Output:
     modality_logits: tuple[Tensor, ...] = ()
     auxiliary_loss: Tensor | None = None
 
+    @property
+    def answer(self) -> Tensor:
+        """[K] logits of the utterance whose recordings alone are the batch: their mean."""
+        return self.logits.float().mean(0)
+
 
 @dataclass(frozen=True)
 class FusedWords:

@@ -34,6 +34,7 @@ from fgcme.serving import ensemble
 from fgcme.serving.fitted import ModelSpec
 from fgcme.serving.prediction import GIVEN, NO_WORDS, Prediction, predict
 from fgcme.serving.record import model_signature
+from fgcme.threads import one_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,6 +150,7 @@ class Classifier:
         remarks = (*prediction.unheard.remarks, f"{missing}: the answer is by sound alone")
         return replace(prediction, unheard=replace(prediction.unheard, remarks=remarks))
 
+    @one_thread()
     def hear(self, samples: Samples) -> AnalysedSpeech:
         """The features of a recording and its copies: all but the words, for `predict_heard`.
 
@@ -157,6 +159,7 @@ class Classifier:
         """
         return hear(samples, self._extractor, self._speeds)
 
+    @one_thread()
     def predict_heard(self, heard: AnalysedSpeech, samples: Samples, text: str | None) -> Prediction:
         """Classify an utterance that has been heard: several texts of one recording cost its features once.
 

@@ -153,8 +153,7 @@ def _heard(spec: ModelSpec, speech: AnalysedSpeech, recording: Copy) -> tuple[np
     speed, step, count = recording.speed, speech.frame_step, len(recording.frames)
     stretch = speech.speech and stretch_at(speech.speech, step, count, speed)
     if count:
-        limited = recording.frames[: frames_within(spec.frame_limit, step)].astype(np.float32, copy=False)
-        frames = np.asarray(front_end_of(spec.model.acoustic)(limited), np.float32)
+        frames = front_end_of(spec.model.acoustic)(recording.frames[: frames_within(spec.frame_limit, step)])
         layout = layout_frames(scheme, *spans_at(speech.begin, speech.end, step, count, speed), len(frames), stretch)
     else:
         frames, layout = np.zeros((0, spec.frame_size), np.float32), without_sound(scheme, len(words))

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 import torch
 
 from fgcme.audio import HOP, SAMPLE_RATE
+from fgcme.evaluation.cross_validation import probabilities_of
 from fgcme.model import FusedWords, Network, contributions, why_none
 from fgcme.prepared.utterance import AnalysedSpeech
 from fgcme.serving.fitted import ModelSpec, batch_of
 from fgcme.serving.unheard import Unheard, find_unheard
+from fgcme.threads import one_thread
 
 GIVEN, NO_WORDS = "given", "none"
 """Where an answer's words come from; or `recognised by` and the recogniser's name."""
@@ -55,6 +57,7 @@ class Prediction:
 
 
 @torch.no_grad()
+@one_thread()
 def predict(members: Sequence[tuple[Network, ModelSpec]], speech: AnalysedSpeech) -> Prediction:
     """Classify one utterance, by the mean logits of all members, each the mean of its recordings' logits.
 
@@ -73,17 +76,17 @@ def predict(members: Sequence[tuple[Network, ModelSpec]], speech: AnalysedSpeech
         batch = batch_of(spec, speech)
         if explains:
             readings.append((network, network.fuse(batch)))
-            logits.append(network.conclude(readings[-1][1]).logits.mean(0))
+            logits.append(network.conclude(readings[-1][1]).answer)
         else:
-            logits.append(network(batch).logits.mean(0))
-    classes = specs[0].classes
-    probabilities = dict(zip(classes, torch.stack(logits).mean(0).softmax(0).tolist(), strict=True))
-    label = max(probabilities, key=lambda name: probabilities[name])
+            logits.append(network(batch).answer)
+    classes, mean = specs[0].classes, torch.stack(logits).mean(0)
+    (probabilities,) = probabilities_of(mean[None].numpy())
+    label = int(mean.argmax())
     unheard = find_unheard(specs, speech)
-    base, of_words = _explain(readings, classes.index(label), unheard) if explains else (None, [])
+    base, of_words = _explain(readings, label, unheard) if explains else (None, [])
     return Prediction(
-        label=label,
-        probabilities=probabilities,
+        label=classes[label],
+        probabilities=dict(zip(classes, probabilities.tolist(), strict=True)),
         words=list(speech.words),
         begin=[frame * HOP / SAMPLE_RATE for frame in speech.begin.tolist()],
         end=[frame * HOP / SAMPLE_RATE for frame in speech.end.tolist()],

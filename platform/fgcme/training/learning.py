@@ -20,6 +20,7 @@ from fgcme.evaluation.metrics import confusion, measure, score
 from fgcme.experiment import ModelSettings, TrainingSettings
 from fgcme.model import EncoderTop, Network, WordEmbedding, build_model
 from fgcme.seeds import derive_seed
+from fgcme.threads import one_thread
 from fgcme.training.loss import balanced_class_weights, utterance_losses
 from fgcme.training.optimisation import averaged, make_optimiser, rate_factor, restore_optimiser
 from fgcme.training.pooled import fits_on_device, free_bytes, keep_pooled, watch_pooled
@@ -241,7 +242,7 @@ class FoldTrainer:
     def evaluate(self, loader: RaggedLoader) -> Evaluation:
         """Predict a part in float32, by the averaged weights if there are any, and by all recordings of an utterance.
 
-        Workers share the batches, and each returns the predictions of all.
+        This chooses epochs. Workers share the batches, and each returns the predictions of all.
         """
         model = self._evaluated.eval()
         own = self.workers.share(loader.plan(seed=None))
@@ -255,6 +256,21 @@ class FoldTrainer:
         utterances, first, counts = np.unique(spoken, return_index=True, return_counts=True)
         means = np.add.reduceat(logits[order], first) / counts[:, None].astype(np.float32)
         return Evaluation(means, loader.labels[utterances])
+
+    @torch.inference_mode()
+    @one_thread()
+    def answer(self, loader: RaggedLoader) -> Evaluation:
+        """Predict a part as new speech will be: utterance by utterance, on one thread of a CPU.
+
+        A product of matrices rounds its sums by how many rows it has: what `evaluate` computes of a batch has other
+        last bits. Workers share the utterances, and each returns the predictions of all.
+        """
+        model = copy.deepcopy(self._evaluated).cpu().eval()
+        own = self.workers.share(np.arange(len(loader.utterances)))
+        of_each = np.arange(loader.inputs.of_each)
+        answered = [(each, model(loader.batch(each * len(of_each) + of_each)).answer.numpy()) for each in own]
+        of_all = dict(pair for pairs in self.workers.gather(answered) for pair in pairs)
+        return Evaluation(np.stack([of_all[each] for each in range(len(loader.utterances))]), loader.labels)
 
     def loss(self, positions: np.ndarray, seed: int) -> Tensor:
         """This worker's part of a batch's loss, such that the mean of the workers' gradients is that of the whole.

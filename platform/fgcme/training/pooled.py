@@ -31,7 +31,7 @@ def keep_pooled(model: Network, loaders: FoldLoaders, device: torch.device) -> b
     if pooling is None or not loaders.train.pools_alike:
         return False
     parts = [loaders.train, loaders.dev]
-    # Moments of speakers need the test part too, which is else read once.
+    # Moments of speakers need the test part too, which is else read once: from its frames, as new speech will be.
     if loaders.test.inputs.speakers is not None:
         parts.append(loaders.test)
     parts = [part for part in parts if len(part)]
@@ -46,7 +46,7 @@ def keep_pooled(model: Network, loaders: FoldLoaders, device: torch.device) -> b
         return pooling.pool(replace(there, frames=standardise(there.frames)))
 
     pools_alike_in_every_fold = model.standardise.is_identity and not loaders.train.inputs.model_input.speakers
-    if not (pools_alike_in_every_fold and share_pooled(pooling, loaders, pool, device)):
+    if not (pools_alike_in_every_fold and share_pooled(pooling, parts, pool, device)):
         for part in parts:
             part.inputs.keep_pooled(part.pooled(pool))
     return True
@@ -54,7 +54,7 @@ def keep_pooled(model: Network, loaders: FoldLoaders, device: torch.device) -> b
 
 def share_pooled(
     pooling: PoolsFrames,
-    loaders: FoldLoaders,
+    parts: Sequence[RaggedLoader],
     pool: Callable[[Batch], tuple[Tensor, ...]],
     device: torch.device,
 ) -> bool:
@@ -62,14 +62,14 @@ def share_pooled(
 
     Args:
         pooling: pools frames in the same way in every fold.
-        loaders: the fold.
+        parts: of the fold, not empty.
         pool: from a batch to the vectors of its segments.
         device: where the vectors are from now on.
 
     Returns:
         Whether there are such files, and the device has room for them.
     """
-    corpus, poolings = RaggedLoader(loaders.train.inputs.of_corpus(), batch_size=1), pooling.poolings()
+    corpus, poolings = RaggedLoader(parts[0].inputs.of_corpus(), batch_size=1), pooling.poolings()
     sizes = [each.size for each in poolings]
     if not fits_on_device(corpus.inputs.pooled_bytes(sizes), free_bytes(device)):
         return False
@@ -78,7 +78,7 @@ def share_pooled(
     if mapped is None:
         return False
     vectors = [torch.from_numpy(each).to(device) for each in mapped]
-    for part in (loaders.train, loaders.dev, loaders.test):
+    for part in parts:
         part.inputs.share_pooled(corpus.inputs, vectors)
     return True
 

@@ -3,13 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from fgcme.data import SpeechCorpus, assign_folds, make_fold_loaders
 from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
+from fgcme.evaluation.cross_validation import probabilities_of
 from fgcme.prepared.utterance import AnalysedSpeech
 from fgcme.serving import fitted
 from fgcme.serving.prediction import predict
@@ -72,15 +72,15 @@ def test_a_loaded_model_predicts_as_in_the_evaluation(
     corpus: SpeechCorpus, tmp_path: Path, normalisation: str, modalities: str, kind: str, deltas: int
 ) -> None:
     trainer, spec = fit_model(corpus, modalities, normalisation=normalisation, input=kind, deltas=deltas)
-    loaders, evaluation = trainer.loaders, trainer.evaluate(trainer.loaders.test)
+    loaders, evaluation = trainer.loaders, trainer.answer(trainer.loaders.test)
     fitted.save(tmp_path, trainer.model, spec)
     model, loaded_spec = fitted.load(tmp_path)
     assert loaded_spec == spec
-    expected = torch.from_numpy(evaluation.logits).softmax(1).numpy()
+    expected = probabilities_of(evaluation.logits)
     for utterance, probabilities in zip(loaders.test.utterances, expected, strict=True):
         speech = speech_of(corpus, utterance)
         prediction = predict([(model, loaded_spec)], speech)
-        np.testing.assert_allclose(list(prediction.probabilities.values()), probabilities, atol=1e-5)
+        assert list(prediction.probabilities.values()) == probabilities.tolist()
         assert prediction.label == loaders.classes[int(probabilities.argmax())]
 
 
@@ -92,9 +92,9 @@ def test_a_loaded_model_knows_the_words_that_only_had_a_vector(tmp_path: Path) -
     fitted.save(tmp_path / "model", trainer.model, spec)
     model, loaded = fitted.load(tmp_path / "model")
     (utterance,) = [each for each in trainer.loaders.test.utterances[:1] if corpus.words[each][0] in spec.given_words]
-    expected = trainer.evaluate(trainer.loaders.test).logits[0]
+    expected = probabilities_of(trainer.answer(trainer.loaders.test).logits)[0]
     answer = predict([(model, loaded)], speech_of(corpus, utterance))
-    np.testing.assert_allclose(list(answer.probabilities.values()), torch.from_numpy(expected).softmax(0), atol=1e-5)
+    assert list(answer.probabilities.values()) == expected.tolist()
     # Without them the model does not load: its weights have their vectors.
     fitted.save(tmp_path / "less", trainer.model, replace(spec, given_words=[]))
     with pytest.raises(UserError, match="not a fitted model"):
@@ -108,11 +108,11 @@ def test_a_loaded_model_reads_a_text_encoder_as_in_the_evaluation(tmp_path: Path
     assert (spec.word_feature_size, spec.word_layers) == (3 * small_corpus.WORD_SIZE, 3)
     fitted.save(tmp_path / "model", trainer.model, spec)
     model, loaded = fitted.load(tmp_path / "model")
-    expected = torch.from_numpy(trainer.evaluate(trainer.loaders.test).logits).softmax(1)
+    expected = probabilities_of(trainer.answer(trainer.loaders.test).logits)
     for utterance, probabilities in zip(trainer.loaders.test.utterances, expected, strict=True):
         speech = speech_of(corpus, utterance)
         answer = list(predict([(model, loaded)], speech).probabilities.values())
-        np.testing.assert_allclose(answer, probabilities, atol=1e-5)
+        assert answer == probabilities.tolist()
         # Other values of the same words are another answer; nobody's words are those of nobody.
         assert speech.word_features is not None
         changed = predict([(model, loaded)], speech._replace(word_features=speech.word_features[::-1] + 1))
@@ -149,19 +149,24 @@ def test_a_damaged_model_is_refused_in_one_line(tmp_path: Path, name: str, damag
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("layers", ["mix", "concatenate"])
-def test_a_model_of_an_encoder_s_layers_predicts_as_in_the_evaluation(tmp_path: Path, layers: str) -> None:
-    """Frames of 20 ms in half precision, cut at the limit, spans and all."""
+@pytest.mark.parametrize(
+    ("layers", "normalisation", "deltas"),
+    [("mix", "train", 0), ("concatenate", "train", 0), ("mix", "utterance", 0), ("mix", "none", 1)],
+)
+def test_a_model_of_an_encoder_s_layers_predicts_as_in_the_evaluation(
+    tmp_path: Path, layers: str, normalisation: str, deltas: int
+) -> None:
+    """Frames of 20 ms in half precision, also behind a front end; cut at the limit, spans and all."""
     corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus", layers=3))
-    trainer, spec = fit_model(corpus, layers=layers, normalisation="train")
-    evaluation = trainer.evaluate(trainer.loaders.test)
+    trainer, spec = fit_model(corpus, layers=layers, normalisation=normalisation, deltas=deltas)
+    evaluation = trainer.answer(trainer.loaders.test)
     fitted.save(tmp_path / "model", trainer.model, spec)
     model, loaded_spec = fitted.load(tmp_path / "model")
     assert loaded_spec == spec
-    expected = torch.from_numpy(evaluation.logits).softmax(1).numpy()
+    expected = probabilities_of(evaluation.logits)
     for utterance, probabilities in zip(trainer.loaders.test.utterances, expected, strict=True):
         prediction = predict([(model, loaded_spec)], corpus.analysed(utterance))
-        np.testing.assert_allclose(list(prediction.probabilities.values()), probabilities, atol=1e-5)
+        assert list(prediction.probabilities.values()) == probabilities.tolist()
         assert prediction.begin == pytest.approx(corpus.analysed(utterance).begin / 100)
 
 
@@ -171,11 +176,12 @@ def test_an_utterance_with_copies_is_answered_as_in_the_evaluation(
     copied: SpeechCorpus, modalities: str, normalisation: str
 ) -> None:
     trainer, spec = fit_model(copied, modalities, normalisation=normalisation)
-    evaluation = trainer.evaluate(trainer.loaders.test)
-    expected = torch.from_numpy(evaluation.logits).softmax(1).numpy()
+    trainer.model.eval()
+    evaluation = trainer.answer(trainer.loaders.test)
+    expected = probabilities_of(evaluation.logits)
     for utterance, probabilities in zip(trainer.loaders.test.utterances, expected, strict=True):
         prediction = predict([(trainer.model, spec)], speech_of(copied, utterance))
-        np.testing.assert_allclose(list(prediction.probabilities.values()), probabilities, atol=1e-5)
+        assert list(prediction.probabilities.values()) == probabilities.tolist()
         assert prediction.label == trainer.loaders.classes[int(probabilities.argmax())]
 
 

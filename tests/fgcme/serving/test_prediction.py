@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fgcme import alignment, audio, features
+from fgcme.experiment import ModelSettings, PrepareSettings
 from fgcme.model import build_model
 from fgcme.model.contribution import log_odds
 from fgcme.prepared.utterance import AnalysedSpeech, Copy, hear, place_words
@@ -33,6 +34,23 @@ def folder(tmp_path: Path) -> Path:
     for number in range(2):
         save_fitted(ensemble.member_folder(tmp_path, number), fold=number)
     return tmp_path
+
+
+def test_an_answer_is_the_same_to_the_last_bit_whatever_the_number_of_threads(
+    tmp_path: Path, speech: AnalysedSpeech
+) -> None:
+    # Of the published sizes: products of small matrices are not shared among threads.
+    settings, prepare = ModelSettings(), PrepareSettings()
+    model = build_model(settings, 20, vocabulary_size=2, classes=8)
+    fitted.save(tmp_path, model, fitted.ModelSpec(settings, prepare, [*"abcdefgh"], [], 20, 3000, {}))
+    members, found, count = ensemble.load(tmp_path), [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            found.append(predict(members, speech))
+    finally:
+        torch.set_num_threads(count)
+    assert found[0] == found[1] == found[2]
 
 
 def log_odds_by_probabilities(prediction: Prediction) -> float:

@@ -171,7 +171,8 @@ def work_together(rank: int, count: int, folder: Path) -> None:
     learnt = {}
     for name in ("corpus", "copied"):
         training = fit(SpeechCorpus(folder / name), small_corpus.experiment(training=TRAINED_TOGETHER), workers=workers)
-        learnt[name] = metrics(training.epochs()), training.evaluate(training.loaders.test).logits
+        learned = metrics(training.epochs())
+        learnt[name] = learned, *(ask(training.loaders.test).logits for ask in (training.evaluate, training.answer))
     torch.save({"gradients": shared, "learnt": learnt}, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -205,6 +206,9 @@ def test_two_workers_learn_the_same_as_one(
         for mine, theirs in zip(worker["learnt"][name][0], expected, strict=True):
             assert mine == pytest.approx(theirs, abs=1e-3)
         np.testing.assert_allclose(worker["learnt"][name][1], logits, atol=1e-3)
+        # Shared utterance by utterance, the last bits apart.
+        np.testing.assert_allclose(worker["learnt"][name][2], worker["learnt"][name][1], atol=1e-5)
+        np.testing.assert_array_equal(worker["learnt"][name][2], together[0]["learnt"][name][2])
 
 
 @pytest.mark.parametrize("name", variants.all_variants())
@@ -227,8 +231,14 @@ def test_an_evaluation_keeps_the_order_of_the_part(corpus: SpeechCorpus) -> None
     labels = assign_folds(named_protocols()["demo/4class"], corpus.table).labels
     assert evaluation.labels.tolist() == labels[training.loaders.test.utterances].tolist()
     # One by one, whatever else is in a batch.
-    alone = [training.model(training.loaders.test.batch(np.array([each]))).logits for each in range(len(labels) // 4)]
-    np.testing.assert_allclose(evaluation.logits, torch.cat(alone).detach(), atol=1e-5)
+    batches = (training.loaders.test.batch(np.array([each])) for each in range(len(labels) // 4))
+    with torch.no_grad():
+        alone = [training.model(batch).logits for batch in batches]
+    np.testing.assert_allclose(evaluation.logits, torch.cat(alone), atol=1e-5)
+    # An answer is that, to the last bit.
+    answered = training.answer(training.loaders.test)
+    np.testing.assert_array_equal(answered.logits, torch.cat(alone))
+    assert answered.labels.tolist() == evaluation.labels.tolist()
 
 
 def test_class_weights_and_label_smoothing_match_torch(corpus: SpeechCorpus) -> None:

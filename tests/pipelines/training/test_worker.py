@@ -63,7 +63,7 @@ def test_a_refitted_training_keeps_the_dev_score_and_tests_a_model_of_both_parts
     )
     both = FoldTrainer(everything, refitting.experiment.model, refitting.experiment.training, 0)
     both.train(result.best_epoch)
-    assert result.test == both.evaluate(everything.test).metrics() != looking.evaluate(loaders.test).metrics()
+    assert result.test == both.answer(everything.test).metrics() != looking.answer(loaders.test).metrics()
 
 
 def test_a_training_counts_the_time_of_all_its_starts(job: Job) -> None:
