@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from fgcme.corpora import Utterance, WordTime
 from fgcme.interchange import About, PreparedUtterance, TimedWord
 
 ABOUT = About("manifest", 'my "own"; corpus', "German", "CC-BY 4.0", "Somebody, 2026", "0123456789abcdef")
@@ -56,3 +57,15 @@ def words_and_frames(utterance: PreparedUtterance) -> tuple[list[str], list[int]
     """The words of an utterance, and their first frames and those after their last."""
     begin = [round(100 * word.begin) for word in utterance.words]
     return [word.text for word in utterance.words], begin, [round(100 * word.end) for word in utterance.words]
+
+
+def as_listed(utterance: PreparedUtterance) -> Utterance:
+    """An utterance as a corpus in one of the formats lists it: with the place in its file, and its words' times."""
+    times = tuple(WordTime(*word) for word in utterance.words)
+    same = ("id", "audio", "text", "speaker", "session", "dialog", "act", "start", "end", "valence", "arousal")
+    return Utterance(
+        **{name: getattr(utterance, name) for name in same},
+        dominance=utterance.dominance,
+        raw_label=utterance.label,
+        word_times=times or None,
+    )

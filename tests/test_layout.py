@@ -64,6 +64,7 @@ ORDER = [
     "fgcme.errors",
     "fgcme.addresses",
     "fgcme.files",
+    "fgcme.packages",
     "fgcme.seeds",
     "fgcme.threads",
     "fgcme.sound",

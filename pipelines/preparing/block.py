@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from fgcme import prepared
 from fgcme.alignment import AlignmentError
-from fgcme.corpora.contract import Rejection, Utterance
+from fgcme.corpora.contract import Rejection, Utterance, WordTime
 from fgcme.experiment import Experiment, FeatureSettings, TextSettings
 from fgcme.files import digest
 from pipelines.preparing.sources import FindAlignment
@@ -30,11 +30,12 @@ _BLOCKS_PER_CPU, _BLOCKS = 4, 4096
 _PART_BYTES = 96_000_000
 _FRAMES = ("frames", "copy_frames")
 
-# The columns of a block: an utterance's own fields, the file with its alignment, and its source hash.
+_TIMES = pa.list_(pa.struct([("word", pa.string()), ("start", pa.float64()), ("end", pa.float64())]))
+# The columns of a block: an utterance's own fields, its alignment (a file, or its words' times), and its source hash.
 _BLOCK = pa.schema(
     [(name, pa.string()) for name in ("id", "audio", "text", "raw_label", "speaker", "session", "dialog", "act")]
     + [(name, pa.float64()) for name in ("start", "end", "valence", "arousal", "dominance")]
-    + [("alignment", pa.string()), ("source_hash", pa.string())]
+    + [("alignment", pa.string()), ("word_times", _TIMES), ("source_hash", pa.string())]
 )
 
 
@@ -128,7 +129,7 @@ def make_blocks(
     """
     size = block_size(int(missing.sum()), cpus)
     rows = (
-        {**vars(utterance), "alignment": _find(find_alignment, utterance), "source_hash": str(source, "ascii")}
+        {**vars(utterance), **_find(find_alignment, utterance), "source_hash": str(source, "ascii")}
         for utterance, source in itertools.compress(zip(utterances, sources.hashes, strict=True), missing)
     )
     while block := list(itertools.islice(rows, size)):
@@ -172,7 +173,7 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
     import torch
 
     from fgcme import alignment, features
-    from fgcme.alignment.imported import FileAligner
+    from fgcme.alignment.imported import KnownAligner
     from fgcme.prepared.utterance import prepare_utterances
 
     # Ray runs one task per CPU, so a task must not use more.
@@ -180,9 +181,13 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
     extractor, word_encoder = features.build_extractor(**task.features), features.build_word_encoder(**task.text)
     utterances = block.to_pylist()
     # The driver has found the files: to list a large folder in each process would take long.
-    files = {row["id"]: Path(row["alignment"]) for row in utterances if row["alignment"]}
+    known: dict[str, Path | list[WordTime]] = {
+        row["id"]: Path(row["alignment"]) if row["alignment"] else [WordTime(**word) for word in row["word_times"]]
+        for row in utterances
+        if row["alignment"] or row["word_times"] is not None
+    }
     build = functools.partial(alignment.build, **task.aligner)
-    aligner = FileAligner(files, build, task.aligner.get("tier")) if files else build()
+    aligner = KnownAligner(known, build, task.aligner.get("tier")) if known else build()
     # Named by what they are made from, so that a task that runs twice writes the same parts.
     name = "part-" + digest([block["id"].to_pylist(), block["source_hash"].to_pylist()])
     accepted: list[str] = []
@@ -214,9 +219,12 @@ def _table_of(rows: list[dict[str, Any]]) -> pa.Table:
     return table
 
 
-def _find(find_alignment: FindAlignment, utterance: Utterance) -> str | None:
+def _find(find_alignment: FindAlignment, utterance: Utterance) -> dict[str, Any]:
+    """The columns with an utterance's alignment."""
+    found = None
     # What is missing is told in the utterance's rejection.
     with contextlib.suppress(AlignmentError):
-        path = find_alignment(utterance)
-        return str(path.absolute()) if path is not None else None
-    return None
+        found = find_alignment(utterance)
+    if found is None or isinstance(found, Path):
+        return {"alignment": None if found is None else str(found.absolute()), "word_times": None}
+    return {"alignment": None, "word_times": [word._asdict() for word in found]}

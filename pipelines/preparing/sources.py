@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fgcme.alignment import AlignmentError
 from fgcme.alignment.imported import ImportedAligner
-from fgcme.corpora.contract import Utterance
+from fgcme.corpora.contract import Utterance, WordTime
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.files import digest
 from fgcme.prepared import TOLD, UTTERANCES
 from pipelines.preparing.file_hashes import FileHashes
 
-FindAlignment = Callable[[Utterance], Path | None]
-"""The file with the alignment of an utterance; None where it is aligned anew."""
+FindAlignment = Callable[[Utterance], Path | Sequence[WordTime] | None]
+"""The file with the alignment of an utterance, or the times of its words; None where it is aligned anew."""
 
 # A row with other columns is another row, so that those of older versions are made again.
 _COLUMNS = [str(field) for field in UTTERANCES if field.name not in TOLD]
@@ -41,13 +41,13 @@ def alignment_finder(experiment: Experiment, utterances: Iterable[Utterance], ro
     """
     settings = experiment.prepare.alignment
     if settings.method == "corpus":
-        if all(utterance.alignment is None for utterance in utterances):
+        if all(utterance.alignment is None and utterance.word_times is None for utterance in utterances):
             raise UserError(
                 f"prepare.alignment.method=corpus: this copy of {experiment.corpus.kind} has no alignments of its own; "
                 "set prepare.alignment.method=sphinx to align it here, or prepare.alignment.method=imported with "
                 "prepare.alignment.folder=FOLDER"
             )
-        return lambda utterance: root / utterance.alignment if utterance.alignment else None
+        return lambda utterance: root / utterance.alignment if utterance.alignment else utterance.word_times
     if settings.method == "imported" and settings.folder is not None:
         aligner = ImportedAligner(settings.folder)
         return lambda utterance: aligner.find_file(utterance.id)
@@ -74,7 +74,7 @@ def hash_sources(
     rest = iter(utterances)
     while chunk := list(itertools.islice(rest, _CHUNK)):
         made_from = [(each, locate(root, each.audio), *_find(find_alignment, each)) for each in chunk]
-        hashes = files.hash(path for _, *paths, _ in made_from for path in paths if path is not None)
+        hashes = files.hash(path for _, *paths, _ in made_from for path in paths if isinstance(path, str))
         listed: list[tuple[str, str | None]] = []
         for utterance, audio, alignment, there in made_from:
             if hashes[audio] is None or not there:
@@ -82,7 +82,8 @@ def hash_sources(
                 continue
             # Paths do not count, but a file's format does.
             described = {**vars(utterance), "audio": "", "alignment": None}
-            aligned = [Path(alignment).suffix, hashes[alignment]] if alignment is not None else None
+            del described["word_times"]
+            aligned = [Path(alignment).suffix, hashes[alignment]] if isinstance(alignment, str) else alignment
             listed.append((utterance.id, digest([described, hashes[audio], aligned, _COLUMNS])))
         yield listed
 
@@ -92,10 +93,10 @@ def locate(root: Path, file: str) -> str:
     return file if file.startswith("/") else f"{root}/{file}"
 
 
-def _find(find_alignment: FindAlignment, utterance: Utterance) -> tuple[str | None, bool]:
-    """The file with an utterance's alignment, and whether it is there, if there should be one."""
+def _find(find_alignment: FindAlignment, utterance: Utterance) -> tuple[str | Sequence[WordTime] | None, bool]:
+    """The file with an utterance's alignment or its words' times, and whether they are there, if they should be."""
     try:
-        path = find_alignment(utterance)
+        found = find_alignment(utterance)
     except AlignmentError:
         return None, False
-    return (str(path) if path is not None else None), True
+    return (str(found) if isinstance(found, Path) else found), True

@@ -168,11 +168,12 @@ def feature_settings(experiment: Experiment) -> dict[str, Any]:
     """
     # Two manifests must never share a prepared corpus: their kind says nothing of what they list.
     of_kind = {"demo": ("utterances", "seed"), "manifest": ("manifest", "root"), "several": ("corpora",)}
+    of_kind |= {"audformat": ("root", "tables")}
     deciding = of_kind.get(experiment.corpus.kind, ())
     names = {"corpus.kind", *(f"corpus.{name}" for name in deciding)}
     # Without a text encoder, corpora and their hashes are those of versions that had none.
     with_text = ("prepare.text.",) if experiment.prepare.text.checkpoint is not None else ()
-    sections = ("prepare.alignment.", "prepare.features.", *with_text)
+    sections = ("prepare.alignment.", "prepare.features.", "corpus.columns.", *with_text)
     settings = {name: value for name, value in experiment.flat().items() if name in names or name.startswith(sections)}
     if experiment.prepare.copies.speed:
         settings[_COPIES] = experiment.prepare.copies.speed

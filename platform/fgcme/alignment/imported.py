@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 from array import array
@@ -14,11 +15,12 @@ import pyarrow as pa
 
 from fgcme.alignment.contract import Aligner, Alignment, AlignmentError, clip_spans
 from fgcme.alignment.ctm import name_keys, open_ctm
-from fgcme.alignment.matching import FITTED, FRAMES_PER_SECOND, OVERLAPPING, UNKNOWN, Interval, cut_overlaps, fit
+from fgcme.alignment.matching import FITTED, FRAMES_PER_SECOND, OVERLAPPING, UNKNOWN, Interval, cut_overlaps, fit, timed
 from fgcme.alignment.text_grid import read_text_grid
 from fgcme.alignment.word_times import read_word_times, word_time_ids
 from fgcme.alignment.words import normalise
 from fgcme.audio import Samples, frame_count
+from fgcme.corpora.contract import WordTime
 from fgcme.errors import UserError
 
 SUFFIXES = (".textgrid", ".wdseg", ".ctm", ".json")
@@ -27,6 +29,7 @@ SUFFIXES = (".textgrid", ".wdseg", ".ctm", ".json")
 WORDS = "words.json"
 """Name of a JSON file with the times of the words of many utterances."""
 
+_LIST = "the corpus's list of words"
 _KINDS = ".TextGrid, .wdseg, .ctm or .json"
 # Sphinx numbers alternate pronunciations: `the(2)`.
 _ALTERNATE = re.compile(r"\(\d+\)$")
@@ -172,35 +175,42 @@ def _is_of_many(path: Path) -> bool:
     return path.suffix.lower() == ".ctm" or path.name == WORDS
 
 
-class FileAligner:
-    """Reads the file given for an utterance; another aligner aligns where there is none or it is damaged.
+class KnownAligner:
+    """Takes what is known of an utterance; another aligner aligns where there is nothing or it is damaged.
 
     Args:
-        files: the file of each utterance that has one, by utterance id.
+        known: the file with the alignment of an utterance, or the times of its words, by utterance id.
         build_fallback: builds what aligns the others, or gives the one that was built before.
         tier: see `ImportedAligner`.
     """
 
     def __init__(
-        self, files: Mapping[str, Path], build_fallback: Callable[[], Aligner], tier: str | None = None
+        self,
+        known: Mapping[str, Path | Sequence[WordTime]],
+        build_fallback: Callable[[], Aligner],
+        tier: str | None = None,
     ) -> None:
-        self._files, self._build_fallback, self._tier = files, build_fallback, tier
+        self._known, self._build_fallback, self._tier = known, build_fallback, tier
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
-        """Read the alignment of an utterance, or align it with the fallback; see `Aligner.align`.
+        """Take the alignment of an utterance, or align it with the fallback; see `Aligner.align`.
 
         Args:
-            utterance_id: by which the file is found.
+            utterance_id: by which it is found.
             samples: [samples] mono at 16 kHz.
             text: what is said.
 
         Raises:
             AlignmentError: what the fallback raises.
         """
-        if (path := self._files.get(utterance_id)) is not None:
-            # The alignment names its method, so a damaged file shows in the counts.
+        if (found := self._known.get(utterance_id)) is not None:
+            # The alignment names its method, so a damaged one shows in the counts.
             with contextlib.suppress(AlignmentError):
-                return read_alignment(path, samples, utterance_id, text, self._tier)
+                if isinstance(found, Path):
+                    return read_alignment(found, samples, utterance_id, text, self._tier)
+                with _refused(_LIST):
+                    intervals = [timed(*word) for word in found]
+                return fit_alignment(_LIST, intervals, math.nan, samples, text)
         return self._build_fallback().align(utterance_id, samples, text)
 
 
@@ -278,7 +288,7 @@ def _read(path: Path, utterance_id: str, tier: str | None) -> tuple[list[Interva
 
 
 @contextlib.contextmanager
-def _refused(path: Path) -> Iterator[None]:
+def _refused(path: Path | str) -> Iterator[None]:
     """Refuse a file that cannot be read or is damaged.
 
     Raises:

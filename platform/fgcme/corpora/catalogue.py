@@ -36,8 +36,10 @@ _PARTS = {
     f"{module}_{part}": f"{module}:{part.upper()}"
     for module, part in (("esd", "english"), ("esd", "mandarin"), ("emotale", "danish"), ("emotale", "english"))
 }
+YOURS = ("manifest", "audformat")
+"""Corpora of the user's own: forms of a list, of which nothing else is known."""
 CORPORA: Mapping[str, Corpus] = _Catalogue(
-    {name: f"{name}:CORPUS" for name in _NAMES} | _PARTS | {"manifest": "manifest:CORPUS"}
+    {name: f"{name}:CORPUS" for name in _NAMES} | _PARTS | {name: f"{name}:CORPUS" for name in YOURS}
 )
 
 
@@ -64,6 +66,12 @@ def find_corpus(settings: CorpusSettings, storage: Path) -> tuple[Path, Listing]
     variable = f"{settings.kind.upper()}_ROOT"
     given = settings.root or os.environ.get(variable)
     root = Path(given).expanduser().resolve() if given else None
+    if settings.kind == "audformat":
+        from fgcme.corpora.audformat import read_database
+
+        root = _own_root(settings)
+        columns: dict[str, str] = dict(settings.columns.items())
+        return root, read_database(root, columns, settings.tables)
     if settings.kind == "manifest":
         return _find_manifest_corpus(settings.manifest, root, storage)
     corpus = CORPORA[settings.kind]
@@ -79,7 +87,7 @@ def _find_several(settings: CorpusSettings, storage: Path) -> tuple[Path, Listin
         UserError: fewer than two are named, one that cannot be among them, or one is not found.
     """
     names = settings.corpora
-    possible = [name for name in CORPORA if name not in ("demo", "manifest")]
+    possible = [name for name in CORPORA if name not in ("demo", *YOURS)]
     if strangers := [name for name in names if name not in possible]:
         raise UserError(f"corpus.corpora: {strangers[0]} cannot be among several; name some of {', '.join(possible)}")
     if len({*names}) < 2 or len({*names}) < len(names):
@@ -141,6 +149,13 @@ def _find_manifest_corpus(manifest: str | None, root: Path | None, storage: Path
         path = unpack(path, storage.absolute() / "corpora")
         return path.parent, reader.read_manifest(path)
     return root or path.parent, reader.read_manifest(path)
+
+
+def _own_root(settings: CorpusSettings) -> Path:
+    """The folder of a corpus of the user's own; no variable names it, for there may be many of its kind."""
+    if settings.root is None:
+        raise UserError(f"corpus.root is not set: {CORPORA[settings.kind].obtain}")
+    return Path(settings.root).expanduser().resolve()
 
 
 def _find_demo_corpus(settings: CorpusSettings, storage: Path) -> tuple[Path, Listing]:

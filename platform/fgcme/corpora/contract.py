@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fgcme.errors import Stage
 
 Sex = Literal["female", "male"]
+
+
+class WordTime(NamedTuple):
+    """A word, and when it is said, in seconds from its utterance's beginning."""
+
+    word: str
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,7 @@ class Utterance:
         valence, arousal, dominance: mean ratings on the corpus's own scale; None where nobody rated.
         alignment: the corpus's own alignment of the utterance, a file relative to the corpus root; None where it
             has none.
+        word_times: the corpus's own alignment where it stands in the corpus's list; None where it does not.
     """
 
     id: str
@@ -44,6 +53,7 @@ class Utterance:
     arousal: float | None = None
     dominance: float | None = None
     alignment: str | None = None
+    word_times: tuple[WordTime, ...] | None = None
 
 
 @dataclass(frozen=True)

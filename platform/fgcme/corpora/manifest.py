@@ -190,7 +190,7 @@ def _utterance(values: Mapping[str, Any], required: Sequence[str]) -> Utterance:
     if start is not None and end is not None and end <= start:
         raise BadCellError("bad_time", f"column end: {end:g} is not after start {start:g}")
     return Utterance(
-        id=_text(values, "id") or _default_id(audio, start),
+        id=_text(values, "id") or default_id(audio, start),
         audio=audio,
         text=text,
         raw_label=label,
@@ -203,7 +203,12 @@ def _utterance(values: Mapping[str, Any], required: Sequence[str]) -> Utterance:
     )
 
 
-def _default_id(audio: str, start: float | None) -> str:
+def default_id(audio: str, start: float | None) -> str:
+    """The id of an utterance that has none of its own: its file without the suffix, and where it begins.
+
+    >>> default_id("a/b.wav", None), default_id("a/b.wav", 1.5)
+    ('a/b', 'a/b@1.5')
+    """
     name = PurePosixPath(audio).with_suffix("").as_posix()
     return name if start is None else f"{name}@{start:g}"
 

@@ -8,6 +8,24 @@ from pydantic import Field
 
 from fgcme.experiment.section import Natural, Positive, Settings
 
+Column = Literal[
+    "audio",
+    "text",
+    "label",
+    "speaker",
+    "id",
+    "start",
+    "end",
+    "session",
+    "dialog",
+    "act",
+    "valence",
+    "arousal",
+    "dominance",
+    "words",
+]
+"""What a list says of an utterance."""
+
 
 class CorpusSettings(Settings):
     """Where the speech comes from; `several` corpora are one, with their names before ids, labels and speakers."""
@@ -29,11 +47,16 @@ class CorpusSettings(Settings):
         "emotale_danish",
         "emotale_english",
         "manifest",
+        "audformat",
         "several",
     ]
     corpora: list[str] = Field([], description="which corpora (kind: several)")
     root: str | None = Field(None, description="folder of the corpus, or of several, each by its name")
     manifest: str | None = Field(None, description="CSV, JSONL or Parquet file that lists the corpus (kind: manifest)")
+    columns: dict[Column, str] = Field(
+        {}, description="what a column is called there, such as {label: emotion} (kind: audformat)"
+    )
+    tables: list[str] = Field([], description="which tables count; by default all (kind: audformat)")
     utterances: Positive = Field(480, description="how many utterances to synthesise (kind: demo)")
     seed: Natural = Field(0, description="random seed of the synthesised corpus (kind: demo)")
 

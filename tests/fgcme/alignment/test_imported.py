@@ -12,9 +12,10 @@ import pytest
 
 from fgcme import alignment
 from fgcme.alignment import Alignment, AlignmentError
-from fgcme.alignment.imported import FileAligner, alignment_path, read_alignment, read_wdseg, utterances_in
+from fgcme.alignment.imported import KnownAligner, alignment_path, read_alignment, read_wdseg, utterances_in
 from fgcme.alignment.text_grid import read_text_grid
 from fgcme.alignment.word_times import read_word_times
+from fgcme.corpora import WordTime
 from fgcme.errors import UserError
 
 SAMPLES = np.zeros(32_000, np.float32)
@@ -202,7 +203,7 @@ def test_an_id_may_contain_dots(tmp_path: Path) -> None:
 
 
 def align_from(file: Path, text: str = "what the corpus says") -> Alignment:
-    aligner = FileAligner({"a": file}, lambda: alignment.build("uniform"))
+    aligner = KnownAligner({"a": file}, lambda: alignment.build("uniform"))
     return aligner.align("a", SAMPLES, text)
 
 
@@ -226,11 +227,21 @@ def test_the_fallback_aligns_where_the_file_is_missing_or_damaged(tmp_path: Path
 
 
 def test_the_fallback_aligns_utterances_without_a_file() -> None:
-    aligner = FileAligner({}, lambda: alignment.build("uniform"))
+    aligner = KnownAligner({}, lambda: alignment.build("uniform"))
     assert aligner.align("a", SAMPLES, "kids").method == "uniform"
     with pytest.raises(AlignmentError) as caught:
         aligner.align("a", SAMPLES, "?!")
     assert caught.value.reason == "no_words"
+
+
+def test_times_of_words_are_taken_as_they_are_known_and_damaged_ones_are_not() -> None:
+    nan = float("nan")
+    known = {"a": [WordTime("Kids", 0.1, 0.5), WordTime("talk!", 0.5, 9)], "b": [WordTime("kids", nan, 1)], "c": []}
+    aligner = KnownAligner(known, lambda: alignment.build("uniform"))
+    found = aligner.align("a", SAMPLES, "kids talk")
+    assert (found.words, found.begin, found.end, found.method) == (["kids", "talk"], [10, 50], [50, 198], "imported")
+    for name in ("b", "c", "d"):
+        assert aligner.align(name, SAMPLES, "kids").method == "uniform"
 
 
 def test_a_folder_without_alignments_is_named(tmp_path: Path) -> None:
@@ -252,7 +263,7 @@ def test_times_of_words_are_read_by_utterance_from_one_file(tmp_path: Path) -> N
     assert (found.words, found.begin, found.end, found.method) == (["kids", "talk"], [10, 50], [30, 198], "imported")
     assert read_word_times(path, "two")[0] == [("door", 20, 40)]
     files, fallback = {"two": path, "three": path}, alignment.build("uniform")
-    aligner = FileAligner(files, lambda: fallback)
+    aligner = KnownAligner(files, lambda: fallback)
     assert aligner.align("two", SAMPLES, "the door").words == ["the", "door"]
     assert aligner.align("three", SAMPLES, "another text").method == "uniform"
     # The file is read anew when it has changed.

@@ -50,12 +50,27 @@ def write_manifest(root: Path) -> None:
         (root / "speech" / f"{number}.wav").touch()
 
 
+def write_audformat(root: Path) -> None:
+    audformat = pytest.importorskip("audformat")
+    database = audformat.Database("some")
+    files = [f"speech/{number}.wav" for number in range(3)]
+    database["files"] = audformat.Table(audformat.filewise_index(files))
+    for column, values in (("emotion", ["sad"] * 3), ("transcription", ["hello there"] * 3), ("speaker", list("123"))):
+        database["files"][column] = audformat.Column()
+        database["files"][column].set(values)
+    database.save(str(root))
+    (root / "speech").mkdir()
+    for file in files:
+        (root / file).touch()
+
+
 WRITE: dict[str, Callable[[Path], None]] = {
     "demo": write_demo,
     "ravdess": write_ravdess,
     "emodb": write_emodb,
     "iemocap": write_iemocap,
     "manifest": write_manifest,
+    "audformat": write_audformat,
     **{name: tree.write for name, tree in TREES.items()},
 }
 

@@ -14,7 +14,7 @@ import soundfile
 
 from fgcme import audio, features, prepared
 from fgcme.alignment import AlignmentError
-from fgcme.corpora.contract import Utterance
+from fgcme.corpora.contract import Utterance, WordTime
 from fgcme.experiment import Experiment, parse_experiment
 from fgcme.files import digest
 from pipelines.preparing import PrepareTask, block_size, make_blocks, prepare_block
@@ -73,6 +73,22 @@ def test_blocks_name_the_file_with_an_alignment_where_there_is_one() -> None:
     utterances = [Utterance(name, "a.wav", TEXT, "sad", "01") for name in ("aligned", "plain", "missing")]
     (block,) = make_blocks(utterances, sources_of(utterances), np.ones(3, np.bool_), find, cpus=2)
     assert block["alignment"].to_pylist() == ["/corpus/a.wdseg", None, None]
+
+
+def test_blocks_carry_the_times_of_words_that_a_list_has(tmp_path: Path) -> None:
+    speech, _ = say(TEXT)
+    soundfile.write(tmp_path / "a.wav", speech, audio.SAMPLE_RATE)
+    times = tuple(WordTime(word, 0.1 * place, 0.1 * place + 0.1) for place, word in enumerate(TEXT.split()))
+    utterances = [Utterance("timed", "a.wav", TEXT, "sad", "01"), Utterance("plain", "a.wav", TEXT, "sad", "01")]
+    find = {"timed": times}.get
+    (block,) = make_blocks(utterances, sources_of(utterances), np.ones(2, np.bool_), lambda each: find(each.id), cpus=2)
+    method = {"alignment": {"method": "corpus"}}
+    task = PrepareTask.from_experiment(experiment(tmp_path, prepare=method), tmp_path, tmp_path / "prepared")
+    prepare_block(block, task)
+    ((_, table),) = prepared.read_parts(tmp_path / "prepared", ["id", "words", "begin", "alignment"])
+    rows = {row["id"]: row for row in table.to_pylist()}
+    assert rows["timed"]["begin"] == [10 * place for place in range(len(TEXT.split()))]
+    assert {name: row["alignment"] for name, row in rows.items()} == {"timed": "imported", "plain": "sphinx"}
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 16, 100, 1000, 10_000])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fgcme.corpora.contract import Utterance
+from fgcme.corpora.contract import Utterance, WordTime
 from fgcme.errors import UserError
 from pipelines.preparing import FileHashes, alignment_finder, hash_sources
 from tests import small_corpus
@@ -82,6 +82,21 @@ def test_an_alignment_counts_by_its_bytes_and_its_format(root: Path, tmp_path: P
     assert len({hash_of(root), first, corrected, other, hash_of(root, tmp_path / "missing.wdseg")}) == 5
 
 
+def test_times_of_words_in_the_list_count_where_they_are_used(root: Path) -> None:
+    times = (WordTime("kids", 0.1, 0.5),)
+    listed = Utterance("one", "one.wav", TEXT, "sad", "01", start=0.0, end=1.0, word_times=times)
+    corpus = small_corpus.experiment(prepare={"alignment": {"method": "corpus"}})
+    find = alignment_finder(corpus, [listed], root)
+    assert find(listed) == times
+    assert alignment_finder(small_corpus.experiment(), [listed], root)(listed) is None
+    moved = replace(listed, word_times=(WordTime("kids", 0.1, 0.6),))
+    with FileHashes(root.parent / "hashes.npy") as files:
+        (used,) = hash_sources([listed, moved, replace(listed, word_times=None)], root, find, files)
+    assert len({source for _, source in used}) == 3
+    # Whoever aligns anew has the rows that were made before lists had times.
+    assert hash_of(root, word_times=times) == hash_of(root)
+
+
 def test_audio_that_cannot_be_read_has_no_hash(root: Path) -> None:
     (root / "pointer.wav").write_text("version https://git-lfs.github.com/spec/v1")
     (root / "empty.wav").touch()
@@ -102,7 +117,7 @@ def test_an_utterance_without_its_imported_alignment_has_no_hash(root: Path) -> 
     folder = root.parent / "alignments"
     utterances = [Utterance(name, "one.wav", TEXT, "sad", "01") for name in ("one", "two")]
     imported = small_corpus.experiment(prepare={"alignment": {"method": "imported", "folder": str(folder)}})
-    with pytest.raises(UserError, match=r"no \.TextGrid or \.wdseg file in this folder"):
+    with pytest.raises(UserError, match=r"no \.TextGrid, .* or \.json file in this folder"):
         alignment_finder(imported, utterances, root)
     (folder / "session").mkdir(parents=True)
     (folder / "session" / "two.TextGrid").touch()
