@@ -21,7 +21,7 @@ _REACH = 2
 def duration_deviation(words: Sequence[str], begin: Sequence[int], end: Sequence[int]) -> float:
     """How unevenly the words last: the standard deviation of the logarithm of their frames for each letter.
 
-    The tempo of the whole does not count. Carefully labelled speech has 0.3 to 0.5 (EMO-DB); words that are squeezed
+    The tempo of the whole does not count. Carefully labelled speech has 0.2 to 0.5 (EMO-DB); words that are squeezed
     into a frame or drawn over a pause raise it.
 
     Args:
