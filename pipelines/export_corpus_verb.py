@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.verb import EXPERIMENT, OVERRIDES, ROOT, Verb, argument, load, root_override
 
 # As in `fgcme.interchange.FORMATS`, which is not imported for a line of help.
-_FORMATS = ("textgrid", "ctm", "audformat")
+_FORMATS = ("textgrid", "ctm", "audformat", "lhotse")
 
 
 def _export_corpus(options: argparse.Namespace) -> None:
@@ -27,6 +27,7 @@ EXPORT_CORPUS = Verb(
         "  textgrid   a Praat TextGrid an utterance, by its id, with tiers of words, text, label and speaker\n"
         "  ctm        words.ctm, NIST's time-marked words: a line a word, of all utterances\n"
         "  audformat  a database with a table of utterances and one of words; it names the audio, wherever that lies\n"
+        "  lhotse     recordings.jsonl.gz and supervisions.jsonl.gz, which name the audio too\n"
         "Features are not written. What a format cannot hold is left out, counted and said."
     ),
     arguments=[

@@ -168,7 +168,7 @@ def feature_settings(experiment: Experiment) -> dict[str, Any]:
     """
     # Two manifests must never share a prepared corpus: their kind says nothing of what they list.
     of_kind = {"demo": ("utterances", "seed"), "manifest": ("manifest", "root"), "several": ("corpora",)}
-    of_kind |= {"audformat": ("root", "tables")}
+    of_kind |= {"audformat": ("root", "tables"), "lhotse": ("root",)}
     deciding = of_kind.get(experiment.corpus.kind, ())
     names = {"corpus.kind", *(f"corpus.{name}" for name in deciding)}
     # Without a text encoder, corpora and their hashes are those of versions that had none.

@@ -77,12 +77,12 @@ def prepare_here(made: Experiment, scratch: Path, folder: Path) -> dict[str, dic
     return rows_of(folder)
 
 
-@pytest.mark.parametrize("to", ["textgrid", "ctm", "audformat"])
+@pytest.mark.parametrize("to", ["textgrid", "ctm", "audformat", "lhotse"])
 def test_what_is_written_is_prepared_again_with_the_same_words_and_frames(
     to: str, original: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if to == "audformat":
-        pytest.importorskip("audformat")
+    if to in ("audformat", "lhotse"):
+        pytest.importorskip(to)
     output = tmp_path / "out put"
     export_corpus.run(original, to, output)
     assert "6 utterances with 54 words" in capsys.readouterr().out

@@ -36,7 +36,7 @@ _PARTS = {
     f"{module}_{part}": f"{module}:{part.upper()}"
     for module, part in (("esd", "english"), ("esd", "mandarin"), ("emotale", "danish"), ("emotale", "english"))
 }
-YOURS = ("manifest", "audformat")
+YOURS = ("manifest", "audformat", "lhotse")
 """Corpora of the user's own: forms of a list, of which nothing else is known."""
 CORPORA: Mapping[str, Corpus] = _Catalogue(
     {name: f"{name}:CORPUS" for name in _NAMES} | _PARTS | {name: f"{name}:CORPUS" for name in YOURS}
@@ -72,6 +72,11 @@ def find_corpus(settings: CorpusSettings, storage: Path) -> tuple[Path, Listing]
         root = _own_root(settings)
         columns: dict[str, str] = dict(settings.columns.items())
         return root, read_database(root, columns, settings.tables)
+    if settings.kind == "lhotse":
+        from fgcme.corpora.lhotse import read_manifests
+
+        root = _own_root(settings)
+        return root, read_manifests(root, dict(settings.columns.items()))
     if settings.kind == "manifest":
         return _find_manifest_corpus(settings.manifest, root, storage)
     corpus = CORPORA[settings.kind]

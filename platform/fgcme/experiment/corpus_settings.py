@@ -48,13 +48,14 @@ class CorpusSettings(Settings):
         "emotale_english",
         "manifest",
         "audformat",
+        "lhotse",
         "several",
     ]
     corpora: list[str] = Field([], description="which corpora (kind: several)")
     root: str | None = Field(None, description="folder of the corpus, or of several, each by its name")
     manifest: str | None = Field(None, description="CSV, JSONL or Parquet file that lists the corpus (kind: manifest)")
     columns: dict[Column, str] = Field(
-        {}, description="what a column is called there, such as {label: emotion} (kind: audformat)"
+        {}, description="what a column is called there, such as {label: emotion} (kind: audformat, lhotse)"
     )
     tables: list[str] = Field([], description="which tables count; by default all (kind: audformat)")
     utterances: Positive = Field(480, description="how many utterances to synthesise (kind: demo)")

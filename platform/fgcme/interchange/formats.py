@@ -25,6 +25,7 @@ FORMATS: Mapping[str, Format] = {
     "textgrid": Format("a TextGrid an utterance, with tiers of words, text, label and speaker", False),
     "ctm": Format("words.ctm, a line a word", False),
     "audformat": Format("an audformat database with a table of utterances and one of words", True),
+    "lhotse": Format("manifests of Lhotse: recordings, and supervisions with their words", True),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -64,6 +65,22 @@ def write_audformat(root: Path) -> None:
         (root / file).touch()
 
 
+def write_lhotse(root: Path) -> None:
+    pytest.importorskip("lhotse")
+    (root / "speech").mkdir(parents=True)
+    recordings, supervisions = [], []
+    for number in range(3):
+        name, file = f"speech/{number}", f"speech/{number}.wav"
+        (root / file).touch()
+        source = {"type": "file", "channels": [0], "source": file}
+        sound = {"sampling_rate": 16_000, "num_samples": 16_000, "duration": 1.0}
+        recordings.append({"id": name, "sources": [source], **sound})
+        said = {"text": "hello there", "speaker": str(number), "custom": {"emotion": "sad"}}
+        supervisions.append({"id": name, "recording_id": name, "start": 0.0, "duration": 1.0, **said})
+    for kind, lines in (("recordings", recordings), ("supervisions", supervisions)):
+        (root / f"{kind}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
 WRITE: dict[str, Callable[[Path], None]] = {
     "demo": write_demo,
     "ravdess": write_ravdess,
@@ -71,6 +88,7 @@ WRITE: dict[str, Callable[[Path], None]] = {
     "iemocap": write_iemocap,
     "manifest": write_manifest,
     "audformat": write_audformat,
+    "lhotse": write_lhotse,
     **{name: tree.write for name, tree in TREES.items()},
 }
 
