@@ -190,12 +190,12 @@ def load(tracker: Tracker, training: Any, scratch: Path) -> Model:
 
 def ways(model: Model, given: dict[str, dict[str, str]]) -> list[str]:
     """What the model is asked: it may not have learnt to do without words."""
-    return [way for way in given if way != ALONE or not model.classifier.needs_text]
+    return [way for way in given if way != ALONE or not model.classifier.needs.text]
 
 
 def answer_one(classifier: Classifier, heard: AnalysedSpeech, samples: audio.Samples, text: str) -> dict[str, Any]:
     """The answer to an utterance, and whether it is one by its words; no label where there is none."""
-    by_words = bool(normalise(text)) or classifier.needs_text
+    by_words = bool(normalise(text)) or classifier.needs.text
     try:
         prediction = classifier.predict_heard(heard, samples, text if by_words else None)
     except DataError:

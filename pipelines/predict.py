@@ -84,7 +84,7 @@ def predict(
 
 def _require_texts(classifier: Classifier, sources: Sources) -> None:
     """Refuse recordings of none of which it is known what is said, where the model needs that."""
-    if classifier.needs_text and not any(source.has_text for source in sources.found):
+    if classifier.needs.text and not any(source.has_text for source in sources.found):
         raise UserError(
             'the model reads words as well as sound: say what is said with --text "...", in a file .txt or .lab '
             "beside each recording, or have it recognised with --transcribe"

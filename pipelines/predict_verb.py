@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipelines.verb import MODEL, Verb, argument
+from pipelines.verb import LANGUAGE, MODEL, TRANSCRIBE, Verb, argument
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -39,15 +39,8 @@ PREDICT = Verb(
         MODEL,
         argument("inputs", "sound files, folders, patterns such as '*.wav', manifests", metavar="AUDIO", nargs="+"),
         argument("--text", "what is said; once for all, or once a file", action="append", default=[]),
-        argument(
-            "--transcribe",
-            "have what is said recognised: by `sphinx`, which is embedded, or by a speech recogniser of "
-            "transformers, such as Whisper: its folder or hub name (sphinx)",
-            metavar="RECOGNISER",
-            nargs="?",
-            const="sphinx",
-        ),
-        argument("--language", "that a recogniser of several languages is told (en)", metavar="CODE", default="en"),
+        TRANSCRIBE,
+        LANGUAGE,
         argument("--format", "what is printed", choices=["table", "json", "csv", "textgrid"], default="table"),
         argument("--output", "FILE.parquet; or a folder for TextGrids, or for many answers", metavar="DIR"),
         argument("--longest", "cut what lasts longer (as long as the model hears)", metavar="SECONDS", type=float),

@@ -26,11 +26,12 @@ from fgcme.card import (
     which_training,
 )
 from fgcme.corpora.catalogue import CORPORA
-from fgcme.data import has_words, reads_test_audio
+from fgcme.data import reads_test_audio
 from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import average_seeds, summarise
 from fgcme.robustness import summarise_conditions
 from fgcme.serving import ensemble, fitted
+from fgcme.serving.needs import needs_of
 from fgcme.serving.registry import check_names, create_model_version, link_metrics, log_model
 from fgcme.tracking import RunDataset, Tracker, require_store, resolve_uri
 from pipelines.robustness import read_robustness
@@ -145,7 +146,7 @@ def _described(
         origin=origin,
         corpus=corpus,
         classes=spec.classes,
-        reads_words=has_words(spec.model) and not spec.modality_dropout,
+        needs_text=needs_of([spec]).text,
         reads_test_audio=reads_test_audio(spec.model),
     )
     if measured is None:

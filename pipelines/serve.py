@@ -16,6 +16,7 @@ from fgcme.errors import UserError
 if TYPE_CHECKING:
     import uvicorn
 
+    from fgcme.recognition import Recogniser
     from fgcme.server.limits import Limits
     from fgcme.serving.classifier import Classifier
 
@@ -24,26 +25,33 @@ _HOST = "127.0.0.1"
 _LEAVE = 10
 
 
-def serve(model_uri: str, port: int, tracking_uri: str | None = None) -> None:
+def serve(
+    model_uri: str, port: int, tracking_uri: str | None = None, transcribe: str | None = None, language: str = "en"
+) -> None:
     """Answer questions until the process is interrupted.
 
     Args:
         model_uri: `models:/name@alias`, `models:/name/version`, `runs:/id/model` or a folder.
         port: on this machine; 0 for one that is free.
         tracking_uri: where the model is registered, see `fgcme.tracking.resolve_uri`.
+        transcribe: recogniser of what is said where a question does not say it, see `fgcme.recognition.build`; None for
+            none.
+        language: that the recogniser is told, where it knows several.
 
     Raises:
-        UserError: there is no such model, or the port is taken.
+        UserError: there is no such model or recogniser, or the port is taken.
     """
     with _listen(port) as listener, tempfile.TemporaryDirectory() as downloads:
         # Importing torch takes seconds: the port is known to be free by then.
+        from fgcme import recognition
         from fgcme.server.limits import Limits
         from fgcme.serving.classifier import Classifier
         from fgcme.serving.registry import download_model
 
+        recogniser = None if transcribe is None else recognition.build(transcribe, language)
         classifier = Classifier(download_model(model_uri, tracking_uri, Path(downloads)))
-        _warm_up(classifier)
-        server = make_server(classifier, without_passwords(model_uri), Limits())
+        _warm_up(classifier, recogniser)
+        server = make_server(classifier, without_passwords(model_uri), Limits(), recogniser)
         print(f"{model_uri} answers at http://{_HOST}:{listener.getsockname()[1]} until Ctrl-C", flush=True)
         # uvicorn answers what it has begun, and then passes the signal on.
         with contextlib.suppress(KeyboardInterrupt):
@@ -51,13 +59,16 @@ def serve(model_uri: str, port: int, tracking_uri: str | None = None) -> None:
         print("stopped", flush=True)
 
 
-def make_server(classifier: Classifier, name: str, limits: Limits) -> uvicorn.Server:
+def make_server(
+    classifier: Classifier, name: str, limits: Limits, recogniser: Recogniser | None = None
+) -> uvicorn.Server:
     """The server of a classifier, which is still to run.
 
     Args:
         classifier: answers.
         name: of the model, as its user calls it.
         limits: what the server takes at most.
+        recogniser: writes down what is said where a question does not say it; None for none.
     """
     import uvicorn
 
@@ -66,7 +77,7 @@ def make_server(classifier: Classifier, name: str, limits: Limits) -> uvicorn.Se
 
     return uvicorn.Server(
         uvicorn.Config(
-            build_app(classifier, name, limits),
+            build_app(classifier, name, limits, recogniser),
             http=bounded(limits),
             ws="none",
             h11_max_incomplete_event_size=HEAD,
@@ -90,13 +101,16 @@ def _listen(port: int) -> socket.socket:
     raise UserError(f"port {port} cannot be used ({reason}); give --port another, or 0 for a free one")
 
 
-def _warm_up(classifier: Classifier) -> None:
+def _warm_up(classifier: Classifier, recogniser: Recogniser | None) -> None:
     """Load what is loaded at the first question."""
     from fgcme.audio import read
     from fgcme.errors import DataError
     from fgcme.serving.classifier import input_example
 
     row = input_example().iloc[0]
+    samples = read(io.BytesIO(row["audio"]))
     # The aligner of a language other than English does not know the word.
     with contextlib.suppress(DataError):
-        classifier.predict(read(io.BytesIO(row["audio"])), row["text"])
+        classifier.predict(samples, row["text"])
+    if recogniser is not None:
+        recogniser.recognise(samples)

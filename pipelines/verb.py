@@ -94,3 +94,14 @@ OVERRIDES = argument("overrides", "settings, e.g. training.epochs=5", metavar="k
 ROOT = argument("--root", "folder of the corpus (corpus.root)", metavar="DIR")
 MODEL = argument("model", "models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/model or a folder", metavar="MODEL_URI")
 """The model that a verb asks."""
+TRANSCRIBE = argument(
+    "--transcribe",
+    "have what is said recognised where nobody says it: by `sphinx`, which is embedded, or by a speech recogniser of "
+    "transformers, such as Whisper: its folder or hub name (sphinx)",
+    metavar="RECOGNISER",
+    nargs="?",
+    const="sphinx",
+)
+"""Who writes down what is said."""
+LANGUAGE = argument("--language", "that a recogniser of several languages is told (en)", metavar="CODE", default="en")
+"""What is spoken."""

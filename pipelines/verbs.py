@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines.alignment_verb import COMPARE_ALIGNMENTS
 from pipelines.export_corpus_verb import EXPORT_CORPUS
 from pipelines.predict_verb import PREDICT
-from pipelines.verb import EXPERIMENT, MODEL, OVERRIDES, ROOT, Verb, argument, load, root_override
+from pipelines.verb import EXPERIMENT, LANGUAGE, MODEL, OVERRIDES, ROOT, TRANSCRIBE, Verb, argument, load, root_override
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -112,7 +112,7 @@ def _export(options: argparse.Namespace) -> None:
 def _serve(options: argparse.Namespace) -> None:
     from pipelines import serve
 
-    serve.serve(options.model, options.port)
+    serve.serve(options.model, options.port, transcribe=options.transcribe, language=options.language)
 
 
 def _sync(options: argparse.Namespace) -> int:
@@ -333,10 +333,15 @@ VERBS = (
         summary="answer questions over HTTP on this machine, with a page to record or drop a file",
         example="fgcme serve models:/fgcme-ravdess@champion",
         run=_serve,
-        details="POST /predict takes JSON: `audio` in base64, and `text`; /openapi.json describes it. Ctrl-C stops it.",
+        details=(
+            "POST /predict takes JSON: `audio` in base64, and `text`; /openapi.json describes it. With --transcribe\n"
+            "what is said is recognised where `text` is left out. Ctrl-C stops it."
+        ),
         arguments=[
             MODEL,
             argument("--port", "on this machine (8080); 0 for one that is free", metavar="N", type=int, default=8080),
+            TRANSCRIBE,
+            LANGUAGE,
         ],
     ),
     Verb(

@@ -14,6 +14,7 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 
+from fgcme.recognition import Recogniser
 from fgcme.server.limits import Limits
 from fgcme.serving.classifier import Classifier
 from pipelines.serve import make_server
@@ -40,10 +41,10 @@ class Reply:
 
 
 @contextmanager
-def served(classifier: Classifier, limits: Limits | None = None) -> Iterator[int]:
+def served(classifier: Classifier, limits: Limits | None = None, recogniser: Recogniser | None = None) -> Iterator[int]:
     """Serve a classifier until the block ends; yields the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = make_server(classifier, "small", limits or Limits())
+        server = make_server(classifier, "small", limits or Limits(), recogniser)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:

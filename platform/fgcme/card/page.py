@@ -48,7 +48,7 @@ class Subject:
         origin: protocol, selection, corpus_hash, and the other tags of its version.
         corpus: that it was trained on.
         classes: that it tells apart.
-        reads_words: whether it needs a transcript.
+        needs_text: whether it needs a transcript.
         reads_test_audio: whether it was measured with unlabelled audio of the test speakers.
     """
 
@@ -58,7 +58,7 @@ class Subject:
     origin: dict[str, str]
     corpus: Corpus
     classes: list[str]
-    reads_words: bool
+    needs_text: bool
     reads_test_audio: bool
 
     @property

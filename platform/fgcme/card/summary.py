@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from fgcme.serving.fitted import ModelSpec
+from fgcme.serving.needs import Needs, needs_of
 
 _MEASURES = ("ua", "wa")
+_GIVEN = {
+    Needs(sound=True, text=True): "a recording and its transcript",
+    Needs(sound=True, text=False): "a recording",
+    Needs(sound=False, text=True): "what is said",
+    Needs(sound=False, text=False): "a recording and its transcript, or one of them",
+}
 
 
 def summarise_version(origin: dict[str, str], metrics: dict[str, float], spec: ModelSpec, folds: int) -> str:
@@ -19,11 +26,11 @@ def summarise_version(origin: dict[str, str], metrics: dict[str, float], spec: M
     """
     kept = "all of them, by their mean logits" if "members" in origin else f"one of {folds} finished trainings"
     variant = f"Variant {origin['variant']} of the ablation {origin['ablation']}. " if "variant" in origin else ""
-    alone = ", or one of them" if spec.modality_dropout else ""
+    given = _GIVEN[needs_of([spec])]
     speeds = ", ".join(f"{speed:g}" for speed in spec.prepare.copies.speed)
     copies = f" It answers by the mean logits of the recording and of its copies at speeds {speeds}." if speeds else ""
     lines = [
-        f"Speech emotion recognition from a recording and its transcript{alone}: {', '.join(spec.classes)}.{copies}",
+        f"Speech emotion recognition from {given}: {', '.join(spec.classes)}.{copies}",
         "",
         f"{variant}{which_training(origin)} of protocol {origin['protocol']} on corpus "
         f"{origin['corpus']} (prepared corpus {origin['corpus_hash']}); {kept}; "

@@ -8,6 +8,7 @@ from pathlib import Path
 from fgcme.errors import UserError
 from fgcme.serving import ensemble
 from fgcme.serving.classifier import copy_fitted, requirements_of
+from fgcme.serving.needs import needs_of
 from fgcme.serving.registry import CARD_FILE
 
 _USE = """
@@ -45,7 +46,7 @@ def write_hub_folder(folder: Path, card: str, destination: Path) -> list[Path]:
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise UserError(f"{destination}: is not empty; give a new folder with --hub-folder, or empty this one")
     copy_fitted(folder, destination)
-    said = "None" if specs[0].modality_dropout else '"what is said"'
+    said = '"what is said"' if needs_of(specs).text else "None"
     (destination / CARD_FILE).write_text(card.rstrip() + "\n" + _USE.format(said=said), encoding="utf-8")
     requirements = "".join(f"{line}\n" for line in requirements_of(specs))
     (destination / "requirements.txt").write_text(requirements, encoding="utf-8")

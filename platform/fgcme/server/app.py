@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from fgcme.audio import SAMPLE_RATE
+from fgcme.recognition import Recogniser
 from fgcme.server.guard import Guard
 from fgcme.server.limits import Limits, RefusalError
 from fgcme.server.metrics import Metrics
@@ -46,8 +47,9 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 class _Desk:
     """Takes questions from requests, and answers them."""
 
-    def __init__(self, classifier: Classifier, limits: Limits) -> None:
+    def __init__(self, classifier: Classifier, limits: Limits, recogniser: Recogniser | None) -> None:
         self._classifier = classifier
+        self._recogniser = recogniser
         self._limits = limits
         self._workers = Workers(limits)
         self._held = Held(limits.held)
@@ -72,7 +74,7 @@ class _Desk:
             question = parse(body, self._limits)
             del body
             with self._metrics.time("answering"):
-                work = functools.partial(answer, self._classifier, question, form, self._limits)
+                work = functools.partial(answer, self._classifier, question, form, self._limits, self._recogniser)
                 text = await self._workers.run(work)
         kind = "application/json" if form == "json" else "text/plain; charset=utf-8"
         return Response(text, media_type=kind)
@@ -88,15 +90,16 @@ class _Desk:
         self._workers.close()
 
 
-def build_app(classifier: Classifier, name: str, limits: Limits) -> FastAPI:
+def build_app(classifier: Classifier, name: str, limits: Limits, recogniser: Recogniser | None = None) -> FastAPI:
     """The server of one classifier.
 
     Args:
         classifier: answers.
         name: of the model, as its user calls it.
         limits: what it takes at most.
+        recogniser: writes down what is said where a question does not say it; None for none.
     """
-    desk = _Desk(classifier, limits)
+    desk = _Desk(classifier, limits, recogniser)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -108,11 +111,13 @@ def build_app(classifier: Classifier, name: str, limits: Limits) -> FastAPI:
     app.add_middleware(Guard)
     app.add_exception_handler(HTTPException, _refuse_address)
     app.add_exception_handler(RequestValidationError, _refuse_query)
+    needed = {"audio": classifier.needs.sound, "text": classifier.needs.text and recogniser is None}
     state = {
         "status": "ok",
         "model": name,
         "classes": classifier.spec.classes,
-        "needs": [] if classifier.spec.modality_dropout else ["audio", "text"],
+        "needs": [name for name, is_needed in needed.items() if is_needed],
+        "transcribes": recogniser and recogniser.name,
         "without_contributions": classifier.without_contributions,
         "limits": {"bytes": limits.body, "seconds": limits.seconds, "characters": limits.text},
     }

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fgcme import audio
 from fgcme.audio import SAMPLE_RATE, AudioError
 from fgcme.errors import DataError
+from fgcme.recognition import Recogniser
 from fgcme.report.predictions import Answer, to_textgrid
 from fgcme.server.limits import Limits, RefusalError
 from fgcme.serving.classifier import Classifier
@@ -30,7 +31,9 @@ class Question(BaseModel):
     audio: str | None = Field(
         None, description="a sound file in base64: WAV, FLAC, Ogg, MP3 or another format that libsndfile reads"
     )
-    text: str | None = Field(None, description="what is said in it")
+    text: str | None = Field(
+        None, description="what is said in it; without it a server that was started to transcribe recognises it"
+    )
 
 
 class Word(BaseModel):
@@ -53,7 +56,7 @@ class Missed(BaseModel):
 class Answered(BaseModel):
     """The emotion of an utterance, and where it comes from."""
 
-    text: str | None = Field(description="what is said, as the model was told; null if it was not")
+    text: str | None = Field(description="what is said, as the model was told by somebody; null if it was not")
     duration: float | None = Field(description="of the sound, in seconds; null without sound")
     label: str
     probabilities: dict[str, float]
@@ -108,7 +111,9 @@ def _say(kind: str, place: tuple[int | str, ...], message: str) -> str:
     return f"`{name}`: {message}" if place else f"the body is no question: {message}"
 
 
-def answer(classifier: Classifier, question: Question, form: Format, limits: Limits) -> str:
+def answer(
+    classifier: Classifier, question: Question, form: Format, limits: Limits, recogniser: Recogniser | None = None
+) -> str:
     """Answer a question, in JSON as `Answered` or as a TextGrid.
 
     Args:
@@ -116,19 +121,20 @@ def answer(classifier: Classifier, question: Question, form: Format, limits: Lim
         question: as `parse` returns it.
         form: of the answer.
         limits: that hold for its sound.
+        recogniser: writes down what is said where the question does not say it.
 
     Raises:
         RefusalError: the sound or the text cannot be used, or the model needs what is not given.
     """
     try:
         samples = None if question.audio is None else _decode(question.audio, limits)
-        prediction = classifier.predict(samples, question.text)
+        prediction = classifier.predict(samples, question.text, recogniser)
     except DataError as error:
         raise RefusalError(422, error.reason, error.message) from None
     duration = None if samples is None else len(samples) / SAMPLE_RATE
     if form == "json":
         return Answered.model_validate(
-            {**to_record(prediction), "text": question.text, "duration": duration}
+            {**to_record(prediction), "text": prediction.text or None, "duration": duration}
         ).model_dump_json()
     if duration is None:
         raise RefusalError(422, "missing", "a TextGrid is of sound, and there is no `audio`")

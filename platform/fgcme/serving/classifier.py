@@ -23,7 +23,7 @@ from fgcme.alignment import Alignment, AlignmentError
 from fgcme.alignment.sphinx import ENGLISH
 from fgcme.alignment.words import normalise
 from fgcme.audio import HOP, SAMPLE_RATE, AudioError, Samples, check
-from fgcme.data import has_acoustics, has_words
+from fgcme.data import has_acoustics
 from fgcme.errors import UserError
 from fgcme.experiment import PrepareSettings
 from fgcme.features import WordEncoder
@@ -32,6 +32,7 @@ from fgcme.prepared.utterance import AnalysedSpeech, hear, place_words, word_fea
 from fgcme.recognition import Recogniser
 from fgcme.serving import ensemble
 from fgcme.serving.fitted import ModelSpec
+from fgcme.serving.needs import needs_of
 from fgcme.serving.prediction import GIVEN, NO_WORDS, Prediction, predict
 from fgcme.serving.record import model_signature
 from fgcme.threads import one_thread
@@ -49,8 +50,6 @@ _TORCH = ("torch", "torchaudio")
 
 # Sections of `prepare` that may name a pretrained model.
 _WITH_CHECKPOINT = ("alignment", "features", "text")
-# Kinds of models that read an utterance word by word, or as many parts of it as it has words.
-_BY_WORDS = ("fgcme", "can", "framewise_text")
 _MISSING = "the model was not trained to do without (training.augmentation.modality_dropout)"
 
 
@@ -67,6 +66,7 @@ class Classifier:
 
     Attributes:
         spec: of the model, or of an ensemble's first member.
+        needs: what it has to be given.
         without_contributions: why its answers have no contributions of words; empty where they have.
 
     Raises:
@@ -76,6 +76,7 @@ class Classifier:
     def __init__(self, folder: Path) -> None:
         self._members = ensemble.load(folder)
         self.spec = self._members[0][1]
+        self.needs = needs_of([spec for _, spec in self._members])
         self.without_contributions = why_none([network for network, _ in self._members])
         prepare = self.spec.prepare
         aligned = prepare.alignment
@@ -100,16 +101,6 @@ class Classifier:
         self._speeds = prepare.copies.speed if hears else []
 
     @property
-    def needs_text(self) -> bool:
-        """Whether it answers only where it is known what is said: it reads words, or parts the sound by them."""
-        return any(has_words(spec.model) or spec.model.kind in _BY_WORDS for spec in self._without_choice())
-
-    @property
-    def needs_sound(self) -> bool:
-        """Whether it answers only where there is sound."""
-        return any(has_acoustics(spec.model) for spec in self._without_choice())
-
-    @property
     def seconds(self) -> float:
         """How much of an utterance every member hears."""
         return min(spec.frame_limit for _, spec in self._members) * HOP / SAMPLE_RATE
@@ -118,6 +109,7 @@ class Classifier:
         """Align a text with its speech, see `fgcme.alignment.Aligner.align`."""
         return self._aligner.align("", samples, text)
 
+    @one_thread()
     def predict(self, samples: Samples | None, text: str | None, recogniser: Recogniser | None = None) -> Prediction:
         """Classify one utterance, by its sound and its words; by one of them if the model does without the other.
 
@@ -130,7 +122,7 @@ class Classifier:
             AudioError, AlignmentError, FeatureError: see `fgcme.prepared.utterance`; or sound or text is missing, or
                 no word is recognised, and this model needs it.
         """
-        if samples is None and (text is None or self.needs_sound):
+        if samples is None and (text is None or self.needs.sound):
             raise AudioError("missing", f"there is no sound, and {_MISSING}")
         if text is not None:
             return self._predict(samples, text, GIVEN)
@@ -142,7 +134,7 @@ class Classifier:
             missing = f"{recogniser.name} recognises no word"
         else:
             missing = "there is no text"
-        if self.needs_text:
+        if self.needs.text:
             raise AlignmentError("no_words", f"{missing}, and {_MISSING}")
         prediction = self._predict(samples, None, NO_WORDS)
         if recogniser is None:
@@ -182,10 +174,6 @@ class Classifier:
         else:
             prediction = replace(predict(self._members, _unheard(text or "", self._word_encoder)), text=text or "")
         return replace(prediction, words_from=words_from)
-
-    def _without_choice(self) -> list[ModelSpec]:
-        """Of the members that learnt on utterances that had their words and their sound."""
-        return [spec for _, spec in self._members if not spec.modality_dropout]
 
 
 def _unheard(text: str, word_encoder: WordEncoder | None) -> AnalysedSpeech:
@@ -272,7 +260,7 @@ def package_model(folder: Path, destination: Path, description: Model | None = N
             python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={FITTED_ARTIFACT: str(staged)},
             code_paths=[str(source)],
-            signature=model_signature(specs[0].modality_dropout),
+            signature=model_signature(needs_of(specs)),
             input_example=input_example(),
             pip_requirements=requirements_of(specs),
         )

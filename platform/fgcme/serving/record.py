@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fgcme.serving.needs import Needs
 from fgcme.serving.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -39,13 +40,13 @@ def to_record(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def model_signature(either: bool = False) -> ModelSignature:
+def model_signature(needs: Needs) -> ModelSignature:
     """The input and output columns of a served model, one row an utterance.
 
     Inputs are `audio`, the bytes of a sound file, and `text`, the transcript; outputs are those of `to_record`.
 
     Args:
-        either: whether the model does with one of the two.
+        needs: what the model has to be given.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -70,8 +71,8 @@ def model_signature(either: bool = False) -> ModelSignature:
     return ModelSignature(
         inputs=Schema(
             [
-                ColSpec(DataType.binary, "audio", required=not either),
-                ColSpec(DataType.string, "text", required=not either),
+                ColSpec(DataType.binary, "audio", required=needs.sound),
+                ColSpec(DataType.string, "text", required=needs.text),
             ]
         ),
         outputs=Schema(

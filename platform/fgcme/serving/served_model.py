@@ -67,10 +67,10 @@ class ServedModel(PythonModel):
 
     def _classify(self, sound: Any, text: Any) -> dict[str, Any]:
         heard, known = isinstance(sound, bytes | bytearray), isinstance(text, str)
-        either = self._classifier.spec.modality_dropout and (heard or known)
-        if not (heard or either):
+        needs = self._classifier.needs
+        if not heard and (needs.sound or not known):
             raise AudioError("missing", "`audio` is missing; send the bytes of a sound file")
-        if not (known or either):
+        if not known and needs.text:
             raise AlignmentError("no_words", "`text` is missing; send what is said")
         if known and text == _NULL:
             raise AlignmentError("no_words", "`text` is `None`, as MLflow writes null in `inputs`; leave the text out")

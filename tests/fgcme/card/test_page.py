@@ -19,7 +19,7 @@ SUBJECT = Subject(
     origin={"corpus": "ravdess", "protocol": "ravdess/8class-6fold", "selection": "dev", "corpus_hash": "c0ffee"},
     corpus=CORPORA["ravdess"],
     classes=CLASSES,
-    reads_words=True,
+    needs_text=True,
     reads_test_audio=False,
 )
 FIGURES = card_figures(predictions(), CLASSES, {"anna": "female", "bert": "male", "carl": "male"}.get)
@@ -74,7 +74,7 @@ def test_a_corpus_of_one_s_own_asks_for_its_licence() -> None:
 
 
 def test_a_model_that_does_without_words_asks_for_none() -> None:
-    card = model_card(replace(SUBJECT, reads_words=False, reads_test_audio=True), FIGURES)
+    card = model_card(replace(SUBJECT, needs_text=False, reads_test_audio=True), FIGURES)
     assert "--text" not in card and "audio normalised by speaker" in card
 
 

@@ -9,13 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from fgcme import audio
+from fgcme.recognition import Recogniser, build
 from fgcme.server.limits import Limits
 from fgcme.serving.classifier import Classifier
 from fgcme.serving.prediction import Prediction
 from tests.fitted_model import CLASSES, save_fitted, write_audio
 from tests.served import get, question, request, served
+from tests.speech import say
 
 
 class Patient(Classifier):
@@ -25,10 +28,12 @@ class Patient(Classifier):
         super().__init__(folder)
         self.begun, self.go = threading.Semaphore(0), threading.Event()
 
-    def predict(self, samples: audio.Samples | None, text: str | None) -> Prediction:
+    def predict(
+        self, samples: audio.Samples | None, text: str | None, recogniser: Recogniser | None = None
+    ) -> Prediction:
         self.begun.release()
         assert self.go.wait(30)
-        return super().predict(samples, text)
+        return super().predict(samples, text, recogniser)
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +62,8 @@ def test_many_clients_get_to_the_last_bit_what_one_gets(port: int, folder: Path,
     for number, reply in enumerate(replies):
         assert reply.status == 200, reply.body
         assert reply.body == expected[number % 4]
-    # Another number of threads, and with it the order of sums, is all that the classifier has here.
     predicted = Classifier(folder).predict(audio.read(recordings[0]), text)
-    assert json.loads(expected[0])["probabilities"] == pytest.approx(predicted.probabilities, rel=1e-5)
+    assert json.loads(expected[0])["probabilities"] == predicted.probabilities
 
 
 def test_too_many_questions_are_told_to_come_again_and_the_server_goes_on(folder: Path, recordings: list[Path]) -> None:
@@ -100,8 +104,45 @@ def test_bodies_that_together_hold_too_much_are_told_to_come_again(folder: Path,
 def test_health_names_the_model_and_what_it_needs(port: int) -> None:
     health = get(port, "/health").json
     assert (health["status"], health["model"], health["classes"]) == ("ok", "small", CLASSES)
-    assert health["needs"] == ["audio", "text"]
+    assert (health["needs"], health["transcribes"]) == (["audio", "text"], None)
     assert health["limits"]["seconds"] == 60
+
+
+def test_what_nobody_says_is_recognised_and_the_answer_says_by_whom(folder: Path, tmp_path: Path) -> None:
+    path, said = tmp_path / "said.wav", "we walked slowly along the river"
+    soundfile.write(path, say(said)[0], audio.SAMPLE_RATE)
+    sphinx = build("sphinx")
+    heard = sphinx.recognise(audio.read(path))
+    assert heard
+    with served(Classifier(folder), recogniser=sphinx) as port:
+        health = get(port, "/health").json
+        assert (health["needs"], health["transcribes"]) == (["audio"], "sphinx")
+        with ThreadPoolExecutor(4) as clients:
+            replies = list(clients.map(lambda _: request(port, question(path, None)).json, range(4)))
+        corrected = request(port, question(path, said)).json
+        # A recogniser hears no sound that is not there, and limits hold as ever.
+        assert request(port, question(None, said)).json["reason"] == "missing"
+    assert all(reply == replies[0] for reply in replies)
+    assert (replies[0]["text"], replies[0]["words_from"]) == (heard, "recognised by sphinx")
+    assert (corrected["text"], corrected["words_from"]) == (said, "given")
+    expected = Classifier(folder).predict(audio.read(path), heard).probabilities
+    assert replies[0]["probabilities"] == expected
+
+
+def test_a_recogniser_that_takes_too_long_is_not_waited_for(folder: Path, recordings: list[Path]) -> None:
+    class Slow:
+        name = "slow"
+        go = threading.Event()
+
+        def recognise(self, samples: audio.Samples) -> str:
+            assert self.go.wait(30)
+            return "dogs"
+
+    with served(Classifier(folder), Limits(computing=0.3), Slow()) as port:
+        reply = request(port, question(recordings[0], None))
+        assert (reply.status, reply.json["reason"]) == (504, "slow")
+        Slow.go.set()
+        assert request(port, question(recordings[0], None)).json["words_from"] == "recognised by slow"
 
 
 def test_the_description_is_one_of_what_is_taken_and_answered(port: int) -> None:

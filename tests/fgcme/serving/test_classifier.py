@@ -151,7 +151,7 @@ def test_a_model_of_one_modality_needs_no_other(
     tmp_path: Path, recording: Path, kind: str, needs_text: bool, needs_sound: bool
 ) -> None:
     classifier, samples = Classifier(save_fitted(tmp_path, kind=kind)), audio.read(recording)
-    assert (classifier.needs_text, classifier.needs_sound) == (needs_text, needs_sound)
+    assert (classifier.needs.text, classifier.needs.sound) == (needs_text, needs_sound)
     both = classifier.predict(samples, "dogs are sitting")
     alone = classifier.predict(samples, None) if needs_sound else classifier.predict(None, "dogs are sitting")
     assert alone.probabilities == both.probabilities

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fgcme.serving.needs import Needs
 from fgcme.serving.prediction import Prediction
 from fgcme.serving.record import model_signature, to_record
 from fgcme.serving.unheard import Unheard
@@ -46,4 +47,7 @@ def test_a_record_has_the_utterance_s_values_and_each_word_s_own() -> None:
 
 def test_a_served_model_declares_the_columns_of_a_record() -> None:
     record = to_record(Prediction("calm", {"calm": 1.0}, [], [], [], [], None, "none"))
-    assert model_signature().outputs.input_names() == list(record)
+    signature = model_signature(Needs(sound=True, text=False))
+    assert signature.outputs.input_names() == list(record)
+    # What the model does without is optional.
+    assert [(each.name, each.required) for each in signature.inputs] == [("audio", True), ("text", False)]

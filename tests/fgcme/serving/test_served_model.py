@@ -111,3 +111,17 @@ def test_a_model_with_modality_dropout_takes_rows_without_sound_or_text(
     assert served.predict(context, rows[["audio"]][:1]).to_dict("records") == [to_record(heard)]
     with pytest.raises(MlflowException, match="row 0: `audio` is missing"):
         served.predict(context, pd.DataFrame([(None, None)], columns=["audio", "text"]))
+
+
+@pytest.mark.parametrize(("kind", "given"), [("acoustic_lstm", "audio"), ("semantic_lstm", "text")])
+def test_a_model_of_one_modality_takes_rows_of_it_alone(
+    tmp_path: Path, context: PythonModelContext, recordings: list[Path], kind: str, given: str
+) -> None:
+    served = ServedModel()
+    served.load_context(PythonModelContext({FITTED_ARTIFACT: str(save_fitted(tmp_path, kind=kind))}, {}))
+    both = {"audio": recordings[0].read_bytes(), "text": "dogs are"}
+    alone, whole = (served.predict(context, pd.DataFrame([row])) for row in ({given: both[given]}, both))
+    assert alone["probabilities"].tolist() == whole["probabilities"].tolist()
+    (other,) = both.keys() - {given}
+    with pytest.raises(MlflowException, match=f"row 0: `{given}` is missing"):
+        served.predict(context, pd.DataFrame([{other: both[other]}]))
