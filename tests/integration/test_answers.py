@@ -30,11 +30,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_session")]
 ROOT = Path(__file__).parents[2]
 RAVDESS = ROOT.parent / "shared" / "ravdess"
 SENTENCES = ("Kids are talking by the door.", "The tiktoker was late", "Give me 3 dogs!", "Nobody knows, really")
-MODEL = {
-    "acoustic": {"channels": [24, 16], "kernels": [3, 2], "normalisation": "train"},
-    "semantic": {"embedding": 12},
-    "fusion": {"hidden": 12},
-}
+# In the published sizes: products of smaller matrices round alike in a batch and alone.
+MODEL = {"acoustic": {"normalisation": "train"}}
 
 
 @dataclass(frozen=True)
