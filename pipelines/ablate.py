@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fgcme.data import Assignment, Selection, SpeechCorpus, reads_test_audio
+from fgcme.data import Assignment, Selection, SpeechCorpus, reads_test_audio, require_classes
 from fgcme.errors import UserError
 from fgcme.evaluation.comparison import compare_variants
 from fgcme.experiment import Experiment, ablation, as_name
@@ -68,6 +68,7 @@ def run(
     title = f"{experiment.name}-{as_name(path.stem)}"
     with corpus_in_use(experiment):
         corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
+        require_classes(assignment.protocol.tasks, "fgcme ablate")
         with training_session(experiment) as (storage, tracker):
             folder = storage / "ablations" / title
             resumed = latest_run(folder, "ablation") if resume else None

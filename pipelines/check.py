@@ -38,7 +38,6 @@ def run(experiment: Experiment) -> int:
     assignment = assign_folds(protocol, corpus.table, allow_missing=True)
     taking_part = np.flatnonzero(assignment.labels >= 0).tolist()
     groups = corpus.table.speakers if protocol.group == "speaker" else corpus.table.sessions
-    by_class = Counter(protocol.classes[assignment.labels[index]] for index in taking_part)
     by_group = Counter(groups[index] or "" for index in taking_part)
     console = Console()
 
@@ -47,7 +46,13 @@ def run(experiment: Experiment) -> int:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     say(f"{protocol.name}: {protocol.source}")
-    console.print(_counts("class", protocol.classes, by_class, protocol.expected))
+    if protocol.classes:
+        by_class = Counter(protocol.classes[assignment.labels[index]] for index in taking_part)
+        console.print(_counts("class", protocol.classes, by_class, protocol.expected))
+    if protocol.dimensions:
+        console.print(_ratings(assignment))
+        for name, count in assignment.beyond_scale.items():
+            say(f"ratings of {name} beyond its scale, taken as they are: {count}")
     if protocol.expected_by_group is not None:
         console.print(_counts(protocol.group, list(protocol.expected_by_group), by_group, protocol.expected_by_group))
     for reason, count in assignment.left_out.items():
@@ -92,6 +97,20 @@ def _counts(kind: str, names: list[str], found: Mapping[str, int], expected: Map
         table.add_row(name, str(found.get(name, 0)), *([] if expected is None else [str(expected[name])]))
     table.add_section()
     table.add_row("all", str(sum(found.values())), *([] if expected is None else [str(sum(expected.values()))]))
+    return table
+
+
+def _ratings(assignment: Assignment) -> Table:
+    """How many utterances that take part have a rating of each dimension, and what the ratings are like."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("rating", "scale", "rated", "not rated", "mean", "deviation"):
+        table.add_column(column, justify="left" if column == "rating" else "right")
+    tasks, taking_part = assignment.protocol.tasks, assignment.folds >= 0
+    values = tasks.unscaled(assignment.ratings[taking_part])
+    for (name, (low, high)), own in zip(tasks.dimensions.items(), values.T, strict=True):
+        rated = own[~np.isnan(own)]
+        moments = (f"{rated.mean():.2f}", f"{rated.std():.2f}") if len(rated) else ("", "")
+        table.add_row(name, f"{low:g} to {high:g}", str(len(rated)), str(len(own) - len(rated)), *moments)
     return table
 
 

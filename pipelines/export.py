@@ -60,10 +60,12 @@ def _export_hub_folder(model_uri: str, folder: Path, destination: Path, tracking
 
 
 def _export_onnx(folder: Path, path: Path) -> None:
+    from fgcme.data import require_classes
     from fgcme.export.onnx_file import write_onnx
     from fgcme.serving import ensemble
 
     members = ensemble.load(folder)
+    require_classes(members[0][1].tasks, "fgcme export --onnx")
     print(f"{path}: written, and compared with the model", flush=True)
     weights = sum((member / "model.safetensors").stat().st_size for member in ensemble.member_folders(folder))
     for line in describe_comparison(write_onnx(members, path), weights):

@@ -7,6 +7,7 @@ one, of models that heard fewer speakers.
 
 from __future__ import annotations
 
+from fgcme.data import require_classes
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.report.formatting import count
@@ -41,6 +42,7 @@ def run(experiment: Experiment, cross_validation: str = "latest", resume: str | 
     """
     with corpus_in_use(experiment):
         corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
+        require_classes(assignment.protocol.tasks, "fgcme train --final")
         with training_session(experiment) as (storage, tracker):
             resumed = None if resume is None else interrupted_run(tracker, experiment, resume, storage / _FOLDER, FINAL)
             if resumed is not None:

@@ -105,7 +105,7 @@ def _answer(
     failed = bool(sources.rejections)
     for rejection in sources.rejections:
         _complain(rejection.message)
-    with open_output(output, destination, classifier.spec.classes) as write:
+    with open_output(output, destination, classifier.spec.tasks) as write:
         for source in sources.found:
             answers = []
             for answer in answer_recording(classifier, source, recogniser, longest):

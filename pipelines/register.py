@@ -26,7 +26,7 @@ from fgcme.card import (
     which_training,
 )
 from fgcme.corpora.catalogue import CORPORA
-from fgcme.data import reads_test_audio
+from fgcme.data import reads_test_audio, require_classes
 from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import average_seeds, summarise
 from fgcme.robustness import summarise_conditions
@@ -114,6 +114,7 @@ def register(
     with tempfile.TemporaryDirectory() as folder:
         model_folder = tracker.download_artifact(fold.info.run_id, "model", Path(folder))
         _, spec = fitted.load(model_folder)
+        require_classes(spec.tasks, "fgcme register")
         origin = _origin(spec.origin, fold, parent)
         origin |= _objections(origin, [fold, *([parent] if parent else [])], force)
         metrics = _metrics(fold, parent, folds)
@@ -203,6 +204,7 @@ def _register_ensemble(tracker: Tracker, found: Run, name: str, alias: str | Non
             member = tracker.download_artifact(run.info.run_id, "model", folder / f"download-{number}")
             shutil.copytree(member, ensemble.member_folder(folder / "ensemble", number))
         members = [spec for _, spec in ensemble.load(folder / "ensemble")]
+        require_classes(members[0].tasks, "fgcme register")
         origin = _origin(members[0].origin, folds[0], found)
         origin |= _objections(origin, [found], force)
         metrics = _metrics_of_ensemble(tracker, found, folds, members[0].classes, folder)

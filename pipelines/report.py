@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from fgcme.errors import UserError
 from fgcme.report.formatting import count
 from fgcme.tracking import Tracker, require_store, resolve_uri
-from pipelines.reporting import collect_results, read_run, write_results
+from pipelines.reporting import collect_ratings, collect_results, read_run, write_ratings, write_results
 from pipelines.sweep import report as sweep_report
 
 if TYPE_CHECKING:
@@ -78,6 +78,13 @@ def _results_writer(tracker: Tracker, run: Run) -> Callable[[Path], None]:
 
     def write_into(folder: Path) -> None:
         print(f"{run.info.run_name}: intervals of {count(len(recorded.variants), 'variant')}", flush=True)
+        if recorded.tasks.dimensions:
+            # Beside the page of the classes, where there are any.
+            page = "ratings.html" if recorded.classes else "index.html"
+            write_ratings(folder, collect_ratings(tracker, recorded), recorded.repetition, page)
+            if not recorded.classes:
+                return
+            print(f"  {', '.join(recorded.tasks.dimensions)}: {page}")
         content = collect_results(tracker, recorded)
         print("figures", flush=True)
         write_results(folder, content, recorded.repetition)

@@ -15,11 +15,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fgcme.data import Assignment, split_fold
-from fgcme.evaluation.cross_validation import CrossValidationSummary, summarise
+from fgcme.data import Assignment, Tasks, split_fold
+from fgcme.evaluation.summary import TaskSummary, summarise_tasks
 from fgcme.experiment import Experiment
 from fgcme.report.confusion import confusion_figure
 from fgcme.report.formatting import count
+from fgcme.report.headline import describe_ratings, headline
+from fgcme.report.ratings import ratings_figure
 from fgcme.tracking import Tracker
 from pipelines.runs import records
 from pipelines.runs.corpus import corpus_in_use, load_assigned_corpus
@@ -97,20 +99,20 @@ class Outcome:
     complete: bool
 
     @property
-    def classes(self) -> list[str]:
-        """Class names."""
-        return self.assignment.protocol.classes
+    def tasks(self) -> Tasks:
+        """What was learnt."""
+        return self.assignment.protocol.tasks
 
     @functools.cached_property
-    def summary(self) -> CrossValidationSummary:
+    def summary(self) -> TaskSummary:
         """Of all test speakers."""
-        return summarise(self.predictions, self.classes)
+        return summarise_tasks(self.predictions, self.tasks)
 
     @functools.cached_property
-    def untuned(self) -> CrossValidationSummary | None:
+    def untuned(self) -> TaskSummary | None:
         """Without the speakers that the configuration was tuned on; None if it was not tuned, or no speaker is left."""
         tuned_on = self.experiment.protocol.tuned_on
-        summary = summarise(self.predictions, self.classes, tuned_on)
+        summary = summarise_tasks(self.predictions, self.tasks, tuned_on)
         return summary if tuned_on and summary.utterances else None
 
 
@@ -139,37 +141,43 @@ def _record(tracker: Tracker, parent: str, outcome: Outcome) -> None:
             tracker.log_metrics(parent, _metrics("test_untuned", outcome.untuned), 0)
     rule = records.rule_text(outcome.experiment.protocol.selection)
     title = f"{records.protocol_label(outcome.experiment)}, selection {rule}"
-    tracker.log_figure(parent, confusion_figure(outcome.summary.matrix, outcome.classes, title), "confusion.png")
+    if (of_classes := outcome.summary.classes) is not None:
+        tracker.log_figure(parent, confusion_figure(of_classes.matrix, outcome.tasks.classes, title), "confusion.png")
+    if outcome.tasks.dimensions:
+        tracker.log_figure(parent, ratings_figure(outcome.predictions, outcome.tasks, title), "ratings.png")
     with tempfile.TemporaryDirectory() as folder:
         pq.write_table(outcome.predictions, Path(folder) / "predictions.parquet")
         tracker.log_artifact(parent, Path(folder) / "predictions.parquet")
 
 
-def _metrics(part: str, summary: CrossValidationSummary) -> dict[str, float]:
+def _metrics(part: str, summary: TaskSummary) -> dict[str, float]:
     metrics = {f"{part}/{name}": value for name, value in summary.mean.items()}
     return metrics | {f"{part}/{name}_deviation": value for name, value in summary.deviation.items()}
 
 
 def _print_result(outcome: Outcome, results: list[Result], parent: str) -> None:
     # One seed has no deviation.
-    several = len(outcome.summary.by_seed) > 1
+    several = outcome.summary.seeds > 1
 
-    def metrics(of: CrossValidationSummary) -> str:
-        return ", ".join(
-            f"{title} {100 * of.mean[name]:.1f}" + (f" ± {100 * of.deviation[name]:.1f}" if several else "")
-            for title, name in (("WA", "wa"), ("UA", "ua"), ("macro-F1", "macro_f1"))
-        )
+    def metrics(of: TaskSummary) -> str:
+        return headline(of.mean, of.deviation if several else None)
 
     experiment, summary = outcome.experiment, outcome.summary
     print(
         f"\n{records.protocol_label(experiment)}, selection {records.rule_text(experiment.protocol.selection)}"
         f"{'' if outcome.complete else ', not all folds'}, "
-        f"{len(summary.by_seed)} {'seeds, mean ± deviation' if several else 'seed'}, in per cent:"
+        f"{summary.seeds} {'seeds, mean ± deviation' if several else 'seed'}"
+        f"{', in per cent' if outcome.tasks.classes else ''}:"
     )
     print(f"  {metrics(summary)}  ({summary.utterances} utterances a seed)")
+    if summary.ratings is not None:
+        print("\n".join(f"    {line}" for line in describe_ratings(summary.ratings)))
     if experiment.protocol.tuned_on:
         print(records.UNTUNED_NOTE)
         print(f"  {metrics(outcome.untuned)}" if outcome.untuned else "  no speaker is left")
     seconds = sum(result.seconds for result in results)
     print(f"  {count(len(results), 'training')}, {seconds:.0f} s of training time")
-    print(f"\nrun {parent}; next: fgcme register {parent} --name fgcme-{experiment.name} --alias champion")
+    following = f"fgcme register {parent} --name fgcme-{experiment.name} --alias champion"
+    if outcome.tasks.dimensions:
+        following = f"fgcme report {parent}"
+    print(f"\nrun {parent}; next: {following}")

@@ -9,6 +9,7 @@ from typing import Literal
 
 import pyarrow.parquet as pq
 
+from fgcme.data import Tasks
 from fgcme.files import atomic_write
 from fgcme.report.answer_table import answer_schema, answer_table
 from fgcme.report.predictions import Answer, csv_header, to_csv, to_json, to_table, to_textgrid
@@ -23,19 +24,19 @@ Write = Callable[[Source, Sequence[Answer]], None]
 _ROWS = 1000
 
 
-def open_output(output: Format, destination: Path | None, classes: Sequence[str]) -> AbstractContextManager[Write]:
+def open_output(output: Format, destination: Path | None, tasks: Tasks) -> AbstractContextManager[Write]:
     """Where the answers for each recording are written.
 
     Args:
         output: what is printed, or `textgrid`.
         destination: folder for TextGrids, or a Parquet file; None to print.
-        classes: of the model.
+        tasks: what the model answers.
     """
     if output == "textgrid" and destination is not None:
         return nullcontext(_textgrids(destination))
     if destination is not None:
-        return _parquet(destination, classes)
-    return nullcontext(_printer(output, classes))
+        return _parquet(destination, tasks)
+    return nullcontext(_printer(output, tasks))
 
 
 def textgrid_path(folder: Path, source: Source) -> Path:
@@ -46,13 +47,13 @@ def textgrid_path(folder: Path, source: Source) -> Path:
     return (folder / (name if inside else name.name)).with_suffix(".TextGrid")
 
 
-def _printer(output: Format, classes: Sequence[str]) -> Write:
+def _printer(output: Format, tasks: Tasks) -> Write:
     started = False
 
     def write(source: Source, answers: Sequence[Answer]) -> None:
         nonlocal started
         if output == "csv" and not started:
-            print(csv_header(classes))
+            print(csv_header(tasks))
         started = True
         if output == "textgrid":
             print(_textgrid(source, answers), flush=True)
@@ -79,9 +80,9 @@ def _textgrid(source: Source, answers: Sequence[Answer]) -> str:
 
 
 @contextmanager
-def _parquet(path: Path, classes: Sequence[str]) -> Iterator[Write]:
+def _parquet(path: Path, tasks: Tasks) -> Iterator[Write]:
     waiting: list[Answer] = []
-    with atomic_write(path) as partial, pq.ParquetWriter(partial, answer_schema(classes)) as file:
+    with atomic_write(path) as partial, pq.ParquetWriter(partial, answer_schema(tasks)) as file:
 
         def write(source: Source, answers: Sequence[Answer]) -> None:
             waiting.extend(answers)
@@ -89,7 +90,7 @@ def _parquet(path: Path, classes: Sequence[str]) -> Iterator[Write]:
                 flush()
 
         def flush() -> None:
-            file.write_table(answer_table(waiting, classes))
+            file.write_table(answer_table(waiting, tasks))
             waiting.clear()
 
         yield write

@@ -15,6 +15,7 @@ import torch
 
 from fgcme import recognition
 from fgcme.corpora.contract import Rejection
+from fgcme.data import Tasks
 from fgcme.experiment import ScalingSettings
 from fgcme.files import digest, digest_folder
 from fgcme.recognition import Recogniser
@@ -141,7 +142,7 @@ def answer_block(block: pa.Table, task: AnswerTask, destination: Path) -> pa.Tab
         answered.append(any(isinstance(each, Answer) for each in of_one))
         # What has answers is done, so its rejections are written before.
         if len(waiting) >= _WAITING or len(answered) == len(sources):
-            _write(destination, f"{name}-{parts}", waiting, rejected, classifier.spec.classes)
+            _write(destination, f"{name}-{parts}", waiting, rejected, classifier.spec.tasks)
             waiting, rejected, parts = [], [], parts + 1
     return pa.table({"answered": answered})
 
@@ -160,11 +161,11 @@ def _write(
     name: str,
     answered: Sequence[tuple[str, Answer]],
     rejected: Sequence[tuple[str, Rejection]],
-    classes: Sequence[str],
+    tasks: Tasks,
 ) -> None:
     if rejected:
         table = answers.rejected_table([each for _, each in rejected], [key for key, _ in rejected])
         answers.write_part(destination, "rejected", name, table)
     if answered:
-        table = answer_table([each for _, each in answered], classes, {answers.KEY: [key for key, _ in answered]})
+        table = answer_table([each for _, each in answered], tasks, {answers.KEY: [key for key, _ in answered]})
         answers.write_part(destination, "answers", name, table)

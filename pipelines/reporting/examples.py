@@ -13,11 +13,11 @@ from fgcme.audio import frames_within
 from fgcme.data import SpeechCorpus, reads_test_audio
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
-from fgcme.model import Network, why_none
+from fgcme.model import Network
 from fgcme.report.example import UtteranceExample
 from fgcme.serving import fitted
 from fgcme.serving.fitted import ModelSpec
-from fgcme.serving.prediction import predict
+from fgcme.serving.prediction import predict, why_no_contributions
 from fgcme.tracking import Tracker
 from pipelines.reporting.recorded_run import RecordedRun
 from pipelines.runs.corpus import locate_prepared
@@ -50,7 +50,7 @@ def read_examples(tracker: Tracker, recorded: RecordedRun) -> tuple[list[Utteran
                 return [], "No examples: the models of the run have been deleted."
             model, spec = fitted.load(model_folder)
             examples.append(_read_example(model, spec, row, corpus, recorded.experiment))
-            without = without or why_none([model])
+            without = without or why_no_contributions([(model, spec)])
     remarks = [f"There are no contributions of words: {without}."] if without else []
     if reads_test_audio(recorded.variants[recorded.reference].model):
         remarks.append(

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fgcme.data import Selection, resolve_protocol
+from fgcme.data import Selection, Tasks, resolve_protocol
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, parse_stored
 from fgcme.tracking import Tracker
+from pipelines.runs.records import is_complete, protocol_label
 from pipelines.runs.reproduce import Repetition, repeat_ablation, repeat_training
 from pipelines.training.job import CROSS_VALIDATION_TAG
 
@@ -65,9 +66,19 @@ class RecordedRun:
         return self.repetition.experiment
 
     @property
+    def tasks(self) -> Tasks:
+        """What was learnt."""
+        return resolve_protocol(self.experiment.protocol, self.experiment.corpus.kind).tasks
+
+    @property
     def classes(self) -> list[str]:
         """Class names."""
-        return resolve_protocol(self.experiment.protocol, self.experiment.corpus.kind).classes
+        return [*self.tasks.classes]
+
+    @property
+    def protocol_label(self) -> str:
+        """The protocol as shown beside results."""
+        return protocol_label(self.experiment)
 
     @property
     def main_selection(self) -> Selection:
@@ -105,7 +116,7 @@ def read_run(tracker: Tracker, run: Run) -> RecordedRun:
     experiment = parse_stored(tracker.load_yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
     if kind == "ablation":
         return _read_ablation(tracker, run, experiment)
-    if "test/ua" not in run.data.metrics:
+    if not is_complete(run):
         raise UserError(
             f"{title} does not have all folds, so it is no cross-validation: complete it with `fgcme train` and "
             f"--resume {run.info.run_id}"

@@ -47,15 +47,15 @@ def collect_results(tracker: Tracker, recorded: RecordedRun) -> ReportData:
 
 
 def write_results(folder: Path, content: ReportData, repetition: Repetition) -> None:
-    """Write the page, its figures, its tables and the files that repeat the run into a new folder.
+    """Write the page, its figures, its tables and the files that repeat the run into a folder.
 
     Args:
-        folder: is created.
+        folder: is created where it is missing.
         content: the report.
         repetition: the files that repeat the run.
     """
     pictures = report_pictures(content)
-    (folder / "figures").mkdir(parents=True)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
     light = {picture.name: to_png(picture, LIGHT) for picture in pictures}
     for name, png in light.items():
         (folder / "figures" / f"{name}.png").write_bytes(png)

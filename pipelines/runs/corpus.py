@@ -14,6 +14,7 @@ from fgcme.errors import NotPreparedError, UserError
 from fgcme.experiment import Experiment
 from fgcme.files import digest, digest_folder
 from fgcme.model import encoder_of
+from fgcme.training.objective import require_learnable
 from pipelines.cluster import reading, storage_folder
 
 # Where things lie: utterances that are the same in another place have the same source hash.
@@ -43,17 +44,20 @@ def load_assigned_corpus(experiment: Experiment) -> tuple[Path, SpeechCorpus, As
     """The folder of the prepared corpus, the corpus, and the protocol applied to it.
 
     Raises:
-        UserError: the corpus is not prepared, or does not fit the protocol, naming the most frequent rejection then; or
-            the model trains layers of an encoder that what is prepared does not enter.
+        UserError: the corpus is not prepared, or does not fit the protocol, naming the most frequent rejection then;
+            the model trains layers of an encoder that what is prepared does not enter; or settings do not go with what
+            the protocol learns.
     """
     folder = locate_prepared(experiment)
     encoder_of(experiment.model, experiment.prepare.features, weights=False)
     corpus = SpeechCorpus(folder)
     try:
-        return folder, corpus, apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.table)
+        assignment = apply_protocol(experiment.protocol, experiment.corpus.kind, corpus.table)
     except MismatchError as mismatch:
         rejections = next(prepared.rejection_lines(folder), None)
         raise UserError(f"{mismatch}; {rejections}" if rejections else str(mismatch)) from None
+    require_learnable(experiment, assignment.protocol.tasks)
+    return folder, corpus, assignment
 
 
 def with_absolute_encoder(experiment: Experiment) -> Experiment:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fgcme.data import resolve_protocol
+from fgcme.data import require_classes, resolve_protocol
 from fgcme.evaluation.cross_validation import average_seeds
 from fgcme.experiment import Experiment, parse_stored
 from fgcme.tracking import Tracker
@@ -65,7 +65,9 @@ def read_out_of_fold(tracker: Tracker, tags: Mapping[str, str]) -> OutOfFold | N
     with tempfile.TemporaryDirectory() as scratch:
         predictions = pq.read_table(tracker.download_artifact(run.info.run_id, path, Path(scratch)))
     experiment = parse_stored(tracker.load_yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
-    classes = resolve_protocol(experiment.protocol, experiment.corpus.kind).classes
+    protocol = resolve_protocol(experiment.protocol, experiment.corpus.kind)
+    require_classes(protocol.tasks, "what compares answers")
+    classes = protocol.classes
     if "members" in tags:
         predictions = average_seeds(predictions, classes)
     return OutOfFold(run, experiment, predictions, classes)

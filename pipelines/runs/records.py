@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fgcme.data import Assignment, Selection, SpeechCorpus, reads_test_audio
+from fgcme.data import Assignment, Selection, SpeechCorpus, Tasks, reads_test_audio
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, parse_stored
 from fgcme.tracking import LOCAL_ID_TAG, Tracker, code_version_tags, prepare_store, resolve_uri
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 # A subfolder of the storage folder, which all nodes share.
 OUTBOX_FOLDER = "outbox"
@@ -52,7 +56,7 @@ def describe_participants(
     speeds = f"each at {len(corpus.speeds)} speeds, " if len(corpus.speeds) > 1 else ""
     yield (
         f"{protocol_label(experiment)}: {int((assignment.folds >= 0).sum())} of {len(corpus)} utterances, {speeds}"
-        f"{len(assignment.protocol.classes)} classes; {plan}"
+        f"{_tasks(assignment.protocol.tasks)}; {plan}"
     )
     path = experiment.model.semantic.vectors
     # What comes through a pipe can be read once, by the training.
@@ -61,8 +65,19 @@ def describe_participants(
         yield f"  words: {found} of {len(corpus.distinct_words)} have a vector in {path}"
     for reason, count in assignment.left_out.items():
         yield f"  left out: {count} x {reason}"
+    for name, count in assignment.unrated.items():
+        yield f"  without a rating of {name}: {count}, which take no part in learning or measuring it"
+    for name, count in assignment.beyond_scale.items():
+        yield f"  ratings of {name} beyond its scale, taken as they are: {count}"
     for mismatch in assignment.mismatches:
         yield f"  allowed: {mismatch}"
+
+
+def _tasks(tasks: Tasks) -> str:
+    """What is learnt, for reading."""
+    said = [f"{len(tasks.classes)} classes"] if tasks.classes else []
+    said += [f"{name} {low:g} to {high:g}" for name, (low, high) in tasks.dimensions.items()]
+    return ", ".join(said)
 
 
 def run_tags(experiment: Experiment, corpus: SpeechCorpus, assignment: Assignment) -> dict[str, str]:
@@ -148,8 +163,16 @@ def protocol_label(experiment: Experiment) -> str:
     Normalisation by speaker uses all audio of a test speaker, without labels; a model that classifies one utterance at
     a time, as all others do, does not have it.
     """
-    name = experiment.protocol.name
+    name, dimensions = experiment.protocol.name, experiment.protocol.dimensions
+    own = experiment.protocol.folds is not None or experiment.protocol.parts is not None
+    # To a named protocol this experiment adds them.
+    name += f" with {', '.join(dimensions)}" if dimensions is not None and not own else ""
     return f"{name}, speaker-normalised (uses unlabelled test audio)" if reads_test_audio(experiment.model) else name
+
+
+def is_complete(run: Run) -> bool:
+    """Whether all folds of a cross-validation were trained: it gets the metrics of its tasks only then."""
+    return bool({"test/ua", "test/ccc"} & {*run.data.metrics})
 
 
 def rule_tag(selections: Sequence[Selection]) -> str:

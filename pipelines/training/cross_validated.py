@@ -113,7 +113,7 @@ def _finished(tracker: Tracker, experiment: Experiment, folder: Path) -> Iterato
 
 def _is_finished(run: Run) -> bool:
     # It gets its metrics when all folds are done.
-    whole = run.data.tags.get("fgcme.kind") == "cross_validation" and "test/ua" in run.data.metrics
+    whole = run.data.tags.get("fgcme.kind") == "cross_validation" and records.is_complete(run)
     return bool(whole and run.info.status == "FINISHED")
 
 

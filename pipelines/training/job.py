@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fgcme.experiment import Experiment
 from fgcme.files import exists, read_text, write_text
+from fgcme.report.headline import headline
 from fgcme.tracking import LOCAL_ID_TAG, Tracker, code_version_tags
 from pipelines.runs import records
 
@@ -177,11 +178,16 @@ def format_result(result: Result) -> str:
     title = f"{_who(result.fold)}, seed {result.seed}"
     if result.fold is None:
         return f"{title}: {result.epochs} epochs"
-    return (
-        f"{title}: best epoch {result.best_epoch} of {result.epochs}, "
-        f"dev UA {100 * result.dev['ua']:.1f}, test UA {100 * result.test['ua']:.1f}, "
-        f"WA {100 * result.test['wa']:.1f}"
-    )
+    said = []
+    if "ua" in result.test:
+        said.append(
+            f"dev UA {100 * result.dev['ua']:.1f}, test UA {100 * result.test['ua']:.1f}, "
+            f"WA {100 * result.test['wa']:.1f}"
+        )
+    if "ccc" in result.test:
+        ratings = {name: value for name, value in result.test.items() if name.startswith("ccc")}
+        said.append(f"dev CCC {result.dev['ccc']:.3f}, test {headline(ratings)}")
+    return f"{title}: best epoch {result.best_epoch} of {result.epochs}, {', '.join(said)}"
 
 
 def _who(fold: int | None) -> str:

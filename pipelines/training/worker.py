@@ -20,12 +20,14 @@ import torch.distributed
 from fgcme.addresses import known_addresses, learn_addresses
 from fgcme.data import Assignment, SpeechCorpus, make_fold_loaders, open_fold
 from fgcme.evaluation.cross_validation import predictions_table
+from fgcme.evaluation.ratings import ratings_table, with_ratings
 from fgcme.experiment import Experiment, ScalingSettings
 from fgcme.files import write_text
 from fgcme.model import EncoderTop, encoder_of
 from fgcme.serving import fitted
 from fgcme.training.average_word import set_average_word
-from fgcme.training.learning import Epoch, Evaluation, FoldTrainer, Workers
+from fgcme.training.evaluation import Evaluation
+from fgcme.training.learning import Epoch, FoldTrainer, Workers
 from pipelines.runs import records
 from pipelines.training.job import Job, Result
 from pipelines.training.state import STATE, load_checkpoint, load_state, report_with_state, save_state
@@ -213,15 +215,13 @@ def _predictions(
     """The predictions of a fold's test part, as a table."""
     assert result.fold is not None, "who trains on everybody predicts nobody"
     tested = trainer.loaders.test.utterances
-    return predictions_table(
-        [corpus.table.ids[index] for index in tested],
-        [corpus.table.speakers[index] for index in tested],
-        test.labels,
-        test.logits,
-        assignment.protocol.classes,
-        result.fold,
-        result.seed,
-    )
+    ids, speakers = ([column[index] for index in tested] for column in (corpus.table.ids, corpus.table.speakers))
+    if test.tasks.classes:
+        classes = assignment.protocol.classes
+        table = predictions_table(ids, speakers, test.labels, test.logits, classes, result.fold, result.seed)
+    else:
+        table = ratings_table(ids, speakers, result.fold, result.seed)
+    return with_ratings(table, test.true_ratings, test.answered_ratings)
 
 
 def _record(
@@ -250,6 +250,7 @@ def _record(
         frame_limit=experiment.training.frame_limit,
         blank=experiment.training.loss == "ctc",
         modality_dropout=experiment.training.augmentation.modality_dropout > 0,
+        dimensions={name: list(scale) for name, scale in assignment.protocol.dimensions.items()},
         origin={
             "corpus": experiment.corpus.kind,
             "protocol": records.protocol_label(experiment),

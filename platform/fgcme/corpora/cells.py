@@ -74,6 +74,27 @@ def seconds_of(value: Any) -> float | None:
     return _checked(days * 86_400 + hours * 3_600 + minutes * 60 + seconds if in_range else math.nan, text)
 
 
+def number_of(value: Any) -> float | None:
+    """The number that a cell holds; None where it is empty.
+
+    >>> number_of("3,5"), number_of(-1), number_of("NaN")
+    (3.5, -1.0, None)
+
+    Raises:
+        BadCellError: it holds no number.
+    """
+    text = text_of(value)
+    if text is None:
+        return None
+    try:
+        number = float(text.replace(",", "."))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise BadCellError("bad_value", f"{text[:40]!r} is not a number")
+    return number
+
+
 def _checked(seconds: float, text: str) -> float:
     if not (math.isfinite(seconds) and seconds >= 0):
         shown = text if len(text) < 40 else f"{text[:40]}..."

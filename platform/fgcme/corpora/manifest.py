@@ -10,9 +10,10 @@ Columns, in the words of the contract (`fgcme.corpora.contract.Utterance`):
     start     optional: first second of a segment of the file
     end       optional: its last second
     session, dialog, act   optional
+    valence, arousal, dominance   optional: mean ratings, as numbers on a scale that the protocol names
 
-Every value but the times is text: a speaker `01` stays `01`. Times are seconds, or a clock's (`00:00:01.5`), as pandas
-and audformat write them too. CSV may be separated by `;`, tab or `|`; a row without any value counts as none.
+Every value but times and ratings is text: a speaker `01` stays `01`. Times are seconds, or a clock's (`00:00:01.5`), as
+pandas and audformat write them too. CSV may be separated by `;`, tab or `|`; a row without any value counts as none.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from typing import Any
 
 import numpy as np
 
-from fgcme.corpora.cells import BadCellError, seconds_of, text_of
+from fgcme.corpora.cells import BadCellError, number_of, seconds_of, text_of
 from fgcme.corpora.contract import Corpus, Listing, Rejection, Utterance
 from fgcme.corpora.table import SUFFIXES, columns_of, readable, rows_of
 from fgcme.errors import UserError
 
 REQUIRED = ("audio", "text", "label", "speaker")
-OPTIONAL = ("id", "start", "end", "session", "dialog", "act")
+OPTIONAL = ("id", "start", "end", "session", "dialog", "act", "valence", "arousal", "dominance")
 _COLUMNS = (*REQUIRED, *OPTIONAL)
 _AUDIO = ("audio",)
 
@@ -200,6 +201,9 @@ def _utterance(values: Mapping[str, Any], required: Sequence[str]) -> Utterance:
         act=_text(values, "act"),
         start=start,
         end=end,
+        valence=_number(values, "valence"),
+        arousal=_number(values, "arousal"),
+        dominance=_number(values, "dominance"),
     )
 
 
@@ -228,6 +232,11 @@ def _text(values: Mapping[str, Any], column: str) -> str | None:
 def _seconds(values: Mapping[str, Any], column: str) -> float | None:
     with _named(column):
         return seconds_of(values.get(column))
+
+
+def _number(values: Mapping[str, Any], column: str) -> float | None:
+    with _named(column):
+        return number_of(values.get(column))
 
 
 @contextmanager

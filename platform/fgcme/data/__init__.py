@@ -17,6 +17,7 @@ from fgcme.data.fold import FoldLoaders, make_fold_loaders, open_fold
 from fgcme.data.hearing import has_acoustics, has_words, reads_test_audio, scheme_of
 from fgcme.data.loader import RaggedLoader
 from fgcme.data.protocol import MismatchError, resolve_protocol
+from fgcme.data.targets import Tasks, require_classes
 
 __all__ = [
     "UNKNOWN",
@@ -29,6 +30,7 @@ __all__ = [
     "Ranges",
     "Selection",
     "SpeechCorpus",
+    "Tasks",
     "Vocabulary",
     "apply_protocol",
     "assign_folds",
@@ -42,6 +44,7 @@ __all__ = [
     "open_fold",
     "ranges_from_counts",
     "reads_test_audio",
+    "require_classes",
     "resolve_protocol",
     "scheme_of",
     "segment_positions",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal, cast
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from fgcme.data.columns import encode
 from fgcme.data.protocol import MIN_FOLDS, MismatchError, Protocol, UtteranceTable, resolve_protocol
+from fgcme.data.targets import gather_ratings
 from fgcme.errors import UserError
 from fgcme.experiment import ProtocolSettings
 
@@ -25,12 +26,13 @@ class Assignment:
 
     Attributes:
         protocol: the protocol.
-        labels: [B] class index of each utterance, -1 where it does not take part.
+        labels: [B] class index of each utterance, 0 where no class is learnt, -1 where it does not take part.
         folds: [B] fold whose test part the utterance is in, -1 where it does not take part.
         dev: for each fold, the indices of the utterances of its dev part, [B] each.
         fold_count: number of folds; fewer than the protocol's where groups are missing and that is allowed.
         left_out: reason -> number of utterances that do not take part.
         mismatches: one sentence for each way in which the corpus differs from the protocol's.
+        ratings: [B, D] of the dimensions that are learnt, from 0 to 1; NaN where nobody rated.
         excluded: for each fold, the utterances that are in none of its parts, [B] each; empty where all are in one.
     """
 
@@ -41,7 +43,21 @@ class Assignment:
     fold_count: int
     left_out: dict[str, int]
     mismatches: list[str]
+    ratings: np.ndarray
     excluded: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def unrated(self) -> dict[str, int]:
+        """Dimension -> how many utterances take part and have no rating of it; only of those that some lack."""
+        missing = np.isnan(self.ratings[self.folds >= 0]).sum(0).tolist()
+        return {name: count for name, count in zip(self.protocol.dimensions, missing, strict=True) if count}
+
+    @property
+    def beyond_scale(self) -> dict[str, int]:
+        """Dimension -> how many ratings of it are a little beyond its scale; only of those that have some."""
+        own = self.ratings[self.folds >= 0]
+        beyond = ((own < 0) | (own > 1)).sum(0).tolist()
+        return {name: count for name, count in zip(self.protocol.dimensions, beyond, strict=True) if count}
 
 
 @dataclass(frozen=True)
@@ -79,9 +95,10 @@ def assign_folds(protocol: Protocol, table: UtteranceTable, allow_missing: bool 
     Raises:
         MismatchError: counts differ from the protocol's or groups are missing, and `allow_missing` is not set.
         UserError: no utterance takes part; there are fewer groups than folds, or fewer than three folds; a speaker is
-            in two folds; or the dev parts listed do not fit the folds.
+            in two folds; the dev parts listed do not fit the folds; or ratings are missing, see `gather_ratings`.
     """
-    labels, left_out = _label(protocol, table)
+    ratings = gather_ratings(protocol.tasks, table.ratings, table.ids, protocol.name, table.corpus)
+    labels, left_out = _label(protocol, table, ratings)
     _require_participants(protocol, labels, left_out)
     numbers, names = encode(table.speakers if protocol.group == "speaker" else table.sessions)
     sizes = _count(numbers[labels >= 0], names)
@@ -110,7 +127,7 @@ def assign_folds(protocol: Protocol, table: UtteranceTable, allow_missing: bool 
         np.flatnonzero((folds >= 0) & np.array([name in groups for name in [*names, ""]])[numbers])
         for groups in _dev_groups(protocol, fold_of_group, fold_count)
     ]
-    assignment = Assignment(protocol, labels, folds, dev, fold_count, left_out, mismatches)
+    assignment = Assignment(protocol, labels, folds, dev, fold_count, left_out, mismatches, ratings)
     return assignment if protocol.texts is None else _keep_texts_apart(assignment, table.ids)
 
 
@@ -144,7 +161,9 @@ def _keep_texts_apart(assignment: Assignment, ids: Sequence[str]) -> Assignment:
     count = int(((assignment.folds >= 0) & (texts < 0)).sum())
     left_out = assignment.left_out | ({"no text in its id": count} if count else {})
     labels = np.where(taking, assignment.labels, -1)
-    return Assignment(protocol, labels, folds, dev, len(dev), left_out, assignment.mismatches, excluded)
+    return replace(
+        assignment, labels=labels, folds=folds, dev=dev, fold_count=len(dev), left_out=left_out, excluded=excluded
+    )
 
 
 def split_fold(assignment: Assignment, fold: int | None, selection: Selection = "dev") -> Split:
@@ -177,17 +196,27 @@ def split_fold(assignment: Assignment, fold: int | None, selection: Selection = 
     return Split(train, dev, test)
 
 
-def _label(protocol: Protocol, table: UtteranceTable) -> tuple[np.ndarray, dict[str, int]]:
-    """The class of each utterance [B], -1 for those of another act or label; and how many these are, by reason."""
+def _label(protocol: Protocol, table: UtteranceTable, ratings: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+    """The class of each utterance [B], -1 for those that take no part; and how many these are, by reason.
+
+    Args:
+        protocol: says who takes part.
+        table: the utterances.
+        ratings: [B, D] of them; where no class is learnt, who has one takes part, as class 0.
+    """
     acts, act_names = encode(table.acts)
     raw_labels, raw_names = encode(table.raw_labels)
     other_act = np.zeros(len(acts), bool)
     if protocol.act is not None:
         other_act = np.array([name != protocol.act for name in [*act_names, None]])[acts]
+    left_out = {f"act {act or None}": count for act, count in _count(acts[other_act], act_names).items()}
+    if protocol.labels is None:
+        unrated = np.isnan(ratings).all(1) & ~other_act
+        left_out |= {"without a rating": int(unrated.sum())} if unrated.any() else {}
+        return np.where(other_act | unrated, -1, 0), left_out
     classes = {name: index for index, name in enumerate(protocol.classes)}
     class_of_label = np.array([classes.get(protocol.labels.get(name, ""), -1) for name in [*raw_names, ""]], np.int64)
     labels = np.where(other_act, -1, class_of_label[raw_labels])
-    left_out = {f"act {act or None}": count for act, count in _count(acts[other_act], act_names).items()}
     other_label = ~other_act & (labels < 0)
     left_out |= {f"label {label}": count for label, count in _count(raw_labels[other_label], raw_names).items()}
     return labels, left_out
@@ -280,15 +309,15 @@ def _listed_dev_groups(protocol: Protocol, fold_of_group: Mapping[str, int]) -> 
 def _require_participants(protocol: Protocol, labels: np.ndarray, left_out: Mapping[str, int]) -> None:
     if (labels < 0).all():
         reasons = _abbreviate([f"{count} x {reason}" for reason, count in left_out.items()])
-        takes = f"the labels {', '.join(protocol.labels)}" + (f" of act {protocol.act}" if protocol.act else "")
+        takes = f"the labels {', '.join(protocol.labels)}" if protocol.labels else "whoever is rated"
+        takes += f" of act {protocol.act}" if protocol.act else ""
         raise UserError(
             f"{protocol.name}: no utterance of the corpus takes part (left out: {reasons}); the protocol takes {takes}"
         )
 
 
 def _mismatches(protocol: Protocol, labels: np.ndarray, sizes: Mapping[str, int]) -> list[str]:
-    found = np.bincount(labels[labels >= 0], minlength=len(protocol.classes))
-    counts = dict(zip(protocol.classes, found.tolist(), strict=True))
+    counts = {name: int((labels == index).sum()) for index, name in enumerate(protocol.classes)}
     sentences = []
     if missing := [group for group in protocol.listed_groups if group not in sizes]:
         sentences.append(f"no utterance of {protocol.group} {_abbreviate(missing)}")

@@ -265,6 +265,7 @@ class Batch:
             reads it, or None.
         frame_counts: [B] frames of each utterance, on the CPU; where a model wants none of them, None.
         pooled: vectors of the words' segments, and [B] of the overall ones, made once by poolings that are not trained.
+        ratings: [B, D] of each utterance, from 0 to 1, NaN where nobody rated; None where none are learnt.
     """
 
     frames: Tensor
@@ -278,6 +279,7 @@ class Batch:
     word_features: Tensor | None = None
     frame_counts: Tensor | None = None
     pooled: tuple[Tensor, ...] = ()
+    ratings: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.word_counts)
@@ -300,6 +302,7 @@ class Batch:
             word_features=None if self.word_features is None else move(self.word_features),
             frame_counts=self.frame_counts,
             pooled=tuple(map(move, self.pooled)),
+            ratings=None if self.ratings is None else move(self.ratings),
         )
 
 

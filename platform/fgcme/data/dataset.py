@@ -20,6 +20,7 @@ from fgcme.data.frame_table import FrameTable, concatenated_ranges
 from fgcme.data.front_end import FrontEnd
 from fgcme.data.mapping import features_key, map_corpus, map_features, map_pooled, map_vectors
 from fgcme.data.protocol import UtteranceTable
+from fgcme.data.targets import RATINGS
 from fgcme.prepared.corpus import read_description
 from fgcme.prepared.utterance import AnalysedSpeech, Copy
 
@@ -38,7 +39,7 @@ class SpeechCorpus:
 
     Attributes:
         description: what `corpus.json` says.
-        table: ids, raw labels, speakers, sessions and acts.
+        table: ids, raw labels, speakers, sessions, acts and ratings.
         words, texts: each utterance's words, and its transcript.
         word_counts: [B] words of each utterance.
         distinct_words: the words that occur.
@@ -64,7 +65,11 @@ class SpeechCorpus:
         self.word_feature_size = 0 if self._word_features is None else self._word_features.values.shape[1]
         self.word_layers = self.description.word_layers
         ids: Column[str] = Column(rows["id"])
-        self.table = UtteranceTable(ids, *(Column(rows[name]) for name in ("raw_label", "speaker", "session", "act")))
+        labels, speakers, sessions, acts = (
+            Column[str](rows[name]) for name in ("raw_label", "speaker", "session", "act")
+        )
+        ratings = {name: rows[name].fill_null(np.nan).to_numpy(zero_copy_only=False) for name in RATINGS}
+        self.table = UtteranceTable(ids, labels, speakers, sessions, acts, ratings, self.description.corpus)
         self.words: Column[list[str]] = Column(rows["words"])
         self.texts: Column[str] = Column(rows["text"])
         self.alignments: Column[str] = Column(rows["alignment"])

@@ -16,6 +16,7 @@ from fgcme.data.front_end import FrontEnd, Moments, moments_of_all
 from fgcme.data.hearing import front_end_of, has_words, reads_encoder_of_words, scheme_of
 from fgcme.data.inputs import ModelInput, PartInputs
 from fgcme.data.loader import RaggedLoader
+from fgcme.data.targets import Tasks
 from fgcme.errors import UserError
 from fgcme.experiment import AugmentationSettings, Experiment, ModelSettings, TrainingSettings
 
@@ -27,7 +28,7 @@ class FoldLoaders:
     Attributes:
         train, dev, test: loaders of the parts; dev and test are empty where everybody is trained on.
         vocabulary: words of the training part, and others that have a vector.
-        classes: class names.
+        tasks: what is learnt.
         frame_size: values of a frame as the model reads it, F, those of its layers side by side.
         layers: how many layers of an encoder lie side by side in a frame.
         mean, deviation: [F] of the training part's frames as the model reads them, or None where it does not want them.
@@ -42,7 +43,7 @@ class FoldLoaders:
     dev: RaggedLoader
     test: RaggedLoader
     vocabulary: Vocabulary
-    classes: list[str]
+    tasks: Tasks
     frame_size: int
     layers: int
     mean: np.ndarray | None
@@ -119,14 +120,14 @@ def make_fold_loaders(
 
     def loader(utterances: np.ndarray, augmentation: AugmentationSettings | None = None) -> RaggedLoader:
         inputs = PartInputs(corpus, utterances, assignment.labels, model_input)
-        return RaggedLoader(inputs, training.batch_size, augmentation)
+        return RaggedLoader(inputs, training.batch_size, augmentation, assignment.ratings[utterances])
 
     return FoldLoaders(
         train=loader(split.train, training.augmentation),
         dev=loader(split.dev),
         test=loader(split.test),
         vocabulary=vocabulary,
-        classes=assignment.protocol.classes,
+        tasks=assignment.protocol.tasks,
         frame_size=front_end.size(corpus.frame_size),
         layers=corpus.layers,
         mean=mean,

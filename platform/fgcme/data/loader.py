@@ -28,6 +28,7 @@ class RaggedLoader:
         inputs: what the model takes in of the part's utterances.
         batch_size: utterances in a batch, over all workers together.
         augmentation: how a batch with a seed is augmented. Speed, gain and noise need log-mel frames.
+        ratings: [B, D] of the part's utterances, from 0 to 1, NaN where nobody rated; by default none are learnt.
 
     Where the corpus has copies at other speeds, each of an utterance's recordings has a position in the part and is
     shuffled among all others.
@@ -36,12 +37,20 @@ class RaggedLoader:
         inputs: as given.
         utterances: [B] indices of the part's utterances in the corpus.
         labels: [B] their class indices.
+        ratings: [B, D] as given.
     """
 
-    def __init__(self, inputs: PartInputs, batch_size: int, augmentation: AugmentationSettings | None = None) -> None:
+    def __init__(
+        self,
+        inputs: PartInputs,
+        batch_size: int,
+        augmentation: AugmentationSettings | None = None,
+        ratings: np.ndarray | None = None,
+    ) -> None:
         self.inputs = inputs
         self.utterances = inputs.utterances
         self.labels = inputs.labels[:: inputs.of_each]
+        self.ratings = np.zeros((len(self.labels), 0), np.float32) if ratings is None else ratings
         self.batch_size = batch_size
         self._augmentation = augmentation or AugmentationSettings()
         varies_frames = changes_frames(self._augmentation) or self._augmentation.modality_dropout > 0
@@ -91,6 +100,8 @@ class RaggedLoader:
             batch = replace(batch, word_features=self._word_features(positions, batch.word_counts.tolist(), seed))
         if self.inputs.speakers is not None:
             batch = replace(batch, speakers=torch.from_numpy(self.inputs.speakers[positions]))
+        if self.ratings.shape[1]:
+            batch = replace(batch, ratings=torch.from_numpy(self.ratings[positions // self.inputs.of_each]))
         if seed is None or not self._augmentation.mixup_alpha:
             return batch
         generator = np.random.default_rng([seed, len(self.inputs), *positions])

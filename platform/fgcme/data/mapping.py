@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 
 from fgcme.data.frame_table import FrameTable
 from fgcme.data.front_end import FrontEnd
+from fgcme.data.targets import RATINGS
 from fgcme.data.word_vectors import read_vectors, unreadable
 from fgcme.errors import UserError
 from fgcme.features.contract import FrameArray
@@ -42,6 +43,7 @@ ROWS = pa.schema(
     + [(name, _REPEATED) for name in ("raw_label", "speaker", "session", "act", "alignment")]
     + [("words", pa.list_(_REPEATED)), ("begin", pa.list_(pa.int32())), ("end", pa.list_(pa.int32()))]
     + [("speech_begin", pa.int32()), ("speech_end", pa.int32())]
+    + [(name, pa.float32()) for name in RATINGS]
     # Where the utterance's first frame is among all frames, and how many it has.
     + [("first_frame", pa.int64()), ("frame_count", pa.int32()), ("frame_size", pa.int32())]
 )

@@ -8,17 +8,19 @@ protocols are the YAML files in `protocols/`; an experiment may declare its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from fgcme.data.targets import Tasks
 from fgcme.errors import UserError
-from fgcme.experiment import PartsSettings, ProtocolSettings
+from fgcme.experiment import PartsSettings, ProtocolSettings, Scale
 
 # Train, dev and test need a fold each.
 MIN_FOLDS = 3
@@ -33,6 +35,9 @@ class Protocol(BaseModel):
         source: where the folds and the label map come from.
         act: only utterances of this act take part; all by default.
         labels: raw label -> class; utterances with another label do not take part. Classes are numbered in this order.
+            None where ratings alone are learnt.
+        dimensions: ratings that are learnt -> their scales. Utterances without any do not take part where there are no
+            labels.
         group: folds keep each speaker, or each session, whole.
         folds: the groups of each fold, or how many folds to make.
         parts: instead of folds, the groups of one train, one dev and one test part.
@@ -52,7 +57,8 @@ class Protocol(BaseModel):
     corpus: str | None = None
     source: str = ""
     act: str | None = None
-    labels: Annotated[dict[str, str], Field(min_length=2)]
+    labels: Annotated[dict[str, str], Field(min_length=2)] | None = None
+    dimensions: dict[str, Scale] = {}
     group: Literal["speaker", "session"] = "speaker"
     folds: Annotated[int, Field(ge=MIN_FOLDS)] | Annotated[list[list[str]], Field(min_length=MIN_FOLDS)] | None = None
     parts: PartsSettings | None = None
@@ -66,7 +72,12 @@ class Protocol(BaseModel):
     @property
     def classes(self) -> list[str]:
         """Class names, in the order of their indices."""
-        return list(dict.fromkeys(self.labels.values()))
+        return list(dict.fromkeys((self.labels or {}).values()))
+
+    @property
+    def tasks(self) -> Tasks:
+        """What is learnt from an utterance."""
+        return Tasks(self.classes, self.dimensions)
 
     @property
     def listed_groups(self) -> list[str]:
@@ -79,6 +90,8 @@ class Protocol(BaseModel):
     def _divides_in_one_way(self) -> Protocol:
         if (self.folds is None) == (self.parts is None):
             raise ValueError("a protocol has either folds or parts")
+        if self.labels is None and not self.dimensions:
+            raise ValueError("a protocol has labels, dimensions or both")
         if self.parts is not None and (self.dev_groups is not None or self.texts is not None):
             raise ValueError("parts need no dev_groups and know no texts")
         return self
@@ -90,13 +103,20 @@ class MismatchError(UserError):
 
 @dataclass(frozen=True)
 class UtteranceTable:
-    """What a protocol needs to know of a corpus, one entry an utterance; sessions and acts may be unknown."""
+    """What a protocol needs to know of a corpus, one entry an utterance; sessions and acts may be unknown.
+
+    Attributes:
+        ratings: name -> [B] ratings on the corpus's own scale, NaN where nobody rated.
+        corpus: its name, for messages.
+    """
 
     ids: Sequence[str]
     raw_labels: Sequence[str]
     speakers: Sequence[str]
     sessions: Sequence[str | None]
     acts: Sequence[str | None]
+    ratings: Mapping[str, np.ndarray] = field(default_factory=dict)
+    corpus: str = ""
 
 
 @cache
@@ -120,7 +140,8 @@ def resolve_protocol(settings: ProtocolSettings, corpus: str) -> Protocol:
     """
     declared = settings.labels is not None or settings.folds is not None or settings.parts is not None
     known = named_protocols().get(settings.name)
-    own = {} if settings.dev_groups is None else {"dev_groups": settings.dev_groups}
+    given = {"dev_groups": settings.dev_groups, "dimensions": settings.dimensions}
+    own = {name: value for name, value in given.items() if value is not None}
     if declared:
         if known is not None:
             raise UserError(
@@ -140,15 +161,19 @@ def resolve_protocol(settings: ProtocolSettings, corpus: str) -> Protocol:
 
 def _declare(settings: ProtocolSettings, own: dict[str, Any]) -> Protocol:
     """The protocol that an experiment declares."""
-    if settings.labels is None or (settings.folds is None) == (settings.parts is None):
-        raise UserError("protocol: a protocol declared in the experiment needs `labels`, and either `folds` or `parts`")
+    nothing = settings.labels is None and settings.dimensions is None
+    if nothing or (settings.folds is None) == (settings.parts is None):
+        raise UserError(
+            "protocol: a protocol declared in the experiment needs `labels` or `dimensions`, and either `folds` or "
+            "`parts`"
+        )
     if settings.folds is not None:
         count = settings.folds if isinstance(settings.folds, int) else len(settings.folds)
         if count < MIN_FOLDS:
             raise UserError(f"protocol.folds: at least {MIN_FOLDS}, so that train, dev and test share no speaker")
-    elif own:
+    elif settings.dev_groups is not None:
         raise UserError("protocol.dev_groups: protocol.parts names the dev part already; give one of the two")
-    if len(set(settings.labels.values())) < 2:
+    if settings.labels is not None and len(set(settings.labels.values())) < 2:
         raise UserError("protocol.labels: at least two classes")
     if settings.shared_speakers and settings.parts is None:
         raise UserError("protocol.shared_speakers: only parts may share speakers, never folds")

@@ -107,3 +107,16 @@ def metric_interval(value: float, error: StandardError) -> Interval:
         return Interval(value, value)
     margin, centre = error.margin / (value * (1 - value)), logit(value)
     return Interval(float(expit(centre - margin)), float(expit(centre + margin)))
+
+
+def correlation_interval(value: float, error: StandardError) -> Interval:
+    """Interval of a correlation between -1 and 1, made on Fisher's scale, as Lin (1989) does for the concordance.
+
+    >>> interval = correlation_interval(0.9, StandardError(0.03, 20))
+    >>> round(interval.low, 2), round(interval.high, 2)
+    (0.82, 0.95)
+    """
+    if not -1 < value < 1:
+        return Interval(value, value)
+    margin, centre = error.margin / (1 - value**2), math.atanh(value)
+    return Interval(math.tanh(centre - margin), math.tanh(centre + margin))

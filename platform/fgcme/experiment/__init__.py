@@ -1,6 +1,6 @@
 """What an experiment is: its settings, read from YAML and overrides; search spaces, ablations, named variants."""
 
-from fgcme.experiment.corpus_settings import CorpusSettings, PartsSettings, ProtocolSettings
+from fgcme.experiment.corpus_settings import CorpusSettings, PartsSettings, ProtocolSettings, Scale
 from fgcme.experiment.loading import apply_configuration, load_experiment, parse_experiment, parse_stored
 from fgcme.experiment.older_settings import renew_model, renew_prepare
 from fgcme.experiment.parameter import Parameter, Value
@@ -32,6 +32,7 @@ __all__ = [
     "PartsSettings",
     "PrepareSettings",
     "ProtocolSettings",
+    "Scale",
     "ScalingSettings",
     "Space",
     "TextSettings",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fgcme.experiment.section import Natural, Positive, Settings
+
+Dimension = Literal["valence", "arousal", "dominance"]
+Scale = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 Column = Literal[
     "audio",
@@ -71,7 +74,7 @@ class PartsSettings(Settings):
 
 
 class ProtocolSettings(Settings):
-    """Classes, folds and selection: a named protocol, or one declared here (`labels` and `folds`)."""
+    """What is learnt, folds and selection: a named protocol, or one declared here (`labels` and `folds`)."""
 
     name: str
     selection: Literal["dev", "test"] = Field(
@@ -79,6 +82,11 @@ class ProtocolSettings(Settings):
     )
     allow_missing: bool = Field(False, description="proceed even if the counts differ from the protocol's")
     labels: dict[str, str] | None = Field(None, description="raw label -> class, for a protocol declared here")
+    dimensions: dict[Dimension, Scale] | None = Field(
+        None,
+        description="ratings to learn and the ends of their scales, as in {valence: [1, 5]}: instead of `labels`, or "
+        "beside them or those of a named protocol",
+    )
     folds: int | list[list[str]] | None = Field(None, description="number of folds, or the groups of each fold")
     parts: PartsSettings | None = Field(
         None, description="instead of folds, the groups of one train, one dev and one test part"
@@ -92,3 +100,13 @@ class ProtocolSettings(Settings):
         "speaker", description="what no fold of a protocol declared here splits"
     )
     tuned_on: list[str] = Field([], description="speakers whose dev scores chose this configuration (written by tune)")
+
+    @field_validator("dimensions")
+    @classmethod
+    def _check_scales(cls, dimensions: dict[Dimension, Scale] | None) -> dict[Dimension, Scale] | None:
+        if dimensions is not None and not dimensions:
+            raise ValueError("name at least one rating, as in {valence: [1, 5]}")
+        for name, (low, high) in (dimensions or {}).items():
+            if not low < high:
+                raise ValueError(f"{name}: give its scale as [lowest, highest]")
+        return dimensions

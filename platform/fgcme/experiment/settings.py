@@ -210,7 +210,7 @@ class TuneSettings(Settings):
     folds: Distinct | None = Field(
         None, description="folds whose dev parts decide; by default as many as have 500 utterances there"
     )
-    objective: Literal["score", "ua", "wa", "macro_f1"] = Field(
+    objective: Literal["score", "ua", "wa", "macro_f1", "ccc"] = Field(
         "score", description="dev metric of the best epoch, mean over the folds; `score` is training.score's"
     )
     cost: Literal["none", "parameters", "latency"] = Field(

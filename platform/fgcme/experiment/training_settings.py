@@ -37,6 +37,13 @@ class AugmentationSettings(Settings):
         return self
 
 
+class TaskWeights(Settings):
+    """How much each task's loss counts where classes and ratings are learnt at once."""
+
+    classes: Annotated[float, Field(gt=0)] = 1.0
+    ratings: Annotated[float, Field(gt=0)] = Field(1.0, description="of 1 - CCC, the mean over protocol.dimensions")
+
+
 class TrainingSettings(Settings):
     """How a model is fitted."""
 
@@ -68,7 +75,12 @@ class TrainingSettings(Settings):
     focal_gamma: Annotated[float, Field(ge=0)] = Field(2.0, description="exponent of the focal loss")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16 where it is exact enough")
     frame_limit: Positive = Field(3000, description="audio is cut after this many frames of 10 ms")
-    score: Literal["published", "ua", "wa"] = Field("published", description="dev metric that selects the best epoch")
+    score: Literal["published", "ua", "wa", "ccc"] = Field(
+        "published",
+        description="dev metric that selects the best epoch: 0.9 WA + 0.1 UA as published, or the mean CCC where "
+        "ratings alone are learnt; UA; WA; or the mean CCC of the ratings",
+    )
+    task_weights: TaskWeights = TaskWeights()
     refit: bool = Field(
         False, description="train anew on train and dev part, as many epochs as dev chose, for what is tested and kept"
     )

@@ -61,7 +61,7 @@ def build_model(
         settings: the `model` section of an experiment.
         frame_size: values of a frame, those of its layers side by side.
         vocabulary_size: rows of the word table, the padding and unknown rows included.
-        classes: number of emotions, K.
+        classes: values of its output: the number of emotions, K, and of dimensions, D.
         blank: whether the model is trained by CTC and needs one more class for the blank.
         layers: how many layers of an encoder lie side by side in a frame.
         given_words: how many words have a vector and no row in the word table.

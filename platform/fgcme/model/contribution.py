@@ -44,6 +44,13 @@ class Contributions(NamedTuple):
     words: Tensor
 
 
+class _Wanted(NamedTuple):
+    """Of which class the log-odds are wanted, and how many classes there are; None for as many as values."""
+
+    label: int
+    classes: int | None
+
+
 class _Way(NamedTuple):
     """Places along the way from average words to those of an utterance.
 
@@ -77,15 +84,19 @@ def log_odds(logits: Tensor, label: int) -> Tensor:
     return logits[..., label] - others.logsumexp(-1)
 
 
-def contributions(readings: Sequence[tuple[Network, FusedWords]], label: int) -> Contributions:
+def contributions(
+    readings: Sequence[tuple[Network, FusedWords]], label: int, classes: int | None = None
+) -> Contributions:
     """What each word contributes to a class, by one network or several together.
 
     Args:
         readings: each network, ready for evaluation and with its average word, and the fused words of the one
             utterance: of its recordings, which all have the same W words.
         label: index of the class.
+        classes: how many of a network's values are logits of classes, its first; by default all.
     """
-    way = _look(readings, label, torch.linspace(0, 1, _FIRST + 1))
+    wanted = _Wanted(label, classes)
+    way = _look(readings, wanted, torch.linspace(0, 1, _FIRST + 1))
     while True:
         widths = way.places.diff()
         steps = _integrate(way)
@@ -94,7 +105,7 @@ def contributions(readings: Sequence[tuple[Network, FusedWords]], label: int) ->
         if not halved.any() or len(widths) >= _MOST:
             return Contributions(way.values[0].item(), steps.sum(0))
         middles = (way.places[:-1] + widths / 2)[halved]
-        both = [torch.cat(pair) for pair in zip(way, _look(readings, label, middles), strict=True)]
+        both = [torch.cat(pair) for pair in zip(way, _look(readings, wanted, middles), strict=True)]
         order = both[0].argsort()
         way = _Way(*(column[order] for column in both))
 
@@ -110,14 +121,14 @@ def _integrate(way: _Way) -> Tensor:
     return widths.unsqueeze(1) * (share * way.slopes[:-1] + (1 - share) * way.slopes[1:])
 
 
-def _look(readings: Sequence[tuple[Network, FusedWords]], label: int, places: Tensor) -> _Way:
+def _look(readings: Sequence[tuple[Network, FusedWords]], wanted: _Wanted, places: Tensor) -> _Way:
     """F and its slopes at some places; see `contributions`."""
     at_once = max(1, _ROWS // max(len(fused.features) for _, fused in readings))
-    parts = [_look_at_once(readings, label, some) for some in torch.split(places, at_once)]
+    parts = [_look_at_once(readings, wanted, some) for some in torch.split(places, at_once)]
     return _Way(*map(torch.cat, zip(*parts, strict=True)))
 
 
-def _look_at_once(readings: Sequence[tuple[Network, FusedWords]], label: int, places: Tensor) -> _Way:
+def _look_at_once(readings: Sequence[tuple[Network, FusedWords]], wanted: _Wanted, places: Tensor) -> _Way:
     """F and its slopes at a few places; see `contributions`."""
     averages = [_average_word(network) for network, _ in readings]
     directions = [fused.features - average for (_, fused), average in zip(readings, averages, strict=True)]
@@ -127,7 +138,7 @@ def _look_at_once(readings: Sequence[tuple[Network, FusedWords]], label: int, pl
             for average, direction in zip(averages, directions, strict=True)
         ]
         logits = [_logits(network, fused, moved) for (network, fused), moved in zip(readings, words, strict=True)]
-        values = log_odds(torch.stack(logits).mean(0), label)
+        values = log_odds(torch.stack(logits).mean(0)[..., : wanted.classes], wanted.label)
         # Places do not know of each other, so the gradient of the sum holds that of each.
         gradients = torch.autograd.grad(values.sum(), words)
     slopes = [

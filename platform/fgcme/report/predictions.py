@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fgcme.alignment.text_grid import Tier, to_text_grid
+from fgcme.data import Tasks
 from fgcme.report.formatting import signed
 from fgcme.serving.prediction import Prediction
 from fgcme.serving.record import to_record
@@ -61,19 +62,20 @@ def to_json(answer: Answer) -> str:
     return json.dumps(to_record_of_file(answer), ensure_ascii=False)
 
 
-def csv_header(classes: Sequence[str]) -> str:
-    """The first line of the CSV that `to_csv` continues.
+def csv_header(tasks: Tasks) -> str:
+    """The first line of the CSV that `to_csv` continues: of a model with ratings a column for each after the classes'.
 
-    >>> csv_header(["calm", "happy"])
+    >>> csv_header(Tasks(["calm", "happy"]))
     'audio,unit,text,begin,end,label,words_from,alignment,notes,base,contribution,calm,happy'
     """
-    return ",".join([*_COLUMNS, *map(_quoted, classes)])
+    return ",".join([*_COLUMNS, *map(_quoted, [*tasks.classes, *tasks.dimensions])])
 
 
 def to_csv(answer: Answer) -> str:
     """Lines of CSV: one with `unit` = `utterance`, then one with `unit` = `word` for each word; times in seconds.
 
-    An utterance has its label, its probabilities and its base, and where its words come from; a word its contribution.
+    An utterance has its label, its probabilities, its ratings and its base, and where its words come from; a word its
+    contribution.
     """
     prediction = answer.prediction
     utterance = {
@@ -90,19 +92,20 @@ def to_csv(answer: Answer) -> str:
         number = "" if contribution is None else f"{contribution:.4f}"
         times = {"begin": f"{begin:.2f}", "end": f"{end:.2f}"}
         rows.append({"unit": "word", "text": word, **times, "contribution": number})
-    probabilities = [f"{probability:.6f}" for probability in prediction.probabilities.values()]
+    values = [f"{probability:.6f}" for probability in prediction.probabilities.values()]
+    values += [f"{value:.4f}" for value in prediction.ratings.values()]
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     for row in rows:
         own = {"audio": answer.audio, "alignment": prediction.alignment} | row
-        of_classes = probabilities if row["unit"] == "utterance" else [""] * len(probabilities)
+        own_values = values if row["unit"] == "utterance" else [""] * len(values)
         # Not as columns of a dictionary: a class may be called `text`.
-        writer.writerow([*(own.get(column, "") for column in _COLUMNS), *of_classes])
+        writer.writerow([*(own.get(column, "") for column in _COLUMNS), *own_values])
     return lines.getvalue().rstrip("\n")
 
 
 def to_textgrid(answers: Sequence[Answer], duration: float) -> str:
-    """A TextGrid of one recording: tiers of words, what each contributes if that is known, emotions, notes if any.
+    """A TextGrid of one recording: tiers of words, what each contributes if known, emotions, ratings, notes if any.
 
     Args:
         answers: for its utterances, in order.
@@ -114,7 +117,11 @@ def to_textgrid(answers: Sequence[Answer], duration: float) -> str:
         # With a plain minus, for programs that read the numbers.
         numbers = [(begin, end, "" if number is None else f"{number:+.2f}") for _, begin, end, number in words]
         tiers.append(Tier("contribution", numbers))
-    tiers.append(Tier("emotion", [(answer.begin, answer.end, answer.prediction.label) for answer in answers]))
+    if any(answer.prediction.label for answer in answers):
+        tiers.append(Tier("emotion", [(answer.begin, answer.end, answer.prediction.label) for answer in answers]))
+    for name in answers[0].prediction.ratings if answers else ():
+        values = [(answer.begin, answer.end, f"{answer.prediction.ratings[name]:.2f}") for answer in answers]
+        tiers.append(Tier(name, values))
     notes = ["; ".join(answer.prediction.unheard.notes) for answer in answers]
     if any(notes):
         told = [(answer.begin, answer.end, note) for answer, note in zip(answers, notes, strict=True)]
@@ -123,13 +130,16 @@ def to_textgrid(answers: Sequence[Answer], duration: float) -> str:
 
 
 def to_table(answer: Answer) -> str:
-    """Lines to read: the emotions of the utterance, likeliest first; each word, its time and what it contributes."""
+    """Lines to read: emotions of the utterance, likeliest first, and ratings; each word, its time, its contribution."""
     prediction = answer.prediction
     where = f"  {answer.begin:.2f} - {answer.end:.2f} s" if answer.begin else ""
     ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
-    lines = [
-        f"{answer.audio}{where}  {prediction.label}",
-        "  " + "  ".join(f"{name} {100 * probability:.0f}%" for name, probability in ranked),
+    rated = "  ".join(f"{name} {value:.1f}" for name, value in prediction.ratings.items())
+    lines = [f"{answer.audio}{where}  {prediction.label or rated}"]
+    if ranked:
+        lines.append("  " + "  ".join(f"{name} {100 * probability:.0f}%" for name, probability in ranked))
+        lines += [f"  {rated}"] if rated else []
+    lines += [
         f"  words {prediction.words_from}, aligned by {prediction.alignment}:" if prediction.words else "  no words",
     ]
     width = max((len(word) for word in prediction.words), default=0)

@@ -116,6 +116,7 @@ def build_app(classifier: Classifier, name: str, limits: Limits, recogniser: Rec
         "status": "ok",
         "model": name,
         "classes": classifier.spec.classes,
+        "dimensions": classifier.spec.dimensions,
         "needs": [name for name, is_needed in needed.items() if is_needed],
         "transcribes": recogniser and recogniser.name,
         "without_contributions": classifier.without_contributions,

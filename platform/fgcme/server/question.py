@@ -58,8 +58,11 @@ class Answered(BaseModel):
 
     text: str | None = Field(description="what is said, as the model was told by somebody; null if it was not")
     duration: float | None = Field(description="of the sound, in seconds; null without sound")
-    label: str
-    probabilities: dict[str, float]
+    label: str | None = Field(None, description="the most probable class; left out where ratings alone are answered")
+    probabilities: dict[str, float] | None = Field(None, description="left out where ratings alone are answered")
+    ratings: dict[str, float] | None = Field(
+        None, description="valence and others, on the scales of the corpus; left out where classes alone are answered"
+    )
     base: float | None = Field(
         description="log-odds of the label without what the words add; the contributions and it add up to the answer's"
     )
@@ -133,9 +136,8 @@ def answer(
         raise RefusalError(422, error.reason, error.message) from None
     duration = None if samples is None else len(samples) / SAMPLE_RATE
     if form == "json":
-        return Answered.model_validate(
-            {**to_record(prediction), "text": prediction.text or None, "duration": duration}
-        ).model_dump_json()
+        answered = {**to_record(prediction), "text": prediction.text or None, "duration": duration}
+        return Answered.model_validate(answered).model_dump_json(exclude_unset=True)
     if duration is None:
         raise RefusalError(422, "missing", "a TextGrid is of sound, and there is no `audio`")
     return to_textgrid([Answer("", 0.0, duration, prediction)], duration) + "\n"

@@ -27,13 +27,12 @@ from fgcme.data import has_acoustics
 from fgcme.errors import UserError
 from fgcme.experiment import PrepareSettings
 from fgcme.features import WordEncoder
-from fgcme.model import why_none
 from fgcme.prepared.utterance import AnalysedSpeech, hear, place_words, word_features
 from fgcme.recognition import Recogniser
 from fgcme.serving import ensemble
 from fgcme.serving.fitted import ModelSpec
 from fgcme.serving.needs import needs_of
-from fgcme.serving.prediction import GIVEN, NO_WORDS, Prediction, predict
+from fgcme.serving.prediction import GIVEN, NO_WORDS, Prediction, predict, why_no_contributions
 from fgcme.serving.record import model_signature
 from fgcme.threads import one_thread
 
@@ -77,7 +76,7 @@ class Classifier:
         self._members = ensemble.load(folder)
         self.spec = self._members[0][1]
         self.needs = needs_of([spec for _, spec in self._members])
-        self.without_contributions = why_none([network for network, _ in self._members])
+        self.without_contributions = why_no_contributions(self._members)
         prepare = self.spec.prepare
         aligned = prepare.alignment
         self._aligner = alignment.build(
@@ -260,7 +259,7 @@ def package_model(folder: Path, destination: Path, description: Model | None = N
             python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={FITTED_ARTIFACT: str(staged)},
             code_paths=[str(source)],
-            signature=model_signature(needs_of(specs)),
+            signature=model_signature(needs_of(specs), specs[0].tasks),
             input_example=input_example(),
             pip_requirements=requirements_of(specs),
         )

@@ -31,11 +31,14 @@ def load(folder: Path) -> list[tuple[Network, ModelSpec]]:
     """Read the members of an ensemble, or the one model of a folder.
 
     Raises:
-        UserError: there is no model, or a damaged one, or the members differ in classes or in how speech is prepared.
+        UserError: there is no model, or a damaged one, or the members differ in what they answer or in how speech is
+            prepared.
     """
     members = [fitted.load(member) for member in member_folders(folder)]
     first = members[0][1]
     for _, spec in members[1:]:
-        if (spec.classes, spec.prepare) != (first.classes, first.prepare):
-            raise UserError(f"{folder}: its members do not answer the same question: classes or `prepare` differ")
+        if (spec.tasks, spec.prepare) != (first.tasks, first.prepare):
+            raise UserError(
+                f"{folder}: its members do not answer the same question: classes, dimensions or `prepare` differ"
+            )
     return members

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from fgcme.audio import frames_within, spans_at, stretch_at
-from fgcme.data import Batch, Vocabulary, collate, has_acoustics, layout_frames, scheme_of
+from fgcme.data import Batch, Tasks, Vocabulary, collate, has_acoustics, layout_frames, scheme_of
 from fgcme.data.batch import FrameLayout
 from fgcme.data.hearing import front_end_of
 from fgcme.data.missing import without_sound, without_words
@@ -46,6 +46,7 @@ class ModelSpec:
         word_feature_size: values of what a text encoder says of a word; 0 for a model with a word table.
         word_layers: how many layers of it lie side by side.
         encoder: the last layers of the speech encoder, where the model holds them; their weights are among its own.
+        dimensions: ratings that it answers -> the ends of their scales.
     """
 
     model: ModelSettings
@@ -62,6 +63,12 @@ class ModelSpec:
     word_feature_size: int = 0
     word_layers: int = 0
     encoder: EncoderTop | None = None
+    dimensions: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> Tasks:
+        """What it answers."""
+        return Tasks(self.classes, self.dimensions)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -87,6 +94,9 @@ def save(folder: Path, model: Network, spec: ModelSpec) -> None:
         "prepare": spec.prepare.model_dump(mode="json"),
         "encoder": spec.encoder and spec.encoder.description,
     }
+    if not spec.dimensions:
+        # As in versions that knew classes alone.
+        del content["dimensions"]
     (folder / "model.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -113,7 +123,7 @@ def load(folder: Path) -> tuple[Network, ModelSpec]:
             spec.model,
             spec.frame_size,
             len(spec.vocabulary),
-            len(spec.classes),
+            spec.tasks.size,
             spec.blank,
             spec.layers,
             len(spec.given_words),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from fgcme.audio import HOP, SAMPLE_RATE
+from fgcme.data import Tasks
 from fgcme.evaluation.cross_validation import probabilities_of
 from fgcme.model import FusedWords, Network, contributions, why_none
 from fgcme.prepared.utterance import AnalysedSpeech
@@ -25,8 +26,8 @@ class Prediction:
     """The answer of a model, or of several together, for one utterance.
 
     Attributes:
-        label: the most probable class.
-        probabilities: class -> probability.
+        label: the most probable class; empty for a model that answers ratings alone.
+        probabilities: class -> probability; none for such a model.
         words, begin, end: [W] the words and their spans in seconds; none if the words are not known.
         contributions: [W] what each word adds to the log-odds of `label`, see `fgcme.model.contribution`; None for a
             word that was not heard; none at all where the model does not go by words, or the words are not known.
@@ -36,6 +37,7 @@ class Prediction:
         text: what is said; empty if that is not known.
         words_from: `given`, `recognised by` and the recogniser's name, or `none`.
         unheard: what the model did not hear, or does not know.
+        ratings: dimension -> its value on its own scale, perhaps a little beyond; none for a model of classes alone.
     """
 
     label: str
@@ -49,6 +51,7 @@ class Prediction:
     text: str = ""
     words_from: str = NO_WORDS
     unheard: Unheard = field(default_factory=Unheard)
+    ratings: dict[str, float] = field(default_factory=dict)
 
     @property
     def log_odds(self) -> float | None:
@@ -68,25 +71,27 @@ def predict(members: Sequence[tuple[Network, ModelSpec]], speech: AnalysedSpeech
         speech: the words, their spans and the frames of the utterance; without words or without frames for a model
             with modality dropout.
     """
-    networks, specs = zip(*members, strict=True)
-    explains = bool(speech.words) and not why_none(networks)
+    specs = [spec for _, spec in members]
+    tasks = specs[0].tasks
+    explains = bool(speech.words) and not why_no_contributions(members)
     readings: list[tuple[Network, FusedWords]] = []
-    logits = []
+    outputs = []
     for network, spec in members:
         batch = batch_of(spec, speech)
         if explains:
             readings.append((network, network.fuse(batch)))
-            logits.append(network.conclude(readings[-1][1]).answer)
+            outputs.append(network.conclude(readings[-1][1]).answer)
         else:
-            logits.append(network(batch).answer)
-    classes, mean = specs[0].classes, torch.stack(logits).mean(0)
-    (probabilities,) = probabilities_of(mean[None].numpy())
-    label = int(mean.argmax())
+            outputs.append(network(batch).answer)
+    mean = torch.stack(outputs).mean(0)
+    logits, values = mean[: len(tasks.classes)], mean[len(tasks.classes) :]
+    probabilities = probabilities_of(logits[None].numpy())[0].tolist() if tasks.classes else []
+    label = tasks.classes[int(logits.argmax())] if tasks.classes else ""
     unheard = find_unheard(specs, speech)
-    base, of_words = _explain(readings, label, unheard) if explains else (None, [])
+    base, of_words = _explain(readings, label, unheard, tasks) if explains else (None, [])
     return Prediction(
-        label=classes[label],
-        probabilities=dict(zip(classes, probabilities.tolist(), strict=True)),
+        label=label,
+        probabilities=dict(zip(tasks.classes, probabilities, strict=True)),
         words=list(speech.words),
         begin=[frame * HOP / SAMPLE_RATE for frame in speech.begin.tolist()],
         end=[frame * HOP / SAMPLE_RATE for frame in speech.end.tolist()],
@@ -96,13 +101,21 @@ def predict(members: Sequence[tuple[Network, ModelSpec]], speech: AnalysedSpeech
         text=" ".join(speech.words),
         words_from=GIVEN if speech.words else NO_WORDS,
         unheard=unheard,
+        ratings=dict(zip(tasks.dimensions, tasks.unscaled(values.numpy()).tolist(), strict=True)),
     )
 
 
+def why_no_contributions(members: Sequence[tuple[Network, ModelSpec]]) -> str:
+    """Why the answer of some models together has no contributions of words; empty where it has."""
+    if not members[0][1].classes:
+        return "they are those to a class, and the model answers ratings alone"
+    return why_none([network for network, _ in members])
+
+
 def _explain(
-    readings: Sequence[tuple[Network, FusedWords]], label: int, unheard: Unheard
+    readings: Sequence[tuple[Network, FusedWords]], label: str, unheard: Unheard, tasks: Tasks
 ) -> tuple[float, list[float | None]]:
     """The base and the words' contributions, what words add that were not heard counted to the base."""
-    base, of_words = contributions(readings, label)
+    base, of_words = contributions(readings, tasks.classes.index(label), len(tasks.classes))
     heard = len(of_words) - len(unheard.words)
     return base + of_words[heard:].sum().item(), [*of_words[:heard].tolist(), *[None] * len(unheard.words)]

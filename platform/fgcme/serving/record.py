@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fgcme.data import Tasks
 from fgcme.serving.needs import Needs
 from fgcme.serving.prediction import Prediction
 
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
 def to_record(prediction: Prediction) -> dict[str, Any]:
     """A prediction as nested values, ready for JSON; the columns that `model_signature` declares.
 
+    A model of ratings alone answers without `label` and `probabilities`, one of classes alone without `ratings`.
     Without contributions those of the words are None, and so is the base; of a word that was not heard it is None.
     """
     contributions: Sequence[float | None] = prediction.contributions or [None] * len(prediction.words)
+    of_class = {"label": prediction.label, "probabilities": prediction.probabilities}
     return {
-        "label": prediction.label,
-        "probabilities": prediction.probabilities,
+        **(of_class if prediction.probabilities else {}),
+        **({"ratings": prediction.ratings} if prediction.ratings else {}),
         "base": prediction.base,
         "alignment": prediction.alignment,
         "text": prediction.text,
@@ -40,19 +43,23 @@ def to_record(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def model_signature(needs: Needs) -> ModelSignature:
+def model_signature(needs: Needs, tasks: Tasks | None = None) -> ModelSignature:
     """The input and output columns of a served model, one row an utterance.
 
     Inputs are `audio`, the bytes of a sound file, and `text`, the transcript; outputs are those of `to_record`.
 
     Args:
         needs: what the model has to be given.
+        tasks: what it answers; by default classes alone.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import Array, Map, Object, Property
 
     by_name = Map(DataType.double)
+    answers = [ColSpec(DataType.string, "label"), ColSpec(by_name, "probabilities")]
+    if tasks is not None and tasks.dimensions:
+        answers = [*(answers if tasks.classes else []), ColSpec(by_name, "ratings")]
     word = Object(
         [
             Property("word", DataType.string),
@@ -77,8 +84,7 @@ def model_signature(needs: Needs) -> ModelSignature:
         ),
         outputs=Schema(
             [
-                ColSpec(DataType.string, "label"),
-                ColSpec(by_name, "probabilities"),
+                *answers,
                 ColSpec(DataType.double, "base", required=False),
                 ColSpec(DataType.string, "alignment"),
                 ColSpec(DataType.string, "text"),

@@ -12,16 +12,16 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fgcme.data import FoldLoaders, RaggedLoader
 from fgcme.errors import UserError
-from fgcme.evaluation.metrics import confusion, measure, score
+from fgcme.evaluation.metrics import score
 from fgcme.experiment import ModelSettings, TrainingSettings
 from fgcme.model import EncoderTop, Network, WordEmbedding, build_model
 from fgcme.seeds import derive_seed
 from fgcme.threads import one_thread
-from fgcme.training.loss import balanced_class_weights, utterance_losses
+from fgcme.training.evaluation import Evaluation
+from fgcme.training.objective import Objective
 from fgcme.training.optimisation import averaged, make_optimiser, rate_factor, restore_optimiser
 from fgcme.training.pooled import fits_on_device, free_bytes, keep_pooled, watch_pooled
 
@@ -62,36 +62,12 @@ class Workers:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """A model's predictions for one part, in the part's order.
-
-    Attributes:
-        logits: [B, K], of each utterance once: the mean over its recordings where it has copies at other speeds.
-        labels: [B] true class indices.
-    """
-
-    logits: np.ndarray
-    labels: np.ndarray
-
-    @property
-    def predictions(self) -> np.ndarray:
-        """[B] predicted class indices."""
-        return np.asarray(self.logits.argmax(1))
-
-    def metrics(self) -> dict[str, float]:
-        """WA, UA, macro-F1 and mean cross-entropy (`loss`)."""
-        logits, labels = torch.from_numpy(self.logits), torch.from_numpy(self.labels)
-        matrix = confusion(self.labels, self.predictions, self.logits.shape[1])
-        return {**measure(matrix), "loss": float(functional.cross_entropy(logits, labels))}
-
-
-@dataclass(frozen=True)
 class Epoch:
     """The result of an epoch.
 
     Attributes:
         number: counted from 1.
-        metrics: `train/loss`, and `dev/` WA, UA, macro-F1, loss and score where it was evaluated.
+        metrics: `train/loss`, and of the dev part where it was evaluated `dev/score` and those of `Evaluation.metrics`.
         best: whether its dev score is the highest so far.
         state: returns everything needed to resume after this epoch; call it before the next epoch.
     """
@@ -159,7 +135,7 @@ class FoldTrainer:
             model,
             loaders.frame_size,
             len(loaders.vocabulary),
-            len(loaders.classes),
+            loaders.tasks.size,
             blank=training.loss == "ctc",
             layers=loaders.layers,
             given_words=len(loaders.vocabulary.given),
@@ -180,11 +156,8 @@ class FoldTrainer:
         self._optimiser = make_optimiser(training, self.model)
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
         self._average = averaged(training, self.model)
-        class_weights = np.ones(len(loaders.classes), np.float32)
-        if training.class_weights == "balanced":
-            class_weights = balanced_class_weights(loaders.train.labels, len(loaders.classes))
-        self._class_weights = torch.from_numpy(class_weights).to(device)
-        self._utterance_weights = class_weights[loaders.train.inputs.labels].astype(np.float64)
+        self._objective = Objective.of(loaders.tasks, training, loaders.train.labels, device)
+        self._utterance_weights = self._objective.utterance_weights(loaders.train.inputs.labels)
         if device.type == "cuda" and not keeps_pooled:
             _keep_on_gpu(device, (loaders.train, loaders.dev))
         self._epoch = 0
@@ -250,12 +223,12 @@ class FoldTrainer:
         on_device = [model(loader.batch(positions).to(self.workers.device)).logits.float() for positions in own]
         predicted = [(positions, logits.cpu().numpy()) for positions, logits in zip(own, on_device, strict=True)]
         of_all = [batch for batches in self.workers.gather(predicted) for batch in batches]
-        positions, logits = (np.concatenate(column) for column in zip(*of_all, strict=True))
+        positions, outputs = (np.concatenate(column) for column in zip(*of_all, strict=True))
         order = np.argsort(positions)
         spoken = positions[order] // loader.inputs.of_each
         utterances, first, counts = np.unique(spoken, return_index=True, return_counts=True)
-        means = np.add.reduceat(logits[order], first) / counts[:, None].astype(np.float32)
-        return Evaluation(means, loader.labels[utterances])
+        means = np.add.reduceat(outputs[order], first) / counts[:, None].astype(np.float32)
+        return Evaluation(means, loader.labels[utterances], loader.ratings[utterances], self.loaders.tasks)
 
     @torch.inference_mode()
     @one_thread()
@@ -270,7 +243,8 @@ class FoldTrainer:
         of_each = np.arange(loader.inputs.of_each)
         answered = [(each, model(loader.batch(each * len(of_each) + of_each)).answer.numpy()) for each in own]
         of_all = dict(pair for pairs in self.workers.gather(answered) for pair in pairs)
-        return Evaluation(np.stack([of_all[each] for each in range(len(loader.utterances))]), loader.labels)
+        outputs = np.stack([of_all[each] for each in range(len(loader.utterances))])
+        return Evaluation(outputs, loader.labels, loader.ratings, self.loaders.tasks)
 
     def loss(self, positions: np.ndarray, seed: int) -> Tensor:
         """This worker's part of a batch's loss, such that the mean of the workers' gradients is that of the whole.
@@ -288,15 +262,7 @@ class FoldTrainer:
         batch = self.loaders.train.batch(own if len(own) else positions[:1], seed).to(self.workers.device)
         with torch.autocast(self.workers.device.type, torch.bfloat16, enabled=self.training.precision == "bfloat16"):
             output = self._wrapped_model(batch)
-        losses = utterance_losses(
-            output,
-            batch,
-            self.training.loss,
-            self._class_weights,
-            self.training.label_smoothing,
-            self.training.focal_gamma,
-        )
-        return losses.sum() * scale
+        return self._objective.loss(output, batch, scale)
 
     def _train_epoch(self) -> float:
         """Train one epoch; returns the weighted mean loss over the training part."""

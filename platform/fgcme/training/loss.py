@@ -19,6 +19,8 @@ from torch.nn.utils.rnn import pad_sequence
 from fgcme.data import Batch
 from fgcme.model import Output
 
+_NO_SPREAD = 1e-8
+
 LossKind = Literal["cross_entropy", "focal", "ctc"]
 
 
@@ -89,6 +91,35 @@ def utterance_losses(
     if output.auxiliary_loss is not None:
         losses = losses + class_weights[batch.labels] * output.auxiliary_loss.float()
     return losses
+
+
+def concordance_loss(values: Tensor, ratings: Tensor) -> Tensor:
+    """1 - CCC, the mean over dimensions: Lin's concordance correlation coefficient (1989) over a batch.
+
+    CCC = 2 cov / (var + var' + (mean - mean')^2) with the moments of the utterances that have a rating. A dimension
+    whose ratings are all alike, or that only one utterance has, has a CCC of 0 and teaches nothing; one that no
+    utterance has does not count.
+
+    Args:
+        values: [B, D] that the model gives.
+        ratings: [B, D] to be met; NaN where nobody rated.
+
+    Returns:
+        A scalar from 0 to 2; 0 where no utterance has a rating.
+    """
+    rated = ~ratings.isnan()
+    counts = rated.sum(0)
+
+    def mean(of: Tensor) -> Tensor:
+        return torch.where(rated, of, 0).sum(0) / counts.clamp(min=1)
+
+    values, ratings = values.float() if values.dtype == torch.bfloat16 else values, ratings.nan_to_num()
+    mean_value, mean_rating = mean(values), mean(ratings)
+    deviation, expected = values - mean_value, ratings - mean_rating
+    spread = mean(deviation**2) + mean(expected**2) + (mean_value - mean_rating) ** 2
+    # Below this all values and ratings are one and the same number.
+    concordance = 2 * mean(deviation * expected) / spread.clamp(min=_NO_SPREAD)
+    return torch.where(counts > 0, 1 - concordance, 0).sum() / (counts > 0).sum().clamp(min=1)
 
 
 def focal(logits: Tensor, labels: Tensor, focal_gamma: float) -> Tensor:

@@ -198,7 +198,7 @@ def test_knows_nothing_bad_that_a_listing_would_not_set_aside(name: str, listing
 def test_its_protocols_are_for_labels_and_speakers_that_it_has(name: str, listing: Listing) -> None:
     labels = {each.raw_label for each in listing.utterances}
     for protocol in (each for each in named_protocols().values() if each.corpus == name and name in TREES):
-        assert set(protocol.labels) <= labels
+        assert set(protocol.labels or {}) <= labels
         assigned = assign_folds(protocol, table_of(listing), allow_missing=True)
         assert not [each for each in assigned.mismatches if "no utterance" in each]
         speakers = np.array([each.speaker for each in listing.utterances])

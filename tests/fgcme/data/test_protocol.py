@@ -32,8 +32,12 @@ def ravdess_table(actors: range = range(1, 25)) -> UtteranceTable:
 
 def table_for(protocol: Protocol, without: Collection[str] = ()) -> UtteranceTable:
     """A table with the utterances that a protocol expects of each class and group, except some groups."""
-    raw_labels = {name: [raw for raw, mapped in protocol.labels.items() if mapped == name] for name in protocol.classes}
-    expected = protocol.expected or dict.fromkeys(protocol.classes, 40)
+    mapping = protocol.labels or {"whatever": "rated"}
+    classes = protocol.classes or ["rated"]
+    raw_labels = {name: [raw for raw, mapped in mapping.items() if mapped == name] for name in classes}
+    expected = protocol.expected or dict.fromkeys(classes, 40)
+    if protocol.labels is None and protocol.expected_by_group is not None:
+        expected = {"rated": sum(protocol.expected_by_group.values())}
     labels = [raw_labels[name][take % len(raw_labels[name])] for name, size in expected.items() for take in range(size)]
     names = protocol.listed_groups or [f"voice{number}" for number in range(8)]
     if protocol.expected_by_group is None:
@@ -52,6 +56,7 @@ def table_for(protocol: Protocol, without: Collection[str] = ()) -> UtteranceTab
         speakers=[speaker for _, speaker, _ in rows],
         sessions=[group if protocol.group == "session" else None for _, _, group in rows],
         acts=[protocol.act] * len(rows),
+        ratings={name: np.linspace(*scale, len(rows)) for name, scale in protocol.dimensions.items()},
     )
 
 
@@ -96,9 +101,10 @@ def test_a_named_protocol_is_consistent_and_gives_its_source(name: str) -> None:
     if protocol.expected is not None:
         assert set(protocol.expected) == set(protocol.classes)
     if protocol.expected_by_group is not None:
-        assert protocol.expected is not None
         assert set(protocol.expected_by_group) == set(protocol.listed_groups)
-        assert sum(protocol.expected_by_group.values()) == sum(protocol.expected.values())
+        if protocol.labels is not None:
+            assert protocol.expected is not None
+            assert sum(protocol.expected_by_group.values()) == sum(protocol.expected.values())
 
 
 @pytest.mark.parametrize(
@@ -127,6 +133,7 @@ def test_iemocap_s_usual_set_is_checked_by_class_and_by_session() -> None:
     protocol = named_protocols()["iemocap/4class-session"]
     table = table_for(protocol)
     assignment = assign_folds(protocol, table)
+    assert protocol.labels is not None
     assert protocol.labels["exc"] == protocol.labels["hap"] == "happy"
     assert [len(split_fold(assignment, fold).test) for fold in range(5)] == [1085, 1023, 1151, 1031, 1241]
     moved = replace(table, sessions=["Session2", *table.sessions[1:]], speakers=["Session2_F", *table.speakers[1:]])
@@ -136,11 +143,18 @@ def test_iemocap_s_usual_set_is_checked_by_class_and_by_session() -> None:
     assert "1024 utterances of session Session2 where the protocol has 1023" in str(caught.value)
 
 
+def test_iemocap_s_ratings_are_those_of_all_turns() -> None:
+    protocol = named_protocols()["iemocap/dimensions-session"]
+    assignment = assign_folds(protocol, table_for(protocol))
+    assert (assignment.folds >= 0).sum() == 10_039
+    assert [len(split_fold(assignment, fold).test) for fold in range(5)] == [1819, 1811, 2136, 2103, 2170]
+
+
 def test_a_protocol_takes_utterances_of_its_act_and_counts_the_others() -> None:
     impro, script = named_protocols()["iemocap/4class-impro"], named_protocols()["iemocap/4class-script"]
     both = [table_for(protocol) for protocol in (impro, script)]
     table = UtteranceTable(
-        *([value for table in both for value in getattr(table, field.name)] for field in fields(UtteranceTable))
+        *([value for table in both for value in getattr(table, field.name)] for field in fields(UtteranceTable)[:5])
     )
     assignment = assign_folds(impro, table)
     assert (assignment.labels >= 0).sum() == 2943

@@ -48,7 +48,10 @@ def test_overrides_are_typed_by_the_setting(file: Path) -> None:
         ("model=recordng", "model=recordng: no such variant; did you mean recording?"),
         ("training.augmentation.snr_db=[20, 5]", "give `snr_db` as [lowest, highest]"),
         ("training.precision=float16", "'float16' is refused"),
-        ("tune.objective=uar", "tune.objective: 'uar' is refused: input should be 'score', 'ua', 'wa' or 'macro_f1'"),
+        (
+            "tune.objective=uar",
+            "tune.objective: 'uar' is refused: input should be 'score', 'ua', 'wa', 'macro_f1' or 'ccc'",
+        ),
     ],
 )
 def test_a_wrong_override_is_refused_in_one_line_that_names_the_key(file: Path, override: str, sentence: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from fgcme.data import Tasks
 from fgcme.report.answer_table import answer_schema, answer_table
 from fgcme.report.predictions import Answer, to_json
 from fgcme.serving.prediction import Prediction
@@ -29,9 +30,9 @@ def test_rows_hold_what_json_lines_hold(tmp_path: Path) -> None:
     )
     without = Prediction("happy", {"calm": 0.25, "happy": 0.75}, [], [], [], [], None, "none")
     answers = [Answer("a.wav", 0.0, 1.5, with_words), Answer("b.wav", 3.0, 4.0, without)]
-    table = answer_table(answers, ["calm", "happy"], {"key": ["x", "y"]})
+    table = answer_table(answers, Tasks(["calm", "happy"]), {"key": ["x", "y"]})
     pq.write_table(table, tmp_path / "a.parquet")
     rows = pq.read_table(tmp_path / "a.parquet").to_pylist()
     assert [row.pop("key") for row in rows] == ["x", "y"]
     assert rows == [json.loads(to_json(answer)) for answer in answers]
-    assert answer_schema(["calm", "happy"]).names == list(rows[0])
+    assert answer_schema(Tasks(["calm", "happy"])).names == list(rows[0])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from fgcme.data import Tasks
 from fgcme.report.predictions import Answer, csv_header, to_csv, to_json, to_table, to_textgrid
 from fgcme.serving.prediction import Prediction
 from fgcme.serving.unheard import Unheard
@@ -48,7 +49,7 @@ def test_json_is_one_line_with_everything(answer: Answer) -> None:
 
 
 def test_csv_has_a_row_for_the_utterance_and_one_for_each_word(answer: Answer) -> None:
-    rows = list(csv.DictReader(f"{csv_header(['calm', 'happy'])}\n{to_csv(answer)}".splitlines()))
+    rows = list(csv.DictReader(f"{csv_header(Tasks(['calm', 'happy']))}\n{to_csv(answer)}".splitlines()))
     assert [row["unit"] for row in rows] == ["utterance", "word", "word"]
     assert [row["text"] for row in rows] == ['the "door"', "the", 'd"oor']
     assert [row["label"] for row in rows] == ["calm", "", ""]
@@ -116,7 +117,9 @@ def test_a_model_without_contributions_says_nothing_of_single_words(answer: Answ
 def test_a_word_that_was_not_heard_has_no_contribution_beside_others_that_have(answer: Answer) -> None:
     cut = replace(answer, prediction=replace(answer.prediction, contributions=[1.25, None]))
     assert to_table(cut).splitlines()[4].endswith('d"oor')
-    assert [row["contribution"] for row in csv.DictReader(f"{csv_header(['c', 'h'])}\n{to_csv(cut)}".splitlines())] == [
+    assert [
+        row["contribution"] for row in csv.DictReader(f"{csv_header(Tasks(['c', 'h']))}\n{to_csv(cut)}".splitlines())
+    ] == [
         "",
         "1.2500",
         "",
@@ -129,7 +132,7 @@ def test_times_of_an_utterance_of_a_longer_recording_are_those_of_the_recording(
     later = replace(answer, begin=10.0, end=11.5)
     content = json.loads(to_json(later))
     assert (content["begin"], content["end"], content["words"][1]["begin"]) == (10.0, 11.5, 10.5)
-    rows = list(csv.DictReader(f"{csv_header(['calm', 'happy'])}\n{to_csv(later)}".splitlines()))
+    rows = list(csv.DictReader(f"{csv_header(Tasks(['calm', 'happy']))}\n{to_csv(later)}".splitlines()))
     assert [(row["begin"], row["end"]) for row in rows] == [("10.00", "11.50"), ("10.20", "10.50"), ("10.50", "11.10")]
     table = to_table(later).splitlines()
     assert table[0] == "a, b.wav  10.00 - 11.50 s  calm" and table[3].split()[:3] == ["10.20", "-", "10.50"]

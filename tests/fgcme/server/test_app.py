@@ -154,7 +154,8 @@ def test_the_description_is_one_of_what_is_taken_and_answered(port: int) -> None
     for example in body["examples"].values():
         reply = request(port, json.dumps(example["value"]).encode())
         assert reply.status == 200, reply.body
-        assert set(reply.json) == set(answered)
+        # A model of classes alone.
+        assert set(reply.json) == set(answered) - {"ratings"}
     assert {"400", "413", "422", "503"} <= set(asked["responses"])
 
 

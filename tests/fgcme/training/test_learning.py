@@ -20,7 +20,7 @@ from fgcme.experiment import Experiment, apply_configuration, variants
 from fgcme.model import EncoderTop, WordEmbedding
 from fgcme.model.trained_layers import load_top
 from fgcme.seeds import derive_seed
-from fgcme.training.learning import Epoch, Evaluation, FoldTrainer, Workers, supports_bfloat16
+from fgcme.training.learning import Epoch, FoldTrainer, Workers, supports_bfloat16
 from fgcme.training.loss import focal
 from tests import small_corpus
 from tests.fold_training import SMALL, fit, fold_loaders, metrics
@@ -248,7 +248,9 @@ def test_class_weights_and_label_smoothing_match_torch(corpus: SpeechCorpus) -> 
     training = fit(corpus, experiment)
     train = training.loaders.train
     # Half of the training part is calm.
-    weights = torch.tensor([{"calm": 2 / 3, "happy": 4 / 3, "angry": 4 / 3}[name] for name in training.loaders.classes])
+    weights = torch.tensor(
+        [{"calm": 2 / 3, "happy": 4 / 3, "angry": 4 / 3}[name] for name in training.loaders.tasks.classes]
+    )
     positions = np.arange(7)
     batch = train.batch(positions)
     expected = functional.cross_entropy(training.model(batch).logits, batch.labels, weights, label_smoothing=0.1)
@@ -507,16 +509,6 @@ def test_shares_of_the_workers_are_the_whole(corpus: SpeechCorpus) -> None:
     assert Workers().share([3, 1]) == [3, 1]
 
 
-def test_the_metrics_of_an_evaluation_are_those_of_its_predictions() -> None:
-    logits = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5]], np.float32))
-    evaluation = Evaluation(logits, np.array([0, 1, 1, 2]))
-    assert evaluation.predictions.tolist() == [0, 1, 0, 2]
-    found = evaluation.metrics()
-    assert found["wa"] == pytest.approx(3 / 4)
-    assert found["ua"] == pytest.approx((1 + 1 / 2 + 1) / 3)
-    assert found["loss"] == pytest.approx(-np.log([0.7, 0.8, 0.3, 0.5]).mean(), rel=1e-5)
-
-
 def test_a_cpu_has_bfloat16_where_a_recurrent_layer_of_any_size_runs_in_it() -> None:
     def runs(length: int, batch: int, size: int) -> bool:
         with torch.autocast("cpu", torch.bfloat16):
@@ -527,12 +519,6 @@ def test_a_cpu_has_bfloat16_where_a_recurrent_layer_of_any_size_runs_in_it() -> 
         return True
 
     assert {runs(7, 3, 16), runs(1, 5, 4)} == {supports_bfloat16(torch.device("cpu"))}
-
-
-def test_a_part_may_have_fewer_utterances_than_classes() -> None:
-    logits = np.array([[0.0, 0.0, 3.0, 1.0], [0.0, 0.0, 0.0, 2.0]], np.float32)
-    found = Evaluation(logits, np.array([2, 2])).metrics()
-    assert (found["wa"], found["ua"], found["macro_f1"]) == pytest.approx((1 / 2, 1 / 2, 2 / 3))
 
 
 @pytest.mark.parametrize(("kind", "of_wa"), [("published", 0.9), ("wa", 1.0), ("ua", 0.0)])

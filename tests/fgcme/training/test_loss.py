@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from fgcme.data import Batch, Mixture, Ranges
 from fgcme.model import Output
-from fgcme.training.loss import balanced_class_weights, focal, utterance_losses, word_ctc
+from fgcme.training.loss import balanced_class_weights, concordance_loss, focal, utterance_losses, word_ctc
 
 CLASSES = 4
 COUNTS = torch.tensor([3, 1, 12])
@@ -165,3 +165,82 @@ def test_balanced_weights_give_every_class_the_same_total_weight() -> None:
 
 def test_a_class_without_utterances_has_weight_0() -> None:
     np.testing.assert_allclose(balanced_class_weights(np.array([0, 0, 2, 2]), classes=3), [2 / 3, 0, 2 / 3])
+
+
+NAN = float("nan")
+
+
+def slow_concordance_loss(values: list[list[float]], ratings: list[list[float]]) -> float:
+    """1 - CCC (Lin 1989), rating by rating in double precision; the mean over dimensions that anybody rated."""
+    losses = []
+    for column in range(len(values[0])):
+        pairs = [(row[column], rated[column]) for row, rated in zip(values, ratings, strict=True)]
+        pairs = [(x, y) for x, y in pairs if not math.isnan(y)]
+        if not pairs:
+            continue
+        count = len(pairs)
+        mean_x, mean_y = sum(x for x, _ in pairs) / count, sum(y for _, y in pairs) / count
+        variances = sum((x - mean_x) ** 2 + (y - mean_y) ** 2 for x, y in pairs) / count
+        covariance = sum((x - mean_x) * (y - mean_y) for x, y in pairs) / count
+        losses.append(1 - 2 * covariance / (variances + (mean_x - mean_y) ** 2))
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_concordance_loss_and_its_gradient_are_those_of_a_double_in_float64(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    rows, columns = int(generator.integers(2, 40)), int(generator.integers(1, 4))
+    values, ratings = generator.normal(0.4, 0.3, (rows, columns)), generator.uniform(size=(rows, columns))
+    ratings[generator.uniform(size=ratings.shape) < 0.2] = NAN
+    ratings[:2] = [[0.2] * columns, [0.9] * columns]
+    exact = torch.tensor(values, requires_grad=True)
+    loss = concordance_loss(exact, torch.tensor(ratings))
+    assert float(loss.detach()) == pytest.approx(slow_concordance_loss(values.tolist(), ratings.tolist()), rel=1e-12)
+    loss.backward()
+    assert exact.grad is not None
+    step = 1e-6
+    for row, column in [(0, 0), (rows - 1, columns - 1), (rows // 2, 0)]:
+        nearby = []
+        for sign in (1, -1):
+            moved = values.copy()
+            moved[row, column] += sign * step
+            nearby.append(slow_concordance_loss(moved.tolist(), ratings.tolist()))
+        assert float(exact.grad[row, column]) == pytest.approx((nearby[0] - nearby[1]) / (2 * step), abs=1e-8)
+    single = torch.tensor(values, dtype=torch.float32, requires_grad=True)
+    concordance_loss(single, torch.tensor(ratings, dtype=torch.float32)).backward()
+    torch.testing.assert_close(single.grad, exact.grad.float(), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "ratings",
+    [
+        [[0.3], [0.3], [0.3]],
+        [[NAN], [0.3], [NAN]],
+        [[NAN], [NAN], [NAN]],
+    ],
+)
+def test_ratings_that_are_alike_or_missing_teach_nothing_and_break_nothing(ratings: list[list[float]]) -> None:
+    for values in ([[0.1], [0.5], [0.7]], [[0.3], [0.3], [0.3]]):
+        given = torch.tensor(values, requires_grad=True)
+        loss = concordance_loss(given, torch.tensor(ratings))
+        loss.backward()
+        assert float(loss.detach()) == pytest.approx(0.0 if all(math.isnan(each) for (each,) in ratings) else 1.0)
+        assert given.grad is not None
+        torch.testing.assert_close(given.grad, torch.zeros(3, 1), rtol=0, atol=1e-5)
+
+
+def test_who_has_no_rating_of_a_dimension_takes_no_part_in_its_loss() -> None:
+    values = torch.tensor([[0.1, 0.2], [0.5, 0.9], [0.7, 0.4]], requires_grad=True)
+    concordance_loss(values, torch.tensor([[0.0, NAN], [0.4, 0.8], [1.0, 0.1]])).backward()
+    assert values.grad is not None
+    assert float(values.grad[0, 1]) == 0
+    assert (values.grad != 0).sum() == 5
+    # A dimension that nobody rated leaves the other's loss as it is.
+    alone = concordance_loss(values[:, :1], torch.tensor([[0.0], [0.4], [1.0]]))
+    beside = concordance_loss(values, torch.tensor([[0.0, NAN], [0.4, NAN], [1.0, NAN]]))
+    torch.testing.assert_close(alone, beside)
+
+
+def test_a_concordance_loss_of_half_precision_is_computed_in_single_precision() -> None:
+    values = torch.tensor([[0.1], [0.5], [0.7]], dtype=torch.bfloat16)
+    assert concordance_loss(values, torch.tensor([[0.0], [0.4], [1.0]])).dtype == torch.float32

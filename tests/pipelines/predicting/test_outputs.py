@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from fgcme.data import Tasks
 from fgcme.report.predictions import Answer
 from fgcme.serving.prediction import Prediction
 from pipelines.predicting import outputs
@@ -21,7 +22,7 @@ def answers_of(number: int) -> list[Answer]:
 
 
 def test_csv_has_one_header_for_all_recordings(capsys: pytest.CaptureFixture[str]) -> None:
-    with open_output("csv", None, ["calm", "happy"]) as write:
+    with open_output("csv", None, Tasks(["calm", "happy"])) as write:
         for number in range(2):
             write(Source(f"{number}.wav", f"{number}.wav"), answers_of(number))
     lines = capsys.readouterr().out.splitlines()
@@ -33,13 +34,13 @@ def test_a_parquet_file_is_whole_or_not_there_and_written_bit_by_bit(
 ) -> None:
     monkeypatch.setattr(outputs, "_ROWS", 3)
     path = tmp_path / "a.parquet"
-    with open_output("table", path, ["calm", "happy"]) as write:
+    with open_output("table", path, Tasks(["calm", "happy"])) as write:
         for number in range(5):
             write(Source(f"{number}.wav", f"{number}.wav"), answers_of(number))
         assert not path.exists()
     assert pq.read_table(path)["audio"].to_pylist() == [f"{number // 2}.wav" for number in range(10)]
     assert pq.ParquetFile(path).num_row_groups == 3
-    with pytest.raises(KeyError), open_output("table", tmp_path / "b.parquet", ["calm"]) as write:
+    with pytest.raises(KeyError), open_output("table", tmp_path / "b.parquet", Tasks(["calm"])) as write:
         raise KeyError
     assert [file.name for file in tmp_path.iterdir()] == ["a.parquet"]
 

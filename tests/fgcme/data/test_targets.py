@@ -1,0 +1,89 @@
+"""What a protocol learns from an utterance, and what it refuses to learn from."""
+
+import numpy as np
+import pytest
+
+from fgcme.data import Tasks, assign_folds, require_classes, split_fold
+from fgcme.data.protocol import Protocol, UtteranceTable
+from fgcme.data.targets import gather_ratings
+from fgcme.errors import UserError
+
+NAN = float("nan")
+SCALES = {"valence": [1.0, 5.0], "arousal": [0.0, 10.0]}
+VALENCE = np.array([1, 2, 5, NAN, NAN, 3], np.float32)
+AROUSAL = np.array([0, 5, NAN, 10, NAN, 5], np.float32)
+
+
+def table(**ratings: np.ndarray) -> UtteranceTable:
+    count = len(VALENCE)
+    speakers = [f"s{number % 3}" for number in range(count)]
+    labels = ["calm", "angry"] * (count // 2)
+    nothing = [None] * count
+    return UtteranceTable([f"u{n}" for n in range(count)], labels, speakers, nothing, nothing, ratings, "tones")
+
+
+def protocol(**changes: object) -> Protocol:
+    return Protocol.model_validate({"name": "rated", "dimensions": SCALES, "folds": 3} | changes)
+
+
+def test_ratings_are_scaled_to_0_and_1_and_back() -> None:
+    tasks = Tasks(["calm"], SCALES)
+    assert tasks.size == 3
+    scaled = tasks.scaled(np.stack([VALENCE, AROUSAL], axis=1))
+    np.testing.assert_array_equal(scaled[:, 0], [0, 0.25, 1, NAN, NAN, 0.5])
+    np.testing.assert_array_equal(scaled[:, 1], [0, 0.5, NAN, 1, NAN, 0.5])
+    np.testing.assert_allclose(tasks.unscaled(scaled)[:, 0], VALENCE)
+    np.testing.assert_allclose(tasks.unscaled(np.array([[1.25, -0.1]])), [[6, -1]])
+
+
+def test_who_has_any_rating_takes_part_and_who_lacks_one_is_counted() -> None:
+    assigned = assign_folds(protocol(), table(valence=VALENCE, arousal=AROUSAL))
+    assert assigned.left_out == {"without a rating": 1}
+    assert (assigned.folds >= 0).tolist() == [True, True, True, True, False, True]
+    assert assigned.unrated == {"valence": 1, "arousal": 1}
+    assert set(assigned.labels.tolist()) == {0, -1}
+    assert sorted(np.concatenate(list(vars(split_fold(assigned, 0)).values())).tolist()) == [0, 1, 2, 3, 5]
+
+
+def test_beside_classes_the_labels_decide_who_takes_part() -> None:
+    own = protocol(labels={"calm": "calm", "angry": "angry"})
+    assigned = assign_folds(own, table(valence=VALENCE, arousal=AROUSAL))
+    assert (assigned.folds >= 0).all()
+    assert assigned.unrated == {"valence": 2, "arousal": 2}
+    assert assigned.labels.tolist() == [0, 1] * 3
+    assert own.tasks == Tasks(["calm", "angry"], SCALES)
+
+
+def test_a_corpus_without_ratings_is_refused_with_the_key_and_its_name() -> None:
+    for ratings in ({}, {"valence": VALENCE, "arousal": np.full(6, NAN, np.float32)}):
+        with pytest.raises(UserError, match=r"rated: protocol\.dimensions asks for .*of the corpus tones"):
+            assign_folds(protocol(), table(**ratings))
+
+
+def test_ratings_on_another_scale_are_refused_with_an_utterance() -> None:
+    message = (
+        r"1 ratings of arousal are not on the scale from 0 to 7 of protocol\.dimensions\.arousal, such as 10 of .* u3"
+    )
+    with pytest.raises(UserError, match=message):
+        gather_ratings(Tasks([], {"arousal": (0, 7)}), {"arousal": AROUSAL}, [f"u{n}" for n in range(6)], "p", "c")
+
+
+def test_a_slip_in_a_hundred_ratings_is_taken_as_it_is_and_counted() -> None:
+    slips = np.where(np.arange(100) == 7, 5.5, 3).astype(np.float32)
+    found = gather_ratings(Tasks([], {"valence": (1, 5)}), {"valence": slips}, [""] * 100, "p", "c")
+    assert found[7] == 1.125
+    names = [f"s{number % 3}" for number in range(100)]
+    own = protocol(dimensions={"valence": [1, 5]})
+    assigned = assign_folds(own, UtteranceTable(names, names, names, names, names, {"valence": slips}))
+    assert (assigned.beyond_scale, assigned.unrated) == ({"valence": 1}, {})
+
+
+def test_a_protocol_learns_something() -> None:
+    with pytest.raises(ValueError, match="labels, dimensions or both"):
+        protocol(dimensions={})
+
+
+def test_what_knows_classes_alone_refuses_ratings() -> None:
+    require_classes(Tasks(["calm"]), "this")
+    with pytest.raises(UserError, match="this works on classes alone so far, and this also answers valence"):
+        require_classes(Tasks(["calm"], {"valence": (1, 5)}), "this")
