@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.verb import EXPERIMENT, OVERRIDES, ROOT, Verb, argument, load, root_override
 
 # As in `fgcme.interchange.FORMATS`, which is not imported for a line of help.
-_FORMATS = ("textgrid", "ctm", "audformat", "lhotse")
+_FORMATS = ("textgrid", "ctm", "audformat", "lhotse", "hf-folder", "hf-parquet")
 
 
 def _export_corpus(options: argparse.Namespace) -> None:
@@ -28,6 +28,8 @@ EXPORT_CORPUS = Verb(
         "  ctm        words.ctm, NIST's time-marked words: a line a word, of all utterances\n"
         "  audformat  a database with a table of utterances and one of words; it names the audio, wherever that lies\n"
         "  lhotse     recordings.jsonl.gz and supervisions.jsonl.gz, which name the audio too\n"
+        "  hf-folder  Hugging Face's audio folder: metadata.jsonl, and links to the files (`cp -rL` copies them)\n"
+        "  hf-parquet Hugging Face's Parquet, with the sound in it\n"
         "Features are not written. What a format cannot hold is left out, counted and said."
     ),
     arguments=[

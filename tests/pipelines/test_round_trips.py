@@ -13,6 +13,7 @@ import soundfile
 from fgcme import prepared
 from fgcme.corpora.catalogue import find_corpus
 from fgcme.experiment import Experiment, parse_experiment
+from fgcme.interchange.hf_parquet import NAME
 from pipelines import export_corpus
 from pipelines.preparing import FileHashes, PrepareTask, alignment_finder, hash_sources, make_blocks, prepare_block
 from pipelines.runs.corpus import locate_prepared
@@ -77,7 +78,7 @@ def prepare_here(made: Experiment, scratch: Path, folder: Path) -> dict[str, dic
     return rows_of(folder)
 
 
-@pytest.mark.parametrize("to", ["textgrid", "ctm", "audformat", "lhotse"])
+@pytest.mark.parametrize("to", ["textgrid", "ctm", "audformat", "lhotse", "hf-folder", "hf-parquet"])
 def test_what_is_written_is_prepared_again_with_the_same_words_and_frames(
     to: str, original: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +90,9 @@ def test_what_is_written_is_prepared_again_with_the_same_words_and_frames(
     if to in ("textgrid", "ctm"):
         manifest = original.corpus.manifest
         again = experiment(tmp_path, {"method": "imported", "folder": str(output)}, kind="manifest", manifest=manifest)
+    elif to.startswith("hf-"):
+        file = output / ("metadata.jsonl" if to == "hf-folder" else NAME)
+        again = experiment(tmp_path, {"method": "corpus"}, kind="manifest", manifest=str(file))
     else:
         again = experiment(tmp_path, {"method": "corpus"}, kind=to, root=str(output))
     assert prepare_here(again, tmp_path, tmp_path / "prepared") == rows_of(locate_prepared(original))

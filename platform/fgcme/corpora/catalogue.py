@@ -78,7 +78,7 @@ def find_corpus(settings: CorpusSettings, storage: Path) -> tuple[Path, Listing]
         root = _own_root(settings)
         return root, read_manifests(root, dict(settings.columns.items()))
     if settings.kind == "manifest":
-        return _find_manifest_corpus(settings.manifest, root, storage)
+        return _find_manifest_corpus(settings.manifest, root, storage, dict(settings.columns.items()))
     corpus = CORPORA[settings.kind]
     if root is None:
         raise UserError(f"corpus.root is not set: {corpus.obtain}")
@@ -137,7 +137,9 @@ def _with_corpus(utterance: Utterance, name: str, place: str) -> Utterance:
     )
 
 
-def _find_manifest_corpus(manifest: str | None, root: Path | None, storage: Path) -> tuple[Path, Listing]:
+def _find_manifest_corpus(
+    manifest: str | None, root: Path | None, storage: Path, columns: Mapping[str, str]
+) -> tuple[Path, Listing]:
     from fgcme.corpora import manifest as reader
     from fgcme.corpora.unpacked import holds_sound, unpack
 
@@ -152,8 +154,8 @@ def _find_manifest_corpus(manifest: str | None, root: Path | None, storage: Path
     path = path.resolve()
     if holds_sound(path):
         path = unpack(path, storage.absolute() / "corpora")
-        return path.parent, reader.read_manifest(path)
-    return root or path.parent, reader.read_manifest(path)
+        return path.parent, reader.read_manifest(path, columns)
+    return root or path.parent, reader.read_manifest(path, columns)
 
 
 def _own_root(settings: CorpusSettings) -> Path:

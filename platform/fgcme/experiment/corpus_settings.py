@@ -58,7 +58,7 @@ class CorpusSettings(Settings):
     root: str | None = Field(None, description="folder of the corpus, or of several, each by its name")
     manifest: str | None = Field(None, description="CSV, JSONL or Parquet file that lists the corpus (kind: manifest)")
     columns: dict[Column, str] = Field(
-        {}, description="what a column is called there, such as {label: emotion} (kind: audformat, lhotse)"
+        {}, description="what a column is called there, such as {label: emotion} (kind: manifest, audformat, lhotse)"
     )
     tables: list[str] = Field([], description="which tables count; by default all (kind: audformat)")
     utterances: Positive = Field(480, description="how many utterances to synthesise (kind: demo)")

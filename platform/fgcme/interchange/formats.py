@@ -26,6 +26,8 @@ FORMATS: Mapping[str, Format] = {
     "ctm": Format("words.ctm, a line a word", False),
     "audformat": Format("an audformat database with a table of utterances and one of words", True),
     "lhotse": Format("manifests of Lhotse: recordings, and supervisions with their words", True),
+    "hf-folder": Format("an audio folder of Hugging Face: metadata.jsonl, and links to the files", True),
+    "hf-parquet": Format("Parquet of Hugging Face, with the sound in it", True),
 }
 
 

@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fgcme.corpora.contract import Rejection, Utterance
+from fgcme.corpora.catalogue import find_corpus
+from fgcme.corpora.contract import Rejection, Utterance, WordTime
 from fgcme.corpora.manifest import find, read_manifest, read_recordings
 from fgcme.errors import UserError
+from fgcme.experiment import CorpusSettings
 
 ROW = {"audio": "wav/one.wav", "text": "hello there", "label": "1", "speaker": "01"}
 
@@ -214,3 +216,56 @@ def test_recordings_that_are_only_to_be_answered_need_no_more_than_their_audio(m
     write(manifest, [{"text": "hello"}])
     with pytest.raises(UserError, match="column audio is missing"):
         list(read_recordings(manifest))
+
+
+TIMES = '[{"word": "kids", "start": 0.1, "end": 0.42}]'
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_the_times_of_words_may_stand_in_the_manifest(tmp_path: Path, suffix: str) -> None:
+    row = {"audio": "a.wav", "text": "kids", "label": "sad", "speaker": "1"}
+    path = tmp_path / f"manifest{suffix}"
+    if suffix == ".csv":
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, [*row, "word_times"])
+            writer.writeheader()
+            writer.writerows([row | {"word_times": TIMES}, row | {"audio": "b.wav"}])
+    else:
+        rows = [row | {"word_times": json.loads(TIMES)}, row | {"audio": "b.wav", "word_times": None}]
+        if suffix == ".jsonl":
+            path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+        else:
+            pq.write_table(pa.Table.from_pylist(rows), path)
+    one, two = read_manifest(path).utterances
+    assert (one.word_times, two.word_times) == ((WordTime("kids", 0.1, 0.42),), None)
+
+
+BAD_TIMES = ["soon", "3", '["kids"]', '[{"word": "a", "start": 0}]', '[{"word": 1, "start": 0, "end": 1}]']
+
+
+@pytest.mark.parametrize("value", BAD_TIMES)
+def test_what_are_no_times_of_words_costs_its_row_alone(tmp_path: Path, value: str) -> None:
+    row = {"audio": "a.wav", "text": "kids", "label": "sad", "speaker": "1"}
+    rows = [row | {"word_times": value}, row | {"audio": "b.wav"}]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    listing = read_manifest(tmp_path / "m.jsonl")
+    assert [each.id for each in listing.utterances] == ["b"]
+    (rejected,) = listing.rejections
+    assert rejected.reason == "bad_time" and 'row 1: column word_times: write [{"word": "door"' in rejected.message
+
+
+def test_columns_may_be_called_otherwise_and_an_audio_folder_s_are_known(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("file_name,transcription,emotion,speaker_id\na.wav,hello,sad,7\n")
+    columns = {"text": "transcription", "label": "emotion", "speaker": "speaker_id"}
+    settings = {"kind": "manifest", "root": str(tmp_path), "columns": columns}
+    root, listing = find_corpus(CorpusSettings.model_validate(settings), tmp_path)
+    assert root == tmp_path
+    assert [*listing.utterances] == [Utterance("a", "a.wav", "hello", "sad", "7")]
+    with pytest.raises(
+        UserError, match=r"column text, label, speaker is missing .* corpus\.columns\.text=transcription"
+    ):
+        read_manifest(tmp_path / "metadata.csv")
+    with pytest.raises(UserError, match=r"column mood is missing \(found: emotion, file_name"):
+        read_manifest(tmp_path / "metadata.csv", columns | {"label": "mood"})
+    with pytest.raises(UserError, match=r"corpus\.columns: mood is no column of a manifest"):
+        read_manifest(tmp_path / "metadata.csv", {"mood": "v"})

@@ -1,29 +1,21 @@
 """A corpus as manifests of Lhotse: the package itself reads them, and so does the corpus of that name."""
 
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 from fgcme.corpora.lhotse import find
 from fgcme.interchange import PreparedUtterance, Told
 from fgcme.interchange.lhotse import UNREAD, write
-from tests.odd_utterances import ABOUT, ODD, as_listed
+from tests.fgcme.interchange.spoken import with_files
+from tests.odd_utterances import ABOUT, as_listed
 
 lhotse = pytest.importorskip("lhotse")
 
 
 @pytest.fixture
 def there(tmp_path: Path) -> list[PreparedUtterance]:
-    """The odd utterances, with files that are there, one of them with two channels."""
-    for name in {utterance.audio for utterance in ODD}:
-        path = tmp_path / name.lstrip("/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        seconds = 20 if "long" in name else 1.5
-        soundfile.write(path, np.zeros((int(8000 * seconds), 2 if "take" in name else 1)), 8000)
-    return [replace(utterance, audio=f"{tmp_path}{utterance.audio}") for utterance in ODD]
+    return with_files(tmp_path)
 
 
 def test_lhotse_reads_recordings_and_supervisions_with_all_their_values(
