@@ -19,11 +19,14 @@ import psutil
 import pytest
 import soundfile
 
+from fgcme import audio, recognition
 from fgcme.audio import SAMPLE_RATE
+from fgcme.serving.classifier import Classifier
 from tests.fitted_model import save_fitted, write_audio
 from tests.integration import browser
 from tests.integration.conftest import program, wait_for
-from tests.served import Reply, exchange, get, question, request
+from tests.served import Reply, exchange, get, question, request, served
+from tests.speech import say
 
 pytestmark = pytest.mark.integration
 
@@ -258,6 +261,51 @@ def test_a_person_records_corrects_and_plays_from_a_word(server: Served, recordi
                 "[(each.labels?.[0] ?? each).textContent.trim(), each.getBoundingClientRect().height])"
             )
             assert all(name and height >= 44 for name, height in controls), controls
+        assert tab.complaints == []
+
+
+@pytest.mark.skipif(browser.program() is None, reason="no Chromium here")
+def test_a_person_leaves_the_words_to_the_server_and_corrects_them(tmp_path: Path) -> None:
+    said = "we walked slowly along the river"
+    soundfile.write(tmp_path / "said.wav", say(said)[0], SAMPLE_RATE)
+    (tmp_path / "other.wav").write_bytes(sound(noise()))
+    files = {name: base64.b64encode((tmp_path / name).read_bytes()).decode() for name in ("said.wav", "other.wav")}
+    sphinx = recognition.build()
+    heard = sphinx.recognise(audio.read(tmp_path / "said.wav"))
+    with (
+        served(Classifier(save_fitted(tmp_path / "small")), recogniser=sphinx) as port,
+        browser.tab(str(browser.program())) as tab,
+    ):
+
+        def drop(name: str) -> None:
+            tab.evaluate(
+                f"{{ const bytes = Uint8Array.from(atob('{files[name]}'), each => each.charCodeAt(0));"
+                f" choose(new File([bytes], '{name}')); }}"
+            )
+
+        def ask(says: str) -> str:
+            """The words in the field, once the page says so."""
+            tab.evaluate("document.getElementById('ask').requestSubmit()")
+            wait_for(lambda: says in str(tab.evaluate("document.getElementById('status').textContent")), every=0.02)
+            return str(tab.evaluate("document.getElementById('text').value"))
+
+        def how() -> str:
+            return str(tab.evaluate("document.getElementById('how').textContent"))
+
+        tab.open(f"http://127.0.0.1:{port}/", 390, dark=False)
+        field = "document.getElementById('text')"
+        wait_for(lambda: "recognised by sphinx" in str(tab.evaluate(f"{field}.placeholder")), every=0.02)
+        drop("said.wav")
+        assert ask("words recognised by sphinx: correct them") == heard
+        assert "The words were recognised by sphinx." in how()
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        tab.evaluate(f"{field}.value = '{said}'; {field}.dispatchEvent(new Event('input'));")
+        assert ask("Answered in") == said and "recognised" not in how()
+        # Words that a person wrote stay; those that were recognised are another sound's.
+        tab.evaluate(f"{field}.value = ''")
+        ask("words recognised by sphinx")
+        drop("other.wav")
+        assert tab.evaluate(f"{field}.value") == ""
         assert tab.complaints == []
 
 
