@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from fgcme.data import Assignment, Selection, SpeechCorpus, reads_test_audio, require_classes
 from fgcme.errors import UserError
 from fgcme.evaluation.comparison import compare_variants
-from fgcme.experiment import Experiment, ablation, as_name
+from fgcme.experiment import Experiment, TaskWeights, ablation, as_name
 from fgcme.files import digest
 from fgcme.report.comparison import to_metrics, to_text
 from fgcme.report.formatting import count
@@ -256,6 +256,9 @@ def _selecting(experiment: Experiment, selection: Selection) -> Experiment:
 def _settings_digest(experiment: Experiment) -> str:
     """Tells a variant from an earlier one of the same name with other settings."""
     training = experiment.training.model_dump(mode="json", exclude={"seeds"})
+    if experiment.training.task_weights == TaskWeights():
+        # As in versions that knew one task.
+        del training["task_weights"]
     return digest([experiment.model.model_dump(mode="json"), training])[:8]
 
 

@@ -51,12 +51,12 @@ def run(experiment: Experiment) -> int:
         console.print(_counts("class", protocol.classes, by_class, protocol.expected))
     if protocol.dimensions:
         console.print(_ratings(assignment))
-        for name, count in assignment.beyond_scale.items():
-            say(f"ratings of {name} beyond its scale, taken as they are: {count}")
     if protocol.expected_by_group is not None:
         console.print(_counts(protocol.group, list(protocol.expected_by_group), by_group, protocol.expected_by_group))
     for reason, count in assignment.left_out.items():
         say(f"left out: {count} x {reason}")
+    for remark in assignment.remarks:
+        say(remark)
     if copies := corpus.speeds[1:]:
         say(f"copies: each utterance also at speed {' and '.join(f'{speed:g}' for speed in copies)}, counted nowhere")
     for line in prepared.rejection_lines(folder):

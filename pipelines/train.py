@@ -20,7 +20,7 @@ from fgcme.evaluation.summary import TaskSummary, summarise_tasks
 from fgcme.experiment import Experiment
 from fgcme.report.confusion import confusion_figure
 from fgcme.report.formatting import count
-from fgcme.report.headline import describe_ratings, headline
+from fgcme.report.headline import describe_agreement, describe_ratings, headline
 from fgcme.report.ratings import ratings_figure
 from fgcme.tracking import Tracker
 from pipelines.runs import records
@@ -172,6 +172,8 @@ def _print_result(outcome: Outcome, results: list[Result], parent: str) -> None:
     print(f"  {metrics(summary)}  ({summary.utterances} utterances a seed)")
     if summary.ratings is not None:
         print("\n".join(f"    {line}" for line in describe_ratings(summary.ratings)))
+    if summary.agreement is not None:
+        print("\n".join(f"    {line}" for line in describe_agreement(summary.agreement)))
     if experiment.protocol.tuned_on:
         print(records.UNTUNED_NOTE)
         print(f"  {metrics(outcome.untuned)}" if outcome.untuned else "  no speaker is left")

@@ -49,7 +49,7 @@ def rated_experiment(folder: Path, **sections: Mapping[str, Any]) -> Experiment:
     return parse_experiment(content)
 
 
-def write(folder: Path, speakers: int = 6, each: int = 16, unrated: int = 0, seed: int = 0) -> Path:
+def write(folder: Path, speakers: int = 6, each: int = 16, unrated: int = 0, seed: int = 0, raters: int = 1) -> Path:
     """Write the corpus: valence follows the pitch of a tone, arousal its loudness.
 
     Args:
@@ -58,6 +58,7 @@ def write(folder: Path, speakers: int = 6, each: int = 16, unrated: int = 0, see
         each: utterances of each speaker.
         unrated: utterances of each speaker that nobody has rated for valence.
         seed: of pitches, loudness and words.
+        raters: whose labels are the raw label; the louder a tone, the more of them hear anger.
 
     Returns:
         The folder.
@@ -77,7 +78,7 @@ def write(folder: Path, speakers: int = 6, each: int = 16, unrated: int = 0, see
                 id=name,
                 audio=f"{name}.wav",
                 text=" ".join(generator.choice(_WORDS, 3)),
-                raw_label=EMOTIONS[int(loudness > 0.5)],
+                raw_label=_heard_by(raters, loudness, generator),
                 speaker=f"s{speaker}",
                 valence=None if take < unrated else float(1 + 4 * pitch),
                 arousal=float(1 + 6 * loudness**2),
@@ -89,8 +90,17 @@ def write(folder: Path, speakers: int = 6, each: int = 16, unrated: int = 0, see
     write_part(folder, "utterances", "a", utterance_table([row for row in rows if isinstance(row, dict)]))
     settings = feature_settings(rated_experiment(folder))
     counts = {"utterances": len(rows), "rejected": 0}
-    CorpusDescription("demo", settings, digest(settings), digest([seed, each, unrated]), counts, {}).write(folder)
+    CorpusDescription("demo", settings, digest(settings), digest([seed, each, unrated, raters]), counts, {}).write(
+        folder
+    )
     return folder
+
+
+def _heard_by(raters: int, loudness: float, generator: np.random.Generator) -> str:
+    """The label, or the labels of several raters, in a raw label."""
+    if raters == 1:
+        return EMOTIONS[int(loudness > 0.5)]
+    return ";".join(EMOTIONS[int(generator.uniform() < loudness)] for _ in range(raters))
 
 
 def _tone(pitch: float, loudness: float, timbre: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from fgcme.data import reads_test_audio
+from fgcme.evaluation.agreement import VOTES, measure_agreement
 from fgcme.report.conditions import Conditions
 from fgcme.report.content import ReportData, TrainingCost
+from fgcme.report.headline import describe_agreement
 from fgcme.report.latex import results_latex
 from fgcme.report.page import to_html
 from fgcme.report.pictures import report_pictures
@@ -42,8 +44,17 @@ def collect_results(tracker: Tracker, recorded: RecordedRun) -> ReportData:
         learning={name: _learning_curves(tracker, recorded, name) for name in recorded.variants},
         examples=examples,
         examples_note=note,
+        agreement=_agreement(recorded),
         training_costs={name: _training_cost(recorded, name) for name in recorded.variants},
     )
+
+
+def _agreement(recorded: RecordedRun) -> list[str]:
+    """How far the raters agree, and the reference with them; nothing where their shares are not learnt."""
+    predictions = recorded.predictions[recorded.main_selection][recorded.reference]
+    if VOTES not in predictions.column_names:
+        return []
+    return describe_agreement(measure_agreement(predictions, recorded.classes))
 
 
 def write_results(folder: Path, content: ReportData, repetition: Repetition) -> None:

@@ -65,10 +65,8 @@ def describe_participants(
         yield f"  words: {found} of {len(corpus.distinct_words)} have a vector in {path}"
     for reason, count in assignment.left_out.items():
         yield f"  left out: {count} x {reason}"
-    for name, count in assignment.unrated.items():
-        yield f"  without a rating of {name}: {count}, which take no part in learning or measuring it"
-    for name, count in assignment.beyond_scale.items():
-        yield f"  ratings of {name} beyond its scale, taken as they are: {count}"
+    for remark in assignment.remarks:
+        yield f"  {remark}"
     for mismatch in assignment.mismatches:
         yield f"  allowed: {mismatch}"
 
@@ -167,6 +165,7 @@ def protocol_label(experiment: Experiment) -> str:
     own = experiment.protocol.folds is not None or experiment.protocol.parts is not None
     # To a named protocol this experiment adds them.
     name += f" with {', '.join(dimensions)}" if dimensions is not None and not own else ""
+    name += ", distribution of raters" if experiment.protocol.distribution is not None else ""
     return f"{name}, speaker-normalised (uses unlabelled test audio)" if reads_test_audio(experiment.model) else name
 
 

@@ -19,6 +19,7 @@ import torch.distributed
 
 from fgcme.addresses import known_addresses, learn_addresses
 from fgcme.data import Assignment, SpeechCorpus, make_fold_loaders, open_fold
+from fgcme.evaluation.agreement import with_votes
 from fgcme.evaluation.cross_validation import predictions_table
 from fgcme.evaluation.ratings import ratings_table, with_ratings
 from fgcme.experiment import Experiment, ScalingSettings
@@ -219,6 +220,8 @@ def _predictions(
     if test.tasks.classes:
         classes = assignment.protocol.classes
         table = predictions_table(ids, speakers, test.labels, test.logits, classes, result.fold, result.seed)
+        if test.votes is not None and test.votes.shape[1]:
+            table = with_votes(table, test.votes)
     else:
         table = ratings_table(ids, speakers, result.fold, result.seed)
     return with_ratings(table, test.true_ratings, test.answered_ratings)

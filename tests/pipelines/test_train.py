@@ -12,8 +12,9 @@ from fgcme.errors import UserError
 from fgcme.experiment import Experiment
 from fgcme.tracking import LOCAL_ID_TAG, Tracker
 from pipelines import train
+from pipelines.report import report
 from pipelines.training.runner import Training
-from tests import small_corpus
+from tests import rated_corpus, small_corpus
 from tests.in_process import train_in_process
 
 # Of 8, in 4 folds of 2.
@@ -126,3 +127,37 @@ def test_a_run_of_another_verb_is_not_resumed(
     with pytest.raises(UserError, match=rf"--resume {other}: is no cross-validation"):
         train.run(experiment, resume=other)
     assert trained == []
+
+
+def test_raters_and_a_rating_are_learnt_at_once_and_said_beside_what_humans_agree_on(
+    tracker: Tracker, trained: list[Training], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = rated_corpus.rated_experiment(
+        rated_corpus.write(tmp_path / "corpus", raters=5),
+        protocol={
+            "labels": {"calm": "calm", "angry": "angry"},
+            "distribution": "raters",
+            "dimensions": {"arousal": [1, 7]},
+        },
+        storage={"path": str(tmp_path / "storage")},
+        tracking={"uri": tracker.uri},
+        training={"score": "ccc", "epochs": 8, "batch_size": 16, "learning_rate": 0.02},
+    )
+    run = train.run(experiment)
+    metrics = tracker.find_run(run).data.metrics
+    assert metrics["test/ccc_arousal"] > 0.8
+    # Two raters of five tones of one loudness often differ, and the best answer does no better than they do.
+    assert 0.6 < metrics["test/human_ua"] < 0.9
+    assert metrics["test/model_with_raters_ua"] > metrics["test/human_ua"] - 0.05
+    assert metrics["test/jensen_shannon"] < 0.35
+    assert {"test/ua", "test/cross_entropy", "test/human_wa"} <= metrics.keys()
+    printed = capsys.readouterr().out
+    assert "rated/dimensions, distribution of raters: 96 of 96 utterances" in printed
+    assert "raters: 480 labels of classes, 5.0 an utterance; 0 labels of no class" in printed
+    assert "each rater against the majority of the others: WA " in printed
+    table = pq.read_table(tracker.download_artifact(run, "predictions.parquet", tmp_path))
+    assert {sum(votes) for votes in table["votes"].to_pylist()} == {5}
+    page = report(run, tmp_path / "report", tracker.uri)
+    assert "Raters and rated" in (text := page.read_text(encoding="utf-8"))
+    assert f"{100 * metrics['test/human_ua']:.1f}" in text
+    assert (page.parent / "ratings.html").is_file()

@@ -13,7 +13,7 @@ import numpy as np
 
 from fgcme.data.columns import encode
 from fgcme.data.protocol import MIN_FOLDS, MismatchError, Protocol, UtteranceTable, resolve_protocol
-from fgcme.data.targets import gather_ratings
+from fgcme.data.targets import gather_ratings, gather_votes
 from fgcme.errors import UserError
 from fgcme.experiment import ProtocolSettings
 
@@ -33,6 +33,8 @@ class Assignment:
         left_out: reason -> number of utterances that do not take part.
         mismatches: one sentence for each way in which the corpus differs from the protocol's.
         ratings: [B, D] of the dimensions that are learnt, from 0 to 1; NaN where nobody rated.
+        votes: [B, K] how many raters gave each class; [B, 0] where their shares are not learnt.
+        unmapped_votes: labels of raters that are of no class, of all utterances.
         excluded: for each fold, the utterances that are in none of its parts, [B] each; empty where all are in one.
     """
 
@@ -44,20 +46,37 @@ class Assignment:
     left_out: dict[str, int]
     mismatches: list[str]
     ratings: np.ndarray
+    votes: np.ndarray
+    unmapped_votes: int = 0
     excluded: list[np.ndarray] = field(default_factory=list)
 
     @property
-    def unrated(self) -> dict[str, int]:
-        """Dimension -> how many utterances take part and have no rating of it; only of those that some lack."""
-        missing = np.isnan(self.ratings[self.folds >= 0]).sum(0).tolist()
-        return {name: count for name, count in zip(self.protocol.dimensions, missing, strict=True) if count}
-
-    @property
-    def beyond_scale(self) -> dict[str, int]:
-        """Dimension -> how many ratings of it are a little beyond its scale; only of those that have some."""
-        own = self.ratings[self.folds >= 0]
-        beyond = ((own < 0) | (own > 1)).sum(0).tolist()
-        return {name: count for name, count in zip(self.protocol.dimensions, beyond, strict=True) if count}
+    def remarks(self) -> list[str]:
+        """What has to be known of the ratings and the raters of those who take part, in sentences with counts."""
+        taking_part = self.folds >= 0
+        own, sentences = self.ratings[taking_part], []
+        for name, values in zip(self.protocol.dimensions, own.T, strict=True):
+            if missing := int(np.isnan(values).sum()):
+                sentences.append(
+                    f"without a rating of {name}: {missing}, which take no part in learning or measuring it"
+                )
+            if beyond := int(((values < 0) | (values > 1)).sum()):
+                sentences.append(f"ratings of {name} beyond its scale, taken as they are: {beyond}")
+        if self.protocol.distribution is None:
+            return sentences
+        votes = self.votes[taking_part]
+        raters, ordered = votes.sum(1), np.sort(votes, axis=1)
+        sentences.append(
+            f"raters: {int(raters.sum())} labels of classes, {raters.mean():.1f} an utterance; {self.unmapped_votes} "
+            "labels of no class, which do not count"
+        )
+        if ties := int((ordered[:, -1] == ordered[:, -2]).sum()):
+            sentences.append(
+                f"no class most frequent among raters: {ties}, held against the first of their most frequent"
+            )
+        if single := int((raters == 1).sum()):
+            sentences.append(f"one rater's label of a class alone: {single}")
+        return sentences
 
 
 @dataclass(frozen=True)
@@ -95,10 +114,14 @@ def assign_folds(protocol: Protocol, table: UtteranceTable, allow_missing: bool 
     Raises:
         MismatchError: counts differ from the protocol's or groups are missing, and `allow_missing` is not set.
         UserError: no utterance takes part; there are fewer groups than folds, or fewer than three folds; a speaker is
-            in two folds; the dev parts listed do not fit the folds; or ratings are missing, see `gather_ratings`.
+            in two folds; the dev parts listed do not fit the folds; or ratings or raters are missing, see
+            `gather_ratings` and `gather_votes`.
     """
     ratings = gather_ratings(protocol.tasks, table.ratings, table.ids, protocol.name, table.corpus)
-    labels, left_out = _label(protocol, table, ratings)
+    votes, unmapped = np.zeros((len(ratings), 0), np.int64), 0
+    if protocol.distribution is not None and protocol.labels is not None:
+        votes, unmapped = gather_votes(protocol.labels, protocol.classes, table.raw_labels, protocol.name, table.corpus)
+    labels, left_out = _label(protocol, table, ratings, votes)
     _require_participants(protocol, labels, left_out)
     numbers, names = encode(table.speakers if protocol.group == "speaker" else table.sessions)
     sizes = _count(numbers[labels >= 0], names)
@@ -127,7 +150,7 @@ def assign_folds(protocol: Protocol, table: UtteranceTable, allow_missing: bool 
         np.flatnonzero((folds >= 0) & np.array([name in groups for name in [*names, ""]])[numbers])
         for groups in _dev_groups(protocol, fold_of_group, fold_count)
     ]
-    assignment = Assignment(protocol, labels, folds, dev, fold_count, left_out, mismatches, ratings)
+    assignment = Assignment(protocol, labels, folds, dev, fold_count, left_out, mismatches, ratings, votes, unmapped)
     return assignment if protocol.texts is None else _keep_texts_apart(assignment, table.ids)
 
 
@@ -196,13 +219,16 @@ def split_fold(assignment: Assignment, fold: int | None, selection: Selection = 
     return Split(train, dev, test)
 
 
-def _label(protocol: Protocol, table: UtteranceTable, ratings: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+def _label(
+    protocol: Protocol, table: UtteranceTable, ratings: np.ndarray, votes: np.ndarray
+) -> tuple[np.ndarray, dict[str, int]]:
     """The class of each utterance [B], -1 for those that take no part; and how many these are, by reason.
 
     Args:
         protocol: says who takes part.
         table: the utterances.
         ratings: [B, D] of them; where no class is learnt, who has one takes part, as class 0.
+        votes: [B, K] of their raters, whose most frequent class counts; [B, 0] where a raw label is one label.
     """
     acts, act_names = encode(table.acts)
     raw_labels, raw_names = encode(table.raw_labels)
@@ -214,6 +240,10 @@ def _label(protocol: Protocol, table: UtteranceTable, ratings: np.ndarray) -> tu
         unrated = np.isnan(ratings).all(1) & ~other_act
         left_out |= {"without a rating": int(unrated.sum())} if unrated.any() else {}
         return np.where(other_act | unrated, -1, 0), left_out
+    if votes.shape[1]:
+        unheard = (votes.sum(1) == 0) & ~other_act
+        left_out |= {"no rater's label of a class": int(unheard.sum())} if unheard.any() else {}
+        return np.where(other_act | unheard, -1, votes.argmax(1)), left_out
     classes = {name: index for index, name in enumerate(protocol.classes)}
     class_of_label = np.array([classes.get(protocol.labels.get(name, ""), -1) for name in [*raw_names, ""]], np.int64)
     labels = np.where(other_act, -1, class_of_label[raw_labels])

@@ -266,6 +266,7 @@ class Batch:
         frame_counts: [B] frames of each utterance, on the CPU; where a model wants none of them, None.
         pooled: vectors of the words' segments, and [B] of the overall ones, made once by poolings that are not trained.
         ratings: [B, D] of each utterance, from 0 to 1, NaN where nobody rated; None where none are learnt.
+        shares: [B, K] share of raters who gave each class; None where they are not learnt.
     """
 
     frames: Tensor
@@ -280,6 +281,7 @@ class Batch:
     frame_counts: Tensor | None = None
     pooled: tuple[Tensor, ...] = ()
     ratings: Tensor | None = None
+    shares: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.word_counts)
@@ -303,6 +305,7 @@ class Batch:
             frame_counts=self.frame_counts,
             pooled=tuple(map(move, self.pooled)),
             ratings=None if self.ratings is None else move(self.ratings),
+            shares=None if self.shares is None else move(self.shares),
         )
 
 

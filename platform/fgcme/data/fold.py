@@ -120,7 +120,8 @@ def make_fold_loaders(
 
     def loader(utterances: np.ndarray, augmentation: AugmentationSettings | None = None) -> RaggedLoader:
         inputs = PartInputs(corpus, utterances, assignment.labels, model_input)
-        return RaggedLoader(inputs, training.batch_size, augmentation, assignment.ratings[utterances])
+        ratings, votes = assignment.ratings[utterances], assignment.votes[utterances]
+        return RaggedLoader(inputs, training.batch_size, augmentation, ratings, votes)
 
     return FoldLoaders(
         train=loader(split.train, training.augmentation),

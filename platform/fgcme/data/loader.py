@@ -15,6 +15,7 @@ from fgcme.data.batch_plan import plan_in_order, plan_shuffled
 from fgcme.data.dataset import UNKNOWN
 from fgcme.data.inputs import PartInputs, boundary_generator
 from fgcme.data.missing import Missing, draw_dropped, draw_missing, without_sound, without_words
+from fgcme.data.targets import shares_of
 from fgcme.experiment import AugmentationSettings
 
 # Tells the draws of words from others of the same seed and position.
@@ -29,6 +30,7 @@ class RaggedLoader:
         batch_size: utterances in a batch, over all workers together.
         augmentation: how a batch with a seed is augmented. Speed, gain and noise need log-mel frames.
         ratings: [B, D] of the part's utterances, from 0 to 1, NaN where nobody rated; by default none are learnt.
+        votes: [B, K] how many raters gave each of the part's utterances each class; by default that is not learnt.
 
     Where the corpus has copies at other speeds, each of an utterance's recordings has a position in the part and is
     shuffled among all others.
@@ -38,6 +40,8 @@ class RaggedLoader:
         utterances: [B] indices of the part's utterances in the corpus.
         labels: [B] their class indices.
         ratings: [B, D] as given.
+        votes: [B, K] as given.
+        shares: share of raters who gave each class, by position in the part; None where that is not learnt.
     """
 
     def __init__(
@@ -46,11 +50,14 @@ class RaggedLoader:
         batch_size: int,
         augmentation: AugmentationSettings | None = None,
         ratings: np.ndarray | None = None,
+        votes: np.ndarray | None = None,
     ) -> None:
         self.inputs = inputs
         self.utterances = inputs.utterances
         self.labels = inputs.labels[:: inputs.of_each]
         self.ratings = np.zeros((len(self.labels), 0), np.float32) if ratings is None else ratings
+        self.votes = np.zeros((len(self.labels), 0), np.int64) if votes is None else votes
+        self.shares = np.repeat(shares_of(self.votes), inputs.of_each, axis=0) if self.votes.shape[1] else None
         self.batch_size = batch_size
         self._augmentation = augmentation or AugmentationSettings()
         varies_frames = changes_frames(self._augmentation) or self._augmentation.modality_dropout > 0
@@ -100,6 +107,8 @@ class RaggedLoader:
             batch = replace(batch, word_features=self._word_features(positions, batch.word_counts.tolist(), seed))
         if self.inputs.speakers is not None:
             batch = replace(batch, speakers=torch.from_numpy(self.inputs.speakers[positions]))
+        if self.shares is not None:
+            batch = replace(batch, shares=torch.from_numpy(self.shares[positions]))
         if self.ratings.shape[1]:
             batch = replace(batch, ratings=torch.from_numpy(self.ratings[positions // self.inputs.of_each]))
         if seed is None or not self._augmentation.mixup_alpha:

@@ -38,6 +38,7 @@ class Protocol(BaseModel):
             None where ratings alone are learnt.
         dimensions: ratings that are learnt -> their scales. Utterances without any do not take part where there are no
             labels.
+        distribution: whether a raw label holds the labels of several raters, whose shares are learnt.
         group: folds keep each speaker, or each session, whole.
         folds: the groups of each fold, or how many folds to make.
         parts: instead of folds, the groups of one train, one dev and one test part.
@@ -59,6 +60,7 @@ class Protocol(BaseModel):
     act: str | None = None
     labels: Annotated[dict[str, str], Field(min_length=2)] | None = None
     dimensions: dict[str, Scale] = {}
+    distribution: Literal["raters"] | None = None
     group: Literal["speaker", "session"] = "speaker"
     folds: Annotated[int, Field(ge=MIN_FOLDS)] | Annotated[list[list[str]], Field(min_length=MIN_FOLDS)] | None = None
     parts: PartsSettings | None = None
@@ -92,6 +94,8 @@ class Protocol(BaseModel):
             raise ValueError("a protocol has either folds or parts")
         if self.labels is None and not self.dimensions:
             raise ValueError("a protocol has labels, dimensions or both")
+        if self.distribution is not None and self.labels is None:
+            raise ValueError("a distribution is one of classes: give labels as well")
         if self.parts is not None and (self.dev_groups is not None or self.texts is not None):
             raise ValueError("parts need no dev_groups and know no texts")
         return self
@@ -140,7 +144,11 @@ def resolve_protocol(settings: ProtocolSettings, corpus: str) -> Protocol:
     """
     declared = settings.labels is not None or settings.folds is not None or settings.parts is not None
     known = named_protocols().get(settings.name)
-    given = {"dev_groups": settings.dev_groups, "dimensions": settings.dimensions}
+    given = {
+        "dev_groups": settings.dev_groups,
+        "dimensions": settings.dimensions,
+        "distribution": settings.distribution,
+    }
     own = {name: value for name, value in given.items() if value is not None}
     if declared:
         if known is not None:
@@ -167,6 +175,8 @@ def _declare(settings: ProtocolSettings, own: dict[str, Any]) -> Protocol:
             "protocol: a protocol declared in the experiment needs `labels` or `dimensions`, and either `folds` or "
             "`parts`"
         )
+    if settings.distribution is not None and settings.labels is None:
+        raise UserError("protocol.distribution: one of classes: give protocol.labels as well")
     if settings.folds is not None:
         count = settings.folds if isinstance(settings.folds, int) else len(settings.folds)
         if count < MIN_FOLDS:

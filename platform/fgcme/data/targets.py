@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fgcme.data.columns import encode
 from fgcme.errors import UserError
 
 RATINGS = ("valence", "arousal", "dominance")
 """The ratings that a prepared corpus may have."""
 
 
+# What is between the labels of raters in a raw label.
+_BETWEEN_RATERS = ";"
 # Share of ratings that may lie beyond their scale.
 _SLIPS = 0.01
 
@@ -108,3 +111,47 @@ def gather_ratings(
             )
         columns.append(values)
     return tasks.scaled(np.stack(columns, axis=1)) if columns else np.zeros((len(ids), 0), np.float32)
+
+
+def gather_votes(
+    labels: Mapping[str, str], classes: Sequence[str], raw_labels: Sequence[str], name: str, corpus: str
+) -> tuple[np.ndarray, int]:
+    """How many raters gave each class, from raw labels that hold one of each rater: `happy;happy;neutral`.
+
+    Args:
+        labels: raw label -> class.
+        classes: their names.
+        raw_labels: of the B utterances.
+        name: of the protocol, for messages.
+        corpus: its name, for messages.
+
+    Returns:
+        [B, K] counts, and how many labels of raters are of no class.
+
+    Raises:
+        UserError: no utterance has labels of several raters.
+    """
+    index = {each: number for number, each in enumerate(classes)}
+    numbers, distinct = encode(raw_labels)
+    counts, unmapped = np.zeros((len(distinct) + 1, len(classes)), np.int64), np.zeros(len(distinct) + 1, np.int64)
+    for number, text in enumerate(distinct):
+        for given in filter(None, map(str.strip, text.split(_BETWEEN_RATERS))):
+            if given in labels:
+                counts[number, index[labels[given]]] += 1
+            else:
+                unmapped[number] += 1
+    if not ((counts.sum(1) + unmapped)[numbers] > 1).any():
+        raise UserError(
+            f"{name}: protocol.distribution asks for the labels of several raters, and no utterance of the corpus "
+            f"{corpus} has more than one: write a label of each rater into the column label, as in happy;happy;neutral"
+        )
+    return counts[numbers], int(unmapped[numbers].sum())
+
+
+def shares_of(votes: np.ndarray) -> np.ndarray:
+    """The share of raters who gave each class, [B, K] float32; zeros where nobody gave one.
+
+    >>> shares_of(np.array([[3, 1], [0, 0]])).tolist()
+    [[0.75, 0.25], [0.0, 0.0]]
+    """
+    return np.asarray(votes / np.maximum(votes.sum(1, keepdims=True), 1), np.float32)

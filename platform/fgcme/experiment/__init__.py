@@ -17,7 +17,7 @@ from fgcme.experiment.settings import (
     TuneSettings,
 )
 from fgcme.experiment.space_file import load_space
-from fgcme.experiment.training_settings import AugmentationSettings, TrainingSettings
+from fgcme.experiment.training_settings import AugmentationSettings, TaskWeights, TrainingSettings
 
 __all__ = [
     "AcousticSettings",
@@ -35,6 +35,7 @@ __all__ = [
     "Scale",
     "ScalingSettings",
     "Space",
+    "TaskWeights",
     "TextSettings",
     "TrainingSettings",
     "TuneSettings",

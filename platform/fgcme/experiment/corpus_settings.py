@@ -87,6 +87,11 @@ class ProtocolSettings(Settings):
         description="ratings to learn and the ends of their scales, as in {valence: [1, 5]}: instead of `labels`, or "
         "beside them or those of a named protocol",
     )
+    distribution: Literal["raters"] | None = Field(
+        None,
+        description="learn the share of raters who gave each class: a raw label holds a label of each, as in "
+        "happy;happy;neutral, and its most frequent class is what answers are held against",
+    )
     folds: int | list[list[str]] | None = Field(None, description="number of folds, or the groups of each fold")
     parts: PartsSettings | None = Field(
         None, description="instead of folds, the groups of one train, one dev and one test part"

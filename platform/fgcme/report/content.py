@@ -68,6 +68,8 @@ class ReportData:
         learning: variant -> its learning curves.
         examples: test utterances with the reference's predictions.
         examples_note: a remark on them, or why there are none.
+        agreement: how far the raters agree, and the reference with them, in sentences; none where their shares are not
+            learnt.
     """
 
     provenance: Provenance
@@ -78,6 +80,7 @@ class ReportData:
     learning: Mapping[str, LearningCurves] = field(default_factory=dict)
     examples: Sequence[UtteranceExample] = ()
     examples_note: str = ""
+    agreement: Sequence[str] = ()
 
     @property
     def main(self) -> ResultSet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fgcme.evaluation.agreement import Agreement
 from fgcme.evaluation.ratings import RatingsSummary
 
 _OF_CLASSES = {"WA": "wa", "UA": "ua", "macro-F1": "macro_f1"}
@@ -49,3 +50,19 @@ def describe_ratings(summary: RatingsSummary) -> list[str]:
             said.append(f"{title} {estimate.mean:.3f}{around}")
         lines.append(f"{name}: {', '.join(said)}; {summary.counts[name]} of {summary.utterances} utterances rated")
     return lines
+
+
+def describe_agreement(agreement: Agreement) -> list[str]:
+    """Lines on how far raters agree, the model with them, and its probabilities with their shares."""
+
+    def said(metrics: Mapping[str, float]) -> str:
+        return f"WA {100 * metrics['wa']:.1f}, UA {100 * metrics['ua']:.1f}"
+
+    distribution = agreement.distribution
+    return [
+        f"each rater against the majority of the others: {said(agreement.human)}; the model against the same "
+        f"majorities: {said(agreement.model)} ({agreement.labels} labels of raters, {agreement.undecided} more whose "
+        "fellows have no majority)",
+        f"probabilities against the shares of raters: cross-entropy {distribution['cross_entropy']:.3f}, "
+        f"Jensen-Shannon distance {distribution['jensen_shannon']:.3f}",
+    ]

@@ -9,7 +9,9 @@ import torch
 from torch.nn import functional
 
 from fgcme.data import Tasks
+from fgcme.evaluation.agreement import measure_distribution
 from fgcme.evaluation.concordance import measure_ratings
+from fgcme.evaluation.cross_validation import probabilities_of
 from fgcme.evaluation.metrics import confusion, measure
 
 
@@ -22,12 +24,14 @@ class Evaluation:
         labels: [B] true class indices.
         ratings: [B, D] true ratings from 0 to 1; NaN where nobody rated.
         tasks: what the values of an output are.
+        votes: [B, K] how many raters gave each class; None, or [B, 0], where that is not learnt.
     """
 
     outputs: np.ndarray
     labels: np.ndarray
     ratings: np.ndarray
     tasks: Tasks
+    votes: np.ndarray | None = None
 
     @property
     def logits(self) -> np.ndarray:
@@ -50,7 +54,7 @@ class Evaluation:
         return self._by_dimension(self.outputs[:, len(self.tasks.classes) :])
 
     def metrics(self) -> dict[str, float]:
-        """WA, UA and macro-F1 of classes; CCC, correlation and error of ratings; and `loss`.
+        """WA, UA and macro-F1 of classes; how far their distribution is; CCC, correlation, error of ratings; `loss`.
 
         `loss` is the mean cross-entropy, 1 less the mean CCC, or with both tasks their sum.
         """
@@ -59,6 +63,9 @@ class Evaluation:
             logits, labels = torch.from_numpy(self.logits), torch.from_numpy(self.labels)
             found = measure(confusion(self.labels, self.predictions, logits.shape[1]))
             loss = float(functional.cross_entropy(logits, labels))
+            if self.votes is not None and self.votes.shape[1]:
+                found |= measure_distribution(probabilities_of(self.logits), self.votes)
+                loss = found["cross_entropy"]
         if self.tasks.dimensions:
             found |= measure_ratings(self.true_ratings, self.answered_ratings)
             loss += 1 - found["ccc"]

@@ -157,7 +157,7 @@ class FoldTrainer:
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
         self._average = averaged(training, self.model)
         self._objective = Objective.of(loaders.tasks, training, loaders.train.labels, device)
-        self._utterance_weights = self._objective.utterance_weights(loaders.train.inputs.labels)
+        self._utterance_weights = self._objective.utterance_weights(loaders.train.inputs.labels, loaders.train.shares)
         if device.type == "cuda" and not keeps_pooled:
             _keep_on_gpu(device, (loaders.train, loaders.dev))
         self._epoch = 0
@@ -228,7 +228,8 @@ class FoldTrainer:
         spoken = positions[order] // loader.inputs.of_each
         utterances, first, counts = np.unique(spoken, return_index=True, return_counts=True)
         means = np.add.reduceat(outputs[order], first) / counts[:, None].astype(np.float32)
-        return Evaluation(means, loader.labels[utterances], loader.ratings[utterances], self.loaders.tasks)
+        true = loader.labels[utterances], loader.ratings[utterances]
+        return Evaluation(means, *true, self.loaders.tasks, loader.votes[utterances])
 
     @torch.inference_mode()
     @one_thread()
@@ -244,7 +245,7 @@ class FoldTrainer:
         answered = [(each, model(loader.batch(each * len(of_each) + of_each)).answer.numpy()) for each in own]
         of_all = dict(pair for pairs in self.workers.gather(answered) for pair in pairs)
         outputs = np.stack([of_all[each] for each in range(len(loader.utterances))])
-        return Evaluation(outputs, loader.labels, loader.ratings, self.loaders.tasks)
+        return Evaluation(outputs, loader.labels, loader.ratings, self.loaders.tasks, loader.votes)
 
     def loss(self, positions: np.ndarray, seed: int) -> Tensor:
         """This worker's part of a batch's loss, such that the mean of the workers' gradients is that of the whole.

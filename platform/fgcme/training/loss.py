@@ -57,7 +57,7 @@ def utterance_losses(
 
     Args:
         output: the model's output for the batch.
-        batch: with known labels.
+        batch: with known labels, or the shares of raters, which then are what is learnt (kind: cross_entropy).
         kind: of loss.
         class_weights: [K] by class index.
         label_smoothing: share of the target that is spread over all classes (kind: cross_entropy).
@@ -68,13 +68,15 @@ def utterance_losses(
     """
     decisions = output.modality_logits or (output.logits,)
 
-    def losses_for(labels: Tensor) -> Tensor:
+    def losses_for(labels: Tensor, shares: Tensor | None) -> Tensor:
         if kind == "ctc":
             if output.word_logits is None:
                 raise ValueError("CTC needs a model that classifies words")
             return class_weights[labels] * word_ctc(output.word_logits, labels, batch.word_counts)
         if kind == "focal":
             losses = [class_weights[labels] * focal(logits, labels, focal_gamma) for logits in decisions]
+        elif shares is not None:
+            losses = [soft_cross_entropy(logits, shares, class_weights, label_smoothing) for logits in decisions]
         else:
             losses = [
                 functional.cross_entropy(
@@ -84,13 +86,32 @@ def utterance_losses(
             ]
         return torch.stack(losses).sum(0)
 
-    losses = losses_for(batch.labels)
+    losses = losses_for(batch.labels, batch.shares)
     if batch.mixture is not None:
         share = batch.mixture.weight
-        losses = share * losses + (1 - share) * losses_for(batch.labels[batch.mixture.partner])
+        partner = batch.mixture.partner
+        partner_shares = None if batch.shares is None else batch.shares[partner]
+        losses = share * losses + (1 - share) * losses_for(batch.labels[partner], partner_shares)
     if output.auxiliary_loss is not None:
         losses = losses + class_weights[batch.labels] * output.auxiliary_loss.float()
     return losses
+
+
+def soft_cross_entropy(logits: Tensor, shares: Tensor, class_weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy against the share of raters who gave each class: - sum over classes of weight, share and log p.
+
+    Args:
+        logits: [B, K].
+        shares: [B, K], summing to 1.
+        class_weights: [K] by class index.
+        label_smoothing: share of the target that is spread over all classes.
+
+    Returns:
+        [B] losses.
+    """
+    return functional.cross_entropy(
+        logits.float(), shares, class_weights, reduction="none", label_smoothing=label_smoothing
+    )
 
 
 def concordance_loss(values: Tensor, ratings: Tensor) -> Tensor:

@@ -46,9 +46,15 @@ class Objective:
             weights = balanced_class_weights(labels, len(tasks.classes))
         return cls(tasks, training, torch.from_numpy(weights).to(device))
 
-    def utterance_weights(self, labels: np.ndarray) -> np.ndarray:
-        """How much each utterance counts by its class, [B] float64."""
-        return np.asarray(self.class_weights.cpu().numpy()[labels], np.float64)
+    def utterance_weights(self, labels: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
+        """How much each utterance counts by its class, or by the classes that its raters gave, [B] float64.
+
+        Args:
+            labels: [B] class indices.
+            shares: [B, K] of raters; None where they are not learnt.
+        """
+        weights = self.class_weights.cpu().numpy()
+        return np.asarray(weights[labels] if shares is None else shares @ weights, np.float64)
 
     def loss(self, output: Output, batch: Batch, scale: float) -> Tensor:
         """The loss of a batch, or of this worker's share of it.
@@ -87,6 +93,8 @@ def require_learnable(experiment: Experiment, tasks: Tasks) -> None:
         UserError: names the setting, and what to do.
     """
     training, where = experiment.training, f"{experiment.protocol.name} learns"
+    if experiment.protocol.distribution is not None and training.loss != "cross_entropy":
+        raise UserError(f"training.loss {training.loss}: {where} the shares of raters; set it to cross_entropy")
     if not tasks.dimensions:
         if training.score == "ccc" or experiment.tune.objective == "ccc":
             setting = "training.score" if training.score == "ccc" else "tune.objective"

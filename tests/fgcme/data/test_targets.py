@@ -5,7 +5,7 @@ import pytest
 
 from fgcme.data import Tasks, assign_folds, require_classes, split_fold
 from fgcme.data.protocol import Protocol, UtteranceTable
-from fgcme.data.targets import gather_ratings
+from fgcme.data.targets import gather_ratings, shares_of
 from fgcme.errors import UserError
 
 NAN = float("nan")
@@ -40,7 +40,10 @@ def test_who_has_any_rating_takes_part_and_who_lacks_one_is_counted() -> None:
     assigned = assign_folds(protocol(), table(valence=VALENCE, arousal=AROUSAL))
     assert assigned.left_out == {"without a rating": 1}
     assert (assigned.folds >= 0).tolist() == [True, True, True, True, False, True]
-    assert assigned.unrated == {"valence": 1, "arousal": 1}
+    assert [remark.split(",")[0] for remark in assigned.remarks] == [
+        "without a rating of valence: 1",
+        "without a rating of arousal: 1",
+    ]
     assert set(assigned.labels.tolist()) == {0, -1}
     assert sorted(np.concatenate(list(vars(split_fold(assigned, 0)).values())).tolist()) == [0, 1, 2, 3, 5]
 
@@ -49,7 +52,7 @@ def test_beside_classes_the_labels_decide_who_takes_part() -> None:
     own = protocol(labels={"calm": "calm", "angry": "angry"})
     assigned = assign_folds(own, table(valence=VALENCE, arousal=AROUSAL))
     assert (assigned.folds >= 0).all()
-    assert assigned.unrated == {"valence": 2, "arousal": 2}
+    assert len(assigned.remarks) == 2 and all(": 2," in remark for remark in assigned.remarks)
     assert assigned.labels.tolist() == [0, 1] * 3
     assert own.tasks == Tasks(["calm", "angry"], SCALES)
 
@@ -75,7 +78,7 @@ def test_a_slip_in_a_hundred_ratings_is_taken_as_it_is_and_counted() -> None:
     names = [f"s{number % 3}" for number in range(100)]
     own = protocol(dimensions={"valence": [1, 5]})
     assigned = assign_folds(own, UtteranceTable(names, names, names, names, names, {"valence": slips}))
-    assert (assigned.beyond_scale, assigned.unrated) == ({"valence": 1}, {})
+    assert assigned.remarks == ["ratings of valence beyond its scale, taken as they are: 1"]
 
 
 def test_a_protocol_learns_something() -> None:
@@ -87,3 +90,37 @@ def test_what_knows_classes_alone_refuses_ratings() -> None:
     require_classes(Tasks(["calm"]), "this")
     with pytest.raises(UserError, match="this works on classes alone so far, and this also answers valence"):
         require_classes(Tasks(["calm"], {"valence": (1, 5)}), "this")
+
+
+MAPPED = {"calm": "calm", "angry": "angry", "furious": "angry"}
+
+
+def by_raters(labels: list[str]) -> UtteranceTable:
+    names = [f"s{number % 3}" for number in range(len(labels))]
+    return UtteranceTable(names, labels, names, [None] * len(labels), [None] * len(labels), corpus="tones")
+
+
+def test_the_shares_of_raters_are_counted_from_raw_labels_and_the_most_frequent_class_is_the_label() -> None:
+    labels = ["calm;calm; angry", "angry;furious;calm", "calm;bored", "bored;bored", "angry;calm", "calm"]
+    assigned = assign_folds(protocol(dimensions={}, labels=MAPPED, distribution="raters"), by_raters(labels))
+    assert assigned.votes.tolist() == [[2, 1], [1, 2], [1, 0], [0, 0], [1, 1], [1, 0]]
+    assert assigned.labels.tolist() == [0, 1, 0, -1, 0, 0]
+    assert assigned.left_out == {"no rater's label of a class": 1}
+    assert assigned.remarks == [
+        "raters: 10 labels of classes, 2.0 an utterance; 3 labels of no class, which do not count",
+        "no class most frequent among raters: 1, held against the first of their most frequent",
+        "one rater's label of a class alone: 2",
+    ]
+    np.testing.assert_allclose(shares_of(assigned.votes)[0], [2 / 3, 1 / 3])
+
+
+def test_a_corpus_of_one_rater_is_refused_with_the_key_and_its_name() -> None:
+    with pytest.raises(
+        UserError, match=r"rated: protocol\.distribution asks for .* of the corpus tones has more than one"
+    ):
+        assign_folds(protocol(labels=MAPPED, dimensions={}, distribution="raters"), by_raters(["calm", "angry"] * 3))
+
+
+def test_shares_are_those_of_classes() -> None:
+    with pytest.raises(ValueError, match="give labels as well"):
+        protocol(distribution="raters")

@@ -56,3 +56,13 @@ def test_with_both_tasks_classes_come_first_and_the_losses_are_added() -> None:
     classes = of_classes(outputs[:, :2], labels.tolist()).metrics()
     rated = Evaluation(outputs[:, 2:], labels, ratings, Tasks([], SCALES)).metrics()
     assert both == {**classes, **rated, "loss": pytest.approx(classes["loss"] + rated["loss"])}
+
+
+def test_raters_are_met_by_probabilities_and_their_cross_entropy_is_the_loss() -> None:
+    logits, votes = np.log(np.array([[0.75, 0.25], [0.5, 0.5]], np.float32)), np.array([[3, 1], [0, 2]])
+    tasks = Tasks(["calm", "angry"])
+    found = Evaluation(logits, np.array([0, 1]), np.zeros((2, 0)), tasks, votes).metrics()
+    own = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
+    assert found["loss"] == found["cross_entropy"] == pytest.approx((own + np.log(2)) / 2, rel=1e-5)
+    assert found["jensen_shannon"] > 0
+    assert found["ua"] == pytest.approx(0.5)

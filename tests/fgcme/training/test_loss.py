@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,14 @@ from torch.nn import functional
 
 from fgcme.data import Batch, Mixture, Ranges
 from fgcme.model import Output
-from fgcme.training.loss import balanced_class_weights, concordance_loss, focal, utterance_losses, word_ctc
+from fgcme.training.loss import (
+    balanced_class_weights,
+    concordance_loss,
+    focal,
+    soft_cross_entropy,
+    utterance_losses,
+    word_ctc,
+)
 
 CLASSES = 4
 COUNTS = torch.tensor([3, 1, 12])
@@ -244,3 +252,54 @@ def test_who_has_no_rating_of_a_dimension_takes_no_part_in_its_loss() -> None:
 def test_a_concordance_loss_of_half_precision_is_computed_in_single_precision() -> None:
     values = torch.tensor([[0.1], [0.5], [0.7]], dtype=torch.bfloat16)
     assert concordance_loss(values, torch.tensor([[0.0], [0.4], [1.0]])).dtype == torch.float32
+
+
+def slow_soft_cross_entropy(logits: np.ndarray, shares: np.ndarray, weights: np.ndarray, smoothing: float) -> float:
+    """The sum over utterances, class by class in double precision."""
+    total = 0.0
+    for row, share in zip(logits.astype(np.float64), shares, strict=True):
+        log_sum = math.log(sum(math.exp(value - row.max()) for value in row)) + row.max()
+        for value, part, weight in zip(row, share, weights, strict=True):
+            total -= weight * ((1 - smoothing) * part + smoothing / len(row)) * (value - log_sum)
+    return total
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_soft_cross_entropy_and_its_gradient_are_those_of_a_double_in_float64(seed: int, smoothing: float) -> None:
+    generator = np.random.default_rng(seed)
+    rows, classes = int(generator.integers(1, 9)), int(generator.integers(2, 6))
+    logits = generator.normal(0, 2, (rows, classes)).astype(np.float32)
+    votes = generator.multinomial(4, np.full(classes, 1 / classes), rows)
+    shares, weights = votes / 4, generator.uniform(0.2, 2, classes)
+    given = torch.tensor(logits, requires_grad=True)
+    as_single = [torch.tensor(each, dtype=torch.float32) for each in (shares, weights)]
+    loss = soft_cross_entropy(given, *as_single, smoothing).sum()
+    loss.backward()
+    assert given.grad is not None
+    assert float(loss.detach()) == pytest.approx(slow_soft_cross_entropy(logits, shares, weights, smoothing), rel=1e-5)
+    for row in range(rows):
+        for column in range(classes):
+            nearby = []
+            for sign in (1, -1):
+                moved = logits.astype(np.float64)
+                moved[row, column] += sign * 1e-6
+                nearby.append(slow_soft_cross_entropy(moved, shares, weights, smoothing))
+            expected = (nearby[0] - nearby[1]) / 2e-6
+            assert float(given.grad[row, column]) == pytest.approx(expected, abs=2e-5)
+
+
+def test_shares_of_raters_take_the_place_of_labels_and_are_mixed_as_they_are() -> None:
+    shares = torch.tensor([[0.5, 0.5, 0, 0], [1, 0, 0, 0], [0, 0.25, 0.25, 0.5]])
+    logits = random_logits(3, CLASSES)
+    losses = utterance_losses(Output(logits), replace(batch(), shares=shares), "cross_entropy", WEIGHTS)
+    torch.testing.assert_close(losses, soft_cross_entropy(logits, shares, WEIGHTS))
+    mixture = Mixture(torch.tensor([1, 2, 0]), torch.tensor([0.3, 1.0, 0.8]))
+    mixed = utterance_losses(Output(logits), replace(batch(mixture), shares=shares), "cross_entropy", WEIGHTS)
+    partners = soft_cross_entropy(logits, shares[mixture.partner], WEIGHTS)
+    torch.testing.assert_close(mixed, mixture.weight * losses + (1 - mixture.weight) * partners)
+    # Raters of one mind are a label.
+    sure = torch.eye(CLASSES)[LABELS]
+    torch.testing.assert_close(
+        soft_cross_entropy(logits, sure, WEIGHTS), utterance_losses(Output(logits), batch(), "cross_entropy", WEIGHTS)
+    )

@@ -46,6 +46,9 @@ def test_utterances_count_by_the_weights_of_their_classes() -> None:
     # One utterance each of three classes of four.
     assert balanced.utterance_weights(LABELS.numpy()).tolist() == [0.75] * 3
     assert objective(Tasks([], SCALE)).utterance_weights(np.zeros(2, int)).tolist() == [1, 1]
+    # By its raters, half of an utterance is of a class that nobody has.
+    shares = np.array([[0.0, 0.5, 0.5, 0.0]])
+    assert balanced.utterance_weights(np.array([2]), shares).tolist() == [0.375]
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,13 @@ def test_settings_that_go_with_classes_alone_are_refused(settings: dict[str, obj
     require_learnable(experiment, Tasks([], SCALE))
     with pytest.raises(UserError, match=message):
         require_learnable(apply_configuration(experiment, settings), Tasks([], SCALE))
+
+
+def test_shares_of_raters_are_learnt_by_cross_entropy_alone() -> None:
+    experiment = apply_configuration(small_corpus.experiment(), {"protocol.distribution": "raters"})
+    require_learnable(experiment, Tasks(NAMES))
+    with pytest.raises(UserError, match=r"training\.loss focal: .* the shares of raters; set it to cross_entropy"):
+        require_learnable(apply_configuration(experiment, {"training.loss": "focal"}), Tasks(NAMES))
 
 
 def test_the_concordance_of_ratings_chooses_nothing_where_none_are_learnt() -> None:
