@@ -16,13 +16,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fgcme.data import Assignment, Selection, SpeechCorpus, reads_test_audio, require_classes
+from fgcme.data import Assignment, Selection, SpeechCorpus, Tasks, reads_test_audio
 from fgcme.errors import UserError
 from fgcme.evaluation.comparison import compare_variants
+from fgcme.evaluation.rating_comparison import compare_ratings
 from fgcme.experiment import Experiment, TaskWeights, ablation, as_name
 from fgcme.files import digest
 from fgcme.report.comparison import to_metrics, to_text
 from fgcme.report.formatting import count
+from fgcme.report.rating_comparison import comparison_metrics, describe_comparison
 from fgcme.report.results import without_speakers
 from fgcme.tracking import Tracker
 from pipelines import bundled
@@ -68,7 +70,6 @@ def run(
     title = f"{experiment.name}-{as_name(path.stem)}"
     with corpus_in_use(experiment):
         corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
-        require_classes(assignment.protocol.tasks, "fgcme ablate")
         with training_session(experiment) as (storage, tracker):
             folder = storage / "ablations" / title
             resumed = latest_run(folder, "ablation") if resume else None
@@ -83,7 +84,7 @@ def run(
                 lines = records.describe_participants(plan.experiment, corpus, assignment, size)
                 print(f"{title} on " + "\n".join(lines))
                 run_trainings(trainings, opened, "--resume")
-                _conclude(tracker, opened.run_id, plan, trainings, assignment.protocol.classes)
+                _conclude(tracker, opened.run_id, plan, trainings, assignment.protocol.tasks)
     print(f"\nrun {opened.run_id}; next: fgcme report {opened.run_id}")
     return opened.run_id
 
@@ -262,9 +263,7 @@ def _settings_digest(experiment: Experiment) -> str:
     return digest([experiment.model.model_dump(mode="json"), training])[:8]
 
 
-def _conclude(
-    tracker: Tracker, parent: str, plan: _Plan, trainings: Sequence[Training], classes: Sequence[str]
-) -> None:
+def _conclude(tracker: Tracker, parent: str, plan: _Plan, trainings: Sequence[Training], tasks: Tasks) -> None:
     """Record all predictions and results with the run, and print the table of each selection rule."""
     results = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -280,7 +279,7 @@ def _conclude(
             folder.mkdir(parents=True)
             for name, table in predictions.items():
                 pq.write_table(table, folder / f"{name}.parquet")
-            _print_rule(tracker, parent, plan, selection, predictions, classes)
+            _print_rule(tracker, parent, plan, selection, predictions, tasks)
         (Path(scratch) / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
         tracker.log_artifact(parent, Path(scratch))
 
@@ -291,17 +290,20 @@ def _print_rule(
     plan: _Plan,
     selection: Selection,
     predictions: Mapping[str, pa.Table],
-    classes: Sequence[str],
+    tasks: Tasks,
 ) -> None:
     """Print and record the comparison by one selection rule, and what makes its numbers optimistic."""
-    print(f"\n{records.protocol_label(plan.experiment)}, selection {records.rule_text(selection)}, in per cent:")
+    print(
+        f"\n{records.protocol_label(plan.experiment)}, selection {records.rule_text(selection)}"
+        f"{', in per cent' if tasks.classes else ''}:"
+    )
     prefix = records.metric_prefix(selection)
-    _compare(tracker, parent, prefix, predictions, plan.reference, classes)
+    _compare(tracker, parent, prefix, predictions, plan.reference, tasks)
     if tuned_on := plan.experiment.protocol.tuned_on:
         print(records.UNTUNED_NOTE)
         untuned = without_speakers(predictions, tuned_on)
         if len(untuned[plan.reference]["speaker"].unique()) > 1:
-            _compare(tracker, parent, f"{prefix}_untuned", untuned, plan.reference, classes)
+            _compare(tracker, parent, f"{prefix}_untuned", untuned, plan.reference, tasks)
         else:
             print("  too few speakers are left")
     if hearing := [name for name, variant in plan.variants.items() if reads_test_audio(variant.model)]:
@@ -314,13 +316,19 @@ def _compare(
     prefix: str,
     predictions: Mapping[str, pa.Table],
     reference: str,
-    classes: Sequence[str],
+    tasks: Tasks,
 ) -> None:
     """Print a comparison, and log its numbers as `<prefix>/<variant>/<number>`."""
-    table = compare_variants(predictions, reference, classes)
-    print(to_text(table))
-    for name, numbers in to_metrics(table).items():
-        tracker.log_metrics(parent, {f"{prefix}/{name}/{key}": value for key, value in numbers.items()}, 0)
+    if tasks.classes:
+        table = compare_variants(predictions, reference, tasks.classes)
+        print(to_text(table))
+        for name, numbers in to_metrics(table).items():
+            tracker.log_metrics(parent, {f"{prefix}/{name}/{key}": value for key, value in numbers.items()}, 0)
+    if tasks.dimensions:
+        compared = compare_ratings(predictions, reference, tasks.dimensions)
+        print(describe_comparison(compared))
+        for name, numbers in comparison_metrics(compared).items():
+            tracker.log_metrics(parent, {f"{prefix}/{name}/{key}": value for key, value in numbers.items()}, 0)
 
 
 def _predictions(trainings: Sequence[Training]) -> dict[str, pa.Table]:

@@ -12,7 +12,7 @@ import soundfile
 
 from fgcme.errors import UserError
 from fgcme.evaluation.ratings import read_ratings
-from fgcme.experiment import Experiment, apply_configuration
+from fgcme.experiment import Experiment
 from fgcme.report.predictions import Answer, to_csv, to_table
 from fgcme.serving.classifier import Classifier
 from fgcme.tracking import Tracker
@@ -106,7 +106,21 @@ def test_what_knows_classes_alone_says_so(run: str, experiment: Experiment, trac
     for refused in (
         lambda: register(run, "rated", tracking_uri=tracker.uri),
         lambda: final.run(experiment),
-        lambda: ablate.run(apply_configuration(experiment, {"model.modalities": "both"}), "paper_ablation"),
     ):
         with pytest.raises(UserError, match="works on classes alone so far"):
             refused()
+
+
+def test_an_ablation_compares_variants_by_their_concordance(
+    experiment: Experiment, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_in_process(ablate, monkeypatch)
+    space = tmp_path / "depth.yaml"
+    lines = ["reference: own", "variants:", "  own: {training.epochs: 9}", "  short: {training.epochs: 1}"]
+    space.write_text("\n".join(lines), encoding="utf-8")
+    run = ablate.run(experiment, str(space))
+    metrics = tracker.find_run(run).data.metrics
+    assert metrics["test/short/ccc"] - metrics["test/own/ccc"] == pytest.approx(metrics["test/short/ccc_difference"])
+    assert metrics["test/short/ccc_difference"] < 0
+    with pytest.raises(UserError, match="the page of an ablation works on classes alone so far"):
+        report(run, tmp_path / "report", tracker.uri)
