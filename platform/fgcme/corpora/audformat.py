@@ -44,6 +44,8 @@ _HEADER = "db.yaml"
 _UTTERANCE = "utterance"
 # In seconds.
 _LONGEST_WORD = 60
+# What audformat raises for a database that is damaged.
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError)
 _TABLES = (".csv", ".parquet")
 
 
@@ -128,8 +130,8 @@ def _load(root: Path) -> audformat.Database:
             Path(scratch, path.name).symlink_to(path.absolute())
         try:
             database: audformat.Database = package.Database.load(scratch, load_data=True)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, yaml.YAMLError) as error:
-            message = " ".join(str(error).replace(f"{scratch}/", "").split())
+        except (*_DAMAGE, yaml.YAMLError) as error:
+            message = " ".join((str(error) or repr(error)).replace(f"{scratch}/", "").split())
             raise UserError(
                 f"{root}: cannot be read as an audformat database, with its tables as CSV or Parquet: {message[:300]}"
             ) from None

@@ -413,7 +413,9 @@ def test_of_overlapping_words_each_ends_where_the_next_begins(tmp_path: Path) ->
 
 def test_whatever_is_damaged_is_an_alignment_or_has_a_reason(tmp_path: Path) -> None:
     chance = random.Random(0)
-    for name, content in {"a.TextGrid": LONG, "a.textgrid": SHORT, "a.wdseg": WDSEG}.items():
+    segments = json.dumps({"segments": [{"words": [{"word": "kids", "start": 0.1, "end": 0.4}, {"word": "say"}]}]})
+    files = {"a.TextGrid": LONG, "a.textgrid": SHORT, "a.wdseg": WDSEG, "a.ctm": CTM, "a.json": segments}
+    for name, content in files.items():
         for _ in range(80):
             damaged = bytearray(content.encode())
             for _ in range(chance.choice([1, 3, 20])):
@@ -423,7 +425,8 @@ def test_whatever_is_damaged_is_an_alignment_or_has_a_reason(tmp_path: Path) -> 
                 )
             (tmp_path / name).write_bytes(damaged)
             try:
-                result = read_alignment(tmp_path / name, SAMPLES, text=chance.choice(["", "kids say twenty one"]))
+                said = chance.choice(["", "kids say twenty one"])
+                result = read_alignment(tmp_path / name, SAMPLES, "a", said)
             except AlignmentError as error:
                 assert name in error.message
             else:

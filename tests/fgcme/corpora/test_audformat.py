@@ -140,7 +140,11 @@ def test_pickled_tables_are_not_loaded(tmp_path: Path) -> None:
     assert not (tmp_path / "exploded").exists()
 
 
-@pytest.mark.parametrize("content", ["", "name: [", "[]", "name: x", "name: x\nusage: y", "tables: {a: {}}", "\x00"])
+HEADER = "name: x\nusage: other\nsource: s\n"
+BAD = ["", "name: [", "[]", "name: x", "name: x\nusage: y", "tables: {a: {}}", "\x00", f"{HEADER}languages: 3"]
+
+
+@pytest.mark.parametrize("content", BAD)
 def test_a_damaged_header_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "db.yaml").write_text(content)
     with pytest.raises(UserError, match=str(tmp_path)):
