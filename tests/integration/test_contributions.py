@@ -122,7 +122,7 @@ def with_average_words(network: Network, fused: FusedWords, kept: np.ndarray, la
 def explained(trainer: FoldTrainer) -> list[Explained]:
     """Every utterance of the test part."""
     network, loaders, found = trainer.model, trainer.loaders, []
-    classes = loaders.classes
+    classes = loaders.tasks.classes
     for place, words in enumerate(loaders.test.inputs.words(place) for place in range(len(loaders.test.inputs))):
         fused = fuse(trainer, network, place)
         with torch.no_grad():
@@ -166,7 +166,7 @@ def test_the_top_word_is_the_one_without_which_the_answer_loses_most(
     assert agreement(explained, lambda number, each: np.roll(each.contributions, 1)) < 0.5
     loaders = trainer.loaders
     torch.manual_seed(1)
-    untrained = build_model(experiment.model, loaders.frame_size, len(loaders.vocabulary), len(loaders.classes))
+    untrained = build_model(experiment.model, loaders.frame_size, len(loaders.vocabulary), len(loaders.tasks.classes))
     set_average_word(untrained, loaders.train, torch.device("cpu"))
 
     def by_random_weights(number: int, each: Explained) -> np.ndarray:

@@ -42,7 +42,7 @@ def fit_model(
     spec = fitted.ModelSpec(
         experiment.model,
         experiment.prepare,
-        loaders.classes,
+        loaders.tasks.classes,
         loaders.vocabulary.words,
         loaders.frame_size,
         experiment.training.frame_limit,
@@ -81,7 +81,7 @@ def test_a_loaded_model_predicts_as_in_the_evaluation(
         speech = speech_of(corpus, utterance)
         prediction = predict([(model, loaded_spec)], speech)
         assert list(prediction.probabilities.values()) == probabilities.tolist()
-        assert prediction.label == loaders.classes[int(probabilities.argmax())]
+        assert prediction.label == loaders.tasks.classes[int(probabilities.argmax())]
 
 
 def test_a_loaded_model_knows_the_words_that_only_had_a_vector(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_an_utterance_with_copies_is_answered_as_in_the_evaluation(
     for utterance, probabilities in zip(trainer.loaders.test.utterances, expected, strict=True):
         prediction = predict([(trainer.model, spec)], speech_of(copied, utterance))
         assert list(prediction.probabilities.values()) == probabilities.tolist()
-        assert prediction.label == trainer.loaders.classes[int(probabilities.argmax())]
+        assert prediction.label == trainer.loaders.tasks.classes[int(probabilities.argmax())]
 
 
 def test_times_of_an_utterance_with_copies_are_those_of_the_recording(copied: SpeechCorpus) -> None:
