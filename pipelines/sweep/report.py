@@ -6,10 +6,11 @@ import math
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from fgcme.data import resolve_protocol
 from fgcme.errors import UserError
-from fgcme.experiment import Space, parse_stored
+from fgcme.experiment import Experiment, Space, parse_stored
 from fgcme.report.sweep.page import SweepPictures, sweep_html, sweep_pictures
 from fgcme.report.sweep.spreadsheet import trials_csv
 from fgcme.report.sweep.trials import State, SweepData, Trial
@@ -59,6 +60,12 @@ def pictures_of_sweep(tracker: Tracker, run: str) -> None:
         tracker.log_artifact(run, folder)
 
 
+def flat_settings(experiment: Experiment) -> dict[str, Any]:
+    """The experiment's settings by their dotted names; where ratings alone are learnt, the score is their CCC."""
+    tasks = resolve_protocol(experiment.protocol, experiment.corpus.kind).tasks
+    return experiment.flat() | ({} if tasks.classes else {"training.score": "ccc"})
+
+
 def read_sweep(tracker: Tracker, run: Run) -> RecordedSweep:
     """Read a sweep back, in whatever state it is.
 
@@ -76,7 +83,7 @@ def read_sweep(tracker: Tracker, run: Run) -> RecordedSweep:
         provenance=provenance_of(run, experiment, [*repetition.commands, "fgcme report latest"]),
         protocol=records.protocol_label(experiment),
         space=space,
-        settings=experiment.flat(),
+        settings=flat_settings(experiment),
         trials=[],
         cost=run.data.tags.get("fgcme.cost", ""),
     )

@@ -14,7 +14,8 @@ from fgcme.report.formatting import percent
 from fgcme.tracking import Tracker
 from pipelines import cli
 from pipelines.report import report
-from pipelines.sweep.report import pictures_of_sweep, read_sweep
+from pipelines.sweep.report import flat_settings, pictures_of_sweep, read_sweep
+from tests import rated_corpus, small_corpus
 from tests.recorded_sweep import EPOCHS, Recorded, record, some
 from tests.store import make_tracker
 
@@ -28,6 +29,11 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
 
 def artifacts(tracker: Tracker, run: str, folder: str | None = None) -> set[str]:
     return {entry.path for entry in tracker.client.list_artifacts(run, folder)}
+
+
+def test_the_score_of_ratings_alone_is_their_concordance(tmp_path: Path) -> None:
+    assert flat_settings(rated_corpus.rated_experiment(tmp_path))["training.score"] == "ccc"
+    assert flat_settings(small_corpus.experiment())["training.score"] == "published"
 
 
 def test_a_sweep_is_read_back_as_it_was_drawn(tracker: Tracker, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ _SCORES = {
     "ua": "UA",
     "wa": "WA",
     "macro_f1": "macro-F1",
+    "ccc": "CCC",
     # What `training.score` has most of.
     "published": "0.9 WA + 0.1 UA",
 }

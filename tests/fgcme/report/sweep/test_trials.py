@@ -71,6 +71,7 @@ def test_the_label_names_folds_and_metric_and_calls_the_best_optimistic() -> Non
     assert "optimistic by selection" in label
     by_ua = replace(telling(), settings=EXPERIMENT.flat() | {"tune.objective": "ua"})
     assert by_ua.measure == "UA"
+    assert replace(telling(), settings=EXPERIMENT.flat() | {"training.score": "ccc"}).measure == "CCC"
 
 
 def test_the_census_counts_the_trials_of_every_state() -> None:
