@@ -38,6 +38,8 @@ _NUMBERS = frozenset({"valence", "arousal", "dominance", "alignment_score"})
 _PLACE = [("file", pa.string()), ("start", pa.duration("ns")), ("end", pa.duration("ns"))]
 _UTTERANCES = pa.schema(_PLACE + [(name, pa.float64() if name in _NUMBERS else pa.string()) for name in COLUMNS])
 _WORDS = pa.schema([*_PLACE, ("word", pa.string()), ("utterance", pa.string())])
+SAME_PLACE = "utterances left out that are the same part of the same file as another"
+SAME_WORD = "words left out at the place of another utterance's"
 # Utterances that are Python objects at once.
 _ROWS = 1024
 
@@ -56,7 +58,7 @@ def write(utterances: Iterable[PreparedUtterance], folder: Path, about: About, t
     """
     audformat = require("audformat")
     sexes: dict[str, str] = {}
-    rows, words = _tables(utterances, sexes)
+    rows, words = _tables(utterances, sexes, told)
     database = audformat.Database(
         about.name,
         source=about.citation,
@@ -78,14 +80,33 @@ def write(utterances: Iterable[PreparedUtterance], folder: Path, about: About, t
     database.save(str(folder))
 
 
-def _tables(utterances: Iterable[PreparedUtterance], sexes: dict[str, str]) -> tuple[pa.Table, pa.Table]:
-    """The rows of both tables, as compact as Arrow holds them; adds what is known of speakers to `sexes`."""
+def _tables(utterances: Iterable[PreparedUtterance], sexes: dict[str, str], told: Told) -> tuple[pa.Table, pa.Table]:
+    """The rows of both tables, as compact as Arrow holds them.
+
+    Args:
+        utterances: of the corpus.
+        sexes: gets what is known of speakers.
+        told: counts what has the place of another.
+    """
     rows, words = [_UTTERANCES.empty_table()], [_WORDS.empty_table()]
+    seen: set[int] = set()
+    seen_words: set[int] = set()
     for some in _chunks(utterances):
-        sexes.update((each.speaker, each.sex) for each in some if each.sex is not None)
-        rows.append(pa.Table.from_pylist([_row(each) for each in some], _UTTERANCES))
-        words.append(pa.Table.from_pylist([word for each in some for word in _words(each)], _WORDS))
+        kept = [each for each in some if _is_first(_row(each), seen, SAME_PLACE, each, told)]
+        sexes.update((each.speaker, each.sex) for each in kept if each.sex is not None)
+        rows.append(pa.Table.from_pylist([_row(each) for each in kept], _UTTERANCES))
+        of_kept = [word for each in kept for word in _words(each) if _is_first(word, seen_words, SAME_WORD, each, told)]
+        words.append(pa.Table.from_pylist(of_kept, _WORDS))
     return pa.concat_tables(rows), pa.concat_tables(words)
+
+
+def _is_first(row: Mapping[str, Any], seen: set[int], reason: str, utterance: PreparedUtterance, told: Told) -> bool:
+    """Whether no row before had the place of this one: audformat sets values by their place."""
+    key = hash((row["file"], row["start"], row["end"]))
+    told.add(reason, utterance.id, key in seen)
+    first = key not in seen
+    seen.add(key)
+    return first
 
 
 def _row(utterance: PreparedUtterance) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from fgcme.corpora.audformat import find
 from fgcme.interchange import Told
-from fgcme.interchange.audformat import write
+from fgcme.interchange.audformat import SAME_PLACE, SAME_WORD, write
 from tests.odd_utterances import ABOUT, ODD, as_listed
 
 audformat = pytest.importorskip("audformat")
@@ -37,6 +37,16 @@ def test_the_corpus_lists_the_same_utterances_with_their_words(tmp_path: Path) -
     listing = find(tmp_path)
     assert listing.rejections == []
     assert listing.utterances == [as_listed(utterance) for utterance in ODD]
+
+
+def test_what_has_the_place_of_another_is_left_out_and_told(tmp_path: Path) -> None:
+    told = Told()
+    # The third begins with the other two, and ends later.
+    longer = replace(ODD[0], id="longer", duration=1.6)
+    write([ODD[0], replace(ODD[0], id="again"), longer], tmp_path, ABOUT, told)
+    assert told.counts == {SAME_PLACE: 1, SAME_WORD: 3} and told.examples[SAME_PLACE] == "again"
+    database = audformat.Database.load(str(tmp_path))
+    assert list(database["utterances"].get()["id"]) == ["plain", "longer"] and len(database["words"]) == 3
 
 
 def test_a_corpus_of_a_language_that_audformat_does_not_know_is_written_without_it(tmp_path: Path) -> None:
