@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 
 from fgcme.alignment.contract import Aligner, Alignment, AlignmentError
-from fgcme.alignment.partwise import PartwiseAligner
-from fgcme.alignment.uniform import UniformAligner
 from fgcme.errors import UserError
 
 __all__ = ["Aligner", "Alignment", "AlignmentError", "build"]
@@ -43,12 +41,16 @@ def build(
 
         return SphinxAligner(language)
     if method == "uniform":
+        from fgcme.alignment.uniform import UniformAligner
+
         return UniformAligner()
     if method == "ctc" and checkpoint is not None:
         from fgcme.alignment.ctc import CtcAligner
+        from fgcme.alignment.partwise import PartwiseAligner
 
         return PartwiseAligner(CtcAligner(checkpoint), cutter, _PART_SECONDS)
     if method == "whisper" and checkpoint is not None:
+        from fgcme.alignment.partwise import PartwiseAligner
         from fgcme.alignment.whisper import WhisperAligner
 
         return PartwiseAligner(WhisperAligner(checkpoint, language), cutter, _PART_SECONDS)
@@ -62,6 +64,7 @@ def build(
 def _cutter(language: str) -> Aligner:
     """Finds roughly where the words of a long recording are; not at all if eSpeak NG does not speak the language."""
     from fgcme.alignment.sphinx import SphinxAligner
+    from fgcme.alignment.uniform import UniformAligner
 
     try:
         return SphinxAligner(language)
