@@ -38,8 +38,8 @@ def duration_deviation(words: Sequence[str], begin: Sequence[int], end: Sequence
     return float(np.log(frames / np.array([len(word) for word in words])).std())
 
 
-def signal_to_noise(samples: Samples, begin: Sequence[int], end: Sequence[int]) -> float:
-    """How much louder the words are than what surrounds them, in decibels; NaN where nothing surrounds them.
+def signal_to_noise(samples: Samples, begin: Sequence[int], end: Sequence[int]) -> float | None:
+    """How much louder the words are than what surrounds them, in decibels; None where nothing surrounds them.
 
     Speech that an alignment leaves outside the words lowers it as noise does.
 
@@ -54,5 +54,5 @@ def signal_to_noise(samples: Samples, begin: Sequence[int], end: Sequence[int]) 
         spoken[first:last] = True
         near[max(first - _REACH, 0) : last + _REACH] = True
     if not spoken.any() or power.size - near.sum() < _FEWEST:
-        return float("nan")
+        return None
     return float(10 * np.log10(power[spoken].mean() / power[~near].mean()))

@@ -233,4 +233,8 @@ def table_of(listing: Listing) -> UtteranceTable:
         speakers=[each.speaker for each in utterances],
         sessions=[each.session for each in utterances],
         acts=[each.act for each in utterances],
+        ratings={
+            name: np.array([getattr(each, name) for each in utterances], np.float64)
+            for name in ("valence", "arousal", "dominance")
+        },
     )
