@@ -1,4 +1,4 @@
-"""Packages that only one format needs, which an extra installs."""
+"""Packages that are imported only where they are needed: extras, and the library of pretrained models."""
 
 from __future__ import annotations
 
@@ -20,3 +20,10 @@ def require(package: str) -> ModuleType:
         raise UserError(
             f"this format needs the package {error.name}: install it with `pip install 'fgcme[{package}]'`"
         ) from None
+
+
+def hide_loading_bars() -> None:
+    """Let `transformers` load models without a bar, which would say nothing in each of many processes."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ from fgcme.alignment.contract import Alignment, AlignmentError, clip_spans
 from fgcme.alignment.uniform import TOO_MUCH_TEXT, spoken_words, spread_words
 from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
 from fgcme.errors import UserError
+from fgcme.packages import hide_loading_bars
 
 
 class CtcAligner:
@@ -28,10 +29,8 @@ class CtcAligner:
     def __init__(self, checkpoint: str) -> None:
         import torch
         from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
-        from transformers.utils import logging
 
-        # A bar for each of Ray's processes would say nothing of the preparation.
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        hide_loading_bars()
         # Transformers leaves this class without types.
         extractors: Any = AutoFeatureExtractor
         try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-
-import numpy as np
+from statistics import fmean
 
 from fgcme.alignment.contract import Aligner, Alignment
 from fgcme.alignment.cutting import cut_between_words
@@ -18,7 +18,7 @@ class PartwiseAligner:
     """Aligns as another aligner does what is short enough, and part by part what is not.
 
     A second aligner, which hears any length, finds the words roughly; the recording is cut at pauses between them, and
-    each part is aligned with its own words. So memory is that of a part.
+    each part is aligned with its own words, so that the first aligner needs the memory of a part.
 
     Args:
         aligner: makes the spans.
@@ -63,12 +63,12 @@ class PartwiseAligner:
             methods.add(found.method)
             oddities += found.oddities
             scores += [found.score] * len(found.words)
-        known = [score for score in scores if score == score]
+        known = [score for score in scores if not math.isnan(score)]
         return Alignment(
             words,
             begin,
             end,
             method=next(iter(methods - {"uniform"}), "uniform"),
-            score=float(np.mean(known)) if known else float("nan"),
+            score=fmean(known) if known else math.nan,
             oddities=tuple(dict.fromkeys(oddities)),
         )

@@ -22,6 +22,7 @@ from fgcme.alignment.endpoints import detect_endpoints
 from fgcme.alignment.uniform import TOO_LONG, TOO_MUCH_TEXT, spoken_words, spread_words
 from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
 from fgcme.errors import UserError
+from fgcme.packages import hide_loading_bars
 
 # Frames of attention that the median is taken over, as published.
 _MEDIAN = 7
@@ -48,10 +49,8 @@ class WhisperAligner:
     def __init__(self, checkpoint: str, language: str = "en") -> None:
         import torch
         from transformers import AutoFeatureExtractor, AutoTokenizer, WhisperForConditionalGeneration
-        from transformers.utils import logging
 
-        # A bar for each of Ray's processes would say nothing of the preparation.
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        hide_loading_bars()
         # Transformers leaves these classes without types.
         extractors: Any = AutoFeatureExtractor
         models: Any = WhisperForConditionalGeneration

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from fgcme.audio import HOP, SAMPLE_RATE, Samples
 from fgcme.features.contract import FrameFormat, Frames, to_half
 from fgcme.features.pretrained import Layers, choose_layers, load_configuration, of_like_length, refusal
+from fgcme.packages import hide_loading_bars
 
 # Encoders of waveforms, all built like wav2vec 2.0.
 _WAVEFORM = frozenset({"wav2vec2", "hubert", "wavlm", "data2vec-audio"})
@@ -185,10 +186,8 @@ def load_encoder(checkpoint: str, configuration: Any) -> Any:
     """
     from transformers import AutoModel
     from transformers.models.whisper import modeling_whisper
-    from transformers.utils import logging
 
-    # A bar for each of Ray's processes would say nothing of the preparation.
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    hide_loading_bars()
     options: dict[str, Any] = {"config": configuration, "dtype": torch.float32, "output_loading_info": True}
     family: Any = AutoModel
     if configuration.model_type == "whisper":

@@ -19,6 +19,7 @@ from torch import Tensor
 from fgcme.errors import UserError
 from fgcme.features.contract import WordFeatures, to_half
 from fgcme.features.pretrained import Layers, choose_layers, load_configuration, of_like_length, refusal
+from fgcme.packages import hide_loading_bars
 
 # A task of a preparation has one CPU.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -153,8 +154,7 @@ def _load_encoder(checkpoint: str, configuration: Any) -> Any:
     from transformers import AutoModel
     from transformers.utils import logging
 
-    # A bar for each of Ray's processes would say nothing of the preparation.
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    hide_loading_bars()
     verbosity = logging.get_verbosity()
     # Otherwise each weight of a head is reported as superfluous.
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]

@@ -12,6 +12,7 @@ import torch
 
 from fgcme.audio import SAMPLE_RATE, Samples
 from fgcme.errors import UserError
+from fgcme.packages import hide_loading_bars
 from fgcme.recognition.contract import Recogniser
 
 # Pieces of text that nobody says in a second, and a few more: a model that repeats itself is stopped there.
@@ -32,10 +33,9 @@ def load_pretrained(checkpoint: str, language: str) -> Recogniser:
     """
     from transformers import AutoConfig, AutoModelForCTC, AutoModelForSpeechSeq2Seq, AutoProcessor
     from transformers.models.auto import modeling_auto
-    from transformers.utils import logging as transformers_logging
 
-    # A bar for each process, and remarks on how the model's own settings are passed, would say nothing of the answers.
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    hide_loading_bars()
+    # Remarks on how the model's own settings are passed say nothing of the answers.
     logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)
     # Transformers leaves these classes without types.
     processors: Any = AutoProcessor
