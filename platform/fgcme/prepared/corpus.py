@@ -29,6 +29,7 @@ from fgcme.audio import HOP
 from fgcme.corpora.contract import Rejection
 from fgcme.errors import UserError
 from fgcme.files import atomic_write, digest, write_text
+from fgcme.prepared.encoding import FEATURES, encoding_of
 
 Kind = Literal["utterances", "rejected"]
 HashArray = npt.NDArray[np.bytes_]
@@ -98,7 +99,6 @@ _ADDED = ("valence", "arousal", "dominance", "speech_begin", "speech_end", "clip
 
 # Where a row's audio lay and what it was made from do not change what it holds; frames hold what was clipped.
 _NOT_CONTENT = frozenset({"audio", "source_hash", "content_hash", "clipped", "empty_words", "cut_words", *TOLD})
-_FEATURES = ("frames", "copy_frames", "word_features")
 
 REJECTED = pa.schema(
     [(name, pa.string()) for name in ("id", "audio", "stage", "reason", "message")],
@@ -192,7 +192,7 @@ def content_hashes(table: pa.Table) -> pa.Array:
     Args:
         table: rows with the columns of `UTTERANCES`; `content_hash` may be missing.
     """
-    frames = [name for name in _FEATURES if name in table.column_names]
+    frames = [name for name in FEATURES if name in table.column_names]
     names = [name for name in columns_of(table.schema).names if name not in {*_NOT_CONTENT, *frames}]
     # Frames are hashed as bytes: as Python numbers they would take longer than preparing them.
     return pa.array(
@@ -253,7 +253,7 @@ def write_part(folder: Path, kind: Kind, name: str, table: pa.Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Ray may run a task twice at once, when it believes the first one lost.
     with atomic_write(path) as partial:
-        pq.write_table(table, partial)
+        pq.write_table(table, partial, **encoding_of(table.schema))
 
 
 def count_alignments(folder: Path) -> dict[str, int]:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from fgcme.files import atomic_write, digest
 from fgcme.prepared.corpus import columns_of, hash_array, read_part, read_parts, read_row_groups
+from fgcme.prepared.encoding import encoding_of
 
 Mask = npt.NDArray[np.bool_]
 
@@ -197,7 +198,7 @@ def _write_rows(folder: Path, name: str, parts: Sequence[tuple[Path, Mask | None
     path = folder / "utterances" / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     schema = columns_of(pq.read_schema(parts[0][0]))
-    with atomic_write(path) as partial, pq.ParquetWriter(partial, schema) as writer:
+    with atomic_write(path) as partial, pq.ParquetWriter(partial, schema, **encoding_of(schema)) as writer:
         waiting: list[pa.Table] = []
         for source, wanted in parts:
             first = 0
