@@ -10,7 +10,8 @@ import numpy as np
 from fgcme import prepared
 from fgcme.alignment import AlignmentError
 from fgcme.alignment.comparison import Spans, compare
-from fgcme.alignment.imported import SUFFIXES, read_alignment, utterances_in
+from fgcme.alignment.folder import SUFFIXES, utterances_in
+from fgcme.alignment.imported import read_alignment
 from fgcme.audio import SAMPLE_RATE
 from fgcme.errors import UserError
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ import pyarrow as pa
 
 from fgcme import prepared
 from fgcme.alignment import AlignmentError
+from fgcme.alignment.folder import RecordingFile
+from fgcme.alignment.imported import Known, KnownAligner
 from fgcme.corpora.contract import Rejection, Utterance, WordTime
 from fgcme.experiment import Experiment, FeatureSettings, TextSettings
 from fgcme.files import digest
@@ -31,12 +32,17 @@ _PART_BYTES = 96_000_000
 _FRAMES = ("frames", "copy_frames")
 
 _TIMES = pa.list_(pa.struct([("word", pa.string()), ("start", pa.float64()), ("end", pa.float64())]))
-# The columns of a block: an utterance's own fields, its alignment (a file, or its words' times), and its source hash.
+_REFUSAL = pa.struct([("reason", pa.string()), ("message", pa.string())])
+# The columns of a block: an utterance's own fields, its alignment (a file, its words' times, or why there is none; the
+# recording whose file it is, where it is not the utterance's own), and its source hash.
 _BLOCK = pa.schema(
     [(name, pa.string()) for name in ("id", "audio", "text", "raw_label", "speaker", "session", "dialog", "act")]
     + [(name, pa.float64()) for name in ("start", "end", "valence", "arousal", "dominance")]
-    + [("alignment", pa.string()), ("word_times", _TIMES), ("source_hash", pa.string())]
+    + [("alignment", pa.string()), ("recording", pa.string()), ("word_times", _TIMES), ("refusal", _REFUSAL)]
+    + [("source_hash", pa.string())]
 )
+
+_FIELDS = [each.name for each in fields(Utterance)]
 
 
 @dataclass(frozen=True)
@@ -173,7 +179,6 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
     import torch
 
     from fgcme import alignment, features
-    from fgcme.alignment.imported import KnownAligner
     from fgcme.prepared.utterance import prepare_utterances
 
     # Ray runs one task per CPU, so a task must not use more.
@@ -181,19 +186,17 @@ def prepare_block(block: pa.Table, task: PrepareTask) -> pa.Table:
     extractor, word_encoder = features.build_extractor(**task.features), features.build_word_encoder(**task.text)
     utterances = block.to_pylist()
     # The driver has found the files: to list a large folder in each process would take long.
-    known: dict[str, Path | list[WordTime]] = {
-        row["id"]: Path(row["alignment"]) if row["alignment"] else [WordTime(**word) for word in row["word_times"]]
-        for row in utterances
-        if row["alignment"] or row["word_times"] is not None
-    }
+    known = {row["id"]: found for row in utterances if (found := _known(row)) is not None}
     build = functools.partial(alignment.build, **task.aligner)
-    aligner = KnownAligner(known, build, task.aligner.get("tier")) if known else build()
+    # What should be imported, and is not there or damaged, is aligned by nothing else.
+    fallback = None if task.aligner["method"] == "imported" else build
+    aligner = KnownAligner(known, fallback, task.aligner.get("tier")) if known else build()
     # Named by what they are made from, so that a task that runs twice writes the same parts.
     name = "part-" + digest([block["id"].to_pylist(), block["source_hash"].to_pylist()])
     accepted: list[str] = []
     rejections: list[Rejection] = []
     rows: list[dict[str, Any]] = []
-    listed = ((Utterance(**values), source) for values in utterances for source in [values.pop("source_hash")])
+    listed = ((Utterance(**{name: row[name] for name in _FIELDS}), row["source_hash"]) for row in utterances)
     for result in prepare_utterances(listed, task.corpus_root, aligner, extractor, task.speeds, word_encoder):
         if isinstance(result, Rejection):
             rejections.append(result)
@@ -221,10 +224,24 @@ def _table_of(rows: list[dict[str, Any]]) -> pa.Table:
 
 def _find(find_alignment: FindAlignment, utterance: Utterance) -> dict[str, Any]:
     """The columns with an utterance's alignment."""
-    found = None
-    # What is missing is told in the utterance's rejection.
-    with contextlib.suppress(AlignmentError):
+    columns: dict[str, Any] = dict.fromkeys(("alignment", "recording", "word_times", "refusal"))
+    try:
         found = find_alignment(utterance)
+    except AlignmentError as error:
+        return columns | {"refusal": {"reason": error.reason, "message": error.message}}
+    if isinstance(found, RecordingFile):
+        return columns | {"alignment": str(found.path.absolute()), "recording": found.name}
     if found is None or isinstance(found, Path):
-        return {"alignment": None if found is None else str(found.absolute()), "word_times": None}
-    return {"alignment": None, "word_times": [word._asdict() for word in found]}
+        return columns | {"alignment": None if found is None else str(found.absolute())}
+    return columns | {"word_times": [word._asdict() for word in found]}
+
+
+def _known(row: Mapping[str, Any]) -> Known | None:
+    """What the columns say of an utterance's alignment."""
+    if row["refusal"] is not None:
+        return AlignmentError(**row["refusal"])
+    if row["recording"] is not None:
+        return RecordingFile(Path(row["alignment"]), row["recording"], row["start"], row["end"])
+    if row["alignment"] is not None:
+        return Path(row["alignment"])
+    return None if row["word_times"] is None else [WordTime(**word) for word in row["word_times"]]

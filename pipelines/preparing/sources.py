@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from fgcme.alignment import AlignmentError
-from fgcme.alignment.imported import ImportedAligner
+from fgcme.alignment.folder import AlignmentFolder, RecordingFile
 from fgcme.corpora.contract import Utterance, WordTime
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
@@ -15,7 +16,7 @@ from fgcme.files import digest
 from fgcme.prepared import TOLD, UTTERANCES
 from pipelines.preparing.file_hashes import FileHashes
 
-FindAlignment = Callable[[Utterance], Path | Sequence[WordTime] | None]
+FindAlignment = Callable[[Utterance], Path | RecordingFile | Sequence[WordTime] | None]
 """The file with the alignment of an utterance, or the times of its words; None where it is aligned anew."""
 
 # A row with other columns is another row, so that those of older versions are made again.
@@ -33,7 +34,8 @@ def alignment_finder(experiment: Experiment, utterances: Iterable[Utterance], ro
         root: folder of the corpus.
 
     Returns:
-        A function that raises `AlignmentError` where the folder of imported alignments lacks an utterance's.
+        A function that raises `AlignmentError` where the folder of imported alignments lacks an utterance's, and its
+        recording's.
 
     Raises:
         UserError: the settings ask for the corpus's own alignments and no utterance has one; the folder of imported
@@ -49,8 +51,7 @@ def alignment_finder(experiment: Experiment, utterances: Iterable[Utterance], ro
             )
         return lambda utterance: root / utterance.alignment if utterance.alignment else utterance.word_times
     if settings.method == "imported" and settings.folder is not None:
-        aligner = ImportedAligner(settings.folder)
-        return lambda utterance: aligner.find_file(utterance.id)
+        return AlignmentFolder(settings.folder).find
     return lambda utterance: None
 
 
@@ -74,17 +75,17 @@ def hash_sources(
     rest = iter(utterances)
     while chunk := list(itertools.islice(rest, _CHUNK)):
         made_from = [(each, locate(root, each.audio), *_find(find_alignment, each)) for each in chunk]
-        hashes = files.hash(path for _, *paths, _ in made_from for path in paths if isinstance(path, str))
+        hashes = files.hash(path for _, *paths, _, _ in made_from for path in paths if path is not None)
         listed: list[tuple[str, str | None]] = []
-        for utterance, audio, alignment, there in made_from:
+        for utterance, audio, file, aligned, there in made_from:
             if hashes[audio] is None or not there:
                 listed.append((utterance.id, None))
                 continue
             # Paths do not count, but a file's format does.
             described = {**vars(utterance), "audio": "", "alignment": None}
             del described["word_times"]
-            aligned = [Path(alignment).suffix, hashes[alignment]] if isinstance(alignment, str) else alignment
-            listed.append((utterance.id, digest([described, hashes[audio], aligned, _COLUMNS])))
+            source = [*aligned, hashes[file]] if file is not None else aligned
+            listed.append((utterance.id, digest([described, hashes[audio], source, _COLUMNS])))
         yield listed
 
 
@@ -93,10 +94,18 @@ def locate(root: Path, file: str) -> str:
     return file if file.startswith("/") else f"{root}/{file}"
 
 
-def _find(find_alignment: FindAlignment, utterance: Utterance) -> tuple[str | Sequence[WordTime] | None, bool]:
-    """The file with an utterance's alignment or its words' times, and whether they are there, if they should be."""
+def _find(find_alignment: FindAlignment, utterance: Utterance) -> tuple[str | None, Any, bool]:
+    """What an utterance's alignment is.
+
+    Returns:
+        The file that has it; what counts beside the file's bytes, or the times of words themselves; whether it is there
+        if it should be.
+    """
     try:
         found = find_alignment(utterance)
     except AlignmentError:
-        return None, False
-    return (str(found) if isinstance(found, Path) else found), True
+        return None, None, False
+    if isinstance(found, RecordingFile):
+        # The same bytes as an utterance's own would be times from its beginning.
+        return str(found.path), [found.name, found.path.suffix], True
+    return (str(found), [found.suffix], True) if isinstance(found, Path) else (None, found, True)

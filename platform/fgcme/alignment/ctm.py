@@ -7,15 +7,15 @@ import math
 import os
 import re
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import IO
 from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
 
-from fgcme.alignment.matching import Interval, timed
+from fgcme.alignment.timed_words import TimedWord
 
 # What a name in the first column may not hold, or not begin with; `%` so that names can be read back.
 _NOT_IN_A_NAME = re.compile(r"[\s%]|^;")
@@ -82,11 +82,8 @@ class CtmFile:
         with self._path.open("rb") as file:
             return sorted({_text(_name(self._lines(file, run)[0])) for run in self._runs})
 
-    def read(self, utterance_id: str) -> tuple[list[Interval], float]:
-        """The words of an utterance; of the only one, whatever its name, where the file has no other.
-
-        Returns:
-            The intervals, and the mean of the words' confidences; NaN where they have none.
+    def read(self, utterance_id: str) -> list[TimedWord]:
+        """The words of an utterance with their confidences; of the only one, whatever its name, where it is alone.
 
         Raises:
             OSError: the file cannot be read.
@@ -103,9 +100,7 @@ class CtmFile:
             raise ValueError(f"it has no utterance {utterance_id}")
         if len(channels := {row[1] for row in rows}) > 1:
             raise ValueError(f"it has {utterance_id} in the channels {', '.join(sorted(channels))}: keep one of them")
-        words = [timed(row[4], float(row[2]), float(row[2]) + float(row[3])) for row in rows]
-        confidences = [float(row[5]) for row in rows if len(row) > 5 and row[5] not in _NO_CONFIDENCE]
-        return words, fmean(confidences) if confidences else math.nan
+        return [TimedWord(row[4], float(row[2]), float(row[2]) + float(row[3]), _confidence(row)) for row in rows]
 
     @staticmethod
     def _lines(file: IO[bytes], run: npt.NDArray[np.int64]) -> list[bytes]:
@@ -149,11 +144,15 @@ def _fields(line: bytes, number: int) -> list[str]:
         begin, duration = float(fields[2]), float(fields[3])
         if len(fields) < 5 or not (0 <= begin < math.inf and 0 <= duration < math.inf):
             raise ValueError
-        float(fields[5] if len(fields) > 5 and fields[5] not in _NO_CONFIDENCE else 0)
+        _confidence(fields)
     except (ValueError, IndexError):
         shown = " ".join(fields)[:60]
         raise ValueError(f"line {number} is not `name channel begin duration word`: `{shown}`") from None
     return fields
+
+
+def _confidence(fields: Sequence[str]) -> float:
+    return float(fields[5]) if len(fields) > 5 and fields[5] not in _NO_CONFIDENCE else math.nan
 
 
 def _text(line: bytes) -> str:

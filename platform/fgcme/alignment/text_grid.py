@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from fgcme.alignment.matching import Interval, timed
+from fgcme.alignment.timed_words import TimedWord
 
 # Names of the tier with the words, in lower case: those of Praat's users, MAUS and the Montreal Forced Aligner.
 _WORD_TIER = re.compile(r"words?|ort-mau|.+ - words")
@@ -22,7 +21,7 @@ class Tier(NamedTuple):
     intervals: Sequence[tuple[float, float, str]]
 
 
-def read_text_grid(text: str, tier: str | None = None) -> tuple[list[Interval], float]:
+def read_text_grid(text: str, tier: str | None = None) -> list[TimedWord]:
     """The intervals of the tier with the words of a Praat TextGrid in its long or short text format.
 
     Format: https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html
@@ -31,9 +30,6 @@ def read_text_grid(text: str, tier: str | None = None) -> tuple[list[Interval], 
         text: of the file.
         tier: its name, whatever its capitals; None for one called `words`, `word`, `ORT-MAU` or `speaker - words` that
             has any.
-
-    Returns:
-        The intervals, and NaN for the score that the format lacks.
 
     Raises:
         ValueError: it is no TextGrid, or has no such tier, or several.
@@ -44,7 +40,7 @@ def read_text_grid(text: str, tier: str | None = None) -> tuple[list[Interval], 
         raise ValueError("it is no TextGrid in a text format")
     _numbers(tokens, 2)
     names: list[str] = []
-    tiers: dict[str, list[Interval]] = {}
+    tiers: dict[str, list[TimedWord]] = {}
     for _ in range(int(_numbers(tokens, 1)[0])):
         kind, name = next(tokens, ""), next(tokens, "")
         _, _, size = _numbers(tokens, 3)
@@ -57,7 +53,7 @@ def read_text_grid(text: str, tier: str | None = None) -> tuple[list[Interval], 
             label = next(tokens, None)
             if not isinstance(label, str):
                 raise ValueError(f"the tier {name!r} ends early")
-            intervals.append(timed(label, times[0], times[-1]))
+            intervals.append(TimedWord(label, times[0], times[-1]))
         if wanted and any(interval.label.strip() for interval in intervals):
             tiers.setdefault(called, intervals)
     there = f"(there are {', '.join(names) or 'none'}): name one with prepare.alignment.tier"
@@ -65,7 +61,7 @@ def read_text_grid(text: str, tier: str | None = None) -> tuple[list[Interval], 
         raise ValueError(f"several tiers may be that of the words {there}")
     if not tiers:
         raise ValueError(f"no tier called `{tier or 'words'}` has words {there}")
-    return next(iter(tiers.values())), math.nan
+    return next(iter(tiers.values()))
 
 
 def to_text_grid(tiers: Sequence[Tier], duration: float) -> str:

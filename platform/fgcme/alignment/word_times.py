@@ -7,10 +7,9 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from fgcme.alignment.matching import Interval, timed
+from fgcme.alignment.timed_words import TimedWord
 
 # What WhisperX and Whisper call how sure they are of a word.
 _SCORES = ("score", "probability")
@@ -18,7 +17,7 @@ _SCORES = ("score", "probability")
 _UNKNOWN = "<unk>"
 
 
-def read_word_times(path: Path, utterance_id: str) -> tuple[list[Interval], float]:
+def read_word_times(path: Path, utterance_id: str) -> list[TimedWord]:
     """The words of an utterance in a JSON file, times in seconds.
 
     Either the file has many utterances, `{id: [{"word": "door", "start": 1.2, "end": 1.5}, ...]}`; or it is of one
@@ -28,9 +27,6 @@ def read_word_times(path: Path, utterance_id: str) -> tuple[list[Interval], floa
     Args:
         path: of the file.
         utterance_id: which utterance of many.
-
-    Returns:
-        The intervals, and the mean of the words' own scores; NaN where they have none.
 
     Raises:
         OSError: the file cannot be read.
@@ -42,11 +38,9 @@ def read_word_times(path: Path, utterance_id: str) -> tuple[list[Interval], floa
         raise ValueError(f"it has no utterance {utterance_id}")
     try:
         words = content[utterance_id] if of_segments is None else list(_filled(of_segments))
-        found = [timed(str(word["word"]), float(word["start"]), float(word["end"])) for word in words]
+        return [TimedWord(str(word["word"]), float(word["start"]), float(word["end"]), _score(word)) for word in words]
     except (KeyError, TypeError) as error:
         raise ValueError(f"utterance {utterance_id} is no list of words with `start` and `end` ({error!r})") from None
-    scores = [word[name] for word in words for name in _SCORES if isinstance(word.get(name), float)]
-    return found, fmean(scores) if scores else math.nan
 
 
 def word_time_ids(path: Path) -> list[str] | None:
@@ -83,6 +77,11 @@ def _filled(words: Sequence[Any]) -> Iterator[Any]:
         else:
             after = next((float(each["start"]) for each in words[place + 1 :] if "start" in each), before)
             yield {"word": _UNKNOWN, "start": before, "end": max(before, after)}
+
+
+def _score(word: Mapping[str, Any]) -> float:
+    scores = (word.get(name) for name in _SCORES)
+    return next((float(each) for each in scores if isinstance(each, float)), math.nan)
 
 
 @functools.lru_cache(maxsize=2)

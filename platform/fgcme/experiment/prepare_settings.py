@@ -29,8 +29,8 @@ class AlignmentSettings(Settings):
     )
     folder: str | None = Field(
         None,
-        description="folder of .TextGrid, .wdseg or .json files (WhisperX) by utterance id, or of a .ctm or words.json "
-        "with all of them (method: imported)",
+        description="folder of .TextGrid, .wdseg or .json files (WhisperX) by utterance id or, for parts of a recording, "
+        "by its name, or of a .ctm or words.json with all of them; or one such file (method: imported)",
     )
     tier: str | None = Field(
         None, description="tier of a TextGrid with the words; by default the one called so (method: imported)"

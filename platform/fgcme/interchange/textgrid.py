@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterable
 from pathlib import Path
 
-from fgcme.alignment.imported import alignment_path
+from fgcme.alignment.folder import alignment_path
 from fgcme.alignment.text_grid import Tier, to_text_grid
 from fgcme.interchange.contract import About, PreparedUtterance, Told
 

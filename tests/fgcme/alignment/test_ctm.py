@@ -27,17 +27,19 @@ def ctm(folder: Path, content: bytes = CTM) -> CtmFile:
 def test_the_lines_of_an_utterance_are_its_words_wherever_they_stand(tmp_path: Path) -> None:
     file = ctm(tmp_path)
     assert file.names() == ["one", "two"]
-    words, score = file.read("one")
-    assert words == [("Kids", 10, 30), ("talk", 30, 55), ("now", 60, 70)]
-    assert score == pytest.approx(0.8)
-    words, score = file.read("two")
-    assert words == [("Straße", 0, 50), ("jetzt", 50, 60)]
-    assert math.isnan(score)
+    words = file.read("one")
+    assert [word.label for word in words] == ["Kids", "talk", "now"]
+    assert [word[1:] for word in words] == [
+        pytest.approx(each) for each in [(0.1, 0.3, 0.9), (0.3, 0.55, 0.7), (0.6, 0.7, 0.8)]
+    ]
+    words = file.read("two")
+    assert [word[:3] for word in words] == [("Straße", 0.0, 0.5), ("jetzt", 0.5, 0.6)]
+    assert all(math.isnan(word.score) for word in words)
 
 
 def test_a_damaged_line_costs_its_utterance_alone_and_is_named(tmp_path: Path) -> None:
     file = ctm(tmp_path, CTM.replace(b"0.50 Stra", b"x Stra"))
-    assert len(file.read("one")[0]) == 3
+    assert len(file.read("one")) == 3
     with pytest.raises(ValueError, match=r"line 5 is not `name channel begin duration word`: `two A 0\.00 x Straße`"):
         file.read("two")
 
@@ -57,15 +59,15 @@ def test_an_utterance_that_is_not_there_or_speaks_on_two_channels_is_refused(tmp
 
 
 def test_the_only_name_may_be_another_than_the_utterance_s(tmp_path: Path) -> None:
-    assert len(ctm(tmp_path, b"recording.wav 1 0 1 hello\n").read("any")[0]) == 1
+    assert len(ctm(tmp_path, b"recording.wav 1 0 1 hello\n").read("any")) == 1
 
 
 @pytest.mark.parametrize("name", ["spk 1/a\tb", "50%20", ";;x", "東 京", "a\u00a0b", "plain"])
 def test_any_id_is_written_as_one_name_and_found_again(tmp_path: Path, name: str) -> None:
     assert len(ctm_name(name).split()) == 1
     lines = [ctm_line(name, 0.1, 0.3, "kids"), ctm_line("other", 0, 1, "no")]
-    words, _ = ctm(tmp_path, "\n".join(lines).encode()).read(name)
-    assert words == [("kids", 10, 30)]
+    (word,) = ctm(tmp_path, "\n".join(lines).encode()).read(name)
+    assert (word.label, word.start, word.end) == ("kids", pytest.approx(0.1), pytest.approx(0.3))
 
 
 def test_a_file_is_looked_through_again_when_it_has_changed(tmp_path: Path) -> None:
@@ -76,4 +78,4 @@ def test_a_file_is_looked_through_again_when_it_has_changed(tmp_path: Path) -> N
 
 
 def test_a_byte_order_mark_and_the_encoding_of_windows_are_read(tmp_path: Path) -> None:
-    assert ctm(tmp_path, b"\xef\xbb\xbfone 1 0 1 caf\xe9\ntwo 1 0 1 b\n").read("one")[0][0].label == "café"
+    assert ctm(tmp_path, b"\xef\xbb\xbfone 1 0 1 caf\xe9\ntwo 1 0 1 b\n").read("one")[0].label == "café"

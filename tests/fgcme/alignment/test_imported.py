@@ -12,8 +12,10 @@ import pytest
 
 from fgcme import alignment
 from fgcme.alignment import Alignment, AlignmentError
-from fgcme.alignment.imported import KnownAligner, alignment_path, read_alignment, read_wdseg, utterances_in
+from fgcme.alignment.folder import alignment_path, utterances_in
+from fgcme.alignment.imported import KnownAligner, read_alignment
 from fgcme.alignment.text_grid import read_text_grid
+from fgcme.alignment.wdseg import read_wdseg
 from fgcme.alignment.word_times import read_word_times
 from fgcme.corpora import WordTime
 from fgcme.errors import UserError
@@ -251,8 +253,8 @@ def test_a_folder_without_alignments_is_named(tmp_path: Path) -> None:
 
 
 def test_the_readers_keep_labels_of_silence() -> None:
-    assert [interval.label for interval in read_text_grid(LONG)[0]] == ["", "Kids", "twenty-one", "sil"]
-    assert len(read_wdseg(WDSEG)[0]) == 7
+    assert [word.label for word in read_text_grid(LONG)] == ["", "Kids", "twenty-one", "sil"]
+    assert len(read_wdseg(WDSEG)) == 7
 
 
 def test_times_of_words_are_read_by_utterance_from_one_file(tmp_path: Path) -> None:
@@ -261,7 +263,7 @@ def test_times_of_words_are_read_by_utterance_from_one_file(tmp_path: Path) -> N
     path.write_text(json.dumps({"one": kids, "two": [{"word": "door", "start": 0.2, "end": 0.4}]}))
     found = read_alignment(path, SAMPLES, "one")
     assert (found.words, found.begin, found.end, found.method) == (["kids", "talk"], [10, 50], [30, 198], "imported")
-    assert read_word_times(path, "two")[0] == [("door", 20, 40)]
+    assert [word[:3] for word in read_word_times(path, "two")] == [("door", 0.2, 0.4)]
     files, fallback = {"two": path, "three": path}, alignment.build("uniform")
     aligner = KnownAligner(files, lambda: fallback)
     assert aligner.align("two", SAMPLES, "the door").words == ["the", "door"]
@@ -269,7 +271,7 @@ def test_times_of_words_are_read_by_utterance_from_one_file(tmp_path: Path) -> N
     # The file is read anew when it has changed.
     path.write_text(json.dumps({"two": [{"word": "door", "start": 0.3, "end": 0.4}]}))
     os.utime(path, ns=(0, 12_345))
-    assert read_word_times(path, "two")[0][0].begin == 30
+    assert read_word_times(path, "two")[0].start == 0.3
 
 
 @pytest.mark.parametrize(

@@ -36,18 +36,18 @@ def written(folder: Path, content: object) -> Path:
     return path
 
 
-def test_the_words_of_all_segments_are_read_with_their_mean_score(tmp_path: Path) -> None:
+def test_the_words_of_all_segments_are_read_with_their_scores(tmp_path: Path) -> None:
     path = written(tmp_path, WHISPERX)
-    words, score = read_word_times(path, "whatever")
-    assert words == [("Kids,", 10, 42), ("<unk>", 42, 100), ("talk.", 100, 150)]
-    assert score == pytest.approx(0.7)
+    kids, number, talk = read_word_times(path, "whatever")
+    assert (kids, talk) == (("Kids,", 0.1, 0.42, 0.9), ("talk.", 1.0, 1.5, 0.5))
+    assert number[:3] == ("<unk>", 0.42, 1.0) and math.isnan(number.score)
     assert word_time_ids(path) is None
 
 
 def test_whisper_s_own_file_is_read_too(tmp_path: Path) -> None:
     words = [{"word": " Kids", "start": 0.0, "end": 0.2, "probability": 0.25}]
     path = written(tmp_path, {"text": " Kids", "segments": [{"id": 0, "words": words}], "language": "en"})
-    assert read_word_times(path, "a") == ([(" Kids", 0, 20)], 0.25)
+    assert read_word_times(path, "a") == [(" Kids", 0.0, 0.2, 0.25)]
 
 
 def test_segments_without_words_are_refused_with_the_way_out(tmp_path: Path) -> None:
@@ -57,13 +57,13 @@ def test_segments_without_words_are_refused_with_the_way_out(tmp_path: Path) -> 
 
 
 def test_a_recording_without_speech_has_no_words(tmp_path: Path) -> None:
-    assert read_word_times(written(tmp_path, {"segments": []}), "a")[0] == []
+    assert read_word_times(written(tmp_path, {"segments": []}), "a") == []
 
 
 def test_a_file_of_many_utterances_tells_which(tmp_path: Path) -> None:
     path = written(tmp_path, {"a": [{"word": "x", "start": 0, "end": 1}], "segments": "none"})
     assert word_time_ids(path) == ["a", "segments"]
-    words, score = read_word_times(path, "a")
-    assert words == [("x", 0, 100)] and math.isnan(score)
+    (word,) = read_word_times(path, "a")
+    assert word[:3] == ("x", 0, 1) and math.isnan(word.score)
     with pytest.raises(ValueError, match="it has no utterance b"):
         read_word_times(path, "b")

@@ -17,7 +17,7 @@ from fgcme.alignment import AlignmentError
 from fgcme.corpora.contract import Utterance, WordTime
 from fgcme.experiment import Experiment, parse_experiment
 from fgcme.files import digest
-from pipelines.preparing import PrepareTask, block_size, make_blocks, prepare_block
+from pipelines.preparing import PrepareTask, alignment_finder, block_size, make_blocks, prepare_block
 from pipelines.preparing import block as block_module
 from tests.speech import say
 from tests.text_encoder import save_text_encoder
@@ -89,6 +89,41 @@ def test_blocks_carry_the_times_of_words_that_a_list_has(tmp_path: Path) -> None
     rows = {row["id"]: row for row in table.to_pylist()}
     assert rows["timed"]["begin"] == [10 * place for place in range(len(TEXT.split()))]
     assert {name: row["alignment"] for name, row in rows.items()} == {"timed": "imported", "plain": "sphinx"}
+
+
+def test_segments_get_their_words_from_their_recording_s_alignment_and_nothing_stands_in(tmp_path: Path) -> None:
+    speech, _ = say(TEXT)
+    seconds = speech.size / audio.SAMPLE_RATE
+    soundfile.write(tmp_path / "dialog.wav", np.concatenate([speech, speech]), audio.SAMPLE_RATE)
+    lines = [
+        f"dialog 1 {zero + 0.1 * place} 0.1 {word}" for zero in (0, seconds) for place, word in enumerate(TEXT.split())
+    ]
+    folder = tmp_path / "alignments"
+    folder.mkdir()
+    (folder / "all.ctm").write_text("\n".join(lines))
+    utterances = [
+        Utterance("first", "dialog.wav", TEXT, "sad", "01", start=0.0, end=seconds),
+        Utterance("second", "dialog.wav", TEXT, "sad", "01", start=seconds, end=2 * seconds),
+        Utterance("other words", "dialog.wav", "something else altogether", "sad", "01", start=0.0, end=seconds),
+        Utterance("elsewhere", "other.wav", TEXT, "sad", "01"),
+    ]
+    soundfile.write(tmp_path / "other.wav", speech, audio.SAMPLE_RATE)
+    made = experiment(tmp_path, prepare={"alignment": {"method": "imported", "folder": str(folder)}})
+    find = alignment_finder(made, utterances, tmp_path)
+    (block,) = make_blocks(utterances, sources_of(utterances), np.ones(4, np.bool_), find, cpus=2)
+    outcomes = prepare_block(block, PrepareTask.from_experiment(made, tmp_path, tmp_path / "prepared")).to_pylist()
+    assert {each["id"]: each["reason"] for each in outcomes} == {
+        "first": None,
+        "second": None,
+        "other words": "bad_alignment",
+        "elsewhere": "missing_alignment",
+    }
+    assert "is called elsewhere or, as its recording, other" in outcomes[3]["message"]
+    ((_, table),) = prepared.read_parts(tmp_path / "prepared", ["id", "begin", "alignment"])
+    expected = [10 * place for place in range(len(TEXT.split()))]
+    assert table.to_pylist() == [
+        {"id": name, "begin": expected, "alignment": "imported"} for name in ("first", "second")
+    ]
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 16, 100, 1000, 10_000])

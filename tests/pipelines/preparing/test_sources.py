@@ -82,6 +82,23 @@ def test_an_alignment_counts_by_its_bytes_and_its_format(root: Path, tmp_path: P
     assert len({hash_of(root), first, corrected, other, hash_of(root, tmp_path / "missing.wdseg")}) == 5
 
 
+def test_the_same_bytes_as_the_recording_s_alignment_are_another_source_than_as_its_own(root: Path) -> None:
+    folder = root.parent / "alignments"
+    folder.mkdir()
+    (folder / "one.TextGrid").write_text("SFrm")
+    imported = small_corpus.experiment(prepare={"alignment": {"method": "imported", "folder": str(folder)}})
+    utterance = Utterance("part", "one.wav", TEXT, "sad", "01", start=0.0, end=1.0)
+
+    def source() -> str | None:
+        with FileHashes(root.parent / "hashes.npy") as files:
+            ((listed,),) = hash_sources([utterance], root, alignment_finder(imported, [utterance], root), files)
+        return listed[1]
+
+    of_recording = source()
+    (folder / "part.TextGrid").write_text("SFrm")
+    assert None not in (of_recording, source()) and source() != of_recording
+
+
 def test_times_of_words_in_the_list_count_where_they_are_used(root: Path) -> None:
     times = (WordTime("kids", 0.1, 0.5),)
     listed = Utterance("one", "one.wav", TEXT, "sad", "01", start=0.0, end=1.0, word_times=times)
