@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fgcme.alignment import AlignmentError
-from fgcme.alignment.folder import AlignmentFolder, RecordingFile
+from fgcme.alignment.folder import RecordingFile
+from fgcme.alignment.word_list import open_alignments
 from fgcme.corpora.contract import Utterance, WordTime
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment
@@ -51,7 +52,7 @@ def alignment_finder(experiment: Experiment, utterances: Iterable[Utterance], ro
             )
         return lambda utterance: root / utterance.alignment if utterance.alignment else utterance.word_times
     if settings.method == "imported" and settings.folder is not None:
-        return AlignmentFolder(settings.folder).find
+        return open_alignments(settings.folder, settings.tier).find
     return lambda utterance: None
 
 

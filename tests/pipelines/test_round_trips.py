@@ -78,16 +78,29 @@ def prepare_here(made: Experiment, scratch: Path, folder: Path) -> dict[str, dic
     return rows_of(folder)
 
 
-@pytest.mark.parametrize("to", ["textgrid", "ctm", "audformat", "lhotse", "hf-folder", "hf-parquet"])
+@pytest.mark.parametrize(
+    ("to", "imported"),
+    [
+        ("textgrid", True),
+        ("ctm", True),
+        ("audformat", False),
+        ("audformat", True),
+        ("lhotse", False),
+        ("lhotse", True),
+        ("hf-folder", False),
+        ("hf-parquet", False),
+    ],
+)
 def test_what_is_written_is_prepared_again_with_the_same_words_and_frames(
-    to: str, original: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    to: str, imported: bool, original: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """As imported alignments of the corpus that it is of, or as a corpus of its own."""
     if to in ("audformat", "lhotse"):
         pytest.importorskip(to)
     output = tmp_path / "out put"
     export_corpus.run(original, to, output)
     assert "6 utterances with 54 words" in capsys.readouterr().out
-    if to in ("textgrid", "ctm"):
+    if imported:
         manifest = original.corpus.manifest
         again = experiment(tmp_path, {"method": "imported", "folder": str(output)}, kind="manifest", manifest=manifest)
     elif to.startswith("hf-"):

@@ -83,14 +83,14 @@ class AlignmentFolder:
             AlignmentError: `missing_alignment`, or `bad_alignment` where several files have the name.
         """
         with contextlib.suppress(_MissingError):
-            return self.find_file(utterance.id)
+            return self.find_named(utterance.id)
         names = recording_names(utterance.audio)
         for name in names:
             with contextlib.suppress(_MissingError):
-                return RecordingFile(self.find_file(name), name, utterance.start, utterance.end)
+                return RecordingFile(self.find_named(name), name, utterance.start, utterance.end)
         raise self._missing(f"{utterance.id.rpartition('/')[2]} or, as its recording, {names[1]}")
 
-    def find_file(self, utterance_id: str) -> Path:
+    def find_named(self, utterance_id: str) -> Path:
         """The file with the alignment of an utterance.
 
         Raises:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from fgcme.alignment.contract import Aligner, Alignment, AlignmentError, clip_spans
 from fgcme.alignment.ctm import open_ctm
-from fgcme.alignment.folder import AlignmentFolder, RecordingFile, refused
+from fgcme.alignment.folder import RecordingFile, refused
 from fgcme.alignment.matching import FITTED, FRAMES_PER_SECOND, OVERLAPPING, UNKNOWN, Interval, cut_overlaps, fit, timed
 from fgcme.alignment.text_grid import read_text_grid
 from fgcme.alignment.timed_words import TimedWord, mean_score, within
 from fgcme.alignment.wdseg import read_wdseg
+from fgcme.alignment.word_list import open_alignments
 from fgcme.alignment.word_times import read_word_times
 from fgcme.alignment.words import normalise
 from fgcme.audio import HOP, Samples, frame_count
@@ -34,18 +35,18 @@ _NOT_IN_WORDS = re.compile(r"spn|unk|<.*>|\[.*\]|\{.*\}", re.IGNORECASE)
 
 
 class ImportedAligner:
-    """Reads the alignment files of a folder, see `AlignmentFolder`.
+    """Reads the alignments of a folder, see `open_alignments`.
 
     Args:
-        folder: with the files.
-        tier: of a TextGrid, the one with the words; None for the one that is called so.
+        folder: with the alignments.
+        tier: with the words; None for the usual one.
 
     Raises:
         UserError: there is no such folder, it holds no alignments, or one with those of many utterances is damaged.
     """
 
     def __init__(self, folder: str, tier: str | None = None) -> None:
-        self._files, self._tier = AlignmentFolder(folder), tier
+        self._alignments, self._tier = open_alignments(folder, tier), tier
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
         """Read the alignment of an utterance; see `Aligner.align`.
@@ -58,7 +59,8 @@ class ImportedAligner:
         Raises:
             AlignmentError: `missing_alignment`, `bad_alignment` or `no_words`.
         """
-        return read_alignment(self._files.find_file(utterance_id), samples, utterance_id, text, self._tier)
+        known = {utterance_id: self._alignments.find_named(utterance_id)}
+        return KnownAligner(known, None, self._tier).align(utterance_id, samples, text)
 
 
 class KnownAligner:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fgcme.corpora.cells import BadCellError, text_of
 from fgcme.corpora.contract import Corpus, Listing, Rejection, Utterance, WordTime
 from fgcme.corpora.manifest import default_id
+from fgcme.corpora.word_index import WordIndex
 from fgcme.errors import UserError
 from fgcme.packages import require
 
@@ -42,8 +42,6 @@ _RATINGS = ("valence", "arousal", "dominance")
 _HEADER = "db.yaml"
 # In a table of words: the id of the utterance that a word is of.
 _UTTERANCE = "utterance"
-# In seconds.
-_LONGEST_WORD = 60
 # What audformat raises for a database that is damaged.
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError)
 _TABLES = (".csv", ".parquet")
@@ -97,7 +95,7 @@ def read_database(root: Path, columns: Mapping[str, str], tables: Sequence[str])
         raise UserError(f"{root}: corpus.tables: no table {missing[0]}; there are {_listed(database.tables)}")
     chosen = tables or list(database.tables)
     found = {name: _columns_of(root, database, chosen, name, columns) for name in COLUMNS}
-    words = _Words(database, found.pop("words"))
+    words = _words_of(database, found.pop("words"))
     cells = {name: _cells(database, of_name) for name, of_name in found.items()}
     utterances: list[Utterance] = []
     rejections: list[Rejection] = []
@@ -118,8 +116,36 @@ def read_database(root: Path, columns: Mapping[str, str], tables: Sequence[str])
     return Listing(utterances, rejections)
 
 
+def read_words(root: Path, column: str | None = None) -> WordIndex:
+    """The times of the words of a database, whatever else it has.
+
+    Args:
+        root: its folder.
+        column: with the words, or `table.column`; None for the usual name.
+
+    Raises:
+        UserError: audformat is not installed; there is no database, or it is damaged.
+    """
+    database = _load(root)
+    tables = list(database.tables)
+    there = [(table, name) for table in tables for name in database[table].columns]
+    wanted = (column,) if column is not None else _CANDIDATES["words"]
+    words = _words_of(database, [each for each in there if {each[1], ".".join(each)} & {*wanted}])
+    for place, ids in _cells(database, _columns_of(root, database, tables, "id", {})).items():
+        for each in ids:
+            if isinstance(each.value, str):
+                words.add_utterance(each.value, place.file, place.start or 0.0)
+    return words
+
+
+def database_folder(path: Path) -> Path | None:
+    """The folder of the database that a folder holds, or whose header a file is; None where there is none."""
+    folder = path.parent if path.name == _HEADER else path
+    return folder if (folder / _HEADER).is_file() else None
+
+
 def _load(root: Path) -> audformat.Database:
-    if not (root / _HEADER).is_file():
+    if database_folder(root) is None:
         raise UserError(f"{root}: holds no {_HEADER}; name the folder of an audformat database with corpus.root=DIR")
     package = require("audformat")
     import yaml
@@ -190,7 +216,7 @@ def _places(index: Any) -> Iterator[_Place]:
         yield _Place(str(file), None if start == 0 and until is None else start, until)
 
 
-def _utterance(place: _Place, cells: Mapping[str, _Cells], words: _Words) -> Utterance:
+def _utterance(place: _Place, cells: Mapping[str, _Cells], words: WordIndex) -> Utterance:
     texts = {name: _text(name, place, cells[name]) for name in cells if name not in _RATINGS}
     for name in _REQUIRED:
         if texts[name] is None:
@@ -198,6 +224,7 @@ def _utterance(place: _Place, cells: Mapping[str, _Cells], words: _Words) -> Utt
     if place.end is not None and place.end <= (place.start or 0.0):
         raise BadCellError("bad_time", f"its end {place.end:g} is not after its start {place.start or 0.0:g}")
     name = texts["id"] or default_id(place.file, place.start)
+    start, end = place.start or 0.0, math.inf if place.end is None else place.end
     return Utterance(
         id=name,
         audio=place.file,
@@ -212,7 +239,7 @@ def _utterance(place: _Place, cells: Mapping[str, _Cells], words: _Words) -> Utt
         valence=_rating("valence", place, cells),
         arousal=_rating("arousal", place, cells),
         dominance=_rating("dominance", place, cells),
-        word_times=words.of(name, place),
+        word_times=words.named(name, start) or words.within(place.file, start, end, unnamed=True),
     )
 
 
@@ -257,41 +284,17 @@ def _is_nothing(value: Any) -> bool:
     return value is None or type(value).__name__ == "NAType" or value != value
 
 
-class _Words:
-    """The words of all files, in the order of their times.
-
-    Args:
-        database: that has them.
-        columns: tables and columns of words; an utterance's id may stand beside each, in the column `utterance`.
-    """
-
-    def __init__(self, database: audformat.Database, columns: Sequence[tuple[str, str]]) -> None:
-        self._by_file: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
-        self._by_id: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
-        for table, column in columns:
-            frame = database[table].df
-            ids = frame[_UTTERANCE] if _UTTERANCE in frame else [None] * len(frame)
-            for place, word, name in zip(_places(frame.index), frame[column].astype(object), ids, strict=True):
-                if place.end is not None and isinstance(word, str):
-                    words = self._by_id[name] if isinstance(name, str) else self._by_file[place.file]
-                    words.append((place.start or 0.0, place.end, word))
-        for words in (*self._by_file.values(), *self._by_id.values()):
-            words.sort()
-
-    def of(self, utterance_id: str, place: _Place) -> tuple[WordTime, ...] | None:
-        """The words of an utterance, in seconds from its beginning, or None where there are none.
-
-        Args:
-            utterance_id: by which words name it.
-            place: of the utterance; of words that name none, those whose middle lies there are its.
-        """
-        begin, end = place.start or 0.0, math.inf if place.end is None else place.end
-        if (inside := self._by_id.get(utterance_id)) is None:
-            words = self._by_file.get(place.file, [])
-            first, last = bisect_left(words, (begin - _LONGEST_WORD, 0.0, "")), bisect_left(words, (end, 0.0, ""))
-            inside = [word for word in words[first:last] if begin <= (word[0] + word[1]) / 2 < end]
-        times = (WordTime(text, round(start - begin, 6), round(stop - begin, 6)) for start, stop, text in inside)
-        return tuple(times) or None
+def _words_of(database: audformat.Database, columns: Sequence[tuple[str, str]]) -> WordIndex:
+    """The words in some columns of tables; an utterance's id may stand beside each, in the column `utterance`."""
+    words = WordIndex()
+    for table, column in columns:
+        frame = database[table].df
+        ids = frame[_UTTERANCE] if _UTTERANCE in frame else [None] * len(frame)
+        for place, word, name in zip(_places(frame.index), frame[column].astype(object), ids, strict=True):
+            if place.end is not None and isinstance(word, str):
+                timed = WordTime(word, place.start or 0.0, place.end)
+                words.add(place.file, timed, name if isinstance(name, str) else "")
+    return words
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -14,12 +14,13 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fgcme.corpora.cells import BadCellError, text_of
 from fgcme.corpora.contract import Corpus, Listing, Rejection, Utterance, WordTime
+from fgcme.corpora.word_index import WordIndex
 from fgcme.errors import UserError
 from fgcme.packages import require
 
@@ -41,10 +42,10 @@ _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, AssertionError, Recu
 
 
 class _Found(NamedTuple):
-    """A supervision and its recording; where its times begin in the recording, and where it stands."""
+    """A supervision and its recording, if that is known; where its times begin in the recording, where it stands."""
 
     supervision: lhotse.SupervisionSegment
-    recording: lhotse.Recording
+    recording: lhotse.Recording | None
     offset: float
     where: str
 
@@ -77,7 +78,8 @@ def read_manifests(root: Path, columns: Mapping[str, str]) -> Listing:
     require("lhotse")
     rejections: list[Rejection] = []
     if supervisions and recordings:
-        found = _supervisions(supervisions, _recordings(recordings, rejections), rejections)
+        known = _recordings(recordings, rejections)
+        found = _with_recordings(_supervisions(supervisions, rejections), known, rejections)
     else:
         found = _of_cuts(cuts, rejections)
     utterances: dict[str, Utterance] = {}
@@ -95,6 +97,55 @@ def read_manifests(root: Path, columns: Mapping[str, str]) -> Listing:
     if not utterances and not rejections:
         raise UserError(f"{root}: its manifests list no supervision")
     return Listing(list(utterances.values()), rejections)
+
+
+def read_words(path: Path, alignment: str | None = None) -> tuple[WordIndex, list[Rejection]]:
+    """The times of the words of manifests of supervisions or cuts, whatever else these say.
+
+    A line that is damaged costs itself alone.
+
+    Args:
+        path: of one, or of a folder with some; recordings need not be there.
+        alignment: its name; None for the usual one.
+
+    Returns:
+        The words, and what cannot be read.
+
+    Raises:
+        UserError: Lhotse is not installed, or a file is damaged.
+    """
+    require("lhotse")
+    supervisions, cuts = _manifests(path)
+    damaged: list[Rejection] = []
+    index = WordIndex()
+    for each in _supervisions(supervisions, damaged) if supervisions else _of_cuts(cuts, damaged):
+        supervision = each.supervision
+        name, recording = str(supervision.id), str(supervision.recording_id)
+        try:
+            start = each.offset + _number("start", supervision.start)
+            words = _words(each, alignment or _CANDIDATES["words"][0]) or ()
+        except BadCellError as error:
+            damaged.append(Rejection(name, "", "list", error.reason, f"{each.where}: {error.message}"))
+            continue
+        # A line that is there twice says nothing new.
+        if index.add_utterance(name, recording, start) or index.named(name, start) is None:
+            for word in words:
+                index.add(recording, WordTime(word.word, word.start + start, word.end + start), name)
+    return index, damaged
+
+
+def has_manifests(path: Path) -> bool:
+    """Whether a file is a manifest of supervisions or cuts, or a folder holds some."""
+    return any(_manifests(path))
+
+
+def _manifests(path: Path) -> tuple[list[Path], list[Path]]:
+    """Those of supervisions, and those of cuts, in a folder, or the one that is given."""
+    if path.is_dir():
+        return _files(path, "supervisions"), _files(path, "cuts")
+    is_one = path.is_file() and path.name.endswith(_SUFFIXES)
+    has_cuts = "cuts" in path.name
+    return [path] if is_one and not has_cuts else [], [path] if is_one and has_cuts else []
 
 
 def _files(root: Path, kind: str) -> list[Path]:
@@ -129,30 +180,36 @@ def _recordings(paths: list[Path], rejections: list[Rejection]) -> Mapping[str, 
         for where, line in _lines(path):
             try:
                 recording = Recording.from_dict(line)
-                found[recording.id] = recording
+                found[str(recording.id)] = recording
             except _DAMAGE as error:
                 rejections.append(_damaged(where, "recording", error))
     return found
 
 
-def _supervisions(
-    paths: list[Path], recordings: Mapping[str, lhotse.Recording], rejections: list[Rejection]
-) -> Iterator[_Found]:
+def _supervisions(paths: list[Path], rejections: list[Rejection]) -> Iterator[_Found]:
     from lhotse import SupervisionSegment
 
     for path in paths:
         for where, line in _lines(path):
             try:
-                supervision = SupervisionSegment.from_dict(line)
-                name = supervision.recording_id
+                found = _Found(SupervisionSegment.from_dict(line), None, 0.0, where)
             except _DAMAGE as error:
                 rejections.append(_damaged(where, "supervision", error))
-                continue
-            if name in recordings:
-                yield _Found(supervision, recordings[name], 0.0, where)
             else:
-                message = f"{where}: there is no recording {name!r}"
-                rejections.append(Rejection(str(supervision.id), str(name), "list", "missing_recording", message))
+                yield found
+
+
+def _with_recordings(
+    found: Iterable[_Found], recordings: Mapping[str, lhotse.Recording], rejections: list[Rejection]
+) -> Iterator[_Found]:
+    """The supervisions whose recordings are known, with them."""
+    for each in found:
+        name = str(each.supervision.recording_id)
+        if name in recordings:
+            yield each._replace(recording=recordings[name])
+        else:
+            message = f"{each.where}: there is no recording {name!r}"
+            rejections.append(Rejection(str(each.supervision.id), name, "list", "missing_recording", message))
 
 
 def _of_cuts(paths: list[Path], rejections: list[Rejection]) -> Iterator[_Found]:

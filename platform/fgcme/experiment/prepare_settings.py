@@ -29,11 +29,14 @@ class AlignmentSettings(Settings):
     )
     folder: str | None = Field(
         None,
-        description="folder of .TextGrid, .wdseg or .json files (WhisperX) by utterance id or, for parts of a recording, "
-        "by its name, or of a .ctm or words.json with all of them; or one such file (method: imported)",
+        description="folder of .TextGrid, .wdseg or .json files (WhisperX) by utterance id or name of the recording, "
+        "of a .ctm or words.json with all of them, of an audformat database or of manifests of Lhotse; or one such "
+        "file (method: imported)",
     )
     tier: str | None = Field(
-        None, description="tier of a TextGrid with the words; by default the one called so (method: imported)"
+        None,
+        description="tier of a TextGrid with the words, column of an audformat database, or alignment of Lhotse's; by "
+        "default the one called so (method: imported)",
     )
 
     @model_validator(mode="after")
