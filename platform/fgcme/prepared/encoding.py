@@ -13,8 +13,8 @@ FEATURES = ("frames", "copy_frames", "word_features")
 def encoding_of(schema: pa.Schema) -> dict[str, Any]:
     """Options with which PyArrow writes a part.
 
-    Features hardly repeat: a dictionary or bounds of them take more time than the rest of writing. Split by bytes, signs
-    and exponents lie side by side and are compressed.
+    Features hardly repeat: a dictionary or bounds of them take more time than the rest of writing. Split by bytes,
+    signs and exponents lie side by side and are compressed.
 
     Args:
         schema: of the part's rows.
