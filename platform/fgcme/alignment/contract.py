@@ -31,8 +31,10 @@ class Alignment:
         begin: [W] first frame of each word.
         end: [W] the frame after the last one of each word.
         method: `sphinx`, `ctc`, `whisper`, `imported` or `uniform`: the one that really made these spans.
-        score: how well the words fit the audio, larger is better; comparable within one method only, NaN where the
-            method gives no score.
+        score: how well the words fit the audio: a mean logarithm of probabilities in nats, 0 is certain and nothing is
+            above; NaN where the method gives none. The scale is one, what is measured is not (Sphinx: the states of
+            frames beside the likeliest; CTC: characters; Whisper: tokens; imported: words, by another tool's
+            confidence): compare scores of one method and, imported, of one tool.
         oddities: what is odd about it and was taken all the same.
     """
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
-from fgcme.alignment.timed_words import TimedWord
+from fgcme.alignment.timed_words import TimedWord, in_nats
 
 # What a name in the first column may not hold, or not begin with; `%` so that names can be read back.
 _NOT_IN_A_NAME = re.compile(r"[\s%]|^;")
@@ -152,7 +152,7 @@ def _fields(line: bytes, number: int) -> list[str]:
 
 
 def _confidence(fields: Sequence[str]) -> float:
-    return float(fields[5]) if len(fields) > 5 and fields[5] not in _NO_CONFIDENCE else math.nan
+    return in_nats(float(fields[5])) if len(fields) > 5 and fields[5] not in _NO_CONFIDENCE else math.nan
 
 
 def _text(line: bytes) -> str:

@@ -13,7 +13,7 @@ from fgcme.alignment.ctm import open_ctm
 from fgcme.alignment.folder import RecordingFile, refused
 from fgcme.alignment.matching import FITTED, FRAMES_PER_SECOND, OVERLAPPING, UNKNOWN, Interval, cut_overlaps, fit, timed
 from fgcme.alignment.text_grid import read_text_grid
-from fgcme.alignment.timed_words import TimedWord, mean_score, within
+from fgcme.alignment.timed_words import NO_PROBABILITY, TimedWord, mean_score, within
 from fgcme.alignment.wdseg import read_wdseg
 from fgcme.alignment.word_list import open_alignments
 from fgcme.alignment.word_times import read_word_times
@@ -25,6 +25,7 @@ Known = Path | RecordingFile | Sequence[WordTime] | AlignmentError
 """What is known of an utterance's words: a file of its own or of its recording, their times, or why there are none."""
 
 CLIPPED = "with imported words that reach beyond the utterance, clipped"
+UNSCORED = "with imported scores that are no probabilities, not taken"
 
 _LIST = "the corpus's list of words"
 # Sphinx numbers alternate pronunciations: `the(2)`.
@@ -114,8 +115,9 @@ def read_alignment(
 ) -> Alignment:
     """The alignment in a file, its words fitted to those of the text; see `fgcme.alignment.matching.fit`.
 
-    Of a recording's, the words whose middle lies in the utterance count, from its beginning. The score is the words'
-    mean (a frame's acoustic score in `.wdseg`, confidences in `.ctm` and `.json`), else NaN.
+    Of a recording's, the words whose middle lies in the utterance count, from its beginning. The score is the mean over
+    the words (of the logarithm of their confidence in `.ctm` and `.json`, of a frame's acoustic score in `.wdseg`),
+    else NaN.
 
     Args:
         file: with one of `SUFFIXES`; the utterance's own, or its recording's.
@@ -179,13 +181,16 @@ def fit_alignment(source: str, words: Sequence[TimedWord], samples: Samples, tex
     spoken, overlap = cut_overlaps(spoken)
     if overlap:
         oddities.append(OVERLAPPING)
+    scored = [word for word in words if _is_speech(word.label)]
+    if any(word.score == NO_PROBABILITY for word in scored):
+        oddities.append(UNSCORED)
     begin, end = clip_spans([word.begin for word in spoken], [word.end for word in spoken], frames)
     return Alignment(
         [word.label for word in spoken],
         begin,
         end,
         method="imported",
-        score=mean_score([word for word in words if _is_speech(word.label)]),
+        score=mean_score(scored),
         oddities=tuple(oddities),
     )
 

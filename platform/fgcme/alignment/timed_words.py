@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import NamedTuple
 
+# The least that a confidence of two or three digits can say.
+_LEAST = 1e-3
+NO_PROBABILITY = math.inf
+"""Score of a word whose file has a number for it that is no probability, such as another tool's acoustic score."""
+
 
 class TimedWord(NamedTuple):
-    """A label, its seconds in the file, and its own score, NaN where the file has none."""
+    """A label, its seconds in the file, and its own score in nats: NaN where the file has none, or `NO_PROBABILITY`."""
 
     label: str
     start: float
@@ -32,7 +37,18 @@ def within(words: Sequence[TimedWord], start: float, end: float) -> list[TimedWo
     return [word._replace(start=word.start - start, end=word.end - start) for word in inside]
 
 
+def in_nats(probability: float) -> float:
+    """The logarithm of a confidence from 0 to 1; below a thousandth it counts as that.
+
+    >>> in_nats(1.0), round(in_nats(0.0), 3), in_nats(-312.5), in_nats(math.nan)
+    (0.0, -6.908, inf, nan)
+    """
+    if math.isnan(probability):
+        return math.nan
+    return math.log(max(probability, _LEAST)) if 0 <= probability <= 1 else NO_PROBABILITY
+
+
 def mean_score(words: Sequence[TimedWord]) -> float:
-    """The mean of the words' scores; NaN where none has one."""
+    """The mean of the words' scores; NaN where none has one, or any has a number that is no probability."""
     known = [word.score for word in words if not math.isnan(word.score)]
-    return fmean(known) if known else math.nan
+    return fmean(known) if known and NO_PROBABILITY not in known else math.nan

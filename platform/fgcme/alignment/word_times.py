@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fgcme.alignment.timed_words import TimedWord
+from fgcme.alignment.timed_words import TimedWord, in_nats
 
 # What WhisperX and Whisper call how sure they are of a word.
 _SCORES = ("score", "probability")
@@ -81,7 +81,9 @@ def _filled(words: Sequence[Any]) -> Iterator[Any]:
 
 def _score(word: Mapping[str, Any]) -> float:
     scores = (word.get(name) for name in _SCORES)
-    return next((float(each) for each in scores if isinstance(each, float)), math.nan)
+    # JSON's true is an integer, too.
+    numbers = (each for each in scores if isinstance(each, int | float) and not isinstance(each, bool))
+    return in_nats(next(numbers, math.nan))
 
 
 @functools.lru_cache(maxsize=2)

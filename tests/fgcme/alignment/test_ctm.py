@@ -30,7 +30,8 @@ def test_the_lines_of_an_utterance_are_its_words_wherever_they_stand(tmp_path: P
     words = file.read("one")
     assert [word.label for word in words] == ["Kids", "talk", "now"]
     assert [word[1:] for word in words] == [
-        pytest.approx(each) for each in [(0.1, 0.3, 0.9), (0.3, 0.55, 0.7), (0.6, 0.7, 0.8)]
+        pytest.approx(each)
+        for each in [(0.1, 0.3, math.log(0.9)), (0.3, 0.55, math.log(0.7)), (0.6, 0.7, math.log(0.8))]
     ]
     words = file.read("two")
     assert [word[:3] for word in words] == [("Straße", 0.0, 0.5), ("jetzt", 0.5, 0.6)]

@@ -139,7 +139,8 @@ def test_a_word_segmentation_has_inclusive_ends_fillers_and_alternates(tmp_path:
     result = imported(tmp_path, "a.wdseg", WDSEG)
     assert result.words == ["kids", "are", "can't"]
     assert (result.begin, result.end) == ([35, 100, 130], [80, 120, 191])
-    assert result.score == pytest.approx(-100)
+    # The states' -100 a frame, in Sphinx-3's units; silences and laughter are no words.
+    assert result.score == pytest.approx(-100 * math.log(1.0003))
 
 
 def test_spans_are_cut_at_the_end_of_the_audio(tmp_path: Path) -> None:
@@ -299,6 +300,20 @@ def test_one_file_of_many_utterances_is_found_by_the_ids_in_it(tmp_path: Path) -
             aligner.align(missing, SAMPLES, "door")
         assert caught.value.reason == "missing_alignment"
     assert utterances_in(tmp_path / "all of them.ctm") == ["a", "x/b%201"]
+
+
+def test_confidences_are_told_in_nats_and_what_is_none_is_counted(tmp_path: Path) -> None:
+    line = "{} 1 {} 0.2 {} {}\n"
+    rows = [("a", 0.1, "kids", 0.5), ("a", 0.3, "[noise]", 0.0), ("a", 0.5, "talk", 1.0)]
+    other = [("b", 0.1, "kids", -53.2), ("b", 0.5, "talk", 0.9)]
+    (tmp_path / "all.ctm").write_text("".join(line.format(*row) for row in rows + other))
+    aligner = alignment.build("imported", folder=str(tmp_path))
+    found = aligner.align("a", SAMPLES, "kids talk")
+    # A noise is no word of which anybody could be sure.
+    assert (found.score, found.oddities) == (pytest.approx(math.log(0.5) / 2), ())
+    found = aligner.align("b", SAMPLES, "kids talk")
+    assert math.isnan(found.score)
+    assert found.oddities == ("with imported scores that are no probabilities, not taken",)
 
 
 def test_word_times_of_many_utterances_are_found_the_same_way(tmp_path: Path) -> None:

@@ -39,15 +39,23 @@ def written(folder: Path, content: object) -> Path:
 def test_the_words_of_all_segments_are_read_with_their_scores(tmp_path: Path) -> None:
     path = written(tmp_path, WHISPERX)
     kids, number, talk = read_word_times(path, "whatever")
-    assert (kids, talk) == (("Kids,", 0.1, 0.42, 0.9), ("talk.", 1.0, 1.5, 0.5))
+    assert (kids, talk) == (("Kids,", 0.1, 0.42, math.log(0.9)), ("talk.", 1.0, 1.5, math.log(0.5)))
     assert number[:3] == ("<unk>", 0.42, 1.0) and math.isnan(number.score)
     assert word_time_ids(path) is None
 
 
 def test_whisper_s_own_file_is_read_too(tmp_path: Path) -> None:
-    words = [{"word": " Kids", "start": 0.0, "end": 0.2, "probability": 0.25}]
+    words = [
+        {"word": " Kids", "start": 0.0, "end": 0.2, "probability": 0.25},
+        {"word": " talk", "start": 0.2, "end": 0.4, "probability": 1},
+        {"word": " by", "start": 0.4, "end": 0.5, "probability": True},
+    ]
     path = written(tmp_path, {"text": " Kids", "segments": [{"id": 0, "words": words}], "language": "en"})
-    assert read_word_times(path, "a") == [(" Kids", 0.0, 0.2, 0.25)]
+    assert [word.score for word in read_word_times(path, "a")] == [
+        math.log(0.25),
+        0.0,
+        pytest.approx(math.nan, nan_ok=True),
+    ]
 
 
 def test_segments_without_words_are_refused_with_the_way_out(tmp_path: Path) -> None:
