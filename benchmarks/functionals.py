@@ -15,27 +15,25 @@ import argparse
 import json
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from linear import STANDARDISED, cross_validate
 from rich.console import Console
 from rich.table import Table
 from sklearn.svm import SVC
 
 from fgcme import audio
 from fgcme.corpora import catalogue
-from fgcme.data.assignment import Assignment, apply_protocol, split_fold
+from fgcme.data.assignment import apply_protocol
 from fgcme.data.protocol import UtteranceTable
-from fgcme.evaluation.metrics import confusion, measure
 from fgcme.experiment import load_experiment
 from pipelines.bundled import experiment_file
 
 PENALTIES = [10.0**exponent for exponent in range(-6, 2)]
-
-Standardise = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def main() -> None:
@@ -61,7 +59,8 @@ def main() -> None:
         with ProcessPoolExecutor(os.cpu_count()) as pool:
             values = np.stack(list(pool.map(partial(functionals, name), paths, chunksize=16)))
         for by, standardise in STANDARDISED.items():
-            metrics = cross_validate(values, speakers, assignment, standardise)
+            standardised = partial(standardise, values, speakers=speakers)
+            metrics = cross_validate(assignment, standardised, fitted, SVC.predict, PENALTIES)
             table.add_row(name, by, *(f"{100 * metrics[metric]:.1f}" for metric in ("wa", "ua", "macro_f1")))
             results[f"{name}, {by}"] = {metric: round(value, 4) for metric, value in metrics.items()}
     Console().print(table)
@@ -80,56 +79,9 @@ def functionals(name: str, path: Path) -> np.ndarray:
     return np.nan_to_num(values.astype(np.float64))
 
 
-def by_training_part(values: np.ndarray, train: np.ndarray, speakers: np.ndarray) -> np.ndarray:
-    """Each value by its mean and deviation over the training part, [B, values] -> [B, values]."""
-    return (values - values[train].mean(0)) / np.maximum(values[train].std(0), 1e-9)
-
-
-def by_speaker(values: np.ndarray, train: np.ndarray, speakers: np.ndarray) -> np.ndarray:
-    """Each value by its mean and deviation over all that the speaker says, [B, values] -> [B, values]."""
-    standardised = np.empty_like(values)
-    for speaker in np.unique(speakers):
-        own = speakers == speaker
-        standardised[own] = by_training_part(values[own], np.arange(own.sum()), speakers)
-    return standardised
-
-
-STANDARDISED: dict[str, Standardise] = {"training part": by_training_part, "speaker": by_speaker}
-
-
-def cross_validate(
-    values: np.ndarray, speakers: np.ndarray, assignment: Assignment, standardise: Standardise
-) -> dict[str, float]:
-    """Metrics of the pooled out-of-fold predictions.
-
-    Args:
-        values: [B, values] of all utterances.
-        speakers: [B] their numbers.
-        assignment: the protocol applied to them.
-        standardise: the values, given the training part.
-    """
-    labels, predicted = assignment.labels, np.full(len(values), -1)
-    for fold in range(assignment.fold_count):
-        train, dev, test = (getattr(split_fold(assignment, fold), part) for part in ("train", "dev", "test"))
-        seen = standardise(values, train, speakers)
-        scores = [
-            ua(labels[dev], fitted(seen[train], labels[train], penalty).predict(seen[dev])) for penalty in PENALTIES
-        ]
-        both = np.concatenate([train, dev])
-        seen = standardise(values, both, speakers)
-        predicted[test] = fitted(seen[both], labels[both], PENALTIES[int(np.argmax(scores))]).predict(seen[test])
-    tested = predicted >= 0
-    return measure(confusion(labels[tested], predicted[tested], len(assignment.protocol.classes)))
-
-
 def fitted(values: np.ndarray, labels: Sequence[int], penalty: float) -> SVC:
     """A linear support vector machine, one against one, classes weighed alike."""
     return SVC(C=penalty, kernel="linear", class_weight="balanced").fit(values, labels)
-
-
-def ua(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean recall of the classes."""
-    return measure(confusion(labels, predicted, 1 + int(labels.max())))["ua"]
 
 
 if __name__ == "__main__":

@@ -15,17 +15,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from functionals import STANDARDISED, Standardise, ua
+from linear import STANDARDISED, Standardise, cross_validate
 from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 
-from fgcme.data.assignment import Assignment, apply_protocol, split_fold
+from fgcme.data.assignment import apply_protocol
 from fgcme.data.dataset import SpeechCorpus
-from fgcme.evaluation.metrics import confusion, measure
 from fgcme.experiment import load_experiment
 from pipelines.bundled import experiment_file
 
@@ -46,7 +46,8 @@ def main() -> None:
         table.add_column(heading, justify="right")
     results = {}
     for name, standardise in STANDARDISED.items():
-        metrics = cross_validate(values, corpus, assignment, standardise)
+        seen = partial(standardised, values, corpus, standardise)
+        metrics = cross_validate(assignment, seen, fitted, answer, PENALTIES)
         table.add_row(name, *(f"{100 * metrics[metric]:.1f}" for metric in ("wa", "ua", "macro_f1")))
         results[name] = {metric: round(value, 4) for metric, value in metrics.items()}
     Console().print(table)
@@ -63,37 +64,18 @@ def statistics(corpus: SpeechCorpus) -> np.ndarray:
     return np.stack(rows).reshape(len(corpus), -1, 2 * corpus.frame_size)
 
 
-def cross_validate(
-    values: np.ndarray, corpus: SpeechCorpus, assignment: Assignment, standardise: Standardise
-) -> dict[str, float]:
-    """Metrics of the pooled out-of-fold predictions.
+def standardised(values: np.ndarray, corpus: SpeechCorpus, standardise: Standardise, train: np.ndarray) -> np.ndarray:
+    """The values of the recordings of all utterances, standardised.
 
     Args:
-        values: [B, R, V] of the recordings of all utterances.
+        values: [B, R, V].
         corpus: who speaks.
-        assignment: the protocol applied to it.
-        standardise: the values, given the training part; copies by themselves, as they sound like other speakers.
+        standardise: given the training part; copies by themselves, as they sound like other speakers.
+        train: utterances of the training part.
     """
     voices, each = corpus.voices.reshape(values.shape[1], -1).T, values.shape[1]
-    labels, predicted = assignment.labels, np.full(len(values), -1)
-
-    def standardised(train: np.ndarray) -> np.ndarray:
-        trained = (train[:, None] * each + np.arange(each)).ravel()
-        return standardise(values.reshape(len(values) * each, -1), trained, voices.ravel()).reshape(values.shape)
-
-    for fold in range(assignment.fold_count):
-        split = split_fold(assignment, fold)
-        seen = standardised(split.train)
-        scores = [
-            ua(labels[split.dev], answer(fitted(seen[split.train], labels[split.train], penalty), seen[split.dev]))
-            for penalty in PENALTIES
-        ]
-        both = np.concatenate([split.train, split.dev])
-        seen = standardised(both)
-        model = fitted(seen[both], labels[both], PENALTIES[int(np.argmax(scores))])
-        predicted[split.test] = answer(model, seen[split.test])
-    tested = predicted >= 0
-    return measure(confusion(labels[tested], predicted[tested], len(assignment.protocol.classes)))
+    trained = (train[:, None] * each + np.arange(each)).ravel()
+    return standardise(values.reshape(len(values) * each, -1), trained, voices.ravel()).reshape(values.shape)
 
 
 def fitted(values: np.ndarray, labels: np.ndarray, penalty: float) -> LogisticRegression:

@@ -30,10 +30,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import torch
 
-from fgcme import alignment, audio, features
+from fgcme import audio, features
 from fgcme.prepared.utterance import hear, place_words
 from fgcme.serving import ensemble
-from fgcme.serving.classifier import Classifier
+from fgcme.serving.classifier import Classifier, build_aligner
 from fgcme.serving.prediction import predict
 from fgcme.serving.registry import download_model
 
@@ -109,7 +109,7 @@ def alone(model_uri: str, recordings: Sequence[tuple[Path, str]]) -> dict[str, A
         folder = download_model(model_uri, None, Path(downloads))
         classifier, members = Classifier(folder), ensemble.load(folder)
     prepare = classifier.spec.prepare
-    aligner = alignment.build(prepare.alignment.method, prepare.alignment.checkpoint)
+    aligner = build_aligner(prepare.alignment, prepare.alignment.checkpoint)
     kind, layers = prepare.features, prepare.features.layers
     extractor = features.build_extractor(
         kind.kind, kind.bins, kind.checkpoint, layers if layers == "all" else tuple(layers), kind.padded

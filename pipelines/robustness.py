@@ -8,7 +8,6 @@ artifact of the run, from where the model card takes it.
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from fgcme.corpora import Utterance
 from fgcme.corpora.catalogue import find_corpus
 from fgcme.data import has_words
 from fgcme.errors import DataError, UserError
-from fgcme.report.formatting import count, duration, percent, percent_range, points, points_range
+from fgcme.report.formatting import count, percent, percent_range, points, points_range
 from fgcme.robustness import (
     CLEAN,
     DEGRADATIONS,
@@ -37,7 +36,7 @@ from fgcme.robustness import (
     word_error_title,
 )
 from fgcme.tracking import Tracker, require_store, resolve_uri
-from pipelines.cluster import storage_folder
+from pipelines.cluster import Progress, storage_folder
 from pipelines.runs.out_of_fold import OutOfFold, read_out_of_fold
 from pipelines.training.job import finished_trainings
 
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 
 ARTIFACT = "robustness.parquet"
 """Of a cross-validation's run: the table, schema `ROBUSTNESS`."""
-_SECONDS_BETWEEN_NOTES = 20.0
 
 
 @dataclass(frozen=True)
@@ -146,25 +144,19 @@ def _listed(measured: OutOfFold, root: str | None) -> tuple[Path, Mapping[str, U
 def _answers(
     tracker: Tracker, models: Mapping[int, str], spoken: list[_Spoken], root: Path, classes: list[str]
 ) -> Iterator[dict[str, Any]]:
-    """Rows of schema `ROBUSTNESS`: all conditions of each utterance, fold by fold; says how far it is."""
+    """Rows of schema `ROBUSTNESS`: all conditions of each utterance, fold by fold; shows its progress."""
     from fgcme.serving.classifier import Classifier
 
     vocabulary = sorted({word for each in spoken for word in each.utterance.text.split()})
-    start = noted = time.monotonic()
-    done = 0
-    for fold in sorted({each.row["fold"] for each in spoken}):
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = tracker.download_artifact(models[fold], "model", Path(scratch))
-            classifier = Classifier(folder)
-            for each in spoken:
-                if each.row["fold"] != fold:
-                    continue
-                yield from _under_all_conditions(classifier, each, root, vocabulary, classes)
-                done += 1
-                if time.monotonic() - noted > _SECONDS_BETWEEN_NOTES:
-                    noted = time.monotonic()
-                    left = (noted - start) / done * (len(spoken) - done)
-                    print(f"  {done} of {len(spoken)} utterances, {duration(left)} left", flush=True)
+    with Progress("utterance", {"utterance": len(spoken)}) as progress:
+        for fold in sorted({each.row["fold"] for each in spoken}):
+            with tempfile.TemporaryDirectory() as scratch:
+                folder = tracker.download_artifact(models[fold], "model", Path(scratch))
+                classifier = Classifier(folder)
+                for each in spoken:
+                    if each.row["fold"] == fold:
+                        yield from _under_all_conditions(classifier, each, root, vocabulary, classes)
+                        progress.advance("utterance", done=1, failed=0)
 
 
 def _under_all_conditions(

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fgcme.corpora.cells import BadCellError, text_of
+from fgcme.corpora.cells import BadCellError, number_of, refuse_unknown_columns, text_of
 from fgcme.corpora.contract import Corpus, Listing, Rejection, Utterance, WordTime
 from fgcme.corpora.manifest import default_id
 from fgcme.corpora.word_index import WordIndex
@@ -88,8 +88,7 @@ def read_database(root: Path, columns: Mapping[str, str], tables: Sequence[str])
     Raises:
         UserError: audformat is not installed; there is no database, it is damaged, or it lacks a column or a table.
     """
-    if others := [name for name in columns if name not in COLUMNS]:
-        raise UserError(f"corpus.columns: {others[0]} is no column here; name some of {', '.join(COLUMNS)}")
+    refuse_unknown_columns(columns, COLUMNS)
     database = _load(root)
     if missing := [name for name in tables if name not in database.tables]:
         raise UserError(f"{root}: corpus.tables: no table {missing[0]}; there are {_listed(database.tables)}")
@@ -272,11 +271,11 @@ def _text(name: str, place: _Place, cells: _Cells) -> str | None:
 
 
 def _rating(name: str, place: _Place, cells: Mapping[str, _Cells]) -> float | None:
-    value = _value(name, place, cells[name])
     try:
-        return None if value is None else float(value)
-    except (ValueError, TypeError):
-        raise BadCellError("bad_value", f"its {name} {value!r} is no number") from None
+        return number_of(_value(name, place, cells[name]))
+    except BadCellError as error:
+        message = f"its {name} {error.message}" if error.reason == "bad_value" else error.message
+        raise BadCellError(error.reason, message) from None
 
 
 def _is_nothing(value: Any) -> bool:

@@ -1,11 +1,14 @@
-"""Values of a table's cells: text, and times in the forms in which tables hold them."""
+"""Values of a table's cells: text, numbers, and times in the forms in which tables hold them; and its columns."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
+
+from fgcme.errors import UserError
 
 # How pandas and spreadsheets print what is not there.
 _NOTHING = frozenset({"nan", "NaN", "NaT", "<NA>", "#N/A"})
@@ -72,6 +75,22 @@ def seconds_of(value: Any) -> float | None:
     # 70 seconds, or 70 minutes after an hour, are no clock's.
     in_range = seconds < 60 and (minutes < 60 or clock["h"] is None)
     return _checked(days * 86_400 + hours * 3_600 + minutes * 60 + seconds if in_range else math.nan, text)
+
+
+def refuse_unknown_columns(columns: Iterable[str], known: Iterable[str], where: str = "here") -> None:
+    """Refuse names of `corpus.columns` that a reader does not know.
+
+    Args:
+        columns: the names.
+        known: those that there are.
+        where: of what they are no columns, for the message.
+
+    Raises:
+        UserError: there is another.
+    """
+    names = list(known)
+    if others := [name for name in columns if name not in names]:
+        raise UserError(f"corpus.columns: {others[0]} is no column {where}; name some of {', '.join(names)}")
 
 
 def number_of(value: Any) -> float | None:

@@ -57,10 +57,15 @@ def fetch(
         partial = folder / f"{download.name}.part"
         with locked(partial) as file:
             # Another process may have brought it while this one waited.
-            if not target.exists():
-                _complete(file, download, tell, wait, patience)
-                _refuse_other_bytes(partial, download)
-                partial.replace(target)
+            try:
+                if not target.exists():
+                    _complete(file, download, tell, wait, patience)
+                    _refuse_other_bytes(partial, download)
+                    partial.replace(target)
+            finally:
+                # Nothing was brought that the next attempt could go on with.
+                if partial.exists() and not partial.stat().st_size:
+                    partial.unlink()
     except OSError as error:
         raise UserError(f"{folder}: {download.name} cannot be written ({error.strerror or error})") from None
     return target

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fgcme.corpora.cells import BadCellError, text_of
+from fgcme.corpora.cells import BadCellError, number_of, refuse_unknown_columns, text_of
 from fgcme.corpora.contract import Corpus, Listing, Rejection, Utterance, WordTime
 from fgcme.corpora.word_index import WordIndex
 from fgcme.errors import UserError
@@ -67,8 +66,7 @@ def read_manifests(root: Path, columns: Mapping[str, str]) -> Listing:
     Raises:
         UserError: Lhotse is not installed; there are no manifests, or a file is damaged.
     """
-    if others := [name for name in columns if name not in COLUMNS]:
-        raise UserError(f"corpus.columns: {others[0]} is no column here; name some of {', '.join(COLUMNS)}")
+    refuse_unknown_columns(columns, COLUMNS)
     supervisions, recordings, cuts = (_files(root, kind) for kind in ("supervisions", "recordings", "cuts"))
     if not cuts and not (supervisions and recordings):
         raise UserError(
@@ -270,9 +268,9 @@ def _utterance(found: _Found, audio: str, columns: Mapping[str, str]) -> Utteran
         act=texts["act"],
         start=round(start, 8),
         end=round(end, 8),
-        valence=_rating("valence", told),
-        arousal=_rating("arousal", told),
-        dominance=_rating("dominance", told),
+        valence=_rating("valence", told["valence"]),
+        arousal=_rating("arousal", told["arousal"]),
+        dominance=_rating("dominance", told["dominance"]),
         word_times=_words(found, columns.get("words", _CANDIDATES["words"][0])),
     )
 
@@ -296,17 +294,17 @@ def _text(name: str, value: Any) -> str | None:
         raise BadCellError(error.reason, f"its {name} {error.message}") from None
 
 
-def _rating(name: str, told: Mapping[str, Any]) -> float | None:
-    return None if told[name] is None else _number(name, told[name])
+def _rating(name: str, value: Any) -> float | None:
+    try:
+        return number_of(value)
+    except BadCellError as error:
+        raise BadCellError(error.reason, f"its {name} {error.message}") from None
 
 
 def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise BadCellError("bad_value", f"its {name} {str(value)[:40]!r} is no number")
+    """A number that has to be there."""
+    if (number := _rating(name, value)) is None:
+        raise BadCellError("bad_value", f"its {name} is not there")
     return number
 
 

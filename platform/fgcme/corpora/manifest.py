@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from fgcme.corpora.cells import BadCellError, number_of, seconds_of, text_of
+from fgcme.corpora.cells import BadCellError, number_of, refuse_unknown_columns, seconds_of, text_of
 from fgcme.corpora.contract import Corpus, Listing, Rejection, Utterance, WordTime
 from fgcme.corpora.table import SUFFIXES, columns_of, readable, rows_of
 from fgcme.errors import UserError
@@ -156,8 +156,7 @@ def _names(path: Path, columns: Mapping[str, str], required: Sequence[str] = REQ
         UserError: a column that is required, or named, is not there.
     """
     names = {**dict(zip(_COLUMNS, _COLUMNS, strict=True)), **_WORDS}
-    if others := [name for name in columns if name not in names]:
-        raise UserError(f"corpus.columns: {others[0]} is no column of a manifest; name some of {', '.join(names)}")
+    refuse_unknown_columns(columns, names, "of a manifest")
     names |= columns
     there = columns_of(path, [*names.values(), _FILE_NAME])
     if names["audio"] not in there and "audio" not in columns and _FILE_NAME in there:

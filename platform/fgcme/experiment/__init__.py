@@ -4,7 +4,7 @@ from fgcme.experiment.corpus_settings import CorpusSettings, PartsSettings, Prot
 from fgcme.experiment.loading import apply_configuration, load_experiment, parse_experiment, parse_stored
 from fgcme.experiment.older_settings import renew_model, renew_prepare
 from fgcme.experiment.parameter import Parameter, Value
-from fgcme.experiment.prepare_settings import FeatureSettings, PrepareSettings, TextSettings
+from fgcme.experiment.prepare_settings import AlignmentSettings, FeatureSettings, PrepareSettings, TextSettings
 from fgcme.experiment.search_space import Space
 from fgcme.experiment.section import as_name
 from fgcme.experiment.settings import (
@@ -21,6 +21,7 @@ from fgcme.experiment.training_settings import AugmentationSettings, TaskWeights
 
 __all__ = [
     "AcousticSettings",
+    "AlignmentSettings",
     "AugmentationSettings",
     "CorpusSettings",
     "ExcitementForm",

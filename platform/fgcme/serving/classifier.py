@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgcme import alignment, features
-from fgcme.alignment import Alignment, AlignmentError
+from fgcme.alignment import Aligner, Alignment, AlignmentError
 from fgcme.alignment.sphinx import ENGLISH
 from fgcme.alignment.words import normalise
 from fgcme.audio import HOP, SAMPLE_RATE, AudioError, Samples, check
 from fgcme.data import has_acoustics
 from fgcme.errors import UserError
-from fgcme.experiment import PrepareSettings
+from fgcme.experiment import AlignmentSettings, PrepareSettings
 from fgcme.features import WordEncoder
 from fgcme.prepared.utterance import AnalysedSpeech, hear, place_words, word_features
 from fgcme.recognition import Recogniser
@@ -79,11 +79,7 @@ class Classifier:
         self.without_contributions = why_no_contributions(self._members)
         prepare = self.spec.prepare
         aligned = prepare.alignment
-        self._aligner = alignment.build(
-            "sphinx" if aligned.method in ("imported", "corpus") else aligned.method,
-            _resolve_checkpoint(folder, aligned.checkpoint),
-            language=aligned.language,
-        )
+        self._aligner = build_aligner(aligned, _resolve_checkpoint(folder, aligned.checkpoint))
         layers = prepare.features.layers
         self._extractor = features.build_extractor(
             prepare.features.kind,
@@ -303,6 +299,20 @@ def _read_prepare(member: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return prepare if isinstance(prepare, dict) else {}
+
+
+def build_aligner(settings: AlignmentSettings, checkpoint: str | None) -> Aligner:
+    """The aligner of new speech, which has no alignments to import: Sphinx stands in.
+
+    Args:
+        settings: by which a model's corpus was aligned.
+        checkpoint: theirs, where it lies on this machine.
+
+    Raises:
+        UserError: this machine lacks the aligner.
+    """
+    method = "sphinx" if settings.method in ("imported", "corpus") else settings.method
+    return alignment.build(method, checkpoint, language=settings.language)
 
 
 def find_fitted_folder(folder: Path) -> Path | None:

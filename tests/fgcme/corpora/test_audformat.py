@@ -171,3 +171,14 @@ def test_the_settings_name_only_what_an_utterance_has() -> None:
         CorpusSettings.model_validate({"kind": "audformat", "columns": {"mood": "emotion"}})
     with pytest.raises(UserError, match=r"corpus\.columns: audio is no column here"):
         read_database(Path(), {"audio": "file"}, ())
+
+
+@pytest.mark.parametrize("value", ["inf", "much", "1e999"])
+def test_a_rating_is_a_finite_number_or_costs_its_row(tmp_path: Path, value: str) -> None:
+    database = database_of()
+    add(database, "ratings", audformat.filewise_index(FILES), valence=[value, "2,5"])
+    listing = find(saved(database, tmp_path))
+    assert [(each.id, each.valence) for each in listing.utterances] == [("audio/two", 2.5)]
+    (rejection,) = listing.rejections
+    assert (rejection.id, rejection.reason) == ("audio/one", "bad_value")
+    assert f"its valence '{value}' is not a number" in rejection.message
