@@ -85,7 +85,10 @@ class AcousticEncoder(nn.Module):
         for convolution in others:
             taps = convolution.weight.permute(2, 1, 0)
             last = len(taps) - 1
-            delayed = [functional.pad(kernel @ tap, (0, 0, 0, 0, lag, last - lag)) for lag, tap in enumerate(taps)]
+            # As one product: of three dimensions, whether a gradient is wanted would decide how the sums are rounded.
+            rows, shape = kernel.flatten(0, 1), kernel.shape[:2]
+            products = [(rows @ tap).unflatten(0, shape) for tap in taps]
+            delayed = [functional.pad(each, (0, 0, 0, 0, lag, last - lag)) for lag, each in enumerate(products)]
             kernel = torch.stack(delayed).sum(0)
             bias = convolution(bias.unsqueeze(1).expand(-1, len(taps))).squeeze(1)
         return kernel, bias

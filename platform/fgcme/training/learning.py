@@ -231,7 +231,7 @@ class FoldTrainer:
         true = loader.labels[utterances], loader.ratings[utterances]
         return Evaluation(means, *true, self.loaders.tasks, loader.votes[utterances])
 
-    @torch.inference_mode()
+    @torch.no_grad()
     @one_thread()
     def answer(self, loader: RaggedLoader) -> Evaluation:
         """Predict a part as new speech will be: utterance by utterance, on one thread of a CPU.

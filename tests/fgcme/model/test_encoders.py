@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from dataclasses import replace
 from typing import cast, get_args
@@ -92,6 +93,16 @@ def test_dropout_acts_in_training_only(activation: Activation, normalised: bool)
     assert not torch.equal(model(frames), model(frames))
     model.eval()
     torch.testing.assert_close(model(frames), by_equation(model, frames, activation, normalised))
+
+
+def test_frames_are_encoded_to_the_last_bit_alike_whether_gradients_are_wanted_or_not() -> None:
+    torch.manual_seed(0)
+    model, frames = AcousticEncoder(6, [8, 8], [3, 2]).eval(), torch.randn(40, 6)
+    expected = model(frames).detach()
+    for without_gradients in (torch.no_grad, torch.inference_mode):
+        with without_gradients():
+            assert torch.equal(model(frames), expected)
+            assert torch.equal(copy.deepcopy(model)(frames), expected)
 
 
 def test_half_precision_rounds_the_product_but_not_the_composed_kernel() -> None:
