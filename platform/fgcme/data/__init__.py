@@ -16,6 +16,7 @@ from fgcme.data.dataset import UNKNOWN, SpeechCorpus, Vocabulary
 from fgcme.data.fold import FoldLoaders, make_fold_loaders, open_fold
 from fgcme.data.hearing import has_acoustics, has_words, reads_test_audio, scheme_of
 from fgcme.data.loader import RaggedLoader
+from fgcme.data.missing import Missing
 from fgcme.data.protocol import MismatchError, resolve_protocol
 from fgcme.data.targets import Tasks, require_classes
 
@@ -25,6 +26,7 @@ __all__ = [
     "Batch",
     "FoldLoaders",
     "MismatchError",
+    "Missing",
     "Mixture",
     "RaggedLoader",
     "Ranges",

@@ -15,6 +15,8 @@ from fgcme.data.batch import FrameLayout, SegmentScheme, Stretch, layout_frames
 from fgcme.data.dataset import SpeechCorpus, Vocabulary
 from fgcme.data.frame_table import FrameTable
 from fgcme.data.front_end import FrontEnd, Moments
+from fgcme.data.missing import Missing, unknown_words, without_words
+from fgcme.data.pooled_vectors import PooledVectors
 from fgcme.errors import UserError
 
 # Layouts of so many utterances stay in memory, about a kilobyte each.
@@ -112,7 +114,8 @@ class PartInputs:
         self._corpus = corpus
         self._vocabulary_rows = model_input.vocabulary.index(corpus.distinct_words)
         self._on_device: tuple[Tensor, np.ndarray] | None = None
-        self._pooled: list[tuple[Tensor, np.ndarray, np.ndarray]] = []
+        # By what recordings lack; of each pooling.
+        self._pooled: dict[Missing | None, list[PooledVectors]] = {}
 
     def __len__(self) -> int:
         return len(self.recordings)
@@ -176,6 +179,13 @@ class PartInputs:
             return self.layout(position)
         return self._layout(position, boundary_generator(seed, position))
 
+    def layout_without_words(self, position: int) -> tuple[FrameLayout, np.ndarray]:
+        """Which frames are read of one recording whose words nobody knows, and the [W] unknown words that are."""
+        speech = self.speech(position)
+        assert speech is not None, "inputs that lose words know where the speech is"
+        count = int(self.frame_counts[position])
+        return without_words(self.model_input.scheme, count, speech, self.frame_step)
+
     def through_front_end(self, frames: np.ndarray, position: int) -> np.ndarray:
         """Frames of one recording, augmented or not, as the model reads them, [A, prepared] -> [A, F]."""
         limit = self.model_input.frame_limit
@@ -204,18 +214,31 @@ class PartInputs:
         frames, starts = self._on_device
         return torch.cat([frames[starts[position] : starts[position + 1]] for position in positions])
 
-    def pooled_bytes(self, sizes: Sequence[int]) -> int:
+    def pooled_bytes(self, sizes: Sequence[int], lacking: Missing | None = None) -> int:
         """Bytes that `keep_pooled` takes for vectors of these sizes."""
-        vectors = zip(self._pooled_counts, sizes, strict=True)
+        vectors = zip(self._segment_counts(lacking), sizes, strict=True)
         return sum(int(counts.sum()) * size for counts, size in vectors) * np.dtype(np.float32).itemsize
 
-    def keep_pooled(self, batches: Iterable[Sequence[Tensor]]) -> None:
+    def keep_pooled(self, batches: Iterable[Sequence[Tensor]], lacking: Missing | None = None) -> None:
         """Keep the pooled vectors of all recordings, for `pooled`.
 
         Args:
             batches: of the recordings in order, vectors of the words' segments and, if there are any, the overall ones.
+            lacking: what all recordings lack.
         """
-        self.share_pooled(self, [torch.cat(vectors) for vectors in zip(*batches, strict=True)])
+        self.share_pooled(self, [torch.cat(vectors) for vectors in zip(*batches, strict=True)], lacking)
+
+    def keep_silence(self, pooled: Sequence[Tensor]) -> None:
+        """Keep what stands for the segments of a recording that nobody hears, for `pooled`.
+
+        Args:
+            pooled: [1, size] by each pooling.
+        """
+        nowhere = np.zeros(len(self), np.int64)
+        self._pooled["sound"] = [
+            PooledVectors(vector.expand(int(counts.max(initial=0)), -1), nowhere, counts)
+            for vector, counts in zip(pooled, self._segment_counts("sound"), strict=True)
+        ]
 
     def of_corpus(self) -> PartInputs:
         """The inputs of all utterances of the corpus, of no class."""
@@ -223,7 +246,11 @@ class PartInputs:
         return PartInputs(self._corpus, everyone, np.full_like(everyone, -1), self.model_input)
 
     def map_pooled(
-        self, poolings: Sequence[str], sizes: Sequence[int], pooled: Iterable[Sequence[np.ndarray]]
+        self,
+        poolings: Sequence[str],
+        sizes: Sequence[int],
+        pooled: Iterable[Sequence[np.ndarray]],
+        lacking: Missing | None = None,
     ) -> list[np.ndarray] | None:
         """Map the pooled vectors of all recordings of the corpus, whose inputs these are; see `fgcme.data.mapping`.
 
@@ -231,33 +258,49 @@ class PartInputs:
             poolings: all that tells the poolings from others.
             sizes: values of a vector of each.
             pooled: of each recording the vectors of each pooling; asked for where no process has mapped them yet.
+            lacking: what all recordings lack.
         """
         # Features are mapped first: a process that writes one file for all must not wait for itself to write another.
         _ = self._features
-        key = [dataclasses.asdict(self.model_input.scheme), *poolings]
-        counts = [int(counts.sum()) for counts in self._pooled_counts]
+        key = [dataclasses.asdict(self.model_input.scheme), *poolings, *([lacking] if lacking else [])]
+        counts = [int(counts.sum()) for counts in self._segment_counts(lacking)]
         shapes = list(zip(counts, sizes, strict=True))
         return self._corpus.pooled(self.model_input.front_end, self.model_input.frame_limit, key, shapes, pooled)
 
-    def share_pooled(self, others: PartInputs, vectors: Sequence[Tensor]) -> None:
+    def share_pooled(self, others: PartInputs, vectors: Sequence[Tensor], lacking: Missing | None = None) -> None:
         """Take the pooled vectors of one's recordings, for `pooled`, from those of all that others have.
 
         Args:
             others: one's own inputs, or those of the whole corpus.
             vectors: of the words' segments of all its recordings and, if there are any, the overall ones.
+            lacking: what all recordings lack.
         """
         rows = np.arange(len(self))
         if others is not self:
             rows = (self.utterances[:, None] * self.of_each + np.arange(self.of_each)).ravel()
-        ends = [np.cumsum(counts) for counts in others._pooled_counts]
-        firsts = [end - counts for end, counts in zip(ends, others._pooled_counts, strict=True)]
-        self._pooled = [(each, first[rows], end[rows]) for each, first, end in zip(vectors, firsts, ends, strict=True)]
+        self._pooled[lacking] = [
+            PooledVectors.end_to_end(each, counts).take(rows)
+            for each, counts in zip(vectors, others._segment_counts(lacking), strict=True)
+        ]
 
-    def pooled(self, positions: np.ndarray) -> tuple[Tensor, ...]:
-        """The pooled vectors of some recordings, end to end; none before they are kept or shared."""
+    @property
+    def has_pooled(self) -> bool:
+        """Whether pooled vectors are kept or shared."""
+        return bool(self._pooled)
+
+    def pooled(self, positions: np.ndarray, lacking: Sequence[Missing | None]) -> tuple[Tensor, ...]:
+        """The pooled vectors of some recordings, end to end; none before all of those are kept or shared.
+
+        Args:
+            positions: [B] the recordings.
+            lacking: what each of them lacks.
+        """
+        if not self._pooled.keys() >= set(lacking):
+            return ()
+        of_each = [self._pooled[each] for each in lacking]
         return tuple(
-            torch.cat([vectors[first[position] : end[position]] for position in positions])
-            for vectors, first, end in self._pooled
+            torch.cat([vectors.of(position) for vectors, position in zip(pooling, positions, strict=True)])
+            for pooling in zip(*of_each, strict=True)
         )
 
     @functools.cached_property
@@ -273,12 +316,22 @@ class PartInputs:
         count = int(self.frame_counts[position])
         return layout_frames(self.model_input.scheme, begin, end, count, self.speech(position), generator)
 
-    @functools.cached_property
-    def _pooled_counts(self) -> list[np.ndarray]:
+    def _segment_counts(self, lacking: Missing | None) -> list[np.ndarray]:
         """How many segments stand for the words of each recording; and, where there are any, how many are overall."""
         one = np.ones(len(self), np.int64)
-        segments = one if self.model_input.scheme.has_shared_segment else self.word_counts
+        segments = self._unknown_counts if lacking == "words" else self.word_counts
+        if self.model_input.scheme.has_shared_segment:
+            segments = one
         return [segments] if self.model_input.scheme.overall == "none" else [segments, one]
+
+    @functools.cached_property
+    def _unknown_counts(self) -> np.ndarray:
+        """How many unknown words stand for those of each recording, [B]."""
+        counts = [
+            unknown_words(int(frames), self.speech(position) or (0, 0), self.frame_step)
+            for position, frames in enumerate(self.frame_counts)
+        ]
+        return np.array(counts, np.int64)
 
     def _lengths(self) -> np.ndarray:
         return np.array([self.layout(position).length for position in range(len(self))], np.int64)

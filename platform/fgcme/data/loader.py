@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +21,14 @@ from fgcme.experiment import AugmentationSettings
 
 # Tells the draws of words from others of the same seed and position.
 _WORDS = 2
+
+
+class _Read(NamedTuple):
+    """What is read of one recording: which frames, the [W] words, and what it lacks."""
+
+    layout: FrameLayout
+    words: np.ndarray
+    missing: Missing | None
 
 
 class RaggedLoader:
@@ -92,17 +101,10 @@ class RaggedLoader:
             seed: augments each recording by the seed and its position alone, whatever else is in the batch; None leaves
                 utterances as they are. Who is mixed with whom follows from the seed and all the positions.
         """
-        if seed is None:
-            layouts, words = map(self.inputs.layout, positions), map(self.inputs.words, positions)
-            batch = self._unchanged(positions, list(layouts), list(words))
-        elif self._changes_frames:
+        if seed is not None and self._changes_frames and not self.inputs.has_pooled:
             batch = self._augmented(positions, seed)
         else:
-            batch = self._unchanged(
-                positions,
-                [self.inputs.drawn_layout(position, seed) for position in positions],
-                [self._draw_words(position, seed)[0] for position in positions],
-            )
+            batch = self._unchanged([self._drawn(position, seed) for position in positions], positions)
         if self.inputs.model_input.reads_word_features:
             batch = replace(batch, word_features=self._word_features(positions, batch.word_counts.tolist(), seed))
         if self.inputs.speakers is not None:
@@ -132,26 +134,57 @@ class RaggedLoader:
     @property
     def pools_alike(self) -> bool:
         """Whether each segment holds the same frames in every epoch."""
-        return not self._changes_frames and self.inputs.model_input.scheme.segments != "random"
+        return not changes_frames(self._augmentation) and self.inputs.model_input.scheme.segments != "random"
 
-    def pooled(self, pool: Callable[[Batch], Sequence[Tensor]]) -> Iterator[Sequence[Tensor]]:
+    @property
+    def losses(self) -> tuple[Missing | None, ...]:
+        """What a recording may lack in training."""
+        return (None, "words", "sound") if self._augmentation.modality_dropout else (None,)
+
+    def pooled(
+        self, pool: Callable[[Batch], Sequence[Tensor]], lacking: Missing | None = None
+    ) -> Iterator[Sequence[Tensor]]:
         """Pool all segments of one recording after the other, see `Batch.pooled`.
 
         Args:
             pool: from a batch to the vectors of its segments.
+            lacking: what all recordings lack.
         """
         # One recording at a time stays in a processor's cache.
-        return (pool(self.batch(np.array([position]))) for position in range(len(self.inputs)))
+        for position in range(len(self.inputs)):
+            read = self._read(position, self.inputs.words(position), lacking)
+            yield pool(self._unchanged([read], np.array([position])))
 
-    def _unchanged(self, positions: np.ndarray, layouts: Sequence[FrameLayout], words: Sequence[np.ndarray]) -> Batch:
+    def _drawn(self, position: int, seed: int | None) -> _Read:
+        """What is read of one recording whose frames are as they are, see `batch`."""
+        if seed is None:
+            return self._read(position, self.inputs.words(position), None)
+        words, missing = self._draw_words(position, seed)
+        read = self._read(position, words, missing)
+        return read if missing else read._replace(layout=self.inputs.drawn_layout(position, seed))
+
+    def _read(self, position: int, words: np.ndarray, missing: Missing | None) -> _Read:
+        """What is read of one recording that lacks something."""
+        if missing == "words":
+            return _Read(*self.inputs.layout_without_words(position), missing)
+        if missing == "sound":
+            return _Read(without_sound(self.inputs.model_input.scheme, len(words)), words, missing)
+        return _Read(self.inputs.layout(position), words, missing)
+
+    def _unchanged(self, read: Sequence[_Read], positions: np.ndarray) -> Batch:
+        layouts, words, lacking = zip(*read, strict=True)
         # Random segments are adjacent, so the frames that they read are the same wherever their boundaries are.
-        frames, pooled = self.inputs.frames_on_device(positions), self.inputs.pooled(positions)
+        frames, pooled = self.inputs.frames_on_device(positions), self.inputs.pooled(positions, lacking)
         if pooled:
-            nothing = torch.zeros(0, self.inputs.frame_size)
-            batch = pack(nothing, layouts, words, self.inputs.labels[positions], self._min_length)
+            no_frames = torch.zeros(0, self.inputs.frame_size)
+            batch = pack(no_frames, layouts, words, self.inputs.labels[positions], self._min_length)
             return replace(batch, pooled=pooled)
         if frames is None:
-            frames_of_each = [self.inputs.frames(position) for position in positions]
+            nothing = np.zeros((0, self.inputs.frame_size), np.float32)
+            frames_of_each = [
+                self.inputs.frames(position) if layout.length else nothing
+                for position, layout in zip(positions, layouts, strict=True)
+            ]
             return collate(frames_of_each, layouts, words, self.inputs.labels[positions], self._min_length)
         return pack(frames, layouts, words, self.inputs.labels[positions], self._min_length)
 

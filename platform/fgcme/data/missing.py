@@ -57,13 +57,27 @@ def without_words(
         frame_step: samples from one frame to the next.
         generator: draws the boundaries of random parts.
     """
-    last = min(speech[1], frame_count)
-    count = max(round((last - speech[0]) * frame_step / SAMPLE_RATE / SECONDS_OF_A_WORD), 1)
+    count = unknown_words(frame_count, speech, frame_step)
     if scheme.segments == "words":
         scheme = replace(scheme, segments="even_speech")
     nowhere = np.zeros(count, np.int64)
     layout = layout_frames(scheme, nowhere, nowhere, frame_count, speech, generator)
     return layout, np.full(count, UNKNOWN, np.int64)
+
+
+def unknown_words(frame_count: int, speech: Stretch, frame_step: int) -> int:
+    """How many unknown words stand for those of an utterance; see `without_words`.
+
+    Args:
+        frame_count: frames of the utterance, A.
+        speech: where the speech is.
+        frame_step: samples from one frame to the next.
+
+    >>> unknown_words(frame_count=200, speech=(20, 120), frame_step=HOP)
+    3
+    """
+    last = min(speech[1], frame_count)
+    return max(round((last - speech[0]) * frame_step / SAMPLE_RATE / SECONDS_OF_A_WORD), 1)
 
 
 def without_sound(scheme: SegmentScheme, words: int) -> FrameLayout:

@@ -10,7 +10,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from fgcme.data import Batch, FoldLoaders, RaggedLoader
+from fgcme.data import Batch, FoldLoaders, Missing, RaggedLoader
 from fgcme.model import Network, StandardisePooled
 from fgcme.model.pooling import PoolsFrames
 
@@ -36,7 +36,8 @@ def keep_pooled(model: Network, loaders: FoldLoaders, device: torch.device) -> b
         parts.append(loaders.test)
     parts = [part for part in parts if len(part)]
     sizes = [each.size for each in pooling.poolings()]
-    if not fits_on_device(sum(part.inputs.pooled_bytes(sizes) for part in parts), free_bytes(device)):
+    byte_count = sum(part.inputs.pooled_bytes(sizes, lacking) for part in parts for lacking in tables_of(part))
+    if not fits_on_device(byte_count, free_bytes(device)):
         return False
     model.eval()
     standardise = nn.Identity() if model.standardise.is_identity else model.standardise
@@ -48,8 +49,18 @@ def keep_pooled(model: Network, loaders: FoldLoaders, device: torch.device) -> b
     pools_alike_in_every_fold = model.standardise.is_identity and not loaders.train.inputs.model_input.speakers
     if not (pools_alike_in_every_fold and share_pooled(pooling, parts, pool, device)):
         for part in parts:
-            part.inputs.keep_pooled(part.pooled(pool))
+            for lacking in tables_of(part):
+                part.inputs.keep_pooled(part.pooled(pool, lacking), lacking)
+    for part in parts:
+        if "sound" in part.losses:
+            # As nothing is read, all are alike.
+            part.inputs.keep_silence([vectors[:1] for vectors in next(part.pooled(pool, "sound"))])
     return True
+
+
+def tables_of(part: RaggedLoader) -> list[Missing | None]:
+    """What recordings may lack in training whose segments then are reduced to vectors of their own."""
+    return [lacking for lacking in part.losses if lacking != "sound"]
 
 
 def share_pooled(
@@ -70,16 +81,20 @@ def share_pooled(
         Whether there are such files, and the device has room for them.
     """
     corpus, poolings = RaggedLoader(parts[0].inputs.of_corpus(), batch_size=1), pooling.poolings()
-    sizes = [each.size for each in poolings]
-    if not fits_on_device(corpus.inputs.pooled_bytes(sizes), free_bytes(device)):
+    sizes, names = [each.size for each in poolings], [repr(each) for each in poolings]
+    wanted = sorted({lacking for part in parts for lacking in tables_of(part)}, key=str)
+    if not fits_on_device(sum(corpus.inputs.pooled_bytes(sizes, lacking) for lacking in wanted), free_bytes(device)):
         return False
-    of_each = ([vectors.cpu().numpy() for vectors in pooled] for pooled in corpus.pooled(pool))
-    mapped = corpus.inputs.map_pooled([repr(each) for each in poolings], sizes, of_each)
-    if mapped is None:
-        return False
-    vectors = [torch.from_numpy(each).to(device) for each in mapped]
+    shared = {}
+    for lacking in wanted:
+        of_each = ([vectors.cpu().numpy() for vectors in pooled] for pooled in corpus.pooled(pool, lacking))
+        mapped = corpus.inputs.map_pooled(names, sizes, of_each, lacking)
+        if mapped is None:
+            return False
+        shared[lacking] = [torch.from_numpy(each).to(device) for each in mapped]
     for part in parts:
-        part.inputs.share_pooled(corpus.inputs, vectors)
+        for lacking in tables_of(part):
+            part.inputs.share_pooled(corpus.inputs, shared[lacking], lacking)
     return True
 
 

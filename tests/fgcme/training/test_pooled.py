@@ -71,13 +71,18 @@ FIXED: dict[str, dict[str, Any]] = {
     "linear_probe": {"kind": "linear_probe", "pooling": {"normalisation": "speaker"}},
     "pooled_statistics": {"kind": "pooled_statistics"},
 }
+# Each with how often training takes the words or the sound of an utterance away.
+FIXED_AND_LOSING = {
+    **{name: (model, 0.0) for name, model in FIXED.items()},
+    **{f"{name}, losing": (FIXED[name], 0.5) for name in ("words", "words and recording", "speakers", "recording")},
+}
 TRAINED: dict[str, dict[str, Any]] = {
     "encoder": {"model.acoustic.channels": [8], "model.acoustic.kernels": [1]},
     "attention": {"model.pooling.kind": "attention"},
     "random": {"model.pooling.segments": "random"},
     "masks": {"training.augmentation.time_masks": 1},
     "no sound": {"model.modalities": "semantic"},
-    "lost modalities": {"training.augmentation.modality_dropout": 0.2},
+    "masks, losing": {"training.augmentation.time_masks": 1, "training.augmentation.modality_dropout": 0.2},
 }
 
 
@@ -85,11 +90,13 @@ def with_frames_as_they_are(model: dict[str, Any]) -> dict[str, Any]:
     return {**SMALL, **model, "acoustic": {"channels": [], "kernels": [], **model.get("acoustic", {})}}
 
 
-@pytest.mark.parametrize("model", FIXED.values(), ids=FIXED)
+@pytest.mark.parametrize(("model", "lost"), FIXED_AND_LOSING.values(), ids=FIXED_AND_LOSING)
 def test_what_every_epoch_would_pool_alike_is_pooled_once(
-    copied: SpeechCorpus, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    copied: SpeechCorpus, model: dict[str, Any], lost: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    experiment = small_corpus.experiment(model=with_frames_as_they_are(model), training={"epochs": 2})
+    experiment = small_corpus.experiment(
+        model=with_frames_as_they_are(model), training={"epochs": 2, "augmentation": {"modality_dropout": lost}}
+    )
     with monkeypatch.context() as full:
         full.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=0))
         anew = fit(copied, experiment)
@@ -111,17 +118,20 @@ def pooled_files(corpus: SpeechCorpus) -> list[Path]:
     return sorted(corpus.folder.glob("mapped-*.pooled"))
 
 
-@pytest.mark.parametrize("model", FIXED.values(), ids=FIXED)
+@pytest.mark.parametrize(("model", "lost"), FIXED_AND_LOSING.values(), ids=FIXED_AND_LOSING)
 def test_what_every_fold_would_pool_alike_is_pooled_once_for_all_trainings(
-    tmp_path: Path, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, model: dict[str, Any], lost: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus", copies=(0.9,)))
-    experiment = small_corpus.experiment(model=with_frames_as_they_are(model), training={"epochs": 1, "refit": True})
+    training = {"epochs": 1, "refit": True, "augmentation": {"modality_dropout": lost}}
+    experiment = small_corpus.experiment(model=with_frames_as_they_are(model), training=training)
     fit(corpus, experiment)
     # The moments of frames are another fold's own.
     alike = model.get("acoustic", {}).get("normalisation") != "train"
     overall = model.get("pooling", {}).get("overall", "none") != "none"
-    assert len(pooled_files(corpus)) == alike * (1 + overall)
+    # Of utterances with their words and, where training takes them away, without.
+    files = alike * (1 + overall) * (2 if lost else 1)
+    assert len(pooled_files(corpus)) == files
     own = fit_second_fold(corpus, experiment)
     with monkeypatch.context() as away:
         away.setattr("fgcme.data.inputs.PartInputs.map_pooled", lambda *arguments: None)
@@ -134,7 +144,7 @@ def test_what_every_fold_would_pool_alike_is_pooled_once_for_all_trainings(
     # The test part is answered from its frames, as new speech is, unless the moments of its speakers are needed.
     by_speaker = model.get("pooling", {}).get("normalisation") == "speaker"
     assert bool(own.loaders.test.batch(np.array([0])).pooled) == by_speaker
-    assert len(pooled_files(corpus)) == alike * (1 + overall)
+    assert len(pooled_files(corpus)) == files
 
 
 @pytest.mark.parametrize(
