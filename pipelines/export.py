@@ -60,18 +60,16 @@ def _export_hub_folder(model_uri: str, folder: Path, destination: Path, tracking
 
 
 def _export_onnx(folder: Path, path: Path) -> None:
-    from fgcme.data import require_classes
     from fgcme.export.onnx_file import write_onnx
     from fgcme.serving import ensemble
 
     members = ensemble.load(folder)
-    require_classes(members[0][1].tasks, "fgcme export --onnx")
     print(f"{path}: written, and compared with the model", flush=True)
     weights = sum((member / "model.safetensors").stat().st_size for member in ensemble.member_folders(folder))
     for line in describe_comparison(write_onnx(members, path), weights):
         print(line)
     if members[0][1].prepare.copies.speed:
-        print("  the graph answers for one recording: average its logits over the copies of an utterance")
+        print("  the graph answers for one recording: average its logits and ratings over the copies of an utterance")
 
 
 def describe_comparison(comparison: Comparison, weights: int) -> list[str]:
@@ -85,8 +83,8 @@ def describe_comparison(comparison: Comparison, weights: int) -> list[str]:
     return [
         f"  {'':<12} {'size':>10} {'median':>10}",
         *(f"  {name:<12} {_size(size):>10} {1000 * comparison.seconds[name]:>7.2f} ms" for name, size in sizes.items()),
-        f"  of an answer, on one thread, over {comparison.utterances} random utterances; the largest difference of a "
-        f"logit is {comparison.difference:.1e}",
+        f"  of an answer, on one thread, over {comparison.utterances} random utterances; the largest difference of "
+        f"{comparison.what} is {comparison.difference:.1e}",
     ]
 
 

@@ -38,6 +38,8 @@ class Graph(nn.Module):
 
     Attributes:
         inputs: what it takes, in order.
+        outputs: names of what it answers, in order: of a model of classes `logits` and `probabilities`, [K] each; of
+            one of ratings `ratings`, [D] on their own scales; of one of both all three.
         words: the words that it knows, numbered from 2.
         numbers: of each member, the number there of each number of a word.
 
@@ -52,6 +54,11 @@ class Graph(nn.Module):
         self.spec = specs[0]
         self.scheme = scheme_of(self.spec.model)
         self.inputs = inputs_of(self.spec, self.scheme)
+        self.tasks = self.spec.tasks
+        of_classes = ("logits", "probabilities") if self.tasks.classes else ()
+        self.outputs = (*of_classes, *(("ratings",) if self.tasks.dimensions else ()))
+        ends = torch.tensor([*self.tasks.dimensions.values()], dtype=torch.float32).reshape(-1, 2)
+        self.low, self.range = ends[:, 0], ends[:, 1] - ends[:, 0]
         own = [[*spec.words, *spec.given_words] for spec in specs]
         self.words = own[0] if len(own) == 1 else sorted({word for words in own for word in words})
         self.networks = nn.ModuleList(stand_ins(network) for network, _ in members)
@@ -60,8 +67,8 @@ class Graph(nn.Module):
             torch.cat([torch.tensor([0, 1]), torch.from_numpy(spec.vocabulary.index(self.words))]) for spec in specs
         ]
 
-    def forward(self, *given: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean logits of all members, [K], and their probabilities, [K].
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """The mean answers of all members, one tensor for each of `outputs`.
 
         Args:
             given: one tensor for each of `inputs`, see `MEANINGS`.
@@ -84,8 +91,17 @@ class Graph(nn.Module):
                 word_features=named.get("word_features"),
             )
             logits.append(network(batch).logits)
-        mean = torch.cat(logits).mean(0)
-        return mean, mean.softmax(0)
+        return self.answer(torch.cat(logits).mean(0))
+
+    def answer(self, mean: Tensor) -> tuple[Tensor, ...]:
+        """What the members' mean output says, one tensor for each of `outputs`.
+
+        Args:
+            mean: [K + D], see `fgcme.data.targets`.
+        """
+        logits, values = mean[: len(self.tasks.classes)], mean[len(self.tasks.classes) :]
+        of_classes = (logits, logits.softmax(0)) if self.tasks.classes else ()
+        return (*of_classes, *((self.low + values * self.range,) if self.tasks.dimensions else ()))
 
     def _layout(self, named: dict[Input, Tensor], word_count: Tensor, numbers: Tensor) -> tuple[Tensor, Ranges, Tensor]:
         """The frames, padded for the convolutions, what each segment reads of them, and its own frames.

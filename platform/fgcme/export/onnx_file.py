@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 UTTERANCES = 200
 TOLERANCE = 1e-4
 _OPSET = 18
-_OUTPUTS = ("logits", "probabilities")
 
 
 @dataclass(frozen=True)
@@ -40,21 +39,24 @@ class Comparison:
 
     Attributes:
         utterances: random ones that both were asked about.
-        difference: the largest of a logit.
+        difference: the largest of a logit, or of a rating on its own scale.
         seconds: median time of an answer, by `torch` and by `onnxruntime`, on one thread.
         size: of the file, in bytes.
+        what: the difference is of.
     """
 
     utterances: int
     difference: float
     seconds: dict[str, float]
     size: int
+    what: str = "a logit"
 
 
 def write_onnx(members: Sequence[tuple[Network, ModelSpec]], path: Path) -> Comparison:
     """Write a model, or an ensemble, as an ONNX file that takes any number of frames and words.
 
-    Beside the graph the file holds, as metadata, what its inputs mean, the classes, the words and how speech was
+    Beside the graph the file holds, as metadata, what its inputs mean, the classes, the ratings with
+    their scales, the words and how speech was
     prepared.
 
     Args:
@@ -79,8 +81,8 @@ def write_onnx(members: Sequence[tuple[Network, ModelSpec]], path: Path) -> Comp
         comparison = compare(graph, members, partial)
         if not comparison.difference <= TOLERANCE:
             raise UserError(
-                f"{path}: not written: ONNX differs from the model by {comparison.difference:.1e} in a logit, over "
-                f"{comparison.utterances} random utterances, where {TOLERANCE:.0e} is allowed"
+                f"{path}: not written: ONNX differs from the model by {comparison.difference:.1e} in "
+                f"{comparison.what}, over {comparison.utterances} random utterances, where {TOLERANCE:.0e} is allowed"
             )
     return comparison
 
@@ -103,7 +105,7 @@ def compare(graph: Graph, members: Sequence[tuple[Network, ModelSpec]], path: Pa
     try:
         differences, seconds = [], []
         for utterance in random_utterances(graph, UTTERANCES):
-            expected, by_torch = _by_torch(members, utterance)
+            expected, by_torch = _by_torch(graph, members, utterance)
             found, by_onnx = _by_onnx(session, graph, utterance)
             differences.append(float(np.abs(found - expected).max()))
             seconds.append((by_torch, by_onnx))
@@ -113,22 +115,34 @@ def compare(graph: Graph, members: Sequence[tuple[Network, ModelSpec]], path: Pa
     # Of differences of which one is not a number, the maximum is none either.
     largest = float(np.max(differences))
     names = ("torch", "onnxruntime")
-    return Comparison(len(differences), largest, dict(zip(names, medians, strict=True)), path.stat().st_size)
+    what = "a logit or a rating" if len(graph.outputs) > 2 else ("a logit" if graph.tasks.classes else "a rating")
+    return Comparison(len(differences), largest, dict(zip(names, medians, strict=True)), path.stat().st_size, what)
 
 
 @torch.no_grad()
-def _by_torch(members: Sequence[tuple[Network, ModelSpec]], utterance: RandomUtterance) -> tuple[np.ndarray, float]:
+def _by_torch(
+    graph: Graph, members: Sequence[tuple[Network, ModelSpec]], utterance: RandomUtterance
+) -> tuple[np.ndarray, float]:
+    """The logits and the ratings that the members give together, and how long they take."""
     start = time.perf_counter()
     answers = [network(batch).logits for (network, _), batch in zip(members, utterance.batches, strict=True)]
-    logits = torch.cat(answers).mean(0).numpy()
-    return logits, time.perf_counter() - start
+    answered = graph.answer(torch.cat(answers).mean(0))
+    seconds = time.perf_counter() - start
+    return _compared(graph, [each.numpy() for each in answered]), seconds
 
 
 def _by_onnx(session: InferenceSession, graph: Graph, utterance: RandomUtterance) -> tuple[np.ndarray, float]:
     given: dict[str, Any] = {name: tensor.numpy() for name, tensor in utterance.given.items()}
     start = time.perf_counter()
-    (logits,) = session.run(_OUTPUTS[:1], given)
-    return logits, time.perf_counter() - start
+    answered = session.run(graph.outputs, given)
+    seconds = time.perf_counter() - start
+    return _compared(graph, answered), seconds
+
+
+def _compared(graph: Graph, answered: Sequence[np.ndarray]) -> np.ndarray:
+    """The logits and the ratings of an answer; probabilities follow from the former."""
+    named = zip(graph.outputs, answered, strict=True)
+    return np.concatenate([values for name, values in named if name != "probabilities"])
 
 
 def _trace(graph: Graph, path: Path) -> None:
@@ -145,7 +159,7 @@ def _trace(graph: Graph, path: Path) -> None:
             tuple(example.given.values()),
             str(path),
             input_names=list(graph.inputs),
-            output_names=list(_OUTPUTS),
+            output_names=list(graph.outputs),
             dynamic_axes=sized,
             opset_version=_OPSET,
             dynamo=False,
@@ -158,6 +172,7 @@ def _metadata(graph: Graph) -> dict[str, str]:
     content: dict[str, Any] = {
         "inputs": {name: MEANINGS[name] for name in graph.inputs},
         "classes": spec.classes,
+        "dimensions": spec.dimensions,
         "words": graph.words,
         "prepare": spec.prepare.model_dump(mode="json"),
         "acoustic": spec.model.acoustic.model_dump(mode="json"),

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from fgcme.data import Tasks
 from fgcme.experiment import ModelSettings, PrepareSettings, variants
 from fgcme.experiment.variants import merge
 from fgcme.model import Network, build_model
 from fgcme.serving.fitted import ModelSpec
 
 CLASSES = ["angry", "calm", "happy"]
+TASKS = Tasks(CLASSES)
 WORDS = [f"word{number}" for number in range(12)]
 FRAME_SIZE = 8
 _SMALL: dict[str, Any] = {
@@ -23,13 +25,16 @@ _SMALL: dict[str, Any] = {
 }
 
 
-def fitted_variant(name: str, seed: int = 0, blank: bool = False, **changes: Any) -> tuple[Network, ModelSpec]:
+def fitted_variant(
+    name: str, seed: int = 0, blank: bool = False, tasks: Tasks = TASKS, **changes: Any
+) -> tuple[Network, ModelSpec]:
     """A small model of a named variant, as one that was fitted; its frames are standardised.
 
     Args:
         name: of the variant.
         seed: of its weights.
         blank: whether it is as if trained by CTC.
+        tasks: that it answers.
         changes: to the settings of the variant's model.
     """
     content: dict[str, Any] = {}
@@ -39,7 +44,7 @@ def fitted_variant(name: str, seed: int = 0, blank: bool = False, **changes: Any
     settings = ModelSettings.model_validate(content)
     torch.manual_seed(seed)
     words = WORDS[seed : seed + 8]
-    network = build_model(settings, FRAME_SIZE, len(words) + 2, len(CLASSES), blank)
+    network = build_model(settings, FRAME_SIZE, len(words) + 2, tasks.size, blank)
     network.standardise.set_statistics(torch.randn(FRAME_SIZE), torch.rand(FRAME_SIZE) + 0.5)
     for parameter in network.parameters():
         # Queries, gates and unknown words start from zero, where they would hide a mistake.
@@ -47,7 +52,8 @@ def fitted_variant(name: str, seed: int = 0, blank: bool = False, **changes: Any
     spec = ModelSpec(
         model=settings,
         prepare=PrepareSettings(),
-        classes=CLASSES,
+        classes=[*tasks.classes],
+        dimensions={name: [*scale] for name, scale in tasks.dimensions.items()},
         words=words,
         frame_size=FRAME_SIZE,
         frame_limit=3000,

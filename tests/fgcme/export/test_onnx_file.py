@@ -11,10 +11,12 @@ import onnxruntime
 import pytest
 import torch
 
+from fgcme.data import Tasks
 from fgcme.errors import UserError
 from fgcme.export import onnx_file
 from fgcme.export.graph import Graph
 from fgcme.export.onnx_file import TOLERANCE, compare, write_onnx
+from fgcme.export.random_utterances import random_utterances
 from tests.fgcme.export.fitted_variants import CLASSES, WORDS, fitted_variant
 
 # A trace could go wrong in each: segments, what is beside them, LSTMs over frames, attention, counts of words.
@@ -50,6 +52,25 @@ def test_the_file_says_what_it_takes_and_what_it_answers(tmp_path: Path) -> None
     given = {"frames": np.zeros((9, 8), np.float32), "begin": [2], "end": [5], "words": words}
     logits, probabilities = session.run(None, {name: np.asarray(value) for name, value in given.items()})
     assert probabilities.sum() == pytest.approx(1) and probabilities.argmax() == logits.argmax()
+
+
+@pytest.mark.parametrize("classes", [[], CLASSES], ids=["ratings", "classes and ratings"])
+def test_ratings_are_an_output_on_their_own_scales(classes: list[str], tmp_path: Path) -> None:
+    tasks = Tasks(classes, {"valence": (1, 5), "arousal": (1, 7)})
+    members = [fitted_variant("fgcme", seed, tasks=tasks) for seed in range(2)]
+    assert write_onnx(members, tmp_path / "model.onnx").difference < TOLERANCE
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    outputs = ["logits", "probabilities", "ratings"] if classes else ["ratings"]
+    assert [each.name for each in session.get_outputs()] == outputs
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told["dimensions"]) == {"valence": [1, 5], "arousal": [1, 7]}
+    utterance = next(random_utterances(Graph(members), 1))
+    with torch.no_grad():
+        mean = torch.cat(
+            [network(batch).logits for (network, _), batch in zip(members, utterance.batches, strict=True)]
+        )
+    *_, ratings = session.run(None, {name: tensor.numpy() for name, tensor in utterance.given.items()})
+    np.testing.assert_allclose(ratings, tasks.unscaled(mean.mean(0)[len(classes) :].numpy()), rtol=1e-4)
 
 
 def test_a_file_that_answers_otherwise_is_found_out_and_not_left(
