@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fgcme.data import require_classes
 from fgcme.errors import UserError
 from fgcme.report.formatting import count
 from fgcme.tracking import Tracker, require_store, resolve_uri
@@ -79,10 +78,7 @@ def _results_writer(tracker: Tracker, run: Run) -> Callable[[Path], None]:
 
     def write_into(folder: Path) -> None:
         print(f"{run.info.run_name}: intervals of {count(len(recorded.variants), 'variant')}", flush=True)
-        if len(recorded.variants) > 1:
-            if not recorded.classes:
-                require_classes(recorded.tasks, "the page of an ablation")
-        elif recorded.tasks.dimensions:
+        if recorded.tasks.dimensions:
             # Beside the page of the classes, where there are any.
             page = "ratings.html" if recorded.classes else "index.html"
             write_ratings(folder, collect_ratings(tracker, recorded), recorded.repetition, page)

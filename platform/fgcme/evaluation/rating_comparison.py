@@ -52,6 +52,12 @@ class RatingComparison:
     summaries: dict[str, RatingsSummary]
     differences: dict[str, RatingDifference]
 
+    @property
+    def smallest_p(self) -> float:
+        """The least corrected p-value that so few speakers can give: of all ways to swap them two are as far apart."""
+        speakers = self.summaries[self.reference].speakers
+        return min(1.0, len(self.differences) * 2.0 ** (1 - speakers))
+
 
 def compare_ratings(
     variants: Mapping[str, pa.Table],

@@ -56,6 +56,45 @@ def points_range(interval: Interval) -> str:
     return f"{points(interval.low)} to {points(interval.high)}"
 
 
+def decimals(value: float) -> str:
+    """A metric of ratings with three decimals and a true minus sign.
+
+    >>> decimals(-0.1234)
+    '−0.123'
+    """
+    return f"{value:.3f}".replace("-", MINUS)
+
+
+def signed_decimals(difference: float) -> str:
+    """A difference of two metrics of ratings, with its sign unless it is rounded to zero.
+
+    >>> signed_decimals(0.0204), signed_decimals(-0.1), signed_decimals(-0.0001)
+    ('+0.020', '−0.100', '0.000')
+    """
+    text = decimals(difference)
+    if text in ("0.000", f"{MINUS}0.000"):
+        return "0.000"
+    return text if text.startswith(MINUS) else f"+{text}"
+
+
+def decimals_range(interval: Interval) -> str:
+    """An interval of a metric of ratings.
+
+    >>> decimals_range(Interval(-0.01, 0.5))
+    '−0.010 to 0.500'
+    """
+    return f"{decimals(interval.low)} to {decimals(interval.high)}"
+
+
+def signed_decimals_range(interval: Interval) -> str:
+    """An interval of a difference of two metrics of ratings.
+
+    >>> signed_decimals_range(Interval(-0.01, 0.5))
+    '−0.010 to +0.500'
+    """
+    return f"{signed_decimals(interval.low)} to {signed_decimals(interval.high)}"
+
+
 def p_value(value: float) -> str:
     """A p-value.
 

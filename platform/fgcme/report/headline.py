@@ -9,6 +9,7 @@ from fgcme.evaluation.ratings import RatingsSummary
 
 _OF_CLASSES = {"WA": "wa", "UA": "ua", "macro-F1": "macro_f1"}
 _CCC = "ccc_"
+_CONCORDANCE = "ccc"
 
 
 def headline(mean: Mapping[str, float], deviation: Mapping[str, float] | None = None) -> str:
@@ -36,6 +37,15 @@ def headline(mean: Mapping[str, float], deviation: Mapping[str, float] | None = 
         of_each = [f"{name.removeprefix(_CCC)} {mean[name]:.3f}" for name in mean if name.startswith(_CCC)]
         said.append(f"CCC {mean['ccc']:.3f}{plus_minus('ccc', 1, 3)} ({', '.join(of_each)})")
     return ", ".join(said)
+
+
+def format_measure(name: str, value: float) -> str:
+    """A metric by its name: in per cent, or for a concordance with three decimals.
+
+    >>> format_measure("fold.test_ua", 0.5), format_measure("ensemble.test_ccc_valence", 0.5)
+    ('50.0 %', '0.500')
+    """
+    return f"{value:.3f}" if _CONCORDANCE in name else f"{100 * value:.1f} %"
 
 
 def describe_ratings(summary: RatingsSummary) -> list[str]:

@@ -11,13 +11,25 @@ from functools import partial
 import pyarrow as pa
 
 from fgcme.data import Tasks
+from fgcme.evaluation.rating_comparison import RatingComparison
 from fgcme.evaluation.ratings import RatingsSummary
+from fgcme.report.comparison import stars
 from fgcme.report.conditions import Conditions
 from fgcme.report.content import Provenance
-from fgcme.report.formatting import MINUS, listing, sentence
+from fgcme.report.formatting import (
+    decimals,
+    decimals_range,
+    listing,
+    p_value,
+    sentence,
+    signed_decimals,
+    signed_decimals_range,
+)
 from fgcme.report.html import Image, render
 from fgcme.report.ratings import describe_scatter, ratings_figure
 from fgcme.report.theme import Picture
+
+SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -26,11 +38,25 @@ class RatingResults:
 
     Attributes:
         conditions: by what rules it was made.
-        summary: its metrics.
+        summary: its metrics; of several variants, those of the reference.
+        comparison: of several variants; None of one.
     """
 
     conditions: Conditions
     summary: RatingsSummary
+    comparison: RatingComparison | None = None
+
+    @property
+    def summaries(self) -> dict[str, RatingsSummary]:
+        """Variant -> its metrics; the one there is has no name."""
+        return {"": self.summary} if self.comparison is None else self.comparison.summaries
+
+    @property
+    def title(self) -> str:
+        """What tells it from the others of a report."""
+        if self.conditions.left_out:
+            return f"Without the speakers the configuration was tuned on: {self.conditions.rule_alone}"
+        return sentence(self.conditions.rule_alone)
 
 
 @dataclass(frozen=True)
@@ -40,8 +66,9 @@ class RatingsReport:
     Attributes:
         provenance: where its numbers come from.
         tasks: that were learnt.
-        predictions: all folds and seeds.
-        results: of all speakers; then, where the configuration was tuned, without those that it was tuned on.
+        predictions: all folds and seeds; of several variants, those of the reference.
+        results: of all speakers, for each selection rule; then, where the configuration was tuned, without those that
+            it was tuned on.
     """
 
     provenance: Provenance
@@ -76,7 +103,10 @@ def to_html(content: RatingsReport, light: bytes) -> str:
     """
     return render(
         "ratings.html.j2",
-        {"decimals": _decimals},
+        {
+            each.__name__: each
+            for each in (decimals, decimals_range, p_value, signed_decimals, signed_decimals_range, stars)
+        },
         content=content,
         main=content.results[0],
         several=len(content.results[0].conditions.seeds) > 1,
@@ -86,16 +116,23 @@ def to_html(content: RatingsReport, light: bytes) -> str:
 
 
 def to_csv(content: RatingsReport) -> str:
-    """The metrics as CSV: a row each, with its interval."""
+    """The metrics as CSV, and the differences from the reference: a row each, with its interval."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["protocol", "selection", "caveats", "metric", "mean", "deviation", "low", "high"])
+    writer.writerow(
+        ["protocol", "selection", "caveats", "variant", "metric", "mean", "deviation", "low", "high", "p_holm"]
+    )
     for results in content.results:
         conditions = results.conditions
-        for name, estimate in results.summary.metrics.items():
-            ends = ("", "") if estimate.interval is None else (estimate.interval.low, estimate.interval.high)
-            own = [conditions.protocol, conditions.selection, " ".join(conditions.caveats), name]
-            writer.writerow([*own, estimate.mean, estimate.deviation, *ends])
+        own = [conditions.protocol, conditions.selection, " ".join(conditions.caveats)]
+        for variant, summary in results.summaries.items():
+            for name, estimate in summary.metrics.items():
+                ends = ("", "") if estimate.interval is None else (estimate.interval.low, estimate.interval.high)
+                writer.writerow([*own, variant, name, estimate.mean, estimate.deviation, *ends, ""])
+        if results.comparison is not None:
+            for variant, difference in results.comparison.differences.items():
+                ends = (difference.interval.low, difference.interval.high)
+                writer.writerow([*own, variant, "ccc_difference", difference.mean, "", *ends, difference.p_holm])
     return lines.getvalue()
 
 
@@ -106,9 +143,12 @@ def _summarise(results: RatingResults) -> list[str]:
     for name in summary.dimensions:
         estimate = summary.metrics[f"ccc_{name}"]
         interval = estimate.interval
-        ends = "" if interval is None else f" (95 % interval {_decimals(interval.low)} to {_decimals(interval.high)})"
-        said.append(f"{_decimals(estimate.mean)}{ends} for {name}")
-    sentences = [f"{opening} {conditions.rule_alone}, the CCC is {listing(said)}."]
+        ends = "" if interval is None else f" (95 % interval {decimals(interval.low)} to {decimals(interval.high)})"
+        said.append(f"{decimals(estimate.mean)}{ends} for {name}")
+    of_reference = "" if results.comparison is None else f" of the reference, {results.comparison.reference},"
+    sentences = [f"{opening} {conditions.rule_alone}, the CCC{of_reference} is {listing(said)}."]
+    if results.comparison is not None:
+        sentences.append(_compare(results.comparison))
     for name, count in summary.counts.items():
         if missing := summary.utterances - count:
             sentences.append(f"{sentence(name)} of {missing} of {summary.utterances} utterances was not rated.")
@@ -117,10 +157,10 @@ def _summarise(results: RatingResults) -> list[str]:
     return sentences
 
 
-def _decimals(value: float) -> str:
-    """A metric with three decimals and a true minus sign.
-
-    >>> _decimals(-0.1234)
-    '−0.123'
-    """
-    return f"{value:.3f}".replace("-", MINUS)
+def _compare(comparison: RatingComparison) -> str:
+    """Which variants differ from the reference, in a sentence."""
+    differing = {name: each.mean for name, each in comparison.differences.items() if each.p_holm <= SIGNIFICANT}
+    if not differing:
+        return "No variant differs from it significantly."
+    said = [f"{name} ({signed_decimals(mean)})" for name, mean in differing.items()]
+    return f"In the mean CCC these differ from it significantly: {listing(said)}."

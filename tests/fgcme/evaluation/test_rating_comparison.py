@@ -42,6 +42,8 @@ def test_the_same_answers_do_not_differ_and_far_better_ones_do() -> None:
     assert found.differences["better"].mean > 0.2
     assert found.differences["better"].p_holm == 2 * found.differences["better"].p_value <= 0.07
     assert set(found.summaries) == set(tables)
+    # Two variants of six speakers, whose 64 ways to be swapped come in pairs.
+    assert found.smallest_p == 2 * 2 / 64 <= found.differences["better"].p_holm
 
 
 def test_variants_of_other_utterances_or_ratings_are_refused() -> None:
