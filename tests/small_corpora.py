@@ -282,10 +282,35 @@ MSP_PODCAST = Tree(
     },
 )
 
+_MSP_WORDS = {"A": "Angry", "C": "Contempt", "D": "Disgust", "F": "Fear", "H": "Happy", "N": "Neutral", "S": "Sad"}
+_MSP_WORDS |= {"U": "Surprise", "O": "Other-Bored"}
+_MSP_RATERS = "FileName,EmoDetail\n" + "".join(
+    f'{row.split(",")[0]}.wav,"WORKER{worker:08d}; {word}; {word},Concerned; A:3.000000; V:4.000000; D:3.000000;"\n'
+    for row in _MSP
+    for worker, word in enumerate(
+        _MSP_WORDS.values() if row.split(",")[1] == "X" else (_MSP_WORDS[row.split(",")[1]],) * 2 + ("Happy",)
+    )
+)
+MSP_PODCAST_RATERS = Tree(
+    files=MSP_PODCAST.files | {"Labels/labels_detailed.csv": _MSP_RATERS},
+    listed={
+        "MSP-PODCAST_0001_0000": ("A;A;H", "30", "turn 0000"),
+        "MSP-PODCAST_0002_0008": ("A;C;D;F;H;N;S;U;O", "unknown-0002", "turn 0008"),
+    },
+    extra=MSP_PODCAST.extra
+    | {
+        "Labels/labels_consensus.csv": f"{MSP_PODCAST.extra['Labels/labels_consensus.csv']!s}"
+        "MSP-PODCAST_0009_0004.wav,N,2.2,4.0,2.6,30,Male,Train\n",
+        "Transcripts/MSP-PODCAST_0009_0004.txt": "labelled by nobody",
+    },
+    rejected={**MSP_PODCAST.rejected, "MSP-PODCAST_0009_0004": "no_label"},
+)
+
 TREES: Mapping[str, Tree] = {
     "cremad": CREMAD,
     "meld": MELD,
     "msp_podcast": MSP_PODCAST,
+    "msp_podcast_raters": MSP_PODCAST_RATERS,
     "savee": SAVEE,
     "tess": TESS,
     "emovo": EMOVO,

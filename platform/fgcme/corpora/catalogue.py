@@ -30,7 +30,23 @@ class _Catalogue(Mapping[str, Corpus]):
         return len(self._places)
 
 
-_NAMES = ("demo", "ravdess", "emodb", "iemocap", "cremad", "meld", "msp_podcast", "savee", "tess", "emovo", "nemo")
+_NAMES = (
+    "demo",
+    "ravdess",
+    "emodb",
+    "iemocap",
+    "iemocap_raters",
+    "cremad",
+    "meld",
+    "msp_podcast",
+    "msp_podcast_raters",
+    "savee",
+    "tess",
+    "emovo",
+    "nemo",
+)
+RATERS = ("iemocap_raters", "msp_podcast_raters")
+"""Corpora whose labels are those of single raters, as `ang;ang;neu`: the same recordings as without `_raters`."""
 # A module that holds one part of its corpus for each language.
 _PARTS = {
     f"{module}_{part}": f"{module}:{part.upper()}"
@@ -38,8 +54,15 @@ _PARTS = {
 }
 YOURS = ("manifest", "audformat", "lhotse")
 """Corpora of the user's own: forms of a list, of which nothing else is known."""
+
+
+def _place(name: str) -> str:
+    """Module and object of a corpus that is alone in its module, or whose raters are beside it."""
+    return f"{name.removesuffix('_raters')}:{'RATERS' if name in RATERS else 'CORPUS'}"
+
+
 CORPORA: Mapping[str, Corpus] = _Catalogue(
-    {name: f"{name}:CORPUS" for name in _NAMES} | _PARTS | {name: f"{name}:CORPUS" for name in YOURS}
+    {name: _place(name) for name in _NAMES} | _PARTS | {name: f"{name}:CORPUS" for name in YOURS}
 )
 
 
@@ -92,7 +115,7 @@ def _find_several(settings: CorpusSettings, storage: Path) -> tuple[Path, Listin
         UserError: fewer than two are named, one that cannot be among them, or one is not found.
     """
     names = settings.corpora
-    possible = [name for name in CORPORA if name not in ("demo", *YOURS)]
+    possible = [name for name in CORPORA if name not in ("demo", *RATERS, *YOURS)]
     if strangers := [name for name in names if name not in possible]:
         raise UserError(f"corpus.corpora: {strangers[0]} cannot be among several; name some of {', '.join(possible)}")
     if len({*names}) < 2 or len({*names}) < len(names):

@@ -14,13 +14,19 @@ contract's fields: `speaker` is `Ses01_M`, `session` is `Session1`, `dialog` is 
 
 Stage directions are in brackets. A turn with nothing else, as in `[LAUGHTER]`, takes them as its text: every protocol
 counts it, and a turn needs words.
+
+As `iemocap_raters` its `raw_label` holds what each rater said instead, such as `neu;fru;neu`: the lines that follow a
+turn's own in EmoEvaluation, `C-E2:<tab>Neutral;<tab>()`, one of each external rater. A rater who names two emotions, as
+in `Frustration; Anger;`, counts for each; the actors' ratings of themselves (C-F1, C-M1) and comments in brackets are
+not read. The form of these lines is that which public descriptions show, such as that of CXianRen/AMST on GitHub.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +42,20 @@ _DIALOG = r"Ses0([1-5])[FM]_(impro|script)\d\d\w*"
 # Turns numbered from `XX0` are transcribed, but mostly not rated.
 _TURN = re.compile(rf"({_DIALOG})_([FM])(?:\d{{3}}|XX\d)")
 _LABEL_LINE = re.compile(r"\[[^\]]*\]\s+(\S+)\s+(\w+)\s+\[([\d.]+), *([\d.]+), *([\d.]+)\]")
+_RATER_LINE = re.compile(r"C-E\d+:\s*([^(]*)(?:\(.*)?")
+_RATERS_WORDS = {
+    "anger": "ang",
+    "disgust": "dis",
+    "excited": "exc",
+    "fear": "fea",
+    "frustration": "fru",
+    "happiness": "hap",
+    "neutral": "neu",
+    "neutral state": "neu",
+    "other": "oth",
+    "sadness": "sad",
+    "surprise": "sur",
+}
 _TEXT_LINE = re.compile(r"(Ses\S+)\s+\[[^\]]*\]\s*:(.*)")
 _DIRECTION = re.compile(r"\[([^\]]*)\]")
 
@@ -64,12 +84,13 @@ class Turn:
 
 @dataclass(frozen=True)
 class _Rating:
-    """The raters' label of a turn, and its mean valence, arousal and dominance from 1 to 5."""
+    """The raters' label of a turn, its mean valence, arousal and dominance from 1 to 5, and the label of each rater."""
 
     label: str
     valence: float
     arousal: float
     dominance: float
+    raters: list[str] = field(default_factory=list)
 
 
 def parse_turn(name: str) -> Turn:
@@ -90,11 +111,15 @@ def parse_turn(name: str) -> Turn:
     return Turn(int(session), dialog, "impro" if act == "impro" else "script", "female" if letter == "F" else "male")
 
 
-def find(root: Path) -> Listing:
+def find(root: Path, raters: bool = False) -> Listing:
     """List the turns of the sessions in `root`, by session and name. The protocol refuses a missing session.
 
     A turn without a label or text is a rejection, and so is a damaged line of the corpus's files. Turns that were
     transcribed but never rated (`XX` in their name) are ignored.
+
+    Args:
+        root: of the corpus.
+        raters: whether a raw label holds those of all raters, and not the one that they agree on.
 
     Raises:
         UserError: `root` is missing or holds no session, or a session lacks one of its folders or the dialogs in it.
@@ -111,7 +136,7 @@ def find(root: Path) -> Listing:
     rejections: list[Rejection] = []
     for number in sessions:
         for dialog in _dialogs(root / f"Session{number}", number):
-            for found in _turns(root, number, dialog):
+            for found in _turns(root, number, dialog, raters):
                 if isinstance(found, Utterance):
                     utterances.append(found)
                 else:
@@ -134,7 +159,7 @@ def _dialogs(session: Path, number: int) -> list[str]:
     return sorted(names)
 
 
-def _turns(root: Path, number: int, dialog: str) -> Iterator[Utterance | Rejection]:
+def _turns(root: Path, number: int, dialog: str, raters: bool) -> Iterator[Utterance | Rejection]:
     """The turns of a dialog, sorted by name, then the damaged lines of its files."""
     session = f"Session{number}"
     evaluation = f"{session}/dialog/EmoEvaluation/{dialog}.txt"
@@ -153,12 +178,15 @@ def _turns(root: Path, number: int, dialog: str) -> Iterator[Utterance | Rejecti
         if text is None:
             yield Rejection(name, audio, "list", "no_text", f"{transcription} has no text for the turn {name}")
             continue
+        if raters and not rating.raters:
+            yield Rejection(name, audio, "list", "no_label", f"{evaluation} has no rater's label for the turn {name}")
+            continue
         alignment = f"{session}/sentences/ForcedAlignment/{dialog}/{name}.wdseg"
         yield Utterance(
             id=name,
             audio=audio,
             text=text,
-            raw_label=rating.label,
+            raw_label=";".join(rating.raters) if raters else rating.label,
             speaker=turn.speaker,
             session=session,
             dialog=dialog,
@@ -175,23 +203,38 @@ def _turns(root: Path, number: int, dialog: str) -> Iterator[Utterance | Rejecti
 def _ratings(root: Path, file: str, dialog: str) -> tuple[dict[str, _Rating], list[Rejection]]:
     """The ratings in an evaluation file by turn, and its damaged lines.
 
-    A turn's own line begins with a bracket; the lines of single raters that follow it are not read.
+    A turn's own line begins with a bracket; the lines of single raters follow it, those of a damaged line with it.
     """
     ratings: dict[str, _Rating] = {}
     damaged: list[Rejection] = []
+    own: _Rating | None = None
     for number, line in _lines(root / file):
+        if (rater := _RATER_LINE.fullmatch(line)) and own is not None:
+            own.raters.extend(_of_rater(rater[1]))
         if not line.startswith("["):
             continue
+        own = None
         match = _LABEL_LINE.fullmatch(line)
         name, label, *values = match.groups() if match else (line, "")
         if not _is_turn_of(name, dialog) or label not in LABELS or name in ratings:
             damaged.append(_damaged(file, number, line))
             continue
         try:
-            ratings[name] = _Rating(label, *map(float, values))
+            valence, arousal, dominance = map(float, values)
+            own = ratings[name] = _Rating(label, valence, arousal, dominance)
         except ValueError:
             damaged.append(_damaged(file, number, line))
     return ratings, damaged
+
+
+def _of_rater(said: str) -> list[str]:
+    """The labels that one rater gives; a word that is none of the corpus's stays as it is, and is of no class.
+
+    >>> _of_rater("Frustration; Anger;\t"), _of_rater("Bored;")
+    (['fru', 'ang'], ['bored'])
+    """
+    words = [each.strip().lower() for each in said.split(";")]
+    return [_RATERS_WORDS.get(word, word) for word in words if word]
 
 
 def _texts(root: Path, file: str, dialog: str) -> tuple[dict[str, str], list[Rejection]]:
@@ -231,7 +274,10 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 _OBTAIN = "ask for the full release at https://sail.usc.edu/iemocap and unpack it"
-_WAY_OUT = f"{_OBTAIN}, then pass its folder IEMOCAP_full_release with --root or in IEMOCAP_ROOT"
+_WAY_OUT = (
+    f"{_OBTAIN}, then pass its folder IEMOCAP_full_release with --root or in IEMOCAP_ROOT, of single raters' labels in "
+    "IEMOCAP_RATERS_ROOT"
+)
 
 CORPUS = Corpus(
     name="iemocap",
@@ -244,4 +290,11 @@ CORPUS = Corpus(
     find=find,
     sex_of=lambda speaker: "male" if speaker.endswith("_M") else "female",
     expected=Counts(utterances=10_039, speakers=10),
+)
+RATERS = replace(
+    CORPUS,
+    name="iemocap_raters",
+    title=f"{CORPUS.title}, with the label of each rater",
+    obtain=f"{_OBTAIN}; pass its folder IEMOCAP_full_release with --root or in IEMOCAP_RATERS_ROOT",
+    find=partial(find, raters=True),
 )

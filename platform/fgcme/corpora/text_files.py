@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from fgcme.errors import UserError
@@ -41,7 +41,7 @@ def read_text(path: Path, way_out: str, fallback: str = "cp1252") -> str:
 def read_rows(
     path: Path, columns: Collection[str], way_out: str, delimiter: str = ","
 ) -> list[tuple[int, dict[str, str]]]:
-    """Read a table with a header.
+    """Read a table with a header whole.
 
     Args:
         path: of the file.
@@ -50,7 +50,27 @@ def read_rows(
         delimiter: between the values of a row.
 
     Returns:
-        The rows, each with the number of its last line in the file; a value that is missing is empty.
+        What `iterate_rows` yields.
+
+    Raises:
+        UserError: see `iterate_rows`.
+    """
+    return list(iterate_rows(path, columns, way_out, delimiter))
+
+
+def iterate_rows(
+    path: Path, columns: Collection[str], way_out: str, delimiter: str = ","
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Read a table with a header, row by row.
+
+    Args:
+        path: of the file.
+        columns: which it must have.
+        way_out: what to do where it cannot be used.
+        delimiter: between the values of a row.
+
+    Yields:
+        A row with the number of its last line in the file; a value that is missing is empty.
 
     Raises:
         UserError: there is no such file, it cannot be read as a table, or it lacks a column.
@@ -64,10 +84,11 @@ def read_rows(
         reader.fieldnames = [(name or "").strip() for name in reader.fieldnames or ()]
         if missing := [name for name in columns if name not in reader.fieldnames]:
             raise UserError(f"{path}: has no column {', '.join(missing)}; {way_out}")
-        return [
-            (reader.line_num, {name: (value or "").strip() for name, value in row.items() if isinstance(name, str)})
-            for row in reader
-        ]
+        for row in reader:
+            yield (
+                reader.line_num,
+                {name: (value or "").strip() for name, value in row.items() if isinstance(name, str)},
+            )
     except csv.Error as error:
         raise UserError(f"{path}: line {reader.line_num} cannot be read ({error}); {way_out}") from None
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from fgcme.corpora.contract import Rejection
-from fgcme.corpora.iemocap import CORPUS, find, parse_turn
+from fgcme.corpora.iemocap import CORPUS, RATERS, find, parse_turn
+from fgcme.data import assign_folds
 from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
 from tests import small_iemocap
+from tests.fgcme.corpora.test_contract import table_of
 
 EVALUATION = "Session2/dialog/EmoEvaluation/Ses02F_impro01.txt"
 TRANSCRIPTION = "Session2/dialog/transcriptions/Ses02F_impro01.txt"
@@ -212,6 +214,31 @@ def test_a_missing_folder_or_another_corpus_is_refused(tmp_path: Path) -> None:
 def test_a_name_that_is_not_a_turn_s_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="not the name of a turn"):
         parse_turn(name)
+
+
+def test_what_each_rater_says_of_a_turn_is_read_but_not_what_actors_say_of_themselves(root: Path) -> None:
+    path = root / EVALUATION
+    said = "C-E1:\tNeutral;\t()\nC-E3:\tFrustration; Anger;\t(at\tlast)\nC-E4:\tBored;\t()\nC-F1:\tSadness;\t()\n"
+    path.write_text(path.read_text().replace("C-E2:\tNeutral;\t()\n", said, 1).replace("C-E2:\tNeutral;\t()\n", "", 1))
+    listing = RATERS.find(root)
+    found = {each.id: each.raw_label for each in listing.utterances}
+    assert found["Ses02F_impro01_F000"] == "neu;fru;ang;bored"
+    assert found["Ses02F_impro01_M001"] == "neu"
+    (rejection,) = listing.rejections
+    assert (rejection.id, rejection.reason) == ("Ses02F_impro01_F002", "no_label")
+    # The label that they agree on is as before.
+    assert {each.id: each.raw_label for each in find(root).utterances}["Ses02F_impro01_F000"] == "neu"
+
+
+def test_the_protocol_of_raters_learns_their_shares(tmp_path: Path) -> None:
+    small_iemocap.write(tmp_path, speech=False)
+    for path in tmp_path.glob("Session*/dialog/EmoEvaluation/Ses*.txt"):
+        path.write_text(path.read_text().replace("C-E2:", "C-E1:\tSadness;\t()\nC-E4:\tSurprise;\t()\nC-E2:"))
+    assigned = assign_folds(
+        named_protocols()["iemocap_raters/4class-session"], table_of(RATERS.find(tmp_path)), allow_missing=True
+    )
+    assert assigned.votes.sum(0).tolist() == [0, 0, 55, 55] and assigned.unmapped_votes == 55
+    assert any(each.startswith("raters: 110 labels of classes, 2.0 an utterance; 55 ") for each in assigned.remarks)
 
 
 @pytest.mark.skipif("IEMOCAP_ROOT" not in os.environ, reason="IEMOCAP_ROOT is not set")

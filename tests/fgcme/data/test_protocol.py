@@ -52,7 +52,8 @@ def table_for(protocol: Protocol, without: Collection[str] = ()) -> UtteranceTab
     ]
     return UtteranceTable(
         ids=[f"{number}_script{number % 3:02d}" for number in range(len(rows))],
-        raw_labels=[label for label, _, _ in rows],
+        # Of several raters, two who agree.
+        raw_labels=[f"{label};{label}" if protocol.distribution else label for label, _, _ in rows],
         speakers=[speaker for _, speaker, _ in rows],
         sessions=[group if protocol.group == "session" else None for _, _, group in rows],
         acts=[protocol.act] * len(rows),
