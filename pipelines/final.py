@@ -7,10 +7,12 @@ one, of models that heard fewer speakers.
 
 from __future__ import annotations
 
-from fgcme.data import require_classes
+from fgcme.data import Tasks
 from fgcme.errors import UserError
+from fgcme.evaluation.summary import main_measures
 from fgcme.experiment import Experiment
 from fgcme.report.formatting import count
+from fgcme.report.headline import headline
 from fgcme.tracking import Tracker
 from pipelines import train
 from pipelines.runs import records
@@ -42,7 +44,6 @@ def run(experiment: Experiment, cross_validation: str = "latest", resume: str | 
     """
     with corpus_in_use(experiment):
         corpus_folder, corpus, assignment = load_assigned_corpus(experiment)
-        require_classes(assignment.protocol.tasks, "fgcme train --final")
         with training_session(experiment) as (storage, tracker):
             resumed = None if resume is None else interrupted_run(tracker, experiment, resume, storage / _FOLDER, FINAL)
             if resumed is not None:
@@ -74,7 +75,7 @@ def run(experiment: Experiment, cross_validation: str = "latest", resume: str | 
                     for seed, folder in folders.items()
                 ]
                 run_trainings([Training(job) for job in jobs], opened, f"--final --resume {opened.run_id}")
-    _print_result(experiment, chosen, jobs, opened.run_id)
+    _print_result(experiment, chosen, jobs, opened.run_id, assignment.protocol.tasks)
     return opened.run_id
 
 
@@ -103,24 +104,28 @@ def _estimate(chosen: CrossValidated) -> dict[str, float]:
     return {f"cross_validation_{name}": value for name, value in chosen.metrics.items()}
 
 
-def _print_result(experiment: Experiment, chosen: CrossValidated, jobs: list[Job], run: str) -> None:
+def _print_result(experiment: Experiment, chosen: CrossValidated, jobs: list[Job], run: str, tasks: Tasks) -> None:
     several = len(jobs) > 1
 
     def metrics(part: str) -> str:
-        return ", ".join(
-            f"{title} {100 * chosen.metrics[f'{part}/{name}']:.1f}"
-            + (f" ± {100 * chosen.metrics[f'{part}/{name}_deviation']:.1f}" if several else "")
-            for title, name in (("WA", "wa"), ("UA", "ua"), ("macro-F1", "macro_f1"))
+        mean, deviation = (
+            {
+                name: chosen.metrics[f"{part}/{name}{suffix}"]
+                for name in [*main_measures(tasks), "macro_f1"]
+                if f"{part}/{name}{suffix}" in chosen.metrics
+            }
+            for suffix in ("", "_deviation")
         )
+        return headline(mean, deviation if several else None)
 
     print(
         f"\n{records.protocol_label(experiment)}, no test part; the estimate is that of cross-validation {chosen.run}, "
-        f"selection {records.rule_text(experiment.protocol.selection)}, in per cent:"
+        f"selection {records.rule_text(experiment.protocol.selection)}{', in per cent' if tasks.classes else ''}:"
     )
     print(f"  {metrics('test')}")
     if experiment.protocol.tuned_on:
         print(records.UNTUNED_NOTE)
-        print(f"  {metrics('test_untuned')}" if "test_untuned/ua" in chosen.metrics else "  no speaker is left")
+        print(f"  {metrics('test_untuned') or 'no speaker is left'}")
     seconds = sum(result.seconds for job in jobs if (result := read_result(job.folder)) is not None)
     print(f"  {count(len(jobs), 'training')}, {seconds:.0f} s of training time")
     print(f"\nrun {run}; next: fgcme register {run} --name fgcme-{experiment.name} --alias champion")

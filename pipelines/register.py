@@ -1,15 +1,17 @@
 """Register: the best fold of a cross-validation, or the one the user names, or all of them become a version of a model.
 
 The best fold has the highest dev score; test scores play no part. All of them are an ensemble: it answers by the mean
-logits, and its estimate is that of the models of each fold, over the seeds, for speakers they were not trained on. A
-model of all speakers (`fgcme train --final`) has the estimate of the cross-validation that chose its epochs. The
-version's tags (protocol, selection rule, corpus, commit, metrics) trace its numbers from the registry alone.
+logits and ratings, and its estimate is that of the models of each fold, over the seeds, for speakers they were not
+trained on. A model of all speakers (`fgcme train --final`) has the estimate of the cross-validation that chose its
+epochs. The version's tags (protocol, selection rule, corpus, commit, metrics) trace its numbers from the registry
+alone.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,31 +20,34 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fgcme.card import (
+    Measured,
     Subject,
     card_figures,
     model_card,
+    rating_figures,
     summarise_version,
     version_description,
     which_training,
 )
 from fgcme.corpora.catalogue import CORPORA
-from fgcme.data import reads_test_audio, require_classes
+from fgcme.data import Tasks, reads_test_audio
 from fgcme.errors import UserError
-from fgcme.evaluation.cross_validation import average_seeds, summarise
-from fgcme.robustness import summarise_conditions
+from fgcme.evaluation.ensembles import average_answers
+from fgcme.evaluation.summary import main_measures, summarise_tasks
+from fgcme.report.headline import format_measure
+from fgcme.robustness import summarise_conditions, summarise_rating_conditions
 from fgcme.serving import ensemble, fitted
 from fgcme.serving.needs import needs_of
 from fgcme.serving.registry import check_names, create_model_version, link_metrics, log_model
 from fgcme.tracking import RunDataset, Tracker, require_store, resolve_uri
 from pipelines.robustness import read_robustness
-from pipelines.runs.out_of_fold import read_out_of_fold
+from pipelines.runs.out_of_fold import OutOfFold, read_out_of_fold
 from pipelines.runs.records import metric_prefix
 from pipelines.training.job import CROSS_VALIDATION_TAG, EPOCHS_TAG, FINAL, FINAL_SEED, finished_trainings
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-_MEASURES = ("ua", "wa")
 # Tags that only some runs have: name in the registry -> tag of the run.
 _OPTIONAL_TAGS = {
     "variant": "fgcme.variant",
@@ -114,10 +119,9 @@ def register(
     with tempfile.TemporaryDirectory() as folder:
         model_folder = tracker.download_artifact(fold.info.run_id, "model", Path(folder))
         _, spec = fitted.load(model_folder)
-        require_classes(spec.tasks, "fgcme register")
         origin = _origin(spec.origin, fold, parent)
         origin |= _objections(origin, [fold, *([parent] if parent else [])], force)
-        metrics = _metrics(fold, parent, folds)
+        metrics = _metrics(fold, parent, folds, spec.tasks)
         card, description = _described(tracker, name, alias, origin, metrics, spec, len(folds))
         model = log_model(tracker, fold.info.run_id, model_folder, name, card)
     tags = origin | {key: f"{value:.4f}" for key, value in metrics.items()}
@@ -139,23 +143,30 @@ def _described(
 ) -> tuple[str, str]:
     """The model's card and its version's description, with the figures of its cross-validation if that is complete."""
     corpus = CORPORA.get(origin["corpus"], CORPORA["manifest"])
-    measured = read_out_of_fold(tracker, origin)
+    found = read_out_of_fold(tracker, origin)
     subject = Subject(
         name=name,
         alias=alias,
         summary=summarise_version(origin, metrics, spec, folds),
         origin=origin,
         corpus=corpus,
-        classes=spec.classes,
+        tasks=spec.tasks,
         needs_text=needs_of([spec]).text,
         reads_test_audio=reads_test_audio(spec.model),
     )
-    if measured is None:
-        return model_card(subject, None), version_description(subject, None)
-    figures = card_figures(measured.predictions, measured.classes, corpus.sex_of)
-    table = read_robustness(tracker, measured.run.info.run_id)
-    conditions = summarise_conditions(table, measured.classes) if table is not None else ()
-    return model_card(subject, figures, conditions), version_description(subject, figures)
+    measured = Measured() if found is None else _measured(tracker, found, corpus.sex_of)
+    return model_card(subject, measured), version_description(subject, measured)
+
+
+def _measured(tracker: Tracker, found: OutOfFold, sex_of: Callable[[str], str | None]) -> Measured:
+    """How good the models of a cross-validation are, at each of their tasks."""
+    tasks, table = found.tasks, read_robustness(tracker, found.run.info.run_id)
+    return Measured(
+        figures=card_figures(found.predictions, tasks.classes, sex_of) if tasks.classes else None,
+        ratings=rating_figures(found.predictions, tasks, sex_of) if tasks.dimensions else None,
+        conditions=summarise_conditions(table, tasks.classes) if table is not None and tasks.classes else (),
+        rating_conditions=summarise_rating_conditions(table, tasks) if table is not None and tasks.dimensions else (),
+    )
 
 
 def _dataset(origin: dict[str, str]) -> RunDataset:
@@ -204,10 +215,9 @@ def _register_ensemble(tracker: Tracker, found: Run, name: str, alias: str | Non
             member = tracker.download_artifact(run.info.run_id, "model", folder / f"download-{number}")
             shutil.copytree(member, ensemble.member_folder(folder / "ensemble", number))
         members = [spec for _, spec in ensemble.load(folder / "ensemble")]
-        require_classes(members[0].tasks, "fgcme register")
         origin = _origin(members[0].origin, folds[0], found)
         origin |= _objections(origin, [found], force)
-        metrics = _metrics_of_ensemble(tracker, found, folds, members[0].classes, folder)
+        metrics = _metrics_of_ensemble(tracker, found, folds, members[0].tasks, folder)
         origin |= {key: ", ".join(sorted({str(spec.origin[key]) for spec in members})) for key in ("fold", "seed")}
         origin |= {"members": str(len(folds)), "source_run": found.info.run_id}
         card, description = _described(tracker, name, alias, origin, metrics, members[0], len(folds))
@@ -221,15 +231,18 @@ def _register_ensemble(tracker: Tracker, found: Run, name: str, alias: str | Non
 
 
 def _metrics_of_ensemble(
-    tracker: Tracker, parent: Run, folds: list[Run], classes: list[str], folder: Path
+    tracker: Tracker, parent: Run, folds: list[Run], tasks: Tasks, folder: Path
 ) -> dict[str, float]:
     """Metrics of its single models, and of the models of each fold together, if the cross-validation is complete."""
-    metrics = {key: value for key, value in _metrics(folds[0], parent, folds).items() if not key.startswith("fold.")}
+    metrics = {
+        key: value for key, value in _metrics(folds[0], parent, folds, tasks).items() if not key.startswith("fold.")
+    }
     if parent.data.tags["fgcme.kind"] == FINAL:
         prefix = "cross_validation_test_together"
-        known = {measure: parent.data.metrics.get(f"{prefix}/{measure}") for measure in _MEASURES}
+        known = {measure: parent.data.metrics.get(f"{prefix}/{measure}") for measure in main_measures(tasks)}
         return metrics | {f"ensemble.test_{measure}": value for measure, value in known.items() if value is not None}
-    if "cross_validation.test_ua" not in metrics:
+    measures = main_measures(tasks)
+    if f"cross_validation.test_{measures[0]}" not in metrics:
         return metrics
     tables = [
         pq.read_table(
@@ -239,8 +252,8 @@ def _metrics_of_ensemble(
         if tracker.has_artifact(run.info.run_id, "predictions.parquet")
     ]
     if len(tables) == len(folds):
-        together = summarise(average_seeds(pa.concat_tables(tables), classes), classes).mean
-        metrics |= {f"ensemble.test_{measure}": together[measure] for measure in _MEASURES}
+        together = summarise_tasks(average_answers(pa.concat_tables(tables), tasks), tasks).mean
+        metrics |= {f"ensemble.test_{measure}": together[measure] for measure in measures}
     return metrics
 
 
@@ -301,7 +314,7 @@ def _origin(saved: dict[str, object], fold: Run, parent: Run | None) -> dict[str
     return origin | {"source_run": fold.info.run_id}
 
 
-def _metrics(fold: Run, parent: Run | None, folds: list[Run]) -> dict[str, float]:
+def _metrics(fold: Run, parent: Run | None, folds: list[Run], tasks: Tasks) -> dict[str, float]:
     """Metrics of the fold, and of its cross-validation if it is complete."""
     metrics = {}
     # In an ablation, each variant and selection rule is a cross-validation.
@@ -311,7 +324,7 @@ def _metrics(fold: Run, parent: Run | None, folds: list[Run]) -> dict[str, float
         infix = f"{variant}/"
     if fold.data.tags.get("fgcme.kind") == FINAL_SEED:
         prefix = "cross_validation_test"
-    for measure in _MEASURES:
+    for measure in main_measures(tasks):
         for part, key in (("dev", f"best/dev/{measure}"), ("test", f"test/{measure}")):
             if key in fold.data.metrics:
                 metrics[f"fold.{part}_{measure}"] = fold.data.metrics[key]
@@ -335,6 +348,7 @@ def _print_result(registered: Registered, origin: dict[str, str], metrics: dict[
     labels = [*([origin["variant"]] if "variant" in origin else []), which[0].lower() + which[1:]]
     print(f"{registered.name} version {registered.version}: {', '.join(labels)}{reason}")
     print(f"  {origin['protocol']} on {origin['corpus']}, selection {origin['selection']}, run {registered.run}")
+    width = max([26, *map(len, metrics)])
     for key, value in metrics.items():
-        print(f"  {key:<26} {100 * value:.1f} %")
+        print(f"  {key:<{width}} {format_measure(key, value)}")
     print(f'\nnext: fgcme predict {registered.uri} some.wav --text "what is said"')

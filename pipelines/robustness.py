@@ -20,18 +20,31 @@ import pyarrow.parquet as pq
 from fgcme.audio import AudioError, Samples, read
 from fgcme.corpora import Utterance
 from fgcme.corpora.catalogue import find_corpus
-from fgcme.data import has_words
+from fgcme.data import Tasks, has_words
 from fgcme.errors import DataError, UserError
-from fgcme.report.formatting import count, percent, percent_range, points, points_range
+from fgcme.report.formatting import (
+    count,
+    decimals,
+    decimals_range,
+    percent,
+    percent_range,
+    points,
+    points_range,
+    signed_decimals,
+    signed_decimals_range,
+)
 from fgcme.robustness import (
     CLEAN,
     DEGRADATIONS,
-    ROBUSTNESS,
     WORD_ERROR_RATES,
     Condition,
+    RatingCondition,
     choose_utterances,
     condition_rows,
+    rating_cells,
+    robustness_schema,
     summarise_conditions,
+    summarise_rating_conditions,
     with_word_errors,
     word_error_title,
 )
@@ -42,9 +55,10 @@ from pipelines.training.job import finished_trainings
 
 if TYPE_CHECKING:
     from fgcme.serving.classifier import Classifier
+    from fgcme.serving.prediction import Prediction
 
 ARTIFACT = "robustness.parquet"
-"""Of a cross-validation's run: the table, schema `ROBUSTNESS`."""
+"""Of a cross-validation's run: the table, schema `fgcme.robustness.robustness_schema`."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +76,7 @@ class _Spoken:
 
 def robustness(
     run: str, utterances: int = 200, root: str | None = None, tracking_uri: str | None = None
-) -> list[Condition]:
+) -> list[Condition | RatingCondition]:
     """Measure the robustness of a cross-validation, print it and record it with the run.
 
     Args:
@@ -97,14 +111,19 @@ def robustness(
         if int(training.data.tags["fgcme.seed"]) == seed
     }
     print(f"{title}: {len(spoken)} of {count(len(rows), 'test utterance')}, by each fold's model of seed {seed}")
-    table = pa.Table.from_pylist(list(_answers(tracker, models, spoken, corpus_root, measured.classes)), ROBUSTNESS)
-    conditions = summarise_conditions(table, measured.classes)
+    tasks = measured.tasks
+    answers = list(_answers(tracker, models, spoken, corpus_root, tasks))
+    table = pa.Table.from_pylist(answers, robustness_schema(tasks))
+    conditions = summarise_conditions(table, tasks.classes) if tasks.classes else []
+    of_ratings = summarise_rating_conditions(table, tasks) if tasks.dimensions else []
     with tempfile.TemporaryDirectory() as scratch:
         pq.write_table(table, Path(scratch) / ARTIFACT)
         tracker.log_artifact(found.info.run_id, Path(scratch) / ARTIFACT)
-    print("\n".join(describe_conditions(conditions)))
+    for lines in (describe_conditions(conditions), describe_rating_conditions(of_ratings)):
+        if lines:
+            print("\n".join(lines))
     print(f"\nrecorded with the run; the next `fgcme register {found.info.run_id} ...` has it in its model card")
-    return conditions
+    return [*conditions, *of_ratings]
 
 
 def read_robustness(tracker: Tracker, run: str) -> pa.Table | None:
@@ -121,7 +140,9 @@ def read_robustness(tracker: Tracker, run: str) -> pa.Table | None:
 
 
 def describe_conditions(conditions: list[Condition]) -> list[str]:
-    """The conditions as a table to read, in per cent and points."""
+    """The conditions as a table to read, in per cent and points; no line for none."""
+    if not conditions:
+        return []
     width = max(len(each.name) for each in conditions)
     lines = [f"{'':<{width}}  UA (95 % interval)      lost as against the recordings as they are"]
     for each in conditions:
@@ -129,6 +150,22 @@ def describe_conditions(conditions: list[Condition]) -> list[str]:
         left = f"; {count(each.unanswered, 'utterance')} without an answer" if each.unanswered else ""
         level = f"{percent(each.ua.mean)} ({percent_range(each.ua.interval)})"
         lines.append(f"{each.name:<{width}}  {level:<22}  {lost}{left}".rstrip())
+    return lines
+
+
+def describe_rating_conditions(conditions: list[RatingCondition]) -> list[str]:
+    """The conditions of answers of ratings as a table to read; no line for none."""
+    if not conditions:
+        return []
+    width = max(len(each.name) for each in conditions)
+    lines = [f"{'':<{width}}  CCC (95 % interval)      lost as against the recordings as they are"]
+    for each in conditions:
+        lost = (
+            "" if each.name == CLEAN else f"{signed_decimals(each.loss)} ({signed_decimals_range(each.loss_interval)})"
+        )
+        left = f"; {count(each.unanswered, 'utterance')} without an answer" if each.unanswered else ""
+        level = decimals(each.ccc.mean) + (f" ({decimals_range(each.ccc.interval)})" if each.ccc.interval else "")
+        lines.append(f"{each.name:<{width}}  {level:<23}  {lost}{left}".rstrip())
     return lines
 
 
@@ -142,9 +179,9 @@ def _listed(measured: OutOfFold, root: str | None) -> tuple[Path, Mapping[str, U
 
 
 def _answers(
-    tracker: Tracker, models: Mapping[int, str], spoken: list[_Spoken], root: Path, classes: list[str]
+    tracker: Tracker, models: Mapping[int, str], spoken: list[_Spoken], root: Path, tasks: Tasks
 ) -> Iterator[dict[str, Any]]:
-    """Rows of schema `ROBUSTNESS`: all conditions of each utterance, fold by fold; shows its progress."""
+    """Rows of `robustness_schema`: all conditions of each utterance, fold by fold; shows its progress."""
     from fgcme.serving.classifier import Classifier
 
     vocabulary = sorted({word for each in spoken for word in each.utterance.text.split()})
@@ -155,12 +192,12 @@ def _answers(
                 classifier = Classifier(folder)
                 for each in spoken:
                     if each.row["fold"] == fold:
-                        yield from _under_all_conditions(classifier, each, root, vocabulary, classes)
+                        yield from _under_all_conditions(classifier, each, root, vocabulary, tasks)
                         progress.advance("utterance", done=1, failed=0)
 
 
 def _under_all_conditions(
-    classifier: Classifier, spoken: _Spoken, root: Path, vocabulary: list[str], classes: list[str]
+    classifier: Classifier, spoken: _Spoken, root: Path, vocabulary: list[str], tasks: Tasks
 ) -> Iterator[dict[str, Any]]:
     utterance, words = spoken.utterance, spoken.utterance.text.split()
     try:
@@ -171,7 +208,12 @@ def _under_all_conditions(
     generator = np.random.default_rng([*utterance.id.encode()])
 
     def answer(condition: str, heard: Samples, text: str) -> dict[str, Any]:
-        return condition_rows(condition, spoken.row, _probabilities(classifier, heard, text, classes), classes)
+        prediction = _prediction(classifier, heard, text)
+        kept = {key: spoken.row[key] for key in ("id", "speaker", "fold", "seed")} | {"condition": condition}
+        if tasks.classes:
+            probabilities = None if prediction is None else [prediction.probabilities[name] for name in tasks.classes]
+            kept |= condition_rows(condition, spoken.row, probabilities, tasks.classes)
+        return kept | rating_cells(spoken.row, None if prediction is None else prediction.ratings, tasks)
 
     yield answer(CLEAN, samples, utterance.text)
     for name, degrade in DEGRADATIONS.items():
@@ -182,9 +224,9 @@ def _under_all_conditions(
             yield answer(word_error_title(rate), samples, said)
 
 
-def _probabilities(classifier: Classifier, samples: Samples, text: str, classes: list[str]) -> list[float] | None:
+def _prediction(classifier: Classifier, samples: Samples, text: str) -> Prediction | None:
+    """The answer; None where there is none."""
     try:
-        prediction = classifier.predict(samples, text)
+        return classifier.predict(samples, text)
     except DataError:
         return None
-    return [prediction.probabilities[name] for name in classes]

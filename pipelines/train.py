@@ -179,7 +179,4 @@ def _print_result(outcome: Outcome, results: list[Result], parent: str) -> None:
         print(f"  {metrics(outcome.untuned)}" if outcome.untuned else "  no speaker is left")
     seconds = sum(result.seconds for result in results)
     print(f"  {count(len(results), 'training')}, {seconds:.0f} s of training time")
-    following = f"fgcme register {parent} --name fgcme-{experiment.name} --alias champion"
-    if outcome.tasks.dimensions:
-        following = f"fgcme report {parent}"
-    print(f"\nrun {parent}; next: {following}")
+    print(f"\nrun {parent}; next: fgcme register {parent} --name fgcme-{experiment.name} --alias champion")

@@ -298,7 +298,8 @@ VERBS = (
             argument("version", "number of the version, or an alias that it has", metavar="VERSION"),
             argument(
                 "--margin",
-                "points of UA by which it must be better; by default the paired test has to say so (p at most 0.05)",
+                "points of UA, or hundredths of CCC where ratings decide, by which it must be better; by default the "
+                "paired test has to say so (p at most 0.05)",
                 metavar="POINTS",
                 type=float,
             ),

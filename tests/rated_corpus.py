@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def rated_experiment(folder: Path, **sections: Mapping[str, Any]) -> Experiment:
     """An experiment that learns ratings of the corpus in a folder, its results beside it."""
     content: dict[str, Any] = {
         "name": "rated",
-        "corpus": {"kind": "demo"},
+        "corpus": {"kind": "manifest", "manifest": str(sounds_of(folder) / "list.csv")},
         "protocol": {"name": "rated/dimensions", "dimensions": DIMENSIONS, "folds": 3},
         "prepare": {
             "folder": str(folder),
@@ -64,7 +65,7 @@ def write(folder: Path, speakers: int = 6, each: int = 16, unrated: int = 0, see
         The folder.
     """
     generator = np.random.default_rng(seed)
-    sounds = folder.parent / f"{folder.name}-sounds"
+    sounds = sounds_of(folder)
     sounds.mkdir(parents=True)
     listed = []
     for speaker in range(speakers):
@@ -84,16 +85,33 @@ def write(folder: Path, speakers: int = 6, each: int = 16, unrated: int = 0, see
                 arousal=float(1 + 6 * loudness**2),
             )
             listed.append((utterance, digest(name)))
+    _write_list(sounds / "list.csv", [utterance for utterance, _ in listed])
     rows = list(
         prepare_utterances(listed, sounds, alignment.build("uniform"), features.build_extractor("log_mel", _BINS))
     )
     write_part(folder, "utterances", "a", utterance_table([row for row in rows if isinstance(row, dict)]))
     settings = feature_settings(rated_experiment(folder))
     counts = {"utterances": len(rows), "rejected": 0}
-    CorpusDescription("demo", settings, digest(settings), digest([seed, each, unrated, raters]), counts, {}).write(
+    CorpusDescription("manifest", settings, digest(settings), digest([seed, each, unrated, raters]), counts, {}).write(
         folder
     )
     return folder
+
+
+def sounds_of(folder: Path) -> Path:
+    """Where the sounds and the manifest of a corpus are."""
+    return folder.parent / f"{folder.name}-sounds"
+
+
+def _write_list(path: Path, utterances: list[Utterance]) -> None:
+    """Write the manifest of the corpus, from which it can be prepared anew."""
+    columns = ("id", "audio", "text", "label", "speaker", *DIMENSIONS)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for each in utterances:
+            row = vars(each) | {"label": each.raw_label}
+            writer.writerow(["" if row[name] is None else row[name] for name in columns])
 
 
 def _heard_by(raters: int, loudness: float, generator: np.random.Generator) -> str:

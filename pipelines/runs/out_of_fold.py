@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fgcme.data import require_classes, resolve_protocol
-from fgcme.evaluation.cross_validation import average_seeds
+from fgcme.data import Tasks, resolve_protocol
+from fgcme.evaluation.ensembles import average_answers
 from fgcme.experiment import Experiment, parse_stored
 from fgcme.tracking import Tracker
 
@@ -27,14 +27,19 @@ class OutOfFold:
     Attributes:
         run: of it.
         experiment: what was cross-validated.
-        predictions: of all folds and seeds; of an ensemble, of the mean logits of each fold's models.
-        classes: of its protocol.
+        predictions: of all folds and seeds; of an ensemble, of the mean answers of each fold's models.
+        tasks: of its protocol.
     """
 
     run: Run
     experiment: Experiment
     predictions: pa.Table
-    classes: list[str]
+    tasks: Tasks
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names; none where ratings alone are learnt."""
+        return [*self.tasks.classes]
 
 
 def measuring_run(tracker: Tracker, tags: Mapping[str, str]) -> Run:
@@ -65,9 +70,7 @@ def read_out_of_fold(tracker: Tracker, tags: Mapping[str, str]) -> OutOfFold | N
     with tempfile.TemporaryDirectory() as scratch:
         predictions = pq.read_table(tracker.download_artifact(run.info.run_id, path, Path(scratch)))
     experiment = parse_stored(tracker.load_yaml(run.info.run_id, "experiment.yaml"), f"run {run.info.run_id}")
-    protocol = resolve_protocol(experiment.protocol, experiment.corpus.kind)
-    require_classes(protocol.tasks, "what compares answers")
-    classes = protocol.classes
+    tasks = resolve_protocol(experiment.protocol, experiment.corpus.kind).tasks
     if "members" in tags:
-        predictions = average_seeds(predictions, classes)
-    return OutOfFold(run, experiment, predictions, classes)
+        predictions = average_answers(predictions, tasks)
+    return OutOfFold(run, experiment, predictions, tasks)

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from fgcme.data import SpeechCorpus, resolve_protocol
 from fgcme.errors import UserError
-from fgcme.evaluation.cross_validation import average_seeds, summarise
+from fgcme.evaluation.ensembles import average_answers
+from fgcme.evaluation.summary import summarise_tasks
 from fgcme.experiment import Experiment
 from fgcme.tracking import Tracker
 from pipelines.runs import records
@@ -37,7 +38,7 @@ class CrossValidated:
         best_epochs: of its trainings, all folds and seeds.
         metrics: of its test parts, all folds: `test/ua`, `test/ua_deviation` over seeds, and so on; `test_untuned/` the
             same without the speakers that the configuration was tuned on; `test_together/`, with several seeds, of the
-            mean logits of each fold's models.
+            mean answers of each fold's models.
     """
 
     run: str
@@ -132,8 +133,8 @@ def _read(tracker: Tracker, run: Run, experiment: Experiment) -> CrossValidated:
         with tempfile.TemporaryDirectory() as scratch:
             path = tracker.download_artifact(run.info.run_id, "predictions.parquet", Path(scratch))
             predictions = pq.read_table(path)
-        classes = resolve_protocol(experiment.protocol, experiment.corpus.kind).classes
-        together = summarise(average_seeds(predictions, classes), classes).mean
+        tasks = resolve_protocol(experiment.protocol, experiment.corpus.kind).tasks
+        together = summarise_tasks(average_answers(predictions, tasks), tasks).mean
         metrics |= {f"test_together/{name}": value for name, value in together.items()}
     best_epochs = [int(training.data.metrics["best/epoch"]) for training in trainings]
     return CrossValidated(run.info.run_id, best_epochs, metrics)

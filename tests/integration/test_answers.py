@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -21,6 +22,7 @@ from fgcme.experiment import parse_experiment
 from fgcme.tracking import Tracker
 from pipelines import prepare, train
 from pipelines.register import register
+from tests import rated_corpus
 from tests.in_process import train_in_process
 from tests.speech import say
 from tests.speech_encoder import WHISPER_BASE, save_encoder
@@ -76,6 +78,19 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 @pytest.fixture(scope="module")
+def rated(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Tones of six speakers with ratings of valence and arousal."""
+    folder = tmp_path_factory.mktemp("rated") / "corpus"
+    sounds = rated_corpus.sounds_of(rated_corpus.write(folder, each=4))
+    with (sounds / "list.csv").open(encoding="utf-8") as file:
+        recordings = {row["id"]: (sounds / row["audio"], row["text"]) for row in csv.DictReader(file)}
+    protocol = {"name": "rated", "dimensions": rated_corpus.DIMENSIONS, "folds": 3, "dev_groups": 1}
+    return Corpus(
+        {"corpus": {"kind": "manifest", "manifest": str(sounds / "list.csv")}, "protocol": protocol}, recordings
+    )
+
+
+@pytest.fixture(scope="module")
 def acted(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """Some recordings of three actors of RAVDESS."""
     folder = tmp_path_factory.mktemp("acted")
@@ -109,11 +124,7 @@ def check(
     chosen = register(run, "mine", "champion", tracker.uri).run
     fold = int(tracker.find_run(chosen).data.tags["fgcme.fold"])
     rows = pq.read_table(tracker.download_artifact(run, "predictions.parquet", folder)).to_pylist()
-    expected = {
-        str(corpus.recordings[row["id"]][0]): (row["prediction"], row["probabilities"])
-        for row in rows
-        if row["fold"] == fold
-    }
+    expected = {str(corpus.recordings[row["id"]][0]): row for row in rows if row["fold"] == fold}
     assert len(expected) == len(rows) // 3
     texts = [text for path, text in corpus.recordings.values() if str(path) in expected]
     files = [str(path) for path, _ in corpus.recordings.values() if str(path) in expected]
@@ -130,10 +141,14 @@ def check(
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert {answer["audio"] for answer in answers} == set(expected)
     for answer in answers:
-        label, probabilities = expected[answer["audio"]]
-        assert answer["alignment"] == "sphinx"
-        assert answer["label"] == label
-        assert list(answer["probabilities"].values()) == probabilities
+        row = expected[answer["audio"]]
+        assert answer["alignment"] == features.get("alignment", {}).get("method", "sphinx")
+        if "dimensions" in corpus.settings["protocol"]:
+            ratings = {name: float(np.float32(value)) for name, value in answer["ratings"].items()}
+            assert ratings == {name: row[f"{name}_predicted"] for name in rated_corpus.DIMENSIONS}
+        else:
+            assert answer["label"] == row["prediction"]
+            assert list(answer["probabilities"].values()) == row["probabilities"]
 
 
 def test_of_log_mel_frames(
@@ -148,6 +163,12 @@ def test_of_an_encoder_s_layers_at_two_speeds(
     (tmp_path / "encoder").mkdir()
     encoder = {"kind": "speech_encoder", "checkpoint": save_encoder("whisper", tmp_path / "encoder"), "layers": [1, 3]}
     check(spoken, {"features": encoder, "copies": {"speed": [0.9]}}, tracker, tmp_path, installed, monkeypatch)
+
+
+def test_of_ratings(
+    rated: Corpus, tracker: Tracker, tmp_path: Path, installed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(rated, {"alignment": {"method": "uniform"}}, tracker, tmp_path, installed, monkeypatch)
 
 
 @pytest.mark.slow

@@ -14,11 +14,12 @@ import pytest
 from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
 from fgcme.evaluation.cross_validation import predictions_table
+from fgcme.evaluation.ratings import with_ratings
 from fgcme.serving.registry import aliased, create_registered_model, moving_aliases
 from fgcme.tracking import Tracker
 from pipelines.promote import demote, promote
 from pipelines.register import register
-from tests import small_corpus
+from tests import rated_corpus, small_corpus
 from tests.store import make_tracker, record_cross_validation
 
 CLASSES = named_protocols()["demo/4class"].classes
@@ -57,6 +58,7 @@ class Registering:
 
     def __init__(self, tracker: Tracker, folder: Path, name: str) -> None:
         self.tracker, self.folder, self.name = tracker, folder, name
+        self.experiment = small_corpus.experiment()
 
     def __call__(self, table: pa.Table, selection: str = "dev", together: bool = False) -> str:
         """Register the model of a cross-validation; without the files of the model, which nobody asks for here."""
@@ -71,7 +73,7 @@ class Registering:
         path = self.folder / "predictions.parquet"
         pq.write_table(table, path)
         self.tracker.log_artifact(run, path)
-        self.tracker.log_text(run, small_corpus.experiment().to_yaml(), "experiment.yaml")
+        self.tracker.log_text(run, self.experiment.to_yaml(), "experiment.yaml")
 
     def promote(self, version: str, margin: float | None = None) -> bool:
         return promote(self.name, version, margin, self.tracker.uri)
@@ -154,6 +156,62 @@ def test_versions_are_compared_by_the_seeds_that_both_have(
     assert "12 speakers, 1 seed\n" in capsys.readouterr().out
     with pytest.raises(UserError, match="were trained with no seed in common"):
         registered.promote(registered(predictions(0.9, [5])))
+
+
+def rated(table: pa.Table, noise: float) -> pa.Table:
+    """Predictions with ratings, answered with so much noise; the same ratings each time."""
+    ratings = np.random.default_rng(0).uniform(1, 5, len(table))
+    noises = np.random.default_rng(1).normal(0, noise, len(table))
+    return with_ratings(table, {"valence": ratings}, {"valence": ratings + noises})
+
+
+def of_ratings(noise: float) -> pa.Table:
+    """Predictions of ratings alone."""
+    return rated(predictions(0.6).drop_columns(["label", "prediction", "probabilities"]), noise)
+
+
+def test_versions_of_ratings_are_compared_by_their_mean_concordance(
+    registered: Registering, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registered.experiment = rated_corpus.rated_experiment(tmp_path, protocol={"dimensions": {"valence": [1, 5]}})
+    registered.promote(registered(of_ratings(0.8)))
+    assert not registered.promote(registered(of_ratings(0.9)))
+    assert "version 1 stays the champion: CCC \N{MINUS SIGN}0.0" in capsys.readouterr().out
+    better = registered(of_ratings(0.5))
+    assert not registered.promote(better, margin=30)
+    assert registered.promote(better)
+    out = capsys.readouterr().out
+    assert "version 1 (champion)     CCC 0." in out and ": valence 0." in out
+    assert "difference               CCC +0." in out and "UA" not in out
+    version = registered.tracker.client.get_model_version(registered.name, better)
+    assert version.tags["promoted"].startswith("over version 1: CCC +0.")
+    demote(registered.name, registered.tracker.uri)
+    assert registered.alias("champion") == "1"
+
+
+@pytest.mark.parametrize("score", ["published", "ccc"])
+def test_of_classes_beside_ratings_what_epochs_are_chosen_by_decides(
+    registered: Registering, score: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registered.experiment = small_corpus.experiment(
+        protocol={"name": "demo/4class", "dimensions": {"valence": [1, 5]}}, training={"score": score}
+    )
+    registered.name += score
+    registered.promote(registered(rated(predictions(0.6), noise=0.3)))
+    # Better in its classes, worse in its ratings.
+    assert registered.promote(registered(rated(predictions(0.8), noise=0.9))) == (score == "published")
+    out = capsys.readouterr().out
+    decides = "classes" if score == "published" else "CCC"
+    (line,) = [line for line in out.splitlines() if "this decides" in line]
+    assert line.endswith(f"this decides, as epochs are chosen by {decides}")
+    assert ("UA +20.0" in line) == (score == "published")
+
+
+def test_versions_that_answer_other_questions_are_not_compared(registered: Registering) -> None:
+    registered.promote(registered(predictions(0.6)))
+    registered.experiment = small_corpus.experiment(protocol={"name": "demo/4class", "dimensions": {"valence": [1, 5]}})
+    with pytest.raises(UserError, match="do not answer the same classes and ratings: nothing compares them"):
+        registered.promote(registered(rated(predictions(0.9), 0.1)))
 
 
 def test_what_says_nothing_of_itself_is_refused(registered: Registering) -> None:

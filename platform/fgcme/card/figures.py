@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fgcme.evaluation.agreement import VOTES, Agreement, measure_agreement
 from fgcme.evaluation.calibration import Calibration, calibrate
 from fgcme.evaluation.comparison import compare_variants
 from fgcme.evaluation.cross_validation import summarise
@@ -63,6 +64,7 @@ class Figures:
         by_sex: of the speakers; none where the corpus does not say.
         by_speaker: each alone, by name.
         calibration: of all answers of all seeds.
+        agreement: of the raters, and of the model with them; None where their shares were not learnt.
     """
 
     classes: list[str]
@@ -74,6 +76,7 @@ class Figures:
     by_sex: list[Group]
     by_speaker: list[Group]
     calibration: Calibration
+    agreement: Agreement | None = None
 
 
 def card_figures(
@@ -108,6 +111,7 @@ def card_figures(
         ],
         by_speaker=[_group(name, predictions, [name], classes) for name in names],
         calibration=calibrate(np.array(predictions["probabilities"].to_pylist(), np.float64), labels),
+        agreement=measure_agreement(predictions, [*classes]) if VOTES in predictions.column_names else None,
     )
 
 

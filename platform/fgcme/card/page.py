@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import jinja2
 
 from fgcme.card.figures import METRICS, Figures
+from fgcme.card.rating_figures import RatingFigures
+from fgcme.card.summary import answered
 from fgcme.corpora import Corpus
-from fgcme.report.formatting import count, listing, percent, percent_range, points, points_range
-from fgcme.robustness import Condition
+from fgcme.data import Tasks
+from fgcme.report.formatting import (
+    count,
+    decimals,
+    decimals_range,
+    listing,
+    percent,
+    percent_range,
+    points,
+    points_range,
+    signed_decimals,
+    signed_decimals_range,
+)
+from fgcme.robustness import Condition, RatingCondition
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -33,6 +47,7 @@ _LANGUAGES = {
     "Polish": "pl",
     "Spanish": "es",
 }
+_OF_RATINGS = {"ccc": "CCC", "pearson": "Pearson correlation", "rmse": "RMSE"}
 # Name, type on the hub, and arguments of the metric.
 _ON_THE_HUB = {"ua": ("UA", "recall", "macro"), "wa": ("WA", "accuracy", None), "macro_f1": ("macro-F1", "f1", "macro")}
 
@@ -47,7 +62,7 @@ class Subject:
         summary: what `fgcme.card.summary.summarise_version` says of it.
         origin: protocol, selection, corpus_hash, and the other tags of its version.
         corpus: that it was trained on.
-        classes: that it tells apart.
+        tasks: what it answers.
         needs_text: whether it needs a transcript.
         reads_test_audio: whether it was measured with unlabelled audio of the test speakers.
     """
@@ -57,7 +72,7 @@ class Subject:
     summary: str
     origin: dict[str, str]
     corpus: Corpus
-    classes: list[str]
+    tasks: Tasks
     needs_text: bool
     reads_test_audio: bool
 
@@ -77,13 +92,29 @@ class Subject:
         return reasons
 
 
-def model_card(subject: Subject, figures: Figures | None, conditions: Sequence[Condition] = ()) -> str:
+@dataclass(frozen=True)
+class Measured:
+    """What is known of how good a model is; nothing where its cross-validation is not complete.
+
+    Attributes:
+        figures: of its answers of classes; None where it answers ratings alone.
+        ratings: of its answers of ratings; None where it answers classes alone.
+        conditions: its robustness as to classes; none where it was not measured.
+        rating_conditions: the same as to ratings.
+    """
+
+    figures: Figures | None = None
+    ratings: RatingFigures | None = None
+    conditions: Sequence[Condition] = ()
+    rating_conditions: Sequence[RatingCondition] = ()
+
+
+def model_card(subject: Subject, measured: Measured) -> str:
     """The card of a model: what the Hugging Face hub reads, then what people read.
 
     Args:
         subject: the model.
-        figures: of its cross-validation; None where that is not complete.
-        conditions: its robustness; none where it was not measured.
+        measured: how good it is.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
@@ -96,25 +127,36 @@ def model_card(subject: Subject, figures: Figures | None, conditions: Sequence[C
         pipeline_tag="audio-classification",
         tags=["speech-emotion-recognition", subject.origin["corpus"]],
         model_name=subject.name,
-        eval_results=list(_results(subject, figures)) if figures else None,
+        eval_results=list(_results(subject, measured)) or None,
     )
-    body = _render(subject, figures, conditions, brief=False)
+    body = _render(subject, measured, brief=False)
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n# {subject.name}\n\n{body}"))
 
 
-def version_description(subject: Subject, figures: Figures | None) -> str:
+def version_description(subject: Subject, measured: Measured) -> str:
     """The card without its longest tables, as a version's description: no longer than MLflow's databases hold."""
-    text = _render(subject, figures, (), brief=True).rstrip()
+    text = _render(subject, replace(measured, conditions=(), rating_conditions=()), brief=True).rstrip()
     if len(text) + len(_MORE) > _LONGEST:
         text = text[: _LONGEST - len(_MORE)].rpartition("\n")[0]
     return text + _MORE
 
 
-def _results(subject: Subject, figures: Figures) -> Iterator[EvalResult]:
+def _results(subject: Subject, measured: Measured) -> Iterator[EvalResult]:
     from huggingface_hub import EvalResult
 
-    for metric in METRICS:
-        name, kind, average = _ON_THE_HUB[metric]
+    # Type on the hub, name, value and arguments of each.
+    found: list[tuple[str, str, float, dict[str, str] | None]] = []
+    if measured.figures is not None:
+        for metric in METRICS:
+            name, kind, average = _ON_THE_HUB[metric]
+            value = measured.figures.everybody.metrics[metric].value
+            found.append((kind, name, value, {"average": average} if average else None))
+    if measured.ratings is not None:
+        for metric, estimate in measured.ratings.everybody.summary.metrics.items():
+            kind, _, dimension = metric.partition("_")
+            title = f"{_OF_RATINGS[kind]} of {dimension}" if dimension else f"mean {_OF_RATINGS[kind]}"
+            found.append((kind, title, estimate.mean, None))
+    for kind, name, value, arguments in found:
         yield EvalResult(
             task_type="audio-classification",
             task_name="Speech emotion recognition",
@@ -125,17 +167,21 @@ def _results(subject: Subject, figures: Figures) -> Iterator[EvalResult]:
             dataset_args={"prepared_corpus": subject.origin["corpus_hash"]},
             metric_type=kind,
             metric_name=name,
-            metric_value=round(figures.everybody.metrics[metric].value, 4),
-            metric_args={"average": average} if average else None,
+            metric_value=round(value, 4),
+            metric_args=arguments,
         )
 
 
-def _render(subject: Subject, figures: Figures | None, conditions: Sequence[Condition], brief: bool) -> str:
+def _render(subject: Subject, measured: Measured, brief: bool) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fgcme.card", ""), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
     environment.filters |= {
         "count": count,
+        "decimals": decimals,
+        "decimals_range": decimals_range,
+        "signed_decimals": signed_decimals,
+        "signed_decimals_range": signed_decimals_range,
         "listing": listing,
         "percent": percent,
         "percent_range": percent_range,
@@ -144,10 +190,17 @@ def _render(subject: Subject, figures: Figures | None, conditions: Sequence[Cond
         "share": lambda value: "" if math.isnan(value) else percent(value),
     }
     address = f"models:/{subject.name}@{subject.alias}" if subject.alias else f"models:/{subject.name}/VERSION"
+    tasks = subject.tasks
+    judged = [*(["labelled"] if tasks.classes else []), *(["rated"] if tasks.dimensions else [])]
     return environment.get_template("card.md.j2").render(
         subject=subject,
-        figures=figures,
-        conditions=conditions,
+        answered=answered(subject.tasks),
+        judged=" and ".join(judged),
+        scales=[f"{name} from {low:g} to {high:g}" for name, (low, high) in tasks.dimensions.items()],
+        figures=measured.figures,
+        ratings=measured.ratings,
+        conditions=measured.conditions,
+        rating_conditions=measured.rating_conditions,
         brief=brief,
         address=address,
     )

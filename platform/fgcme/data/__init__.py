@@ -18,7 +18,7 @@ from fgcme.data.hearing import has_acoustics, has_words, reads_test_audio, schem
 from fgcme.data.loader import RaggedLoader
 from fgcme.data.missing import Missing
 from fgcme.data.protocol import MismatchError, resolve_protocol
-from fgcme.data.targets import Tasks, require_classes
+from fgcme.data.targets import Tasks
 
 __all__ = [
     "UNKNOWN",
@@ -46,7 +46,6 @@ __all__ = [
     "open_fold",
     "ranges_from_counts",
     "reads_test_audio",
-    "require_classes",
     "resolve_protocol",
     "scheme_of",
     "segment_positions",

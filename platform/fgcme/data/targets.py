@@ -61,23 +61,6 @@ class Tasks:
         return low, high
 
 
-def require_classes(tasks: Tasks, what: str) -> None:
-    """Refuse what only knows answers of classes so far.
-
-    Args:
-        tasks: of the protocol or the model.
-        what: is asked for, such as a verb.
-
-    Raises:
-        UserError: there are ratings among the tasks.
-    """
-    if tasks.dimensions:
-        raise UserError(
-            f"{what} works on classes alone so far, and this also answers {', '.join(tasks.dimensions)} "
-            "(protocol.dimensions)"
-        )
-
-
 def gather_ratings(
     tasks: Tasks, ratings: Mapping[str, np.ndarray], ids: Sequence[str], name: str, corpus: str
 ) -> np.ndarray:
@@ -143,7 +126,8 @@ def gather_votes(
     if not ((counts.sum(1) + unmapped)[numbers] > 1).any():
         raise UserError(
             f"{name}: protocol.distribution asks for the labels of several raters, and no utterance of the corpus "
-            f"{corpus} has more than one: write a label of each rater into the column label, as in happy;happy;neutral"
+            f"{corpus} has more than one: write a label of each rater into the column label, as in "
+            "happy;happy;neutral, or take corpus.kind=iemocap_raters or msp_podcast_raters"
         )
     return counts[numbers], int(unmapped[numbers].sum())
 

@@ -49,7 +49,7 @@ def with_ratings(
     for name, values in ratings.items():
         true = pa.array(values, pa.float32(), from_pandas=True)
         predictions = predictions.append_column(name, true)
-        predictions = predictions.append_column(_answered(name), pa.array(answered[name], pa.float32()))
+        predictions = predictions.append_column(answered_column(name), pa.array(answered[name], pa.float32()))
     return predictions
 
 
@@ -58,7 +58,7 @@ def read_ratings(predictions: pa.Table, dimensions: Iterable[str]) -> tuple[dict
     names = list(dimensions)
     return (
         {name: predictions[name].to_numpy().astype(np.float64) for name in names},
-        {name: predictions[_answered(name)].to_numpy().astype(np.float64) for name in names},
+        {name: predictions[answered_column(name)].to_numpy().astype(np.float64) for name in names},
     )
 
 
@@ -199,5 +199,6 @@ def _estimate(of_seeds: np.ndarray) -> RatingEstimate:
     return RatingEstimate(float(of_seeds.mean()), deviation, None)
 
 
-def _answered(dimension: str) -> str:
+def answered_column(dimension: str) -> str:
+    """The column of predictions that has the answers of a dimension, whose own column has the ratings."""
     return f"{dimension}_predicted"

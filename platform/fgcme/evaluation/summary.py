@@ -14,6 +14,16 @@ from fgcme.evaluation.cross_validation import CrossValidationSummary, summarise
 from fgcme.evaluation.ratings import RatingsSummary, summarise_ratings
 
 
+def main_measures(tasks: Tasks) -> list[str]:
+    """Names of the metrics that stand for a model: UA and WA, and CCC, its mean over dimensions first.
+
+    >>> main_measures(Tasks([], {"valence": (1, 5)}))
+    ['ccc', 'ccc_valence']
+    """
+    of_ratings = ["ccc", *(f"ccc_{name}" for name in tasks.dimensions)]
+    return [*(("ua", "wa") if tasks.classes else ()), *(of_ratings if tasks.dimensions else ())]
+
+
 @dataclass(frozen=True)
 class TaskSummary:
     """Metrics of a cross-validation.

@@ -10,12 +10,26 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fgcme.data import Tasks
 from fgcme.evaluation.comparison import Estimate, compare_variants
 from fgcme.evaluation.cross_validation import PREDICTIONS
 from fgcme.evaluation.intervals import Interval
+from fgcme.evaluation.ratings import answered_column
 from fgcme.robustness.degradation import CLEAN
 
 ROBUSTNESS = pa.schema([*PREDICTIONS, ("condition", pa.string())])
+_OF_CLASSES = ("label", "prediction", "probabilities")
+
+
+def robustness_schema(tasks: Tasks) -> pa.Schema:
+    """The columns of a table of answers under several conditions.
+
+    Args:
+        tasks: of the model; of one of classes alone they are `ROBUSTNESS`.
+    """
+    kept = [each for each in ROBUSTNESS if tasks.classes or each.name not in _OF_CLASSES]
+    of_ratings = [(column, pa.float32()) for name in tasks.dimensions for column in (name, answered_column(name))]
+    return pa.schema([*kept, *of_ratings])
 
 
 @dataclass(frozen=True)
@@ -42,11 +56,12 @@ def choose_utterances(predictions: pa.Table, count: int, seed: int = 0) -> list[
     """Ids of so many utterances at random, as evenly as possible from the speakers and from the classes of each.
 
     Args:
-        predictions: of one seed, schema `PREDICTIONS`.
+        predictions: of one seed, schema `PREDICTIONS`; without a class where ratings alone are learnt.
         count: how many; all if there are no more.
         seed: of the draw.
     """
-    names = list(zip(*(predictions[key].to_pylist() for key in ("id", "speaker", "label")), strict=True))
+    label = "label" if "label" in predictions.column_names else "speaker"
+    names = list(zip(*(predictions[key].to_pylist() for key in ("id", "speaker", label)), strict=True))
     shuffled = [names[place] for place in np.random.default_rng(seed).permutation(len(names))]
     taken: Counter[tuple[str, str]] = Counter()
     ranked = []
@@ -75,6 +90,17 @@ def condition_rows(
     return kept | {"condition": condition, "prediction": answer, "probabilities": list(probabilities)}
 
 
+def tables_by_condition(table: pa.Table) -> dict[str, pa.Table]:
+    """The rows of each condition, in their order, the recordings as they are first.
+
+    Args:
+        table: with a column `condition`.
+    """
+    conditions = np.array(table["condition"].to_pylist())
+    names = [CLEAN, *(name for name in dict.fromkeys(conditions.tolist()) if name != CLEAN)]
+    return {name: table.filter(conditions == name) for name in names}
+
+
 def summarise_conditions(table: pa.Table, classes: Sequence[str]) -> list[Condition]:
     """Every condition of a table, in its order, the recordings as they are first.
 
@@ -85,12 +111,10 @@ def summarise_conditions(table: pa.Table, classes: Sequence[str]) -> list[Condit
     Raises:
         UserError: there are fewer than two speakers, or conditions differ in utterances.
     """
-    conditions = np.array(table["condition"].to_pylist())
-    names = [CLEAN, *(name for name in dict.fromkeys(conditions.tolist()) if name != CLEAN)]
-    own = {name: table.filter(conditions == name) for name in names}
+    own = tables_by_condition(table)
     compared = compare_variants({name: each.select(PREDICTIONS.names) for name, each in own.items()}, CLEAN, classes)
     found = []
-    for name in names:
+    for name in own:
         loss, interval = 0.0, Interval(0.0, 0.0)
         if name != CLEAN:
             difference = compared.comparisons[name].differences["ua"]

@@ -8,8 +8,9 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from fgcme.card import Subject, card_figures, model_card, version_description
+from fgcme.card import Measured, Subject, card_figures, model_card, version_description
 from fgcme.corpora.catalogue import CORPORA
+from fgcme.data import Tasks
 from tests.fgcme.card.test_figures import CLASSES, predictions
 
 SUBJECT = Subject(
@@ -18,11 +19,11 @@ SUBJECT = Subject(
     summary="Speech emotion recognition: calm, angry.",
     origin={"corpus": "ravdess", "protocol": "ravdess/8class-6fold", "selection": "dev", "corpus_hash": "c0ffee"},
     corpus=CORPORA["ravdess"],
-    classes=CLASSES,
+    tasks=Tasks(CLASSES),
     needs_text=True,
     reads_test_audio=False,
 )
-FIGURES = card_figures(predictions(), CLASSES, {"anna": "female", "bert": "male", "carl": "male"}.get)
+FIGURES = Measured(card_figures(predictions(), CLASSES, {"anna": "female", "bert": "male", "carl": "male"}.get))
 
 
 def test_the_hub_reads_the_licence_the_language_and_the_results() -> None:
@@ -63,7 +64,7 @@ def test_what_is_optimistic_is_called_so_for_people_and_for_the_hub() -> None:
 
 
 def test_without_a_complete_cross_validation_it_says_that_nobody_knows() -> None:
-    card = model_card(SUBJECT, None)
+    card = model_card(SUBJECT, Measured())
     assert "How good it is nobody knows" in card and "## Result" not in card
     assert ModelCard(card).data.eval_results is None
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fgcme.data import Tasks, assign_folds, require_classes, split_fold
+from fgcme.data import Tasks, assign_folds, split_fold
 from fgcme.data.protocol import Protocol, UtteranceTable
 from fgcme.data.targets import gather_ratings, shares_of
 from fgcme.errors import UserError
@@ -84,12 +84,6 @@ def test_a_slip_in_a_hundred_ratings_is_taken_as_it_is_and_counted() -> None:
 def test_a_protocol_learns_something() -> None:
     with pytest.raises(ValueError, match="labels, dimensions or both"):
         protocol(dimensions={})
-
-
-def test_what_knows_classes_alone_refuses_ratings() -> None:
-    require_classes(Tasks(["calm"]), "this")
-    with pytest.raises(UserError, match="this works on classes alone so far, and this also answers valence"):
-        require_classes(Tasks(["calm"], {"valence": (1, 5)}), "this")
 
 
 MAPPED = {"calm": "calm", "angry": "angry", "furious": "angry"}
