@@ -11,6 +11,7 @@ from importlib import metadata
 
 from fgcme.addresses import STUDY, TRACKING, hide_in_override, is_hidden, without_passwords
 from fgcme.errors import NotPreparedError, UnfinishedError, UserError
+from fgcme.files import way_out
 from pipelines.surroundings import keep_loopback_from_proxies, write_what_can_be_written
 from pipelines.verbs import VERBS
 
@@ -52,6 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 141
+    except OSError as error:
+        # A full disk, or a file that this user may not write: nothing that a stack trace explains.
+        if (said := way_out(error)) is None:
+            raise
+        _complain(f"{said}; what is finished is kept")
+        return 2
 
 
 def _complain(sentence: str) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from fgcme.errors import UserError
 from fgcme.experiment import ScalingSettings
+from fgcme.files import way_out
 
 
 def map_blocks(
@@ -63,6 +64,8 @@ def map_blocks(
 
 
 def find_user_error(error: Exception) -> UserError | None:
-    """The `UserError` with which a task failed, without the advice that Ray adds to its message; None for another."""
+    """What a person can put right of an error with which a task failed, without Ray's advice; None for another."""
     cause = getattr(error, "cause", None)
+    if isinstance(cause, OSError) and (said := way_out(cause)) is not None:
+        return UserError(said)
     return UserError(str(cause).partition("\n")[0]) if isinstance(cause, UserError) else None

@@ -20,6 +20,17 @@ from fgcme.errors import UserError
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
+_ROOM = "make room on its disk, then run the same again"
+_RIGHT = "this user may not do that: change its owner or its mode, or use another folder"
+_WAYS_OUT = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EACCES: _RIGHT,
+    errno.EPERM: _RIGHT,
+    errno.EROFS: "its disk may only be read: use another folder",
+}
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """A path to write to in a `with` block; at its end the file replaces `path` in one step.
@@ -28,7 +39,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     file stays.
 
     Raises:
-        OSError: the file cannot be written, for example because the disk is full.
+        OSError: the file cannot be written, for example because the disk is full; it names the file.
     """
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
@@ -37,8 +48,26 @@ def atomic_write(path: Path) -> Iterator[Path]:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        if error.errno not in _WAYS_OUT or error.filename not in (None, str(partial)):
+            raise
+        # Libraries such as Arrow do not say which file, and nobody knows the partial one.
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def way_out(error: OSError) -> str | None:
+    """What a person can do about a file that cannot be written or read, in a sentence with its name.
+
+    None for an error of another kind, or of a file that is not named.
+
+    >>> way_out(OSError(errno.ENOSPC, "No space left on device", "storage/a.parquet"))
+    'storage/a.parquet: No space left on device; make room on its disk, then run the same again'
+    """
+    if error.errno not in _WAYS_OUT or error.filename is None:
+        return None
+    return f"{error.filename}: {os.strerror(error.errno)}; {_WAYS_OUT[error.errno]}"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fgcme.errors import UserError
-from fgcme.files import acquire, atomic_write, digest_folder, exists, locked, read_bytes, read_text, write_text
+from fgcme.files import acquire, atomic_write, digest_folder, exists, locked, read_bytes, read_text, way_out, write_text
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -178,3 +178,24 @@ def test_a_folder_s_hash_follows_its_files_and_not_its_place(tmp_path: Path) -> 
     changed = digest_folder(folder)
     (folder / "config.json").rename(folder / "settings.json")
     assert len({base, changed, digest_folder(folder)}) == 3
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_disk_that_refuses_is_told_by_the_file_that_was_to_be_written(tmp_path: Path, code: int) -> None:
+    """As Arrow raises it: with the number, and without the name."""
+    path = tmp_path / "a.parquet"
+    path.write_text("before")
+    with pytest.raises(OSError, match=r"a\.parquet") as caught, atomic_write(path) as partial:
+        partial.write_text("half")
+        raise OSError(code, "Error writing bytes to file")
+    assert (caught.value.errno, caught.value.filename) == (code, str(path))
+    assert (way_out(caught.value) or "").startswith(f"{path}: {os.strerror(code)}; ")
+    assert path.read_text() == "before" and [*tmp_path.iterdir()] == [path]
+
+
+def test_what_nobody_can_put_right_has_no_way_out(tmp_path: Path) -> None:
+    assert way_out(OSError(errno.ENOSPC, "no name")) is None
+    assert way_out(FileNotFoundError(errno.ENOENT, "gone", "a")) is None
+    with pytest.raises(PermissionError) as caught, atomic_write(tmp_path / "a"):
+        raise PermissionError(errno.EACCES, "another file's", "elsewhere")
+    assert caught.value.filename == "elsewhere"

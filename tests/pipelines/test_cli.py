@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import subprocess
 import sys
 from importlib import metadata
@@ -157,3 +158,18 @@ def test_a_refused_command_shows_no_password(arguments: list[str], capsys: pytes
 def test_a_text_may_begin_with_the_sign_of_an_option() -> None:
     options = cli.parse(["predict", "models:/m@a", "a.wav", "--text", "-no", "--text", "yes", "--format", "json"])
     assert (options.text, options.format) == (["-no", "yes"], "json")
+
+
+def test_a_full_disk_is_told_in_a_line_with_the_file_and_the_way_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "storage/a.parquet")
+
+    monkeypatch.setattr("pipelines.demo.run", full)
+    status, said = run(capsys, "demo")
+    assert status == 2
+    assert said == (
+        "fgcme: storage/a.parquet: No space left on device; make room on its disk, then run the same again; "
+        "what is finished is kept\n"
+    )
