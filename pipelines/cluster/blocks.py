@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -43,7 +44,7 @@ def map_blocks(
     # Otherwise a worker's exception arrives without its class.
     ray.data.DataContext.get_current().raise_original_map_exception = True
     # Typed as Any: Ray's own annotations admit no function of Arrow tables.
-    task: Any = function
+    task: Any = functools.partial(run_on_disk, function)
     references: Any = [ray.put(block) for block in blocks]
     dataset = ray.data.from_arrow_refs(references).map_batches(
         task,
@@ -63,9 +64,26 @@ def map_blocks(
         raise
 
 
+def run_on_disk(function: Callable[..., pa.Table], block: pa.Table, **arguments: Any) -> pa.Table:
+    """Run a function on a block; a full disk or a missing right becomes a `UserError`, whose words Ray leaves alone.
+
+    Args:
+        function: see `map_blocks`.
+        block: for the function.
+        arguments: for the function.
+
+    Raises:
+        UserError: the function's own, or what its `OSError` means for a person.
+    """
+    try:
+        return function(block, **arguments)
+    except OSError as error:
+        if (said := way_out(error)) is None:
+            raise
+        raise UserError(said) from error
+
+
 def find_user_error(error: Exception) -> UserError | None:
-    """What a person can put right of an error with which a task failed, without Ray's advice; None for another."""
+    """The `UserError` with which a task failed, without the advice that Ray adds to its message; None for another."""
     cause = getattr(error, "cause", None)
-    if isinstance(cause, OSError) and (said := way_out(cause)) is not None:
-        return UserError(said)
     return UserError(str(cause).partition("\n")[0]) if isinstance(cause, UserError) else None
