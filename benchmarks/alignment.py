@@ -192,6 +192,7 @@ def report(results: dict[str, Measured]) -> None:
             f"{name}_within_50_ms": round(float(within.mean()), 4),
             f"{name}_held_out_median_ms": round(float(np.median(found.errors[found.held_out])) * 1000, 1),
             f"{name}_held_out_within_50_ms": round(float(held), 4),
+            f"{name}_cpu_s_per_minute": round(60 * found.cost, 2),
             f"{name}_peak_mib": round(found.peak),
         }
     Console(width=110).print(table)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fgcme import prepared
-from fgcme.alignment.sphinx import ENGLISH
+from fgcme.alignment.sphinx_decoder import ENGLISH
 from fgcme.data import Assignment, MismatchError, SpeechCorpus, apply_protocol
 from fgcme.errors import NotPreparedError, UserError
 from fgcme.experiment import Experiment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import median_filter
 
 from fgcme.audio import HOP, WINDOW, Samples, frame_count
 
@@ -11,6 +12,9 @@ from fgcme.audio import HOP, WINDOW, Samples, frame_count
 _RISE = 0.3
 # A click is in three windows; the median over this many frames removes it.
 _CLICK = 9
+# A pause is no louder than the background by so many decibels, and is long from so many frames on, of which so many are
+# kept at either side.
+_LOUDER, _LONG, _KEPT = 6.0, 300, 100
 # Decibels by which rounding may change the energy of a steady sound.
 _ROUNDING = 0.01
 # Frames whose samples are squared at once, a minute: an hour's squares would be 0.5 GB, three times over.
@@ -35,6 +39,30 @@ def detect_endpoints(samples: Samples) -> tuple[int, int]:
     background, loudest = np.percentile(smooth, 10), smooth.max()
     loud = np.flatnonzero(smooth >= background + _RISE * (loudest - background) - _ROUNDING)
     return int(loud[0]), int(loud[-1]) + 1
+
+
+def without_long_pauses(samples: Samples) -> tuple[Samples, npt.NDArray[np.intp]]:
+    """A recording without the middle of its pauses of 3 s and more, of which a second is left at either side.
+
+    Args:
+        samples: [samples] mono at 16 kHz, at least one window long.
+
+    Returns:
+        The samples that are left, themselves if there are no such pauses, and the frame of the recording that each of
+        their frames is.
+    """
+    smooth = median_filter(frame_decibels(samples), _CLICK, mode="nearest")
+    is_quiet = smooth <= np.percentile(smooth, 10) + _LOUDER
+    edges = np.flatnonzero(np.diff(is_quiet, prepend=False, append=False))
+    is_left = np.ones(len(smooth), np.bool_)
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        if end - begin >= _LONG:
+            is_left[begin + _KEPT : end - _KEPT] = False
+    if is_left.all():
+        return samples, np.arange(len(smooth))
+    edges = np.flatnonzero(np.diff(is_left, prepend=False, append=False))
+    parts = [samples[begin * HOP : end * HOP] for begin, end in zip(edges[::2], edges[1::2], strict=True)]
+    return np.concatenate([*parts, samples[len(smooth) * HOP :]]), np.flatnonzero(is_left)
 
 
 def frame_decibels(samples: Samples) -> npt.NDArray[np.float64]:

@@ -10,7 +10,7 @@ import functools
 import threading
 from typing import Any
 
-from fgcme.alignment.sphinx import normalise_level, to_pcm
+from fgcme.alignment.sphinx_decoder import normalise_level, to_pcm
 from fgcme.audio import SAMPLE_RATE, Samples
 
 _lock = threading.Lock()

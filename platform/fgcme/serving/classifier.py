@@ -20,7 +20,7 @@ import numpy as np
 
 from fgcme import alignment, features
 from fgcme.alignment import Aligner, Alignment, AlignmentError
-from fgcme.alignment.sphinx import ENGLISH
+from fgcme.alignment.sphinx_decoder import ENGLISH
 from fgcme.alignment.words import normalise
 from fgcme.audio import HOP, SAMPLE_RATE, AudioError, Samples, check
 from fgcme.data import has_acoustics

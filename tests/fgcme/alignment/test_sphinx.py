@@ -181,6 +181,27 @@ def test_a_text_too_long_for_the_audio_is_spread_and_flagged() -> None:
     assert result.words == text.split() and max(result.end) <= frame_count(samples.size)
 
 
+def test_a_minute_of_silence_in_a_long_recording_moves_no_word() -> None:
+    parts, onsets, text, quiet = list[np.ndarray](), list[float](), "", np.random.default_rng(0)
+    for number, pause in enumerate([0.5] * 7 + [60.0] + [0.5] * 7):
+        samples, spoken = say(SENTENCES[number % 3])
+        onsets += [sum(part.size for part in parts) / audio.SAMPLE_RATE + second for _, second in spoken]
+        parts += [samples, quiet.normal(0, 1e-4, int(pause * audio.SAMPLE_RATE)).astype(np.float32)]
+        text += f" {SENTENCES[number % 3]}"
+    result = alignment.build("sphinx").align("a", np.concatenate(parts), text)
+    assert (result.method, result.oddities, result.words) == ("sphinx", (), text.split())
+    errors = np.abs([edge_seconds(begin) - second for begin, second in zip(result.begin, onsets, strict=True)])
+    assert np.median(errors) <= 0.03 and errors.max() <= 0.3
+
+
+@pytest.mark.slow
+def test_a_long_recording_of_other_words_is_spread_and_flagged() -> None:
+    samples = np.concatenate([say(SENTENCES[number % 3])[0] for number in range(35)])
+    result = alignment.build("sphinx").align("a", samples, "she sells cheap purple shoes " * 40)
+    assert samples.size > 90 * audio.SAMPLE_RATE
+    assert (result.method, result.oddities) == ("uniform", (NOT_FOLLOWED,))
+
+
 def test_a_wrong_text_scores_lower_than_the_right_one() -> None:
     aligner = alignment.build("sphinx")
     samples = say(SENTENCES[0])[0]
