@@ -137,7 +137,13 @@ class _MissingError(AlignmentError):
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    return ((Path(inside), names) for inside, _, names in os.walk(folder))
+    return ((Path(inside), names) for inside, _, names in os.walk(folder, onerror=_refuse_locked))
+
+
+def _refuse_locked(error: OSError) -> None:
+    """Alignments that may not be read are not missing."""
+    if isinstance(error, PermissionError):
+        raise UserError(f"prepare.alignment.folder: {error.filename} may not be read by this user")
 
 
 def alignment_path(utterance_id: str) -> PurePosixPath:

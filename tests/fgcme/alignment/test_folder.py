@@ -1,6 +1,7 @@
 """Alignments of recordings: which file an utterance's words are in, and which of its words."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fgcme.alignment.folder import AlignmentFolder, RecordingFile
 from fgcme.alignment.imported import CLIPPED, KnownAligner
 from fgcme.alignment.text_grid import Tier, to_text_grid
 from fgcme.corpora import Utterance
+from fgcme.errors import UserError
 
 # A dialog: kids talk, a pause, a long word, dogs sit.
 WORDS = [("Kids", 1.0, 1.4), ("talk", 1.4, 2.0), ("hooray", 2.9, 3.5), ("dogs", 4.0, 4.25), ("sit", 4.25, 5.0)]
@@ -135,3 +137,16 @@ def test_what_is_missing_is_told_by_both_names(tmp_path: Path) -> None:
 def test_a_file_may_stand_for_its_folder(tmp_path: Path) -> None:
     grid(tmp_path, "u1.TextGrid")
     assert AlignmentFolder(str(ctm(tmp_path, "u1"))).find(segment(None, None, "")) == tmp_path / "all.ctm"
+
+
+def test_a_folder_that_may_not_be_read_is_not_taken_for_empty(tmp_path: Path) -> None:
+    grid(tmp_path, "u1.TextGrid")
+    locked = grid(tmp_path, "inside/u2.TextGrid").parent
+    locked.chmod(0)
+    try:
+        if os.access(locked, os.R_OK):
+            pytest.skip("this user may read everything")
+        with pytest.raises(UserError, match=r"inside may not be read by this user"):
+            AlignmentFolder(str(tmp_path))
+    finally:
+        locked.chmod(0o700)
