@@ -216,7 +216,7 @@ def _train_in_process(
             report = {**report, **numbers}
             folder.add_report(report)
             with tempfile.TemporaryDirectory() as checkpoint:
-                torch.save(state(), Path(checkpoint) / STATE)
+                save_state(state(), Path(checkpoint) / STATE)
                 tune.report(report, checkpoint=tune.Checkpoint.from_directory(checkpoint))
             folder.made_progress()
             continue

@@ -24,8 +24,14 @@ def save_state(state: Mapping[str, Any], path: Path) -> None:
         OSError: the disk is full, or cannot be written to.
     """
     with atomic_write(path) as partial, partial.open("wb") as file:
-        # To Python's file: given a path, PyTorch's writer hides the disk's error.
-        torch.save(state, file)
+        try:
+            # To Python's file: given a path, PyTorch's writer hides the disk's error.
+            torch.save(state, file)
+        except RuntimeError as error:
+            # It goes on after the disk's error, and then complains of its own place in the file.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load_state(path: Path) -> dict[str, Any] | None:
@@ -72,6 +78,6 @@ def report_with_state(metrics: dict[str, Any], state: Mapping[str, Any], rank: i
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = None
         if rank == 0:
-            torch.save(state, Path(folder) / STATE)
+            save_state(state, Path(folder) / STATE)
             checkpoint = ray.train.Checkpoint.from_directory(folder)
         ray.train.report(metrics, checkpoint=checkpoint)
