@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import median_filter
 
 from fgcme.audio import HOP, WINDOW, Samples, frame_count
 
@@ -51,6 +50,9 @@ def without_long_pauses(samples: Samples) -> tuple[Samples, npt.NDArray[np.intp]
         The samples that are left, themselves if there are no such pauses, and the frame of the recording that each of
         their frames is.
     """
+    # Slow to import, and most recordings are short.
+    from scipy.ndimage import median_filter
+
     smooth = median_filter(frame_decibels(samples), _CLICK, mode="nearest")
     is_quiet = smooth <= np.percentile(smooth, 10) + _LOUDER
     edges = np.flatnonzero(np.diff(is_quiet, prepend=False, append=False))
