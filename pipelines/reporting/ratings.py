@@ -26,13 +26,7 @@ def collect_ratings(tracker: Tracker, recorded: RecordedRun) -> RatingsReport:
     protocol, tasks = recorded.experiment.protocol, recorded.tasks
     of_all, untuned = [], []
     for selection, predictions in recorded.predictions.items():
-        conditions = Conditions(
-            recorded.protocol_label,
-            selection,
-            recorded.experiment.training.seeds,
-            protocol.tuned_on,
-            recorded.run.data.tags.get("fgcme.allow_missing", ""),
-        )
+        conditions = recorded.conditions(selection, recorded.protocol_label)
         of_all.append(_results(conditions, predictions, recorded.reference, tasks))
         others = without_speakers(predictions, protocol.tuned_on)
         left = len(others[recorded.reference]["speaker"].unique())

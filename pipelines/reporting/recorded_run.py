@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from fgcme.data import Selection, Tasks, resolve_protocol
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, parse_stored
+from fgcme.report.conditions import Conditions
 from fgcme.tracking import Tracker
 from pipelines.runs.records import is_complete, protocol_label
 from pipelines.runs.reproduce import Repetition, repeat_ablation, repeat_training
@@ -79,6 +80,16 @@ class RecordedRun:
     def protocol_label(self) -> str:
         """The protocol as shown beside results."""
         return protocol_label(self.experiment)
+
+    def conditions(self, selection: Selection, protocol: str) -> Conditions:
+        """Under which conditions a selection rule's results came about; `protocol` is how the report names it."""
+        return Conditions(
+            protocol,
+            selection,
+            self.experiment.training.seeds,
+            self.experiment.protocol.tuned_on,
+            self.run.data.tags.get("fgcme.allow_missing", ""),
+        )
 
     @property
     def main_selection(self) -> Selection:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from fgcme.data import reads_test_audio
 from fgcme.evaluation.agreement import VOTES, measure_agreement
-from fgcme.report.conditions import Conditions
 from fgcme.report.content import ReportData, TrainingCost
 from fgcme.report.headline import describe_agreement
 from fgcme.report.latex import results_latex
@@ -93,13 +92,7 @@ def _result_sets(recorded: RecordedRun) -> tuple[list[ResultSet], list[ResultSet
     }
     of_all, without_tuned_on = [], []
     for selection, predictions in recorded.predictions.items():
-        conditions = Conditions(
-            protocol.name,
-            selection,
-            recorded.experiment.training.seeds,
-            protocol.tuned_on,
-            recorded.run.data.tags.get("fgcme.allow_missing", ""),
-        )
+        conditions = recorded.conditions(selection, protocol.name)
         of_all.append(ResultSet.of(predictions, recorded.reference, recorded.classes, conditions, remarks))
         others = without_speakers(predictions, protocol.tuned_on)
         # Statistics over speakers need at least two.
