@@ -23,9 +23,9 @@ from fgcme.prepared.encoding import encoding_of
 
 Mask = npt.NDArray[np.bool_]
 
-# Bytes. Parts below the first are merged; a merged part is closed at the second and, when the rest of the small parts
-# joins the last one, stays below 256 MB.
-_SMALL_PART, _FULL_PART = 68_000_000, 118_000_000
+# Bytes. Parts below the first are merged: to write a larger one anew takes longer than it will ever take to open it. A
+# merged part is closed at the second.
+_SMALL_PART, _FULL_PART = 16_000_000, 118_000_000
 _ROW_GROUP = 16_000_000
 # Merging is half decoding and encoding, half waiting for the disk.
 _MERGERS = 4
@@ -136,7 +136,7 @@ def prune(folder: Path, sources: Sources, kept: Mask | None = None) -> Mask:
 
 
 def merge_parts(folder: Path) -> int:
-    """Merge small parts into parts of 64 to 256 MB, in the order of their ids; large parts are not touched.
+    """Merge parts below 16 MB into parts of some 120 MB, in the order of their ids; larger parts are not touched.
 
     A merged part is there before the small ones are deleted; rows that are there twice after a kill are `prune`'s.
 
