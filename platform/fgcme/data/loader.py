@@ -118,6 +118,23 @@ class RaggedLoader:
         generator = np.random.default_rng([seed, len(self.inputs), *positions])
         return replace(batch, mixture=draw_mixture(self._augmentation.mixup_alpha, len(batch), generator))
 
+    def texts(self, positions: np.ndarray, seed: int | None = None) -> np.ndarray:
+        """Number what some recordings say, [B] from 0: the same words have the same number, as copies do.
+
+        Args:
+            positions: [B] the recordings.
+            seed: see `batch`: one that lacks its words or its sound has -1; words that are dropped were said all the
+                same.
+        """
+        numbers: dict[bytes, int] = {}
+        said = [
+            -1
+            if seed is not None and self._draw_missing(position, seed)[1]
+            else numbers.setdefault(self.inputs.words(position).tobytes(), len(numbers))
+            for position in positions
+        ]
+        return np.array(said, np.int64)
+
     @property
     def device_bytes(self) -> int:
         """Bytes that `keep_on` takes on a device."""

@@ -17,13 +17,14 @@ from fgcme.experiment.settings import (
     TuneSettings,
 )
 from fgcme.experiment.space_file import load_space
-from fgcme.experiment.training_settings import AugmentationSettings, TaskWeights, TrainingSettings
+from fgcme.experiment.training_settings import AugmentationSettings, CrossModalSettings, TaskWeights, TrainingSettings
 
 __all__ = [
     "AcousticSettings",
     "AlignmentSettings",
     "AugmentationSettings",
     "CorpusSettings",
+    "CrossModalSettings",
     "ExcitementForm",
     "Experiment",
     "FeatureSettings",

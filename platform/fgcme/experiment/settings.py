@@ -164,6 +164,10 @@ ModelKind = Literal[
 ]
 
 
+# Baselines whose words have features of both sides, as FG-CME's have.
+_FUSE_WORDS = ("learned_alignment", "ctc_alignment", "can")
+
+
 class ModelSettings(Settings):
     """FG-CME, or a baseline that it is compared with."""
 
@@ -298,6 +302,7 @@ class Experiment(Settings):
             self._check_pooled()
         self._check_words()
         self._check_trained_layers()
+        self._check_cross_modal_alignment()
         if augmentation.modality_dropout and (model.kind != "fgcme" or model.modalities != "both"):
             raise ValueError("training.augmentation.modality_dropout needs model.kind fgcme with model.modalities both")
         if self.training.refit and self.protocol.selection == "test":
@@ -347,6 +352,28 @@ class Experiment(Settings):
             raise ValueError(f"model.acoustic.trained_layers takes an encoder's own frames, and no {wrong[0]}")
         if acoustic.lora_rank and not acoustic.trained_layers:
             raise ValueError("model.acoustic.lora_rank goes with model.acoustic.trained_layers")
+
+    def _check_cross_modal_alignment(self) -> None:
+        """Refuse to align sides that are not there, and batches in which there is nobody to tell them from."""
+        training, model, workers = self.training, self.model, max(self.scaling.workers, 1)
+        if not training.cross_modal_alignment.is_on:
+            return
+        has_sides = model.modalities == "both" if model.kind == "fgcme" else model.kind in _FUSE_WORDS
+        if not has_sides:
+            raise ValueError(
+                "training.cross_modal_alignment needs features of each word on both sides: model.kind fgcme with "
+                f"model.modalities both, {', '.join(_FUSE_WORDS)}"
+            )
+        if training.batch_size < 2 * workers:
+            raise ValueError(
+                "training.cross_modal_alignment tells the utterances of a worker's batch apart: "
+                f"set training.batch_size to {2 * workers} or more"
+            )
+        if training.augmentation.modality_dropout == 1:
+            raise ValueError(
+                "training.cross_modal_alignment needs utterances that keep sound and words: "
+                "set training.augmentation.modality_dropout below 1"
+            )
 
     def flat(self) -> dict[str, Any]:
         """Every setting under its dotted name, as MLflow's parameters want them.

@@ -44,6 +44,23 @@ class TaskWeights(Settings):
     ratings: Annotated[float, Field(gt=0)] = Field(1.0, description="of 1 - CCC, the mean over protocol.dimensions")
 
 
+class CrossModalSettings(Settings):
+    """Losses that align what sound and words say before they are fused; see `fgcme.training.cross_modal`."""
+
+    distribution: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="weight of the distribution-based loss: a Gaussian for each side of an utterance"
+    )
+    instance: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="weight of the instance-based loss: a vector for each side of an utterance"
+    )
+    temperature: Annotated[float, Field(gt=0)] = Field(0.07, description="divides the similarities of both losses")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether a loss has a weight."""
+        return bool(self.distribution or self.instance)
+
+
 class TrainingSettings(Settings):
     """How a model is fitted."""
 
@@ -81,6 +98,7 @@ class TrainingSettings(Settings):
         "ratings alone are learnt; UA; WA; or the mean CCC of the ratings",
     )
     task_weights: TaskWeights = TaskWeights()
+    cross_modal_alignment: CrossModalSettings = CrossModalSettings()
     refit: bool = Field(
         False, description="train anew on train and dev part, as many epochs as dev chose, for what is tested and kept"
     )

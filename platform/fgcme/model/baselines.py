@@ -135,22 +135,27 @@ class CrossAttention(nn.Module, FusesWords):
         """Classify every utterance of a batch."""
         return self.conclude(self.fuse(batch), batch.mixture)
 
+    @property
+    def side_sizes(self) -> tuple[int, ...]:
+        """Values of a word's embedding, and of its pooled frames."""
+        return self.semantic.embedding.size, self.acoustic.size
+
     def fuse(self, batch: Batch) -> FusedWords:
         """Lay the pooled frames of each step beside its word's embedding."""
-        sides = (self.acoustic(batch, None).features, embed_words(self.semantic.embedding, batch))
-        return FusedWords(torch.cat(sides, dim=1), batch.word_counts)
+        acoustic, semantic = self.acoustic(batch, None).features, embed_words(self.semantic.embedding, batch)
+        return FusedWords(torch.cat([acoustic, semantic], dim=1), batch.word_counts, sides=(semantic, acoustic))
 
     def conclude(self, fused: FusedWords, mixture: Mixture | None = None) -> Output:
         """Classify every utterance by the steps of both sides."""
-        counts, sizes = fused.word_counts, [self.acoustic.size, self.semantic.embedding.size]
-        acoustic, semantic = torch.split(fused.features, sizes, dim=1)
+        counts = fused.word_counts
+        acoustic, semantic = torch.split(fused.features, [self.acoustic.size, self.semantic.embedding.size], dim=1)
         sides = (self.acoustic_sequence(acoustic, counts), self.semantic.lstm(semantic, counts))
         sides = tuple(side.to(torch.promote_types(side.dtype, torch.float32)) for side in sides)
         bags = Bags.from_ranges(ranges_from_counts(counts).to(sides[0].device))
         queries = (self.acoustic_query, self.semantic_query)
         scores = [(side * query).sum(1) / math.sqrt(len(query)) for side, query in zip(sides, queries, strict=True)]
         features = torch.cat([softmax_weighted_mean(side, bags, own) for own in scores for side in sides], dim=1)
-        return Output(self.classify(self.dropout(mix_features(features, mixture))))
+        return Output(self.classify(self.dropout(mix_features(features, mixture))), sides=fused.sides)
 
 
 class FramewiseText(nn.Module):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,12 +35,15 @@ class Output:
         word_logits: [W, K + 1] of each word, the blank last, which a model trained by CTC learns; None for any other.
         modality_logits: [B, K] logits of each modality, where each is classified and trained by itself (late fusion).
         auxiliary_loss: [B] a loss of the model's own, added to the loss of its logits (CTC alignment).
+        sides: of a core that goes by words, [W, values] what each side says of each word before they are fused, the
+            semantic one first.
     """
 
     logits: Tensor
     word_logits: Tensor | None = None
     modality_logits: tuple[Tensor, ...] = ()
     auxiliary_loss: Tensor | None = None
+    sides: tuple[Tensor, ...] = ()
 
     @property
     def answer(self) -> Tensor:
@@ -55,17 +59,23 @@ class FusedWords:
         features: [W, D] of the words.
         word_counts: [B] words of each utterance, on the CPU.
         overall: [B, values] what an utterance has beside its words, or None.
-        auxiliary_loss: see `Output`.
+        auxiliary_loss, sides: see `Output`.
     """
 
     features: Tensor
     word_counts: Tensor
     overall: Tensor | None = None
     auxiliary_loss: Tensor | None = None
+    sides: tuple[Tensor, ...] = ()
 
 
 class FusesWords(ABC):
     """A core that goes by words: it fuses the sides of each word, then concludes from the words."""
+
+    @property
+    @abstractmethod
+    def side_sizes(self) -> tuple[int, ...]:
+        """Values of a word on each side before they are fused, the semantic one first; see `Output.sides`."""
 
     @abstractmethod
     def fuse(self, batch: Batch) -> FusedWords:
@@ -114,6 +124,11 @@ class Network(nn.Module):
     def goes_by_words(self) -> bool:
         """Whether the core fuses the sides of each word."""
         return isinstance(self.core, FusesWords)
+
+    @property
+    def side_sizes(self) -> tuple[int, ...]:
+        """See `FusesWords.side_sizes`; none where the core does not go by words."""
+        return self.core.side_sizes if isinstance(self.core, FusesWords) else ()
 
     def fuse(self, batch: Batch) -> FusedWords:
         """The fused words of a batch, of a network that goes by words."""
@@ -197,6 +212,12 @@ class FineGrainedExcitement(nn.Module, FusesWords):
         """Classify every utterance of a batch."""
         return self.conclude(self.fuse(batch), batch.mixture)
 
+    @property
+    def side_sizes(self) -> tuple[int, ...]:
+        """Values of a word on each side that there is, before they excite each other."""
+        sides: tuple[Any, ...] = (self.semantic, self.acoustic)
+        return tuple(side.size for side in sides if side is not None)
+
     def fuse(self, batch: Batch) -> FusedWords:
         """Join the excited sides of each word."""
         features: list[Tensor] = []
@@ -211,7 +232,8 @@ class FineGrainedExcitement(nn.Module, FusesWords):
         if acoustic is not None:
             driver = batch.words if self.driven_by_word else (acoustic if semantic is None else semantic)
             features.append(self.excite_acoustic(acoustic, driver))
-        return FusedWords(torch.cat(features, dim=1), batch.word_counts, overall, auxiliary_loss)
+        sides = tuple(side for side in (semantic, acoustic) if side is not None)
+        return FusedWords(torch.cat(features, dim=1), batch.word_counts, overall, auxiliary_loss, sides)
 
     def conclude(self, fused: FusedWords, mixture: Mixture | None = None) -> Output:
         """Classify every utterance by the sequence of its words."""
@@ -221,10 +243,10 @@ class FineGrainedExcitement(nn.Module, FusesWords):
         if self.blank:
             word_logits = self.classify(self.dropout(beside(sequence, overall, counts)))
             logits = self.readout(word_logits, utterances)[:, :-1]
-            return Output(logits, word_logits, auxiliary_loss=fused.auxiliary_loss)
+            return Output(logits, word_logits, auxiliary_loss=fused.auxiliary_loss, sides=fused.sides)
         summary = beside(self.readout(sequence, utterances), overall)
         logits = self.classify(self.dropout(mix_features(summary, mixture)))
-        return Output(logits, auxiliary_loss=fused.auxiliary_loss)
+        return Output(logits, auxiliary_loss=fused.auxiliary_loss, sides=fused.sides)
 
 
 def beside(rows: Tensor, overall: Tensor | None, counts: Tensor | None = None) -> Tensor:

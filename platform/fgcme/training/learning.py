@@ -20,6 +20,7 @@ from fgcme.experiment import ModelSettings, TrainingSettings
 from fgcme.model import EncoderTop, Network, WordEmbedding, build_model
 from fgcme.seeds import derive_seed
 from fgcme.threads import one_thread
+from fgcme.training.cross_modal import AlignedNetwork, CrossModalAlignment
 from fgcme.training.evaluation import Evaluation
 from fgcme.training.objective import Objective
 from fgcme.training.optimisation import averaged, make_optimiser, rate_factor, restore_optimiser
@@ -152,8 +153,14 @@ class FoldTrainer:
         self.model.to(device)
         keeps_pooled = keep_pooled(self.model, loaders, device)
         watch_pooled(self.model, loaders, device)
-        self._wrapped_model = self.workers.wrap(self.model)
-        self._optimiser = make_optimiser(training, self.model)
+        self._alignment = CrossModalAlignment.of(training.cross_modal_alignment, self.model.side_sizes, seed)
+        self._learner: nn.Module = self.model
+        if self._alignment is not None:
+            if not loaders.train.texts(np.arange(len(loaders.train.inputs))).any():
+                raise UserError("training.cross_modal_alignment: all training utterances say the same; leave it out")
+            self._learner = AlignedNetwork(self.model, self._alignment.to(device))
+        self._wrapped_learner = self.workers.wrap(self._learner)
+        self._optimiser = make_optimiser(training, self._learner)
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
         self._average = averaged(training, self.model)
         self._objective = Objective.of(loaders.tasks, training, loaders.train.labels, device)
@@ -258,12 +265,17 @@ class FoldTrainer:
             A scalar: the share's weighted losses x number of workers / weights of the whole batch.
         """
         own = self.workers.share(positions)
+        read = own if len(own) else positions[:1]
         # A worker without a share computes a loss of 0: the others wait for its gradients.
         scale = self.workers.count / self._utterance_weights[positions].sum() if len(own) else 0.0
-        batch = self.loaders.train.batch(own if len(own) else positions[:1], seed).to(self.workers.device)
+        batch = self.loaders.train.batch(read, seed).to(self.workers.device)
         with torch.autocast(self.workers.device.type, torch.bfloat16, enabled=self.training.precision == "bfloat16"):
-            output = self._wrapped_model(batch)
-        return self._objective.loss(output, batch, scale)
+            if self._alignment is None:
+                output, aligned = self._wrapped_learner(batch), None
+            else:
+                output, aligned = self._wrapped_learner(batch, torch.from_numpy(self.loaders.train.texts(read, seed)))
+        loss = self._objective.loss(output, batch, scale)
+        return loss if aligned is None else loss + aligned * (self.workers.count * len(own) / len(positions))
 
     def _train_epoch(self) -> float:
         """Train one epoch; returns the weighted mean loss over the training part."""
@@ -281,7 +293,7 @@ class FoldTrainer:
             self._optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             if self.training.gradient_clip is not None:
-                nn.utils.clip_grad_norm_(self.model.parameters(), self.training.gradient_clip)
+                nn.utils.clip_grad_norm_(self._learner.parameters(), self.training.gradient_clip)
             self._optimiser.step()
             if self._average is not None:
                 self._average.update_parameters(self.model)
@@ -305,6 +317,7 @@ class FoldTrainer:
         return {
             "epoch": self._epoch,
             "model": _copy_to_cpu(self.model.state_dict()),
+            "alignment": None if self._alignment is None else _copy_to_cpu(self._alignment.state_dict()),
             "optimiser": copy.deepcopy(self._optimiser.state_dict()),
             "average": None if self._average is None else _copy_to_cpu(self._average.state_dict()),
             "best_score": self.best_score,
@@ -315,6 +328,8 @@ class FoldTrainer:
     def _restore(self, state: dict[str, Any]) -> None:
         self._epoch = state["epoch"]
         self.model.load_state_dict(state["model"])
+        if self._alignment is not None:
+            self._alignment.load_state_dict(state["alignment"])
         restore_optimiser(self._optimiser, state["optimiser"])
         # Where the state has no average, one starts from the restored weights.
         self._average = averaged(self.training, self.model)

@@ -289,6 +289,30 @@ def test_utterances_lose_their_words_or_their_sound_by_seed_and_position_alone(
 
 
 @pytest.mark.parametrize("copies", [(), (0.9,)], ids=str)
+def test_what_is_said_is_numbered_by_its_words(tmp_path: Path, copies: tuple[float, ...]) -> None:
+    corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus", each=16, copies=copies))
+    everyone = np.arange(len(corpus))
+    model_input = ModelInput(SCHEMES[0], Vocabulary.from_utterances(corpus.words), 3000, loses_words=True)
+    inputs = PartInputs(corpus, everyone, everyone % 4, model_input)
+    batches = RaggedLoader(inputs, 8, AugmentationSettings(modality_dropout=0.5))
+    positions = np.arange(len(inputs))
+    said = [" ".join(words) for words in corpus.words for _ in corpus.speeds]
+    numbers = batches.texts(positions)
+    assert numbers[0] == 0 and numbers.max() + 1 == len(set(said)) < len(corpus)
+    assert [said[number] for number in np.unique(numbers, return_index=True)[1]] == list(dict.fromkeys(said))
+    assert len(set(zip(numbers.tolist(), said, strict=True))) == len(set(said))
+    # Who lost words or sound has no number.
+    drawn, batch = batches.texts(positions, seed=3), batches.batch(positions, seed=3)
+    unheard = [not len(frames) or set(words) == {UNKNOWN} for frames, _, words in utterances_of(batch)]
+    assert (drawn < 0).tolist() == unheard and 0.3 < np.mean(unheard) < 0.7
+    kept = [said[position] for position in np.flatnonzero(drawn >= 0)]
+    assert len(set(zip(drawn[drawn >= 0].tolist(), kept, strict=True))) == len(set(kept)) == drawn.max() + 1
+    # Words that are dropped were said all the same.
+    dropping = RaggedLoader(inputs, 8, AugmentationSettings(word_dropout=0.5))
+    np.testing.assert_array_equal(dropping.texts(positions, seed=3), numbers)
+
+
+@pytest.mark.parametrize("copies", [(), (0.9,)], ids=str)
 def test_what_a_text_encoder_says_follows_the_words(tmp_path: Path, copies: tuple[float, ...]) -> None:
     """Zeros of those that training drops, or whose utterance it takes for one of unknown words."""
     corpus = SpeechCorpus(small_corpus.write(tmp_path / "corpus", word_layers=2, copies=copies))

@@ -12,6 +12,7 @@ from fgcme.experiment import Experiment, load_experiment, parse_experiment
 from pipelines.bundled import EXPERIMENTS
 
 TRAINED = ("prepare.features={kind: speech_encoder, checkpoint: x}", "model.acoustic.trained_layers=1")
+ALIGNED = "training.cross_modal_alignment.instance=1"
 MINIMAL = {"name": "x", "corpus": {"kind": "demo"}, "protocol": {"name": "demo/4class"}}
 
 
@@ -56,6 +57,12 @@ def test_every_bundled_experiment_is_valid_and_named_after_its_file(path: Path) 
         (["model.acoustic.lora_rank=8"], "goes with model.acoustic.trained_layers"),
         (["model.modalities=acoustic", "training.augmentation.modality_dropout=0.3"], "needs model.kind fgcme with"),
         (["model=late_fusion", "training.augmentation.modality_dropout=0.3"], "needs model.kind fgcme with"),
+        ([ALIGNED, "model.modalities=acoustic"], "needs features of each word on both sides: model.kind fgcme with"),
+        ([ALIGNED, "model=linear_probe"], "needs features of each word on both sides"),
+        (["training.cross_modal_alignment.distribution=1", "model=late_fusion"], "needs features of each word"),
+        ([ALIGNED, "training.batch_size=1"], "set training.batch_size to 2 or more"),
+        ([ALIGNED, "training.batch_size=7", "scaling.workers=4"], "set training.batch_size to 8 or more"),
+        ([ALIGNED, "training.augmentation.modality_dropout=1"], "set training.augmentation.modality_dropout below 1"),
         (["training.refit=true", "protocol.selection=test"], "needs protocol.selection dev"),
         (["training.loss=focal", "training.label_smoothing=0.1"], "goes with training.loss cross_entropy"),
         (["model=late_fusion", "training.augmentation.mixup_alpha=0.2"], "does not go with late_fusion"),
@@ -99,6 +106,12 @@ def test_a_share_of_a_gpu_for_one_process_and_whole_gpus_for_several_are_taken(
     file: Path, overrides: list[str]
 ) -> None:
     load_experiment(file, overrides)
+
+
+@pytest.mark.parametrize("model", ["fgcme", "learned_alignment", "ctc_alignment", "can", "recommended"])
+def test_whatever_has_words_of_both_sides_can_be_aligned_across_modalities(file: Path, model: str) -> None:
+    experiment = load_experiment(file, [f"model={model}", ALIGNED, "training.batch_size=2", "model.modalities=both"])
+    assert experiment.training.cross_modal_alignment.is_on
 
 
 def test_a_written_experiment_reads_back_equal(file: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ def test_settings_that_cannot_be_trained_by_are_refused(settings: dict[str, obje
 def test_by_default_a_training_is_plain_adam_at_a_constant_rate() -> None:
     plain = TrainingSettings()
     assert (plain.optimiser, plain.schedule, plain.warmup_epochs, plain.ema_decay) == ("adam", "constant", 0, 0)
+    assert not plain.cross_modal_alignment.is_on
 
 
 def test_warm_up_may_last_part_of_an_epoch() -> None:

@@ -311,3 +311,44 @@ def test_every_model_of_words_reads_a_text_encoder_in_place_of_a_table(kind: str
     tables = [name for name, _ in model.named_parameters() if name.endswith("table.weight")]
     one, other = (model(replace(batch, word_features=torch.full((4, 6), float(value)))).logits for value in (1, 2))
     assert not tables and torch.equal(one, other) != has_words(settings)
+
+
+SMALL_SIDES: dict[str, Any] = {
+    "acoustic": {"channels": [6], "kernels": [2]},
+    "semantic": {"embedding": 4},
+    "baseline": {"hidden": 5, "heads": 2, "stack": 2},
+}
+SIDES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
+    "fgcme": ({"kind": "fgcme"}, (12, 12)),
+    "one modality": ({"kind": "fgcme", "modalities": "acoustic"}, (12,)),
+    "one segment": ({"kind": "fgcme", "pooling": {"segments": "recording", "kind": "mean"}}, (6, 6)),
+    "learned_alignment": ({"kind": "learned_alignment"}, (10, 10)),
+    "ctc_alignment": ({"kind": "ctc_alignment"}, (5, 2 * FRAME_SIZE)),
+    "can": ({"kind": "can"}, (4, 12)),
+    "no words": ({"kind": "late_fusion"}, ()),
+}
+
+
+@pytest.mark.parametrize("blank", [False, True])
+@pytest.mark.parametrize("name", SIDES)
+def test_a_model_of_words_gives_what_each_side_says_of_them(name: str, blank: bool) -> None:
+    changes, sizes = SIDES[name]
+    network = built(blank=blank and changes["kind"] in WITH_BLANK, **SMALL_SIDES, **changes)
+    assert network.side_sizes == sizes
+    settings = ModelSettings.model_validate({**SMALL_SIDES, **changes})
+    shapes = [(12, 4), (9, 2)]
+    batch = batch_for(settings, [draw_utterance(0, *shape, FRAME_SIZE, VOCABULARY, CLASSES) for shape in shapes])
+    sides = network(batch).sides
+    assert [side.shape for side in sides] == [(6, size) for size in sizes]
+    assert all(side.requires_grad for side in sides)
+
+
+@pytest.mark.parametrize("form", ["none", "gate"])
+def test_what_a_side_says_is_not_excited_by_the_other(form: str) -> None:
+    excitement = {"semantic": form, "acoustic": form}
+    network = built(**SMALL_SIDES, excitement=excitement)
+    utterance = draw_utterance(0, 12, 4, FRAME_SIZE, VOCABULARY, CLASSES)
+    batch = batch_for(ModelSettings.model_validate(SMALL_SIDES), [utterance])
+    fused = network.fuse(batch)
+    assert torch.equal(fused.features, torch.cat(fused.sides, dim=1)) == (form == "none")
+    torch.testing.assert_close(fused.sides[0], network.core.semantic(batch))

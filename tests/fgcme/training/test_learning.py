@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,13 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from fgcme.data import Batch, SpeechCorpus, assign_folds
+from fgcme.data import Batch, RaggedLoader, SpeechCorpus, assign_folds
+from fgcme.data.inputs import PartInputs
 from fgcme.data.protocol import named_protocols
 from fgcme.errors import UserError
 from fgcme.experiment import Experiment, apply_configuration, variants
 from fgcme.model import EncoderTop, WordEmbedding
 from fgcme.model.trained_layers import load_top
 from fgcme.seeds import derive_seed
+from fgcme.training.cross_modal import CrossModalAlignment
 from fgcme.training.learning import Epoch, FoldTrainer, Workers, supports_bfloat16
 from fgcme.training.loss import focal
 from tests import small_corpus
@@ -134,6 +137,16 @@ SHARED: dict[str, dict[str, dict[str, Any]]] = {
         "training": {"loss": "ctc", "augmentation": RAGGED},
     },
 }
+# Each worker compares the utterances of its own share, so their gradients are no one's alone.
+ALIGNED: dict[str, dict[str, Any]] = {
+    "protocol": UNBALANCED,
+    "model": SMALL,
+    "training": {
+        "class_weights": "balanced",
+        "augmentation": RAGGED,
+        "cross_modal_alignment": {"distribution": 1.0, "instance": 1.0},
+    },
+}
 # Shared as five and four; and a batch that the second worker has no share of.
 BATCHES = [np.arange(9), np.array([4])]
 # 64 utterances in batches of 9 leave such a batch at the end of an epoch.
@@ -144,12 +157,13 @@ Gradients = list[dict[str, Tensor]]
 
 def gradients(training: FoldTrainer) -> Gradients:
     """The gradients of each batch, by name of the parameter."""
-    found = []
-    for positions in BATCHES:
-        training.model.train().zero_grad()
-        training.loss(positions, seed=1).backward()  # type: ignore[no-untyped-call]
-        found.append({name: tensor.grad.clone() for name, tensor in training.model.named_parameters()})
-    return found
+    return [one_gradient(training, positions) for positions in BATCHES]
+
+
+def one_gradient(training: FoldTrainer, positions: np.ndarray) -> dict[str, Tensor]:
+    training.model.train().zero_grad()
+    training.loss(positions, seed=1).backward()  # type: ignore[no-untyped-call]
+    return {name: tensor.grad.clone() for name, tensor in training.model.named_parameters()}
 
 
 def work_together(rank: int, count: int, folder: Path) -> None:
@@ -168,12 +182,13 @@ def work_together(rank: int, count: int, folder: Path) -> None:
         name: gradients(fit(corpus, small_corpus.experiment(**sections), workers=workers))
         for name, sections in SHARED.items()
     }
+    aligned = gradients(fit(corpus, small_corpus.experiment(**ALIGNED), workers=workers))
     learnt = {}
     for name in ("corpus", "copied"):
         training = fit(SpeechCorpus(folder / name), small_corpus.experiment(training=TRAINED_TOGETHER), workers=workers)
         learned = metrics(training.epochs())
         learnt[name] = learned, *(ask(training.loaders.test).logits for ask in (training.evaluate, training.answer))
-    torch.save({"gradients": shared, "learnt": learnt}, folder / f"{rank}.pt")
+    torch.save({"gradients": shared, "aligned": aligned, "learnt": learnt}, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -193,6 +208,24 @@ def test_two_workers_have_the_gradients_of_one(corpus: SpeechCorpus, together: l
     for worker in together:
         torch.testing.assert_close(worker["gradients"][name], alone, rtol=1e-5, atol=1e-5)
     assert max(float(gradient.abs().max()) for gradient in alone[0].values()) > 1e-2
+
+
+def test_two_workers_align_their_own_shares_of_a_batch(corpus: SpeechCorpus, together: list[dict[str, Any]]) -> None:
+    aligned = fit(corpus, small_corpus.experiment(**ALIGNED))
+    training = {name: value for name, value in ALIGNED["training"].items() if name != "cross_modal_alignment"}
+    plain = fit(corpus, small_corpus.experiment(**{**ALIGNED, "training": training}))
+    for batch, (positions, of_classes) in enumerate(zip(BATCHES, gradients(plain), strict=True)):
+        expected = {name: gradient.clone() for name, gradient in of_classes.items()}
+        for own in (positions[0::2], positions[1::2]):
+            if len(own):
+                alone, without = (one_gradient(trainer, own) for trainer in (aligned, plain))
+                for name in expected:
+                    expected[name] += len(own) / len(positions) * (alone[name] - without[name])
+        for worker in together:
+            torch.testing.assert_close(worker["aligned"][batch], expected, rtol=1e-5, atol=1e-5)
+        # The second batch is one utterance, which has nobody to be told from.
+        changed = max(float((expected[name] - of_classes[name]).abs().max()) for name in expected)
+        assert (changed > 1e-3) == (batch == 0)
 
 
 @pytest.mark.parametrize("name", ["corpus", "copied"])
@@ -766,3 +799,94 @@ class TestTrainedLayers:
         trainer = fit(encoded, self.experiment(**{"model.modalities": "semantic"}), encoder=top)
         assert trainer.model.trained is None
         next(trainer.epochs())
+
+
+class TestCrossModalAlignment:
+    """A training with losses that align its sides; see `fgcme.training.cross_modal`."""
+
+    def experiment(self, **changes: Any) -> Experiment:
+        weights = {"cross_modal_alignment": {"distribution": 0.5, "instance": 0.5}}
+        return apply_configuration(small_corpus.experiment(model=SMALL, training=weights), changes)
+
+    def test_its_losses_are_added_to_those_of_the_classes(self, corpus: SpeechCorpus) -> None:
+        aligned = fit(corpus, self.experiment())
+        plain = fit(corpus, small_corpus.experiment(model=SMALL))
+        positions = np.arange(12)
+        texts = torch.from_numpy(aligned.loaders.train.texts(positions))
+        assert len(set(texts.tolist())) > 2
+        own = CrossModalAlignment.of(aligned.training.cross_modal_alignment, aligned.model.side_sizes, seed=0)
+        assert own is not None
+        batch = aligned.loaders.train.batch(positions)
+        expected = plain.loss(positions, seed=0) + own(aligned.model(batch).sides, batch.word_counts, texts)
+        torch.testing.assert_close(aligned.loss(positions, seed=0), expected)
+
+    def test_who_loses_words_or_sound_takes_no_part(self, corpus: SpeechCorpus) -> None:
+        losing = {"training.augmentation.modality_dropout": 0.999}
+        aligned = fit(corpus, self.experiment(**losing))
+        plain = fit(corpus, apply_configuration(small_corpus.experiment(model=SMALL), losing))
+        positions = np.arange(12)
+        assert set(aligned.loaders.train.texts(positions, seed=0)) == {-1}
+        torch.testing.assert_close(aligned.loss(positions, seed=0), plain.loss(positions, seed=0))
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {},
+            {"training.augmentation.modality_dropout": 0.5, "training.ema_decay": 0.8},
+            {"training.gradient_clip": 1.0, "training.augmentation.mixup_alpha": 0.4},
+            {"model.kind": "can"},
+            {"model.kind": "ctc_alignment", "training.loss": "ctc"},
+            {"model.kind": "learned_alignment"},
+        ],
+        ids=str,
+    )
+    def test_a_resumed_training_repeats_an_uninterrupted_one(
+        self, corpus: SpeechCorpus, changes: dict[str, Any]
+    ) -> None:
+        experiment = self.experiment(**changes)
+        whole = metrics(fit(corpus, experiment).epochs())
+        state = next(fit(corpus, experiment).epochs()).state()
+        assert metrics(fit(corpus, experiment, state=state).epochs()) == whole[1:]
+
+    def test_the_model_that_is_kept_has_none_of_its_parts(self, corpus: SpeechCorpus) -> None:
+        aligned, plain = fit(corpus, self.experiment()), fit(corpus, small_corpus.experiment(model=SMALL))
+        start, other = aligned.model.state_dict(), plain.model.state_dict()
+        assert all(torch.equal(other[name], weights) for name, weights in start.items())
+        for trainer in (aligned, plain):
+            for _ in trainer.epochs():
+                pass
+            trainer.restore_best()
+        kept, without = aligned.model.state_dict(), plain.model.state_dict()
+        assert kept.keys() == without.keys()
+        assert not all(torch.equal(kept[name], without[name]) for name in kept)
+
+    def test_its_parts_are_learnt_with_the_rest(self, corpus: SpeechCorpus) -> None:
+        first, last = (
+            epoch.state()["alignment"] for epoch in fit(corpus, self.experiment(**{"training.epochs": 2})).epochs()
+        )
+        assert first.keys() == last.keys() and len(first) == 26
+        assert [name for name in first if torch.equal(first[name], last[name])] == []
+
+    def test_gradients_are_clipped_together(self, corpus: SpeechCorpus) -> None:
+        trainer = fit(corpus, self.experiment(**{"training.gradient_clip": 1e-3}))
+        next(trainer.epochs())
+        norm = torch.stack([own.grad.norm() for own in trainer.model.parameters() if own.grad is not None]).norm()
+        assert 1e-5 < norm < 0.99e-3
+
+    def test_emotions_are_learnt_all_the_same(self, corpus: SpeechCorpus) -> None:
+        trainer = fit(corpus, self.experiment(**{"training.epochs": 12}))
+        losses = [epoch.metrics["train/loss"] for epoch in trainer.epochs()]
+        trainer.restore_best()
+        assert losses[-1] < 0.5 * losses[0]
+        assert trainer.evaluate(trainer.loaders.test).metrics()["ua"] > 0.45
+
+    def test_a_training_part_that_says_one_thing_is_refused(self, corpus: SpeechCorpus) -> None:
+        experiment = self.experiment()
+        loaders = fold_loaders(corpus, experiment)
+        everyone, labels = loaders.train.inputs, np.zeros(len(corpus), np.int64)
+        inputs = PartInputs(corpus, everyone.utterances[:1], labels, everyone.model_input)
+        one = dataclasses.replace(loaders, train=RaggedLoader(inputs, 8))
+        with pytest.raises(
+            UserError, match=r"cross_modal_alignment: all training utterances say the same; leave it out"
+        ):
+            FoldTrainer(one, experiment.model, experiment.training, seed=0)
