@@ -53,7 +53,9 @@ def to_text(table: ComparisonTable) -> str:
     for name, estimate in table.estimates.items():
         row = [f"  {name:<{width}}"]
         for metric in ("wa", "ua", "macro_f1"):
-            row.append(f"{100 * estimate[metric].mean:5.1f} ± {100 * estimate[metric].deviation:.1f}".rjust(10))
+            # One seed says nothing of others.
+            deviation = f" ± {100 * estimate[metric].deviation:.1f}" if table.seeds > 1 else ""
+            row.append(f"{100 * estimate[metric].mean:5.1f}{deviation}".rjust(10))
         row.insert(3, _interval(estimate["ua"].interval).rjust(12))
         if name in table.comparisons:
             difference = table.comparisons[name].differences["ua"]
@@ -65,8 +67,9 @@ def to_text(table: ComparisonTable) -> str:
             row.append("reference")
         lines.append("  ".join(row))
     lines += [
-        f"  {table.utterances} utterances of {table.speakers} speakers, {table.seeds} seed(s): mean ± deviation over",
-        f"  seeds; intervals and p {_scope(table)}; p",
+        f"  {table.utterances} utterances of {table.speakers} speakers, "
+        + (f"{table.seeds} seeds: mean ± deviation over" if table.seeds > 1 else "1 seed:"),
+        f"  {'seeds; ' if table.seeds > 1 else ''}intervals and p {_scope(table)}; p",
         "  Holm-corrected over the variants: * at most 0.05, ** 0.01, *** 0.001",
     ]
     if table.smallest_p > 0.05:

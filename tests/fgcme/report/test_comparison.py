@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-from fgcme.report.comparison import to_metrics
+from fgcme.report.comparison import to_metrics, to_text
 from tests.fgcme.report.sample_report import sample_results
 
 
@@ -28,3 +29,11 @@ def test_the_reference_has_no_difference_and_names_are_valid_in_mlflow() -> None
     numbers = to_metrics(sample_results().table)
     assert not [name for name in numbers["fgcme"] if "difference" in name or "holm" in name]
     assert all(re.fullmatch(r"[\w.-]+", name) for each in numbers.values() for name in each)
+
+
+def test_one_seed_has_no_deviation() -> None:
+    table = sample_results().table
+    assert table.seeds > 1
+    assert "±" in to_text(table) and f"{table.seeds} seeds: mean ± deviation over\n  seeds; intervals" in to_text(table)
+    alone = to_text(replace(table, seeds=1))
+    assert "±" not in alone and "1 seed:\n  intervals and p are of other speakers for these very trainings" in alone
