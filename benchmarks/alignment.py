@@ -5,9 +5,11 @@ of begins and ends on EMO-DB, of begins on the demo corpus, whose onsets alone a
 pronunciations. What was tuned on EMO-DB (Sphinx's weight of silence, Whisper's lead and margins) was chosen on speakers
 03 and 08 to 11; `held_out` counts the others, who say the same ten sentences. With `--minutes`, the utterances are
 put together to one recording, with pauses of 0.1 to 0.8 s between them. Each aligner works in a process of its own,
-whose peak of memory is told. The last line is JSON.
+whose peak of memory is told, with the recordings in it. What is imported are the true times themselves. The last line
+is JSON.
 
     python benchmarks/alignment.py [--emodb EMODB] [--whisper openai/whisper-base] [--limit 48] [--minutes 60]
+        [--only emodb_whisper ...]
 """
 
 from __future__ import annotations
@@ -28,14 +30,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
 from fgcme import alignment, audio
 from fgcme.alignment import Aligner
 from fgcme.alignment.contract import edge_seconds
-from fgcme.corpora import demo
+from fgcme.alignment.words import normalise
 
 TUNED_ON = ("03", "08", "09", "10", "11")
 TOLERANCE = 0.05
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--emodb", type=Path, default=os.environ.get("EMODB_ROOT"), help="EMO-DB with its words.json")
     parser.add_argument("--whisper", help="folder or hub name of a Whisper")
     parser.add_argument("--ctc", help="folder or hub name of a CTC model of English characters, for the demo corpus")
+    parser.add_argument("--only", nargs="+", metavar="CORPUS_ALIGNER", help="only these of the results")
     parser.add_argument("--limit", type=int, help="only about this many utterances of each corpus")
     parser.add_argument("--minutes", type=float, help="put the utterances together to a recording that lasts so long")
     arguments = parser.parse_args()
@@ -80,17 +82,25 @@ def main() -> None:
         corpora = {name: [join(speech, arguments.minutes)] for name, speech in corpora.items()}
     results = {}
     for corpus, speech in corpora.items():
-        for method, build in aligners("de" if corpus == "emodb" else "en", arguments.whisper, arguments.ctc):
-            # A peak of memory is a process's own.
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-                results[f"{corpus}_{method}"] = process.submit(measure, build, speech).result()
+        with tempfile.TemporaryDirectory() as times:
+            write_times(Path(times), speech)
+            language = "de" if corpus == "emodb" else "en"
+            for method, build in aligners(language, times, arguments.whisper, arguments.ctc):
+                name = f"{corpus}_{method}"
+                if arguments.only is None or name in arguments.only:
+                    # A peak of memory is a process's own.
+                    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+                        results[name] = process.submit(measure, build, speech).result()
     report(results)
 
 
-def aligners(language: str, whisper: str | None, ctc: str | None) -> Iterator[tuple[str, Callable[[], Aligner]]]:
-    """The aligners to measure on speech of a language, and their names."""
+def aligners(
+    language: str, times: str, whisper: str | None, ctc: str | None
+) -> Iterator[tuple[str, Callable[[], Aligner]]]:
+    """The aligners to measure on speech of a language, and their names; `times` holds what is imported."""
     build = functools.partial(functools.partial, alignment.build)
     yield "uniform", build("uniform")
+    yield "imported", build("imported", folder=times)
     yield "sphinx", build("sphinx", language=language)
     if language != "en":
         yield "sphinx_english", build("sphinx")
@@ -114,6 +124,11 @@ def emodb_speech(root: Path, limit: int | None) -> Iterator[Spoken]:
 
 def demo_speech(folder: Path, utterances: int) -> Iterator[Spoken]:
     """The demo corpus, with the onsets at which its words were synthesised."""
+    # Arrow takes 80 MiB, which are none of an aligner's: each imports this module.
+    import pyarrow.parquet as pq
+
+    from fgcme.corpora import demo
+
     manifest = demo.synthesise(folder, utterances, seed=0)
     onsets = {row["id"]: row["onset"] for row in pq.read_table(folder / "words.parquet").to_pylist()}
     with manifest.open(encoding="utf-8", newline="") as file:
@@ -146,12 +161,23 @@ def join(speech: list[Spoken], minutes: float) -> Spoken:
     return Spoken(of_begins + of_ends, np.concatenate(samples), " ".join(texts), begins, ends)
 
 
+def write_times(folder: Path, speech: list[Spoken]) -> None:
+    """The true times as CTM, by the numbers of the recordings; without its end, a word lasts until the next one."""
+    lines = []
+    for number, spoken in enumerate(speech):
+        last = spoken.samples.size / audio.SAMPLE_RATE
+        ends = spoken.ends or [*spoken.begins[1:], last]
+        for word, begin, end in zip(normalise(spoken.text), spoken.begins, ends, strict=True):
+            lines.append(f"{number} 1 {begin:.4f} {end - begin:.4f} {word}\n")
+    (folder / "words.ctm").write_text("".join(lines), encoding="utf-8")
+
+
 def measure(build: Callable[[], Aligner], speech: list[Spoken]) -> Measured:
     """Align speech whose times are known."""
     aligner = build()
     errors, held_out, spread, began = [], [], 0, time.process_time()
-    for spoken in speech:
-        found = aligner.align("", spoken.samples, spoken.text)
+    for number, spoken in enumerate(speech):
+        found = aligner.align(str(number), spoken.samples, spoken.text)
         times = [edge_seconds(edge) for edge in found.begin] + [edge_seconds(edge) for edge in found.end]
         known = [*spoken.begins, *spoken.ends]
         errors += [abs(found - true) for found, true in zip(times, known, strict=bool(spoken.ends))]

@@ -67,6 +67,7 @@ ORDER = [
     "fgcme.packages",
     "fgcme.seeds",
     "fgcme.threads",
+    "fgcme.kernels",
     "fgcme.sound",
     "fgcme.audio",
     "fgcme.experiment",

@@ -9,8 +9,9 @@ from fgcme.errors import UserError
 
 __all__ = ["Aligner", "Alignment", "AlignmentError", "build"]
 
-# Whisper hears 30 s, and a part gets up to 0.2 s of the pause at either side of it.
-_PART_SECONDS = 29.0
+# Whisper hears 30 s, and a part gets up to 0.2 s of the pause at either side of it. What is cut gets shorter parts: for
+# the longest a model takes up to 0.3 GB, beside the samples of a whole recording.
+_HEARD_SECONDS, _PART_SECONDS = 29.0, 8.0
 
 
 @functools.lru_cache(maxsize=8)
@@ -48,12 +49,12 @@ def build(
         from fgcme.alignment.ctc import CtcAligner
         from fgcme.alignment.partwise import PartwiseAligner
 
-        return PartwiseAligner(CtcAligner(checkpoint), cutter, _PART_SECONDS)
+        return PartwiseAligner(CtcAligner(checkpoint), cutter, _HEARD_SECONDS, _PART_SECONDS)
     if method == "whisper" and checkpoint is not None:
         from fgcme.alignment.partwise import PartwiseAligner
         from fgcme.alignment.whisper import WhisperAligner
 
-        return PartwiseAligner(WhisperAligner(checkpoint, language), cutter, _PART_SECONDS)
+        return PartwiseAligner(WhisperAligner(checkpoint, language), cutter, _HEARD_SECONDS, _PART_SECONDS)
     if method == "imported" and folder is not None:
         from fgcme.alignment.imported import ImportedAligner
 

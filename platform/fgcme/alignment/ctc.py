@@ -9,6 +9,7 @@ from fgcme.alignment.contract import Alignment, AlignmentError, clip_spans
 from fgcme.alignment.uniform import TOO_MUCH_TEXT, spoken_words, spread_words
 from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
 from fgcme.errors import UserError
+from fgcme.kernels import keep_few_kernels
 from fgcme.packages import hide_loading_bars
 
 
@@ -31,6 +32,7 @@ class CtcAligner:
         from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 
         hide_loading_bars()
+        keep_few_kernels(1)
         # Transformers leaves this class without types.
         extractors: Any = AutoFeatureExtractor
         try:

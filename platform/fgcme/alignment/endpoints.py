@@ -40,15 +40,11 @@ def detect_endpoints(samples: Samples) -> tuple[int, int]:
     return int(loud[0]), int(loud[-1]) + 1
 
 
-def without_long_pauses(samples: Samples) -> tuple[Samples, npt.NDArray[np.intp]]:
-    """A recording without the middle of its pauses of 3 s and more, of which a second is left at either side.
+def frames_outside_long_pauses(samples: Samples) -> npt.NDArray[np.intp]:
+    """The frames of a recording that are not in the middle of a pause of 3 s and more; a second is left at either side.
 
     Args:
         samples: [samples] mono at 16 kHz, at least one window long.
-
-    Returns:
-        The samples that are left, themselves if there are no such pauses, and the frame of the recording that each of
-        their frames is.
     """
     # Slow to import, and most recordings are short.
     from scipy.ndimage import median_filter
@@ -60,11 +56,25 @@ def without_long_pauses(samples: Samples) -> tuple[Samples, npt.NDArray[np.intp]
     for begin, end in zip(edges[::2], edges[1::2], strict=True):
         if end - begin >= _LONG:
             is_left[begin + _KEPT : end - _KEPT] = False
-    if is_left.all():
-        return samples, np.arange(len(smooth))
-    edges = np.flatnonzero(np.diff(is_left, prepend=False, append=False))
-    parts = [samples[begin * HOP : end * HOP] for begin, end in zip(edges[::2], edges[1::2], strict=True)]
-    return np.concatenate([*parts, samples[len(smooth) * HOP :]]), np.flatnonzero(is_left)
+    return np.flatnonzero(is_left)
+
+
+def samples_of(samples: Samples, frames: npt.NDArray[np.intp]) -> Samples:
+    """The samples that some frames are made of, without those between them; a view where there are none between them.
+
+    Args:
+        samples: [samples] mono at 16 kHz.
+        frames: which frames, at least one, in order.
+
+    >>> samples_of(np.arange(16_000, dtype=np.float32), np.array([2, 3, 90])).size
+    720
+    """
+    jumps = np.flatnonzero(np.diff(frames) > 1)
+    firsts, lasts = frames[np.append(0, jumps + 1)], frames[np.append(jumps, len(frames) - 1)]
+    parts = [samples[first * HOP : (last + 1) * HOP] for first, last in zip(firsts, lasts, strict=True)]
+    # The last window reaches beyond its hop.
+    parts[-1] = samples[firsts[-1] * HOP : lasts[-1] * HOP + WINDOW]
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 def frame_decibels(samples: Samples) -> npt.NDArray[np.float64]:

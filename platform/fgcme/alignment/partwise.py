@@ -23,13 +23,17 @@ class PartwiseAligner:
     Args:
         aligner: makes the spans.
         rough: builds the one that finds where to cut.
-        seconds: how long a part may be.
+        seconds: how long what is aligned as it is may be.
+        part_seconds: how long a part of what is not may be; None for as long.
     """
 
-    def __init__(self, aligner: Aligner, rough: Callable[[], Aligner], seconds: float) -> None:
+    def __init__(
+        self, aligner: Aligner, rough: Callable[[], Aligner], seconds: float, part_seconds: float | None = None
+    ) -> None:
         self._aligner = aligner
         self._rough = rough
         self._longest = int(seconds * SAMPLE_RATE) // HOP
+        self._longest_part = int((part_seconds or seconds) * SAMPLE_RATE) // HOP
 
     def align(self, utterance_id: str, samples: Samples, text: str) -> Alignment:
         """Align a text with a recording of any length; see `Aligner.align`.
@@ -55,7 +59,7 @@ class PartwiseAligner:
         begin: list[int] = []
         end: list[int] = []
         methods, oddities, scores = set(), [IN_PARTS], []
-        for (first, last), own in cut_between_words(rough.begin, rough.end, frames, self._longest):
+        for (first, last), own in cut_between_words(rough.begin, rough.end, frames, self._longest_part):
             part = samples[first * HOP : last * HOP + WINDOW - HOP]
             found = self._aligner.align(utterance_id, part, " ".join(words[own]))
             begin += [first + frame for frame in found.begin]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fgcme.alignment.contract import Alignment, clip_spans
-from fgcme.alignment.endpoints import detect_endpoints, without_long_pauses
+from fgcme.alignment.endpoints import detect_endpoints, frames_outside_long_pauses
 from fgcme.alignment.phonemes import check_language
 from fgcme.alignment.sphinx_decoder import (
     ENGLISH,
@@ -91,11 +91,7 @@ class SphinxAligner:
         # A word without sounds is refused at once, not after minutes.
         add_missing_words(build_decoder("wide", self._language), self._language, words)
         # The decoder takes the level of what it has heard last, and after a minute of silence hears speech as noise.
-        heard, frames = without_long_pauses(samples)
-        placed = [
-            word and word._replace(begin=int(frames[word.begin]), end=int(frames[word.end - 1]) + 1)
-            for word in follow(SphinxWindows(self._language), heard, words)
-        ]
+        placed = follow(SphinxWindows(self._language), samples, words, frames_outside_long_pauses(samples))
         found = [word for word in placed if word is not None]
         if 2 * len(found) < len(words):
             return spread_words(words, samples, NOT_FOLLOWED)

@@ -22,6 +22,7 @@ from fgcme.alignment.endpoints import detect_endpoints
 from fgcme.alignment.uniform import TOO_LONG, TOO_MUCH_TEXT, spoken_words, spread_words
 from fgcme.audio import HOP, SAMPLE_RATE, Samples, frame_count
 from fgcme.errors import UserError
+from fgcme.kernels import keep_few_kernels
 from fgcme.packages import hide_loading_bars
 
 # Frames of attention that the median is taken over, as published.
@@ -51,6 +52,7 @@ class WhisperAligner:
         from transformers import AutoFeatureExtractor, AutoTokenizer, WhisperForConditionalGeneration
 
         hide_loading_bars()
+        keep_few_kernels(1)
         # Transformers leaves these classes without types.
         extractors: Any = AutoFeatureExtractor
         models: Any = WhisperForConditionalGeneration

@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from itertools import accumulate, groupby
 from typing import NamedTuple, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from fgcme.alignment.contract import clip_spans
+from fgcme.alignment.endpoints import samples_of
 from fgcme.alignment.uniform import spread_words
 from fgcme.audio import HOP, WINDOW, Samples, frame_count
 
@@ -76,15 +80,20 @@ class Search(Protocol):
         ...
 
 
-def follow(search: Search, samples: Samples, words: Sequence[str]) -> list[Placed | None]:
+def follow(
+    search: Search, samples: Samples, words: Sequence[str], heard: npt.NDArray[np.intp] | None = None
+) -> list[Placed | None]:
     """The place of each word of a long recording; None for those that were not found.
 
     Args:
         search: looks into a window.
         samples: [samples] mono at 16 kHz.
         words: normalised words, in order.
+        heard: the frames that are looked into, in order, as if there were none between them; None for all.
     """
-    frames = frame_count(samples.size)
+    if heard is None:
+        heard = np.arange(frame_count(samples.size))
+    frames = len(heard)
     placed: list[Placed | None] = []
     # Windows in which the text was not found since it was lost.
     first = lost = 0
@@ -93,7 +102,7 @@ def follow(search: Search, samples: Samples, words: Sequence[str]) -> list[Place
         if not lost and frames - first <= LONGEST:
             length = frames - first
         is_last = first + length == frames
-        window = samples[first * HOP : (first + length) * HOP + WINDOW - HOP]
+        window = samples_of(samples, heard[first : first + length])
         ahead = words[len(placed) : len(placed) + _OFFERED * (1 + lost)]
         path = _find(search.anywhere(window, ahead)) if lost else _lead(search, window, ahead, is_last)
         count = _followed(path.words)
@@ -109,7 +118,10 @@ def follow(search: Search, samples: Samples, words: Sequence[str]) -> list[Place
             continue
         lost = int(is_lost or step < _STEP)
         placed += [None] * path.skipped
-        placed += [word._replace(begin=first + word.begin, end=first + word.end) for word in path.words[:count]]
+        placed += [
+            word._replace(begin=int(heard[first + word.begin]), end=int(heard[first + word.end - 1]) + 1)
+            for word in path.words[:count]
+        ]
         first += step
     return placed + [None] * (len(words) - len(placed))
 

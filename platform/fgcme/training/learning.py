@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from fgcme.data import FoldLoaders, RaggedLoader
 from fgcme.errors import UserError
 from fgcme.evaluation.metrics import score
 from fgcme.experiment import ModelSettings, TrainingSettings
+from fgcme.kernels import keep_few_kernels
 from fgcme.model import EncoderTop, Network, WordEmbedding, build_model
 from fgcme.seeds import derive_seed
 from fgcme.threads import one_thread
@@ -26,9 +26,7 @@ from fgcme.training.objective import Objective
 from fgcme.training.optimisation import averaged, make_optimiser, rate_factor, restore_optimiser
 from fgcme.training.pooled import fits_on_device, free_bytes, keep_pooled, watch_pooled
 
-# On a CPU, oneDNN caches code for a thousand batch lengths: gigabytes in a process that trains many models.
-for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-    os.environ.setdefault(_cache, "32")
+keep_few_kernels(32)
 
 
 Shared = TypeVar("Shared", np.ndarray, list[Any])

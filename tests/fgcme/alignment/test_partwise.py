@@ -58,6 +58,15 @@ def test_a_long_recording_is_aligned_part_by_part_with_each_word_at_its_place() 
     assert np.median(errors) < 0.05 and errors.max() < 0.3
 
 
+def test_parts_may_be_shorter_than_what_is_aligned_as_it_is() -> None:
+    samples, text, _ = spoken()
+    whole, cut = Hearing(), Hearing()
+    PartwiseAligner(whole, SphinxAligner, samples.size / SAMPLE_RATE, 4).align("a", samples, text)
+    PartwiseAligner(cut, SphinxAligner, samples.size / SAMPLE_RATE - 1, 4).align("a", samples, text)
+    assert whole.seconds == [samples.size / SAMPLE_RATE]
+    assert len(cut.seconds) > 4 and max(cut.seconds) < 4.5
+
+
 def test_what_the_aligner_hears_is_aligned_as_it_would_be_alone() -> None:
     samples, _ = say(SENTENCES[0])
     hearing = Hearing()
