@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from fgcme.audio import HOP, SAMPLE_RATE, Samples
 from fgcme.features.contract import FrameFormat, Frames, to_half
 from fgcme.features.pretrained import Layers, choose_layers, load_configuration, of_like_length, refusal
+from fgcme.kernels import keep_few_kernels
 from fgcme.packages import hide_loading_bars
 
 # Encoders of waveforms, all built like wav2vec 2.0.
@@ -70,6 +71,7 @@ class SpeechEncoder:
     def __init__(self, checkpoint: str, layers: Layers = (-1,), padded: bool = False) -> None:
         from transformers import AutoFeatureExtractor
 
+        keep_few_kernels(1)
         configuration, self.format, self._layers = describe_frames(checkpoint, layers)
         # Transformers does not type this class.
         extractors: Any = AutoFeatureExtractor

@@ -12,6 +12,7 @@ import torch
 
 from fgcme.audio import SAMPLE_RATE, Samples
 from fgcme.errors import UserError
+from fgcme.kernels import keep_few_kernels
 from fgcme.packages import hide_loading_bars
 from fgcme.recognition.contract import Recogniser
 
@@ -35,6 +36,7 @@ def load_pretrained(checkpoint: str, language: str) -> Recogniser:
     from transformers.models.auto import modeling_auto
 
     hide_loading_bars()
+    keep_few_kernels(1)
     # Remarks on how the model's own settings are passed say nothing of the answers.
     logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)
     # Transformers leaves these classes without types.
