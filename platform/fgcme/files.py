@@ -65,9 +65,11 @@ def way_out(error: OSError) -> str | None:
     >>> way_out(OSError(errno.ENOSPC, "No space left on device", "storage/a.parquet"))
     'storage/a.parquet: No space left on device; make room on its disk, then run the same again'
     """
-    if error.errno not in _WAYS_OUT or error.filename is None:
+    # Of two names, as of a copy, the second is written.
+    name = error.filename2 or error.filename
+    if error.errno not in _WAYS_OUT or name is None:
         return None
-    return f"{error.filename}: {os.strerror(error.errno)}; {_WAYS_OUT[error.errno]}"
+    return f"{name}: {os.strerror(error.errno)}; {_WAYS_OUT[error.errno]}"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -193,6 +193,12 @@ def test_a_disk_that_refuses_is_told_by_the_file_that_was_to_be_written(tmp_path
     assert path.read_text() == "before" and [*tmp_path.iterdir()] == [path]
 
 
+def test_of_a_copy_that_a_disk_refuses_the_file_that_was_to_be_written_is_named() -> None:
+    """As `shutil` raises it: with the names of both."""
+    told = way_out(OSError(errno.ENOSPC, "No space left on device", "original", None, "copy"))
+    assert (told or "").startswith("copy: ")
+
+
 def test_what_nobody_can_put_right_has_no_way_out(tmp_path: Path) -> None:
     assert way_out(OSError(errno.ENOSPC, "no name")) is None
     assert way_out(FileNotFoundError(errno.ENOENT, "gone", "a")) is None
